@@ -1,0 +1,83 @@
+# What a developer types; `make` alone lists it. Only Python 3.11 or newer is needed beforehand.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt
+# Arguments for pytest or the benchmarks: make test ARGS="tests/unit -x"
+ARGS ?=
+# The newest Python that can make a virtual environment: make install PYTHON=python3.12 takes another.
+PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# constraints.txt decides which versions are used: that there are newer ones is no news here.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check ruff format mypy pyright layers lengths bench constraints clean
+
+help: ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## make .venv and install the project and its tools into it
+
+demo: install ## run a small shop: HTTP, queues, events and timers on the embedded broker
+	$(BIN)/python examples/demo.py
+
+test: install ## run all tests (ARGS="..." goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: ruff format mypy pyright layers lengths ## run all static checks; each has a target of its name
+
+ruff: install
+	$(BIN)/ruff check
+
+format: install
+	$(BIN)/ruff format --check
+
+mypy: install
+	$(BIN)/mypy
+
+pyright: install
+	$(BIN)/pyright
+
+layers: install
+	$(BIN)/lint-imports --no-logo
+
+lengths:
+	@find . -name '*.py' -not -path './.*' -not -path './build/*' -exec awk \
+		'FNR == 400 { print FILENAME ": 400 lines or more, split it"; long = 1 } END { exit long }' {} +
+
+bench: $(VENV)/.installed-bench ## run the benchmarks (ARGS="..." goes to them); wrk must be there
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# With the oldest Python that is supported: what it needs, the newer ones can use.
+constraints: PYTHON = python3.11
+constraints: ## resolve every dependency anew and pin it in constraints.txt
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install -qq --upgrade pip
+	build/constraints/bin/python -m pip install -qq --editable '.[otel]' \
+		--group dev --group bench hatchling editables
+	build/constraints/bin/python -m pip freeze --all --exclude-editable --exclude setuptools \
+		> constraints.txt
+
+clean: ## remove all that was made
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo >&2 \
+		"No Python 3.11 or newer with venv was found: install python3 and python3-venv."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# pip first: the one that comes with Python 3.11 knows no dependency groups.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_INSTALL) --build-constraint constraints.txt --editable . --group dev
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP_INSTALL) --group bench
+	@touch $@
