@@ -1,0 +1,136 @@
+"""From a result to what becomes of its message. Pure: it decides, somebody else acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from eventmesh.codecs.wire import error_fields
+from eventmesh.errors import (
+    BrokerUnavailable,
+    PayloadInvalid,
+    PayloadTooLarge,
+    Reject,
+    RetryLater,
+    Throttled,
+)
+from eventmesh.message import Message
+from eventmesh.policy import Retry
+from eventmesh.result import Failure
+from eventmesh.value import value
+
+FIRST_FAILURE: Final = "em-first-failure"
+LAST_FAILURE: Final = "em-last-failure"
+ERROR_TYPE: Final = "em-error-type"
+ERROR_MESSAGE: Final = "em-error-message"
+TRACEBACK: Final = "em-traceback"
+REASON: Final = "em-reason"
+FUNCTION: Final = "em-function"
+PROVENANCE: Final = frozenset(
+    (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK, REASON, FUNCTION)
+)
+"""The headers a dead letter has beside its own; a redrive takes them off again."""
+
+MAX_TRACEBACK: Final = 16 * 1024
+"""Characters of a traceback kept with a dead letter: all headers must fit one frame
+(AMQP 0-9-1, section 4.2.6), and RabbitMQ's frames are 128 KiB."""
+
+MAX_CRASHES: Final = 5
+"""Deliveries that were never answered, after which a message counts as what kills its handler."""
+
+UNSPENT_DELAY: Final = 1.0
+"""Seconds before an invocation that was throttled is delivered again."""
+
+
+@value
+class Ack:
+    """It succeeded: the broker may forget it."""
+
+
+@value
+class Again:
+    """Deliver it again in `delay` seconds; `spent` says whether this run counts as an attempt."""
+
+    delay: float
+    spent: bool = True
+
+
+@value
+class DeadLetter:
+    """Set it aside, for `reason`."""
+
+    reason: str
+
+
+Settlement: TypeAlias = Ack | Again | DeadLetter
+
+ACK: Final = Ack()
+
+
+def settle(message: Message, error: Failure | None, retry: Retry, now: float) -> Settlement:
+    """What becomes of an asynchronous invocation that ended with `error`, or succeeded (None)."""
+    match error:
+        case None:
+            return ACK
+        case Reject() | PayloadInvalid() | PayloadTooLarge():
+            return DeadLetter(str(error))
+        case Throttled() | BrokerUnavailable():
+            wait = error.retry_after if isinstance(error, Throttled) else UNSPENT_DELAY
+            return _again(message, retry, now, Again(wait, spent=False))
+        case RetryLater(after=float() | int() as after):
+            return _again(message, retry, now, Again(float(after)))
+        case _:
+            return _again(message, retry, now, Again(retry.delay(message.attempt)))
+
+
+def _again(message: Message, retry: Retry, now: float, again: Again) -> Settlement:
+    if again.spent and message.attempt >= retry.attempts:
+        return DeadLetter(f"all {retry.attempts} attempts failed")
+    if now + again.delay - message.timestamp > retry.max_age:
+        return DeadLetter(f"older than {retry.max_age:g} s before it succeeded")
+    return again
+
+
+def refuse(message: Message, redeliveries: int, retry: Retry, now: float) -> DeadLetter | None:
+    """Why a delivery should not be run at all: too old, or it kills whoever runs it."""
+    if redeliveries > MAX_CRASHES:
+        return DeadLetter(f"delivered {redeliveries + 1} times without an answer: it kills its run")
+    if now - message.timestamp > retry.max_age:
+        return DeadLetter(f"older than {retry.max_age:g} s before it was run")
+    return None
+
+
+def attempt_again(message: Message, again: Again, now: float) -> Message:
+    """The message of the next attempt."""
+    headers = dict(message.headers)
+    headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
+    attempt = message.attempt + 1 if again.spent else message.attempt
+    return replace(message, attempt=attempt, headers=headers)
+
+
+def dead_letter(
+    message: Message, function: str, error: Failure | None, reason: str, now: float
+) -> Message:
+    """The message as it lies in the dead-letter queue, with where it came from and why."""
+    headers = dict(message.headers)
+    headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
+    headers |= {LAST_FAILURE: f"{now:.3f}", REASON: reason, FUNCTION: function}
+    if error is not None:
+        fields = error_fields(error)
+        headers |= {
+            ERROR_TYPE: str(fields.get("type", fields["code"])),
+            ERROR_MESSAGE: str(error),
+            TRACEBACK: str(fields.get("traceback", ""))[-MAX_TRACEBACK:],
+        }
+    return replace(message, headers=headers)
+
+
+def redriven(message: Message, now: float) -> Message:
+    """The message of a fresh start: first attempt, new age, no trace of the failure."""
+    return replace(message, attempt=1, timestamp=now, headers=without_provenance(message.headers))
+
+
+def without_provenance(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that were the message's own."""
+    return {name: text for name, text in headers.items() if name not in PROVENANCE}
