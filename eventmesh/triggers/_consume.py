@@ -1,0 +1,244 @@
+"""The one loop of all sources that take messages: take, dispatch, settle.
+
+A pool of workers shares the deliveries of one queue. A worker is a task that lives as long as the
+consumer does: an invocation costs no task of its own, and while deliveries wait a worker goes from
+one to the next without giving up its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, TypeVar
+
+from eventmesh.abc import Broker, Delivery
+from eventmesh.clock import Clock, TimeLimit
+from eventmesh.topology import Queue
+from eventmesh.value import value
+
+T = TypeVar("T")
+
+TURN: Final = 64
+"""Deliveries taken in a row before the event loop gets to see to other things."""
+
+MAX_PREFETCH: Final = 2000
+"""Deliveries one consumer of batches holds at the most, unless one batch alone is larger."""
+
+
+@value
+class Consumption:
+    """A queue and what is done with its deliveries, `workers` of them at once."""
+
+    queue: Queue
+    handle: Callable[[Delivery], Awaitable[None]]
+    workers: int
+
+
+@value
+class BatchConsumption:
+    """A queue whose deliveries are handled `batch` at a time.
+
+    A batch that is not full is handled once its first delivery has waited `window` seconds.
+    """
+
+    queue: Queue
+    handle: Callable[[Sequence[Delivery]], Awaitable[None]]
+    workers: int
+    batch: int
+    window: float
+
+
+@asynccontextmanager
+async def consuming(
+    broker: Broker, clock: Clock, consumptions: Sequence[Consumption | BatchConsumption]
+) -> AsyncGenerator[None]:
+    """Consume all these queues while entered.
+
+    Leaving stops the intake of all of them, hands back what no worker has begun, and waits for
+    the workers. If that wait is cancelled, so are the workers, and what they had goes back too.
+    """
+    async with AsyncExitStack() as consumers, asyncio.TaskGroup() as tasks:
+        # The task group is left first: the workers still need the consumers to answer.
+        intakes: list[Intake] = []
+        stops: list[Callable[[], Awaitable[None]]] = []
+        try:
+            for consumption in consumptions:
+                intake = Intake()
+                subscription = await consumers.enter_async_context(
+                    broker.consume(consumption.queue, intake.put, prefetch=_prefetch(consumption))
+                )
+                intakes.append(intake)
+                stops.append(subscription.stop)
+                _start(tasks, clock, intake, consumption)
+            yield
+        finally:
+            for stop in stops:
+                await stop()
+            for intake in intakes:
+                intake.close()
+
+
+def _prefetch(consumption: Consumption | BatchConsumption) -> int:
+    if isinstance(consumption, Consumption):
+        return consumption.workers
+    return max(consumption.batch, min(consumption.batch * consumption.workers, MAX_PREFETCH))
+
+
+def _start(
+    tasks: asyncio.TaskGroup,
+    clock: Clock,
+    intake: Intake,
+    consumption: Consumption | BatchConsumption,
+) -> None:
+    if isinstance(consumption, Consumption):
+        Workers(tasks, intake.take, consumption.handle, consumption.workers).start()
+    else:
+        batches = Batches(intake, clock, consumption.batch, consumption.window)
+        Workers(tasks, batches.take, consumption.handle, consumption.workers).start()
+
+
+class Intake:
+    """Deliveries that were taken from the broker and that no worker has yet.
+
+    The broker's prefetch bounds them. One idle worker is woken at a time; when it finds more than
+    its own delivery it wakes the next, so that a worker that never waits is not disturbed.
+    """
+
+    __slots__ = ("_closed", "_deliveries", "_idle", "_taken", "_waking")
+
+    def __init__(self) -> None:
+        self._deliveries: deque[Delivery] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._waking = False
+        self._closed = False
+        self._taken = 0
+
+    def put(self, delivery: Delivery) -> None:
+        """Called by the broker. Once closed, a late delivery goes back untouched."""
+        if self._closed:
+            delivery.requeue()
+            return
+        self._deliveries.append(delivery)
+        self._wake_one()
+
+    async def take(self) -> Delivery | None:
+        """The next delivery; None once closed."""
+        self._taken += 1
+        if not self._taken % TURN:
+            await asyncio.sleep(0)
+        while not self._deliveries:
+            if self._closed:
+                return None
+            await self._wait()
+        delivery = self._deliveries.popleft()
+        if self._deliveries:
+            self._wake_one()
+        return delivery
+
+    def close(self) -> None:
+        """Hand back what no worker has taken, and let the workers end."""
+        self._closed = True
+        while self._deliveries:
+            self._deliveries.pop().requeue()
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+
+    async def _wait(self) -> None:
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        try:
+            await idle
+        except asyncio.CancelledError:
+            if idle in self._idle:
+                self._idle.remove(idle)
+            else:
+                self._waking = False
+                self._wake_one()
+            raise
+        self._waking = False
+
+    def _wake_one(self) -> None:
+        # The one that went idle last: the fewer workers take turns, the warmer they are.
+        if self._idle and not self._waking:
+            self._waking = True
+            self._idle.pop().set_result(None)
+
+
+class Batches:
+    """Deliveries of an intake, a batch at a time."""
+
+    __slots__ = ("_clock", "_collecting", "_intake", "_size", "_window")
+
+    def __init__(self, intake: Intake, clock: Clock, size: int, window: float) -> None:
+        self._intake = intake
+        self._clock = clock
+        self._size = size
+        self._window = window
+        self._collecting = asyncio.Lock()
+
+    async def take(self) -> Sequence[Delivery] | None:
+        """The next batch, of at least one delivery; None once the intake is closed."""
+        # One worker collects at a time: two would each get half a batch.
+        async with self._collecting:
+            first = await self._intake.take()
+            if first is None:
+                return None
+            batch = [first]
+            try:
+                await self._fill(batch)
+            except BaseException:
+                for delivery in reversed(batch):
+                    delivery.requeue()
+                raise
+            return batch
+
+    async def _fill(self, batch: list[Delivery]) -> None:
+        try:
+            with TimeLimit(self._clock, self._window):
+                while len(batch) < self._size:
+                    delivery = await self._intake.take()
+                    if delivery is None:
+                        return
+                    batch.append(delivery)
+        except TimeoutError:
+            return  # The window has passed: what there is makes the batch.
+
+
+class Workers:
+    """Tasks that take and handle, as many as are needed at once, up to `limit`.
+
+    They are started as the work comes: a function that is never called costs one.
+    """
+
+    __slots__ = ("_handle", "_idle", "_limit", "_size", "_take", "_tasks")
+
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        take: Callable[[], Awaitable[T | None]],
+        handle: Callable[[T], Awaitable[None]],
+        limit: int,
+    ) -> None:
+        self._tasks = tasks
+        self._take = take
+        self._handle = handle
+        self._limit = limit
+        self._size = 0
+        self._idle = 0
+
+    def start(self) -> None:
+        self._size += 1
+        self._idle += 1
+        self._tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        take, handle = self._take, self._handle
+        while (taken := await take()) is not None:
+            self._idle -= 1
+            if not self._idle and self._size < self._limit:
+                self.start()
+            await handle(taken)
+            self._idle += 1

@@ -1,0 +1,220 @@
+"""Acting on a settlement: the delivery gets its one answer here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from eventmesh.abc import Delivery
+from eventmesh.caller import new_id, trace_headers
+from eventmesh.clock import sleep
+from eventmesh.codecs.wire import invocation_from, outcome_record
+from eventmesh.errors import FunctionNotFound, InvocationError
+from eventmesh.event import event_headers
+from eventmesh.function import AnyFunction, Runtime
+from eventmesh.invocation import ASYNC, Invocation
+from eventmesh.message import Message
+from eventmesh.result import Result
+from eventmesh.running import batch_invoker
+from eventmesh.settlement import (
+    UNSPENT_DELAY,
+    Again,
+    DeadLetter,
+    Settlement,
+    attempt_again,
+    dead_letter,
+    refuse,
+    settle,
+)
+from eventmesh.topology import EVENTS, Queue, Route, dead_letters, inbox, to_queue
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Asynchronous:
+    """Runs the asynchronous deliveries of one function and settles each exactly once.
+
+    A retry or a dead letter is stored before its delivery is acknowledged: a crash in between
+    makes a duplicate, never a loss.
+    """
+
+    __slots__ = (
+        "_broker",
+        "_clock",
+        "_dead_lettered",
+        "_dead_letters",
+        "_dispatch",
+        "_function",
+        "_retried",
+        "_retry_to",
+        "_run_batch",
+        "_trigger",
+        "_undelivered",
+    )
+
+    def __init__(
+        self,
+        function: AnyFunction,
+        runtime: Runtime,
+        *,
+        trigger: str | None = None,
+        retry_to: Queue | None = None,
+        batch: bool = False,
+    ) -> None:
+        """`trigger` is what fired the deliveries, where they do not say so themselves.
+
+        Retries go to the function's inbox unless `retry_to` names another queue. `batch` is for a
+        function that takes the messages of a queue in batches.
+        """
+        self._function = function
+        self._broker = runtime.broker
+        self._clock = runtime.clock
+        self._dispatch = runtime.dispatch
+        self._run_batch = (
+            runtime.pipeline(function, batch_invoker(function, runtime.environment))
+            if batch
+            else runtime.dispatch
+        )
+        self._trigger = trigger
+        self._retry_to = to_queue(retry_to or inbox(function.full_name))
+        self._dead_letters = to_queue(dead_letters(function.full_name))
+        self._retried = 0
+        self._dead_lettered = 0
+        self._undelivered = 0
+        name = function.full_name
+        runtime.watch("retries_total", name, lambda: self._retried)
+        runtime.watch("dead_letters_total", name, lambda: self._dead_lettered)
+        runtime.watch("undelivered_total", name, lambda: self._undelivered)
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Run one delivery and settle it."""
+        if await self._refused(delivery):
+            return
+        try:
+            result = await self._dispatch(self._invocation(delivery.message))
+        except asyncio.CancelledError:
+            delivery.requeue()
+            raise
+        await self._settle(delivery, result)
+
+    async def handle_batch(self, deliveries: Sequence[Delivery]) -> None:
+        """Run deliveries as one invocation and settle each by itself.
+
+        What was sent to the function by name is no item of a queue: it runs alone.
+        """
+        items: list[Delivery] = []
+        for delivery in deliveries:
+            if self._trigger is None and delivery.message.trigger != "queue":
+                await self.handle(delivery)
+            elif not await self._refused(delivery):
+                items.append(delivery)
+        if not items:
+            return
+        try:
+            result = await self._run_batch(self._batch_invocation(items))
+        except asyncio.CancelledError:
+            for delivery in reversed(items):
+                delivery.requeue()
+            raise
+        failures = result.failures or {}
+        for index, delivery in enumerate(items):
+            await self._settle(delivery, Result(error=failures.get(index, result.error)))
+
+    async def _refused(self, delivery: Delivery) -> bool:
+        """Whether it is not to be run at all; it is then settled."""
+        refused = refuse(
+            delivery.message, delivery.redeliveries, self._function.retry, self._clock.now()
+        )
+        if refused is None:
+            return False
+        await self._act(delivery, Result(b""), refused)
+        return True
+
+    def _invocation(self, message: Message) -> Invocation:
+        invocation = invocation_from(message, self._function.full_name, ASYNC)
+        if self._trigger is None:
+            return invocation
+        return replace(invocation, trigger=self._trigger)
+
+    def _batch_invocation(self, items: Sequence[Delivery]) -> Invocation:
+        messages = [delivery.message for delivery in items]
+        return Invocation(
+            self._function.full_name,
+            new_id(),
+            b"",
+            min(message.timestamp for message in messages),
+            headers=messages[0].headers,
+            trigger="queue",
+            attempt=max(message.attempt for message in messages),
+            batch=[message.body for message in messages],
+        )
+
+    async def _settle(self, delivery: Delivery, result: Result) -> None:
+        """Give a delivery the answer that its result asks for."""
+        if result.error is None and self._function.on_success is None:
+            delivery.ack()
+            return
+        settlement = settle(delivery.message, result.error, self._function.retry, self._clock.now())
+        await self._act(delivery, result, settlement)
+
+    async def _act(self, delivery: Delivery, result: Result, settlement: Settlement) -> None:
+        try:
+            await self._store(delivery.message, result, settlement)
+        except InvocationError as error:
+            _log.warning(
+                "%s: the settlement of %s could not be stored (%s); it will be delivered again",
+                self._function.full_name,
+                delivery.message.id,
+                error,
+            )
+            # Given back at once it would come back at once, while the broker still refuses.
+            try:
+                await sleep(self._clock, UNSPENT_DELAY)
+            finally:
+                delivery.requeue()
+            return
+        delivery.ack()
+
+    async def _store(self, message: Message, result: Result, settlement: Settlement) -> None:
+        now = self._clock.now()
+        function = self._function
+        match settlement:
+            case Again():
+                again = attempt_again(message, settlement, now)
+                if self._trigger is not None:
+                    again = replace(again, trigger=self._trigger)
+                await self._broker.publish(self._retry_to, again, delay=settlement.delay)
+                self._retried += settlement.spent
+            case DeadLetter(reason=reason):
+                dead = dead_letter(message, function.full_name, result.error, reason, now)
+                await self._broker.publish(self._dead_letters, dead)
+                self._dead_lettered += 1
+                if function.on_failure is not None:
+                    await self._record(function.on_failure, message, result, reason)
+            case _:
+                if function.on_success is not None:
+                    await self._record(function.on_success, message, result)
+
+    async def _record(
+        self, route: Route, message: Message, result: Result, reason: str = ""
+    ) -> None:
+        """Tell a destination of the outcome. If there is no such place, that is logged."""
+        now = self._clock.now()
+        name = self._function.full_name
+        record = Message(
+            outcome_record(name, message, result.body, result.error, reason, now),
+            new_id(),
+            now,
+            headers=trace_headers(message.headers) | event_headers(f"/{name}", now),
+            trigger="destination",
+            caller=name,
+            type=route.key if route.exchange == EVENTS else "",
+        )
+        try:
+            await self._broker.publish(route, record)
+        except FunctionNotFound as error:
+            self._undelivered += 1
+            _log.error("%s: the outcome of %s was not delivered: %s", name, message.id, error)

@@ -1,0 +1,62 @@
+"""Functions fired by events: publish and subscribe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from eventmesh.errors import DeclarationError
+from eventmesh.event import check_pattern
+from eventmesh.function import AnyFunction, Runtime
+from eventmesh.topology import Binding, broadcast, dead_letters, inbox
+from eventmesh.triggers._consume import Consumption, consuming
+from eventmesh.triggers._settle import Asynchronous
+from eventmesh.value import value
+
+
+@value
+class EventTrigger:
+    """Events whose type fits one of the patterns fire the function.
+
+    Each function gets its own copy, which its replicas share; with `broadcast` each instance gets
+    one, as long as it runs.
+    """
+
+    kind: ClassVar[str] = "event"
+
+    patterns: tuple[str, ...]
+    broadcast: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.patterns:
+            raise DeclarationError("on.event() subscribes to nothing: name at least one pattern")
+        for pattern in self.patterns:
+            check_pattern(pattern)
+
+    def describe(self) -> str:
+        return f"event {', '.join(self.patterns)}" + (" (broadcast)" if self.broadcast else "")
+
+    def check(self, function: AnyFunction) -> None:
+        """Any function can take an event: its data is the payload."""
+
+    @classmethod
+    @asynccontextmanager
+    async def source(
+        cls, bound: Sequence[tuple[AnyFunction, EventTrigger]], runtime: Runtime
+    ) -> AsyncGenerator[None]:
+        consumptions: list[Consumption] = []
+        for function, trigger in bound:
+            # The shared copy goes to the function's inbox, which is consumed anyway.
+            name = function.full_name
+            queue = broadcast(name, runtime.instance) if trigger.broadcast else inbox(name)
+            await runtime.broker.declare(
+                [queue, dead_letters(name)],
+                [Binding(queue, pattern) for pattern in trigger.patterns],
+            )
+            if trigger.broadcast:
+                # A retry is this instance's own, like the event it repeats.
+                asynchronous = Asynchronous(function, runtime, retry_to=queue)
+                consumptions.append(Consumption(queue, asynchronous.handle, function.places))
+        async with consuming(runtime.broker, runtime.clock, consumptions):
+            yield

@@ -1,0 +1,104 @@
+"""Functions fired by the messages of a queue, one by one or in batches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar, Final
+
+from eventmesh.errors import DeclarationError
+from eventmesh.function import AnyFunction, Runtime
+from eventmesh.topology import Queue, dead_letters, named
+from eventmesh.triggers._consume import BatchConsumption, Consumption, consuming
+from eventmesh.triggers._settle import Asynchronous
+from eventmesh.value import value
+
+MAX_BATCH: Final = 10_000
+MAX_NAME_BYTES: Final = 255
+"""A queue's name is a short string (AMQP 0-9-1, section 4.2.5.3)."""
+
+
+@value
+class QueueTrigger:
+    """The messages of the queue `name` fire the function, `batch` at a time.
+
+    A batch waits at most `window` seconds for its last message. With `declare` False the queue
+    belongs to another system: it must exist, and is used as it is.
+    """
+
+    kind: ClassVar[str] = "queue"
+
+    name: str
+    batch: int | None = None
+    window: float = 0.0
+    declare: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name.encode()) > MAX_NAME_BYTES:
+            raise DeclarationError(
+                f"a queue cannot be called {self.name!r}: a name has 1 to {MAX_NAME_BYTES} bytes"
+            )
+        if self.name.startswith(("amq.", "em.")):
+            raise DeclarationError(
+                f"a queue cannot be called {self.name!r}: 'amq.' belongs to the broker and 'em.' "
+                "to eventmesh; choose another name"
+            )
+        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
+            raise DeclarationError(f"on.queue(batch={self.batch}): choose 1 to {MAX_BATCH:,}")
+        if self.batch is None and self.window:
+            raise DeclarationError(
+                "on.queue(batch_window=…) has no meaning without batch: say how many messages "
+                "make a batch"
+            )
+
+    def describe(self) -> str:
+        batch = "" if self.batch is None else f" (batches of {self.batch})"
+        return f"queue {self.name}{batch}"
+
+    def check(self, function: AnyFunction) -> None:
+        if self.batch is not None:
+            function.signature.for_batch()
+
+    @property
+    def queue(self) -> Queue:
+        return named(self.name, declare=self.declare)
+
+    @classmethod
+    @asynccontextmanager
+    async def source(
+        cls, bound: Sequence[tuple[AnyFunction, QueueTrigger]], runtime: Runtime
+    ) -> AsyncGenerator[None]:
+        for function, trigger in bound:
+            queues = [trigger.queue] if trigger.declare else []
+            await runtime.broker.declare([*queues, dead_letters(function.full_name)])
+        consumptions = [trigger.consumption(function, runtime) for function, trigger in bound]
+        async with consuming(runtime.broker, runtime.clock, consumptions):
+            yield
+
+    def consumption(
+        self, function: AnyFunction, runtime: Runtime
+    ) -> Consumption | BatchConsumption:
+        """How the queue is consumed for this function."""
+        asynchronous = Asynchronous(
+            function, runtime, trigger=self.kind, batch=self.batch is not None
+        )
+        return consumption(function, asynchronous, self.queue, self)
+
+
+def batching(function: AnyFunction) -> QueueTrigger | None:
+    """The trigger that makes batches for this function, if one does."""
+    for trigger in function.triggers:
+        if isinstance(trigger, QueueTrigger) and trigger.batch is not None:
+            return trigger
+    return None
+
+
+def consumption(
+    function: AnyFunction, asynchronous: Asynchronous, queue: Queue, trigger: QueueTrigger | None
+) -> Consumption | BatchConsumption:
+    """How `queue` is consumed: in the batches of `trigger`, or message by message."""
+    if trigger is None or trigger.batch is None:
+        return Consumption(queue, asynchronous.handle, function.places)
+    return BatchConsumption(
+        queue, asynchronous.handle_batch, function.places, trigger.batch, trigger.window
+    )
