@@ -1,0 +1,114 @@
+"""Event-driven microservices from plain Python functions.
+
+Everything a user of the library needs is named here. The names are looked up when they are first
+used, so that `import eventmesh` costs next to nothing and loads neither a broker nor a server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventmesh.binding.markers import Body, Header, Path, Query
+    from eventmesh.client import Client
+    from eventmesh.context import Context
+    from eventmesh.errors import (
+        AccessDenied,
+        BrokerUnavailable,
+        DeclarationError,
+        EventmeshError,
+        FunctionError,
+        FunctionNotFound,
+        InvocationError,
+        InvocationTimeout,
+        PartialFailure,
+        PayloadInvalid,
+        PayloadTooLarge,
+        Problem,
+        Reject,
+        RetryLater,
+        SettingsError,
+        Throttled,
+    )
+    from eventmesh.event import Event
+    from eventmesh.function import Function
+    from eventmesh.policy import Retry
+    from eventmesh.result import Response
+    from eventmesh.service import Service
+    from eventmesh.triggers import on
+
+_MODULES = {
+    "eventmesh.binding.markers": ("Body", "Header", "Path", "Query"),
+    "eventmesh.client": ("Client",),
+    "eventmesh.context": ("Context",),
+    "eventmesh.errors": (
+        "AccessDenied",
+        "BrokerUnavailable",
+        "DeclarationError",
+        "EventmeshError",
+        "FunctionError",
+        "FunctionNotFound",
+        "InvocationError",
+        "InvocationTimeout",
+        "PartialFailure",
+        "PayloadInvalid",
+        "PayloadTooLarge",
+        "Problem",
+        "Reject",
+        "RetryLater",
+        "SettingsError",
+        "Throttled",
+    ),
+    "eventmesh.event": ("Event",),
+    "eventmesh.function": ("Function",),
+    "eventmesh.policy": ("Retry",),
+    "eventmesh.result": ("Response",),
+    "eventmesh.service": ("Service",),
+    "eventmesh.triggers": ("on",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "AccessDenied",
+    "Body",
+    "BrokerUnavailable",
+    "Client",
+    "Context",
+    "DeclarationError",
+    "Event",
+    "EventmeshError",
+    "Function",
+    "FunctionError",
+    "FunctionNotFound",
+    "Header",
+    "InvocationError",
+    "InvocationTimeout",
+    "PartialFailure",
+    "Path",
+    "PayloadInvalid",
+    "PayloadTooLarge",
+    "Problem",
+    "Query",
+    "Reject",
+    "Response",
+    "Retry",
+    "RetryLater",
+    "Service",
+    "SettingsError",
+    "Throttled",
+    "on",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'eventmesh' has no attribute {name!r}")
+    found = getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

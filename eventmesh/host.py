@@ -1,0 +1,202 @@
+"""Services running in one process: started in order, drained in reverse."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from eventmesh.abc import Broker, Middleware, Slots, Transport
+from eventmesh.caller import BrokerTransport, Caller, new_id
+from eventmesh.clock import Clock, SystemClock, TimeLimit
+from eventmesh.dispatcher import Dispatcher, MiddlewareFactory
+from eventmesh.errors import DeclarationError
+from eventmesh.function import AnyFunction, Environment, Runtime, Trigger
+from eventmesh.middleware.deadline import deadline
+from eventmesh.middleware.logging import logged
+from eventmesh.middleware.metrics import Metrics
+from eventmesh.middleware.tracing import traced, traced_transport
+from eventmesh.service import Service
+from eventmesh.settings import Settings
+from eventmesh.topology import slots as slots_name
+from eventmesh.triggers.http import HttpTrigger
+from eventmesh.triggers.invoke import inboxes, lines
+from eventmesh.value import value
+
+_log: Final = logging.getLogger(__name__)
+
+
+@value
+class Host:
+    """Services that run: what the launcher and tests may ask of them."""
+
+    functions: Mapping[str, AnyFunction]
+    addresses: Mapping[str, str]
+    """Where sources are reached, by their name: "http" → "http://127.0.0.1:8080"."""
+    caller: Caller
+    """Calls into the mesh, as `Context` does, but from outside of any function."""
+    metrics: Metrics
+    statistics: Callable[[], Mapping[str, Mapping[str, int]]]
+    """By function: `running`, `waiting` and `throttled`."""
+
+
+@asynccontextmanager
+async def hosting(
+    services: Sequence[Service],
+    broker: Broker,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    http: bool = True,
+    transport: Transport | None = None,
+) -> AsyncGenerator[Host]:
+    """Run services while entered, on a broker that its owner has opened.
+
+    Leaving drains: no source takes more, what runs may finish within `settings.grace` seconds,
+    the rest is cancelled and handed back. With `http` False nothing listens. `transport` carries
+    the calls of handlers, where that is not the broker itself.
+
+    Raises DeclarationError when the services do not fit together, SettingsError when an address
+    cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
+    """
+    clock = clock or SystemClock()
+    functions = _functions(services)
+    async with AsyncExitStack() as stack:
+        # Resources first and last: handlers need them until the last one has ended.
+        resources = {service.name: await _open_resources(service, stack) for service in services}
+        environment = Environment(
+            clock,
+            traced_transport(transport or BrokerTransport(broker)),
+            resources,
+            {
+                function.full_name: stack.enter_context(_threads(function))
+                for function in functions
+                if not function.signature.is_async
+            },
+        )
+        metrics = Metrics(clock)
+        dispatcher = Dispatcher(
+            functions,
+            environment,
+            _middlewares(services, clock, metrics),
+            await _slots(functions, broker, stack),
+        )
+        dispatcher.watch(metrics.watch)
+        addresses: dict[str, str] = {}
+        runtime = Runtime(
+            broker,
+            environment,
+            settings,
+            dispatcher.functions,
+            dispatcher.dispatch,
+            dispatcher.pipeline,
+            metrics.watch,
+            addresses.__setitem__,
+            new_id()[:12],
+        )
+        async with _draining(clock, settings.grace) as sources:
+            await _start_sources(functions, runtime, sources, http=http)
+            yield Host(
+                dispatcher.functions,
+                addresses,
+                Caller(environment.transport, clock, ""),
+                metrics,
+                dispatcher.statistics,
+            )
+
+
+def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) -> MiddlewareFactory:
+    """What is folded around each handler: a span covers all, and all see a timeout as one."""
+    of_service = {service.name: service.middleware for service in services}
+
+    def middlewares(function: AnyFunction) -> list[Middleware]:
+        return [
+            traced(function.handler.__qualname__),
+            logged(clock),
+            metrics.measured(function.full_name),
+            deadline(clock, function.limits.timeout),
+            *of_service[function.service],
+        ]
+
+    return middlewares
+
+
+@asynccontextmanager
+async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack]:
+    """A stack of sources that get `grace` seconds in all to finish when it is left."""
+    sources = AsyncExitStack()
+    try:
+        yield sources
+    finally:
+        try:
+            with TimeLimit(clock, grace):
+                await sources.aclose()
+        except TimeoutError:
+            _log.warning(
+                "the grace time of %g s is over: what still ran was cancelled and handed back",
+                grace,
+            )
+
+
+async def _start_sources(
+    functions: Sequence[AnyFunction], runtime: Runtime, stack: AsyncExitStack, *, http: bool
+) -> None:
+    """Open the sources, those that others wait for first.
+
+    Left in reverse: the doors close first, then the timers and queues, then the inboxes, and last
+    the lines, because a handler that is finishing may still call another synchronously.
+    """
+    await stack.enter_async_context(lines(functions, runtime))
+    await stack.enter_async_context(inboxes(functions, runtime))
+    groups: dict[type[Trigger], list[tuple[AnyFunction, Any]]] = defaultdict(list)
+    for function in functions:
+        for trigger in function.triggers:
+            groups[type(trigger)].append((function, trigger))
+    doors = groups.pop(HttpTrigger, [])
+    for kind, bound in groups.items():
+        await stack.enter_async_context(kind.source(bound, runtime))
+    if http:
+        await stack.enter_async_context(HttpTrigger.source(doors, runtime))
+
+
+def _functions(services: Sequence[Service]) -> list[AnyFunction]:
+    names = [service.name for service in services]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise DeclarationError(
+            f"two services are called {min(twice)!r}: rename one, or run them as one service"
+        )
+    return [function for service in services for function in service.functions.values()]
+
+
+async def _open_resources(service: Service, stack: AsyncExitStack) -> dict[type, object]:
+    opened: dict[type, object] = {}
+    for resource in service.resources:
+        needs = {name: opened[kind] for name, kind in resource.needs.items()}
+        opened[resource.kind] = await stack.enter_async_context(resource.open(**needs))
+    return opened
+
+
+@contextmanager
+def _threads(function: AnyFunction) -> Generator[Executor]:
+    executor = ThreadPoolExecutor(function.places, thread_name_prefix=function.full_name)
+    try:
+        yield executor
+    finally:
+        # Not waited for: a thread cannot be cancelled, and one that hangs would stop the loop.
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def _slots(
+    functions: Sequence[AnyFunction], broker: Broker, stack: AsyncExitStack
+) -> dict[str, Slots]:
+    return {
+        function.full_name: await stack.enter_async_context(
+            broker.slots(slots_name(function.full_name), limit)
+        )
+        for function in functions
+        if (limit := function.limits.reserved_concurrency) is not None
+    }
