@@ -1,0 +1,1 @@
+"""What eventmesh costs, beside its peers, measured in one run: `make bench`."""

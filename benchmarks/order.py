@@ -1,0 +1,29 @@
+"""The payload of all benchmarks: an order of about 200 bytes of JSON."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class Item(BaseModel):
+    sku: str
+    quantity: int
+    price: float
+
+
+class Order(BaseModel):
+    id: str
+    customer: str
+    email: str
+    items: list[Item]
+    note: str
+
+
+ORDER = Order(
+    id="ord-20261122-000042",
+    customer="Ada Lovelace",
+    email="ada@example.org",
+    items=[Item(sku="book-0451", quantity=2, price=12.5), Item(sku="pen", quantity=10, price=1.2)],
+    note="leave it at the door",
+)
+BODY = ORDER.model_dump_json().encode()
