@@ -1,0 +1,147 @@
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from eventmesh.errors import SettingsError
+from eventmesh.settings import Settings, redacted, variable
+
+DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def read(**variables):
+    return Settings.from_environment({f"EVENTMESH_{name}": v for name, v in variables.items()})
+
+
+def test_nothing_set_is_the_defaults():
+    assert Settings.from_environment({}) == Settings()
+
+
+def test_an_empty_variable_counts_as_unset():
+    assert read(HTTP_PORT="", BROKER="  ") == Settings()
+
+
+def test_other_variables_are_none_of_its_business():
+    # Kubernetes sets these where a service is called "eventmesh".
+    assert read(SERVICE_HOST="10.0.0.1", PORT="tcp://10.0.0.1:80") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "setting"),
+    [
+        ("broker", "memory://", "memory://"),
+        ("broker", "amqps://u:p%2F@mq.example:5671/shop", "amqps://u:p%2F@mq.example:5671/shop"),
+        ("url", "https://mesh.example/base", "https://mesh.example/base"),
+        ("http_host", "0.0.0.0", "0.0.0.0"),
+        ("http_host", "::1", "::1"),
+        ("http_port", " 80 ", 80),
+        ("http_port", "0", 0),
+        ("http_header_timeout", "500ms", 0.5),
+        ("http_read_timeout", "1m", 60.0),
+        ("admin_host", "localhost", "localhost"),
+        ("admin_port", "65535", 65535),
+        ("max_body", "1024", 1024),
+        ("api", "off", False),
+        ("docs", "NO", False),
+        ("docs", "1", True),
+        ("grace", "0", 0.0),
+        ("grace", "1.5", 1.5),
+        ("grace", "1h 30m", 5400.0),
+        ("log_format", "JSON", "json"),
+        ("log_level", "warning", "WARNING"),
+    ],
+)
+def test_a_variable_is_read(name, text, setting):
+    settings = Settings.from_environment({variable(name): text})
+    assert getattr(settings, name) == setting
+    assert settings == Settings(**{name: setting})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "accepted"),
+    [
+        ("http_port", "http", "1 to 65535"),
+        ("http_port", "65536", "1 to 65535"),
+        ("http_port", "-1", "1 to 65535"),
+        ("admin_port", "tcp://10.0.0.1:9464", "1 to 65535"),
+        ("http_host", "http://0.0.0.0", "a host name or an address"),
+        ("admin_host", "two words", "a host name or an address"),
+        ("http_header_timeout", "0", "above zero"),
+        ("http_read_timeout", "soon", "above zero"),
+        ("grace", "-1", "seconds"),
+        ("grace", "nan", "seconds"),
+        ("grace", "inf", "seconds"),
+        ("grace", "25 parsecs", "seconds"),
+        ("max_body", "0", "1 or more"),
+        ("max_body", "6MiB", "1 or more"),
+        ("api", "perhaps", "true or false"),
+        ("docs", "2", "true or false"),
+        ("log_format", "xml", "auto, json or text"),
+        ("log_level", "loud", "debug, info, warning, error or critical"),
+    ],
+)
+def test_a_bad_variable_is_named_with_its_value_and_what_is_accepted(name, text, accepted):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({variable(name): text})
+    message = str(caught.value)
+    assert variable(name) in message
+    assert repr(text) in message
+    assert accepted in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("broker", "hunter2"),
+        ("broker", "redis://:hunter2@localhost"),
+        ("broker", "amqp://user:hunter2@"),
+        ("broker", "amqp://user:hunter2@host:port"),
+        ("broker", "amqp://user:hunter2@host:0"),
+        ("broker", "amqp://user:1#hunter2@host"),
+        ("broker", "amqp://user:1/hunter2@host"),
+        ("broker", "amqp://user:1?hunter2@host"),
+        ("broker", "amqp://user:hunter2@[host"),
+        ("broker", "memory://hunter2"),
+        ("url", "amqp://user:hunter2@host"),
+        ("url", "user:hunter2@host:8080"),
+    ],
+)
+def test_a_bad_url_is_not_shown(name, text):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({variable(name): text})
+    assert variable(name) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_the_repr_shows_settings_but_no_secret():
+    settings = read(
+        BROKER="amqp://user:hunter2@mq.example:5672/shop?password=hunter2",
+        URL="http://user:hunter2@mesh.example",
+        HTTP_PORT="81",
+    )
+    assert "hunter2" not in repr(settings)
+    assert "amqp://***@mq.example:5672/shop'" in repr(settings)
+    assert "http_port=81" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("memory://", "memory://"),
+        ("http://127.0.0.1:8080/base?token=hunter2#x", "http://127.0.0.1:8080/base"),
+        ("amqp://user:hunter2@mq/shop", "amqp://***@mq/shop"),
+        ("amqp://user:1/hunter2@mq/shop", "amqp://***@mq/shop"),
+        ("amqp://user:1@hunter2@mq/shop", "amqp://***@mq/shop"),
+    ],
+)
+def test_a_redacted_url_still_says_where(url, shown):
+    assert redacted(url) == shown
+
+
+def test_every_setting_has_a_variable_and_is_documented_with_its_default():
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", DOCS.read_text(), flags=re.MULTILINE)
+    assert [name for name, _ in rows] == [variable(field.name) for field in fields(Settings)]
+    assert Settings.from_environment(dict(rows)) == Settings()
