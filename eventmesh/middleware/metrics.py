@@ -1,0 +1,248 @@
+"""Counts of invocations, for Prometheus.
+
+An invocation costs an increment or two of plain integers, a third of what the counters of
+prometheus_client would; its families and formats are made of them when somebody asks. Everything
+counts in the one event loop, so that nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from typing import Final, TypeVar
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from eventmesh.abc import Handler, Middleware
+from eventmesh.clock import Clock
+from eventmesh.errors import DeclarationError
+from eventmesh.invocation import ASYNC, Invocation
+from eventmesh.middleware._ending import (
+    ObservedStream,
+    error_type,
+    failure_of,
+    faults_in,
+    outcome_of,
+)
+from eventmesh.result import Result
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+DURATIONS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0),
+)
+"""Upper bounds of the buckets of durations, in seconds."""
+
+AGES: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0)
+"""Upper bounds of the buckets of ages, in seconds: up to the six hours a retry may take."""
+
+MAX_SERIES: Final = 100
+"""Label values counted apart for one function; the rest are "other". Some come from outside."""
+
+OTHER: Final = "other"
+
+WATCHED: Final[Mapping[str, str]] = {
+    "throttles_total": "Invocations refused because a limit was reached and the line was full.",
+    "retries_total": "Invocations that failed and were stored to be tried again.",
+    "dead_letters_total": "Invocations set aside as dead letters.",
+    "undelivered_total": "Records of outcomes whose destination did not exist.",
+    "waiting": "Invocations that wait in this process for a place to run.",
+}
+"""What others count, and what it means."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Metrics:
+    """The metrics of one host, in a `registry` of its own, which whoever shows them reads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._functions: dict[str, _FunctionMetrics] = {}
+        self._watched: dict[str, dict[str, list[Callable[[], float]]]] = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(_Families(self._functions, self._watched))
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def measured(self, function: str) -> Middleware:
+        """Counts the invocations of `function` and measures how long they take."""
+        counts = self._functions.setdefault(function, _FunctionMetrics(self._clock))
+
+        def wrap(handler: Handler) -> Handler:
+            return _measured(handler, counts)
+
+        return wrap
+
+    def watch(self, name: str, function: str, read: Callable[[], float]) -> None:
+        """Show as "eventmesh_{name}" what `read` returns, with the label `function`.
+
+        `read` is called whenever the metrics are read, and must neither block nor raise. A name
+        that ends in "_total" is a counter and never goes down, any other is a gauge. Several of
+        one name and function are added up.
+        """
+        if not _NAME.fullmatch(name):
+            raise DeclarationError(
+                f"a metric cannot be called {name!r}: use lower-case letters, digits and '_'"
+            )
+        self._watched.setdefault(name, {}).setdefault(function, []).append(read)
+
+
+class _Histogram:
+    """How many values fell into each bucket, and their sum."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        if value > 0.0:  # Less is what a clock says that was set back, or another machine's.
+            self.total += value
+        self.counts[bisect_left(self._bounds, value)] += 1
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Each upper bound and how many values were not above it."""
+        bounds = [*map(str, self._bounds), "+Inf"]
+        return list(zip(bounds, accumulate(self.counts), strict=True))
+
+
+class _FunctionMetrics:
+    """The numbers of one function."""
+
+    __slots__ = ("_now", "ages", "durations", "errors", "invocations", "running")
+
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.now
+        self.running = 0
+        self.durations = _Histogram(DURATIONS)
+        self.ages = _Histogram(AGES)
+        self.invocations: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def begin(self, invocation: Invocation) -> float:
+        """Count one more that runs, and say when it began."""
+        now = self._now()
+        self.running += 1
+        if invocation.mode == ASYNC:
+            self.ages.observe(now - invocation.created)
+        return now
+
+    def end(self, trigger: str, began: float, error: BaseException | None) -> None:
+        """Count one that has ended."""
+        self.running -= 1
+        self.durations.observe(self._now() - began)
+        _count(self.invocations, (trigger, outcome_of(error)), (OTHER, OTHER))
+        if error is not None:
+            for fault in faults_in(error):
+                _count(self.errors, error_type(fault), OTHER)
+
+
+def _count(counter: Counter[KeyT], key: KeyT, other: KeyT) -> None:
+    if key not in counter and len(counter) >= MAX_SERIES:
+        key = other
+    counter[key] += 1
+
+
+def _measured(handler: Handler, counts: _FunctionMetrics) -> Handler:
+    async def run(invocation: Invocation) -> Result:
+        began = counts.begin(invocation)
+        try:
+            result = await handler(invocation)
+        except BaseException as error:
+            counts.end(invocation.trigger, began, error)
+            raise
+        if result.stream is not None:
+            end = partial(counts.end, invocation.trigger, began)
+            return replace(result, stream=ObservedStream(result.stream, end))
+        counts.end(invocation.trigger, began, failure_of(result))
+        return result
+
+    return run
+
+
+class _Families(Collector):
+    """The numbers as Prometheus' metric families, made anew whenever they are read."""
+
+    def __init__(
+        self,
+        functions: Mapping[str, _FunctionMetrics],
+        watched: Mapping[str, Mapping[str, Sequence[Callable[[], float]]]],
+    ) -> None:
+        self._functions = functions
+        self._watched = watched
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._invocations()
+        yield from self._runs()
+        for name, functions in self._watched.items():
+            yield _watched_family(name, functions)
+
+    def _invocations(self) -> Iterator[Metric]:
+        invocations = CounterMetricFamily(
+            "eventmesh_invocations",
+            "Invocations that have ended, by how.",
+            labels=("function", "trigger", "outcome"),
+        )
+        errors = CounterMetricFamily(
+            "eventmesh_errors",
+            "Faults of invocations and of items of a batch, by type.",
+            labels=("function", "error"),
+        )
+        for name, counts in self._functions.items():
+            for labels, number in counts.invocations.items():
+                invocations.add_metric((name, *labels), number)
+            for error, number in counts.errors.items():
+                errors.add_metric((name, error), number)
+        yield invocations
+        yield errors
+
+    def _runs(self) -> Iterator[Metric]:
+        running = GaugeMetricFamily(
+            "eventmesh_concurrent_executions",
+            "Invocations that run now, each until the end of its stream.",
+            labels=("function",),
+        )
+        durations = HistogramMetricFamily(
+            "eventmesh_invocation_duration_seconds",
+            "How long invocations ran, without the time they waited for a place.",
+            labels=("function",),
+        )
+        ages = HistogramMetricFamily(
+            "eventmesh_event_age_seconds",
+            "How long ago asynchronous invocations had been stored when a run of them began.",
+            labels=("function",),
+        )
+        for name, counts in self._functions.items():
+            running.add_metric((name,), counts.running)
+            durations.add_metric((name,), counts.durations.buckets(), counts.durations.total)
+            ages.add_metric((name,), counts.ages.buckets(), counts.ages.total)
+        yield running
+        yield durations
+        yield ages
+
+
+def _watched_family(
+    name: str, functions: Mapping[str, Sequence[Callable[[], float]]]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    documentation = WATCHED.get(name, "A number that a part of the host watches.")
+    family = kind(f"eventmesh_{name}", documentation, labels=("function",))
+    for function, reads in functions.items():
+        family.add_metric((function,), sum(read() for read in reads))
+    return family
