@@ -1,0 +1,221 @@
+"""OpenTelemetry spans, where a tracer is configured.
+
+Only OpenTelemetry's API is used: without a configured SDK there is no span, and nothing stands in
+the way of an invocation. The trace itself goes on all the same, because its headers (W3C Trace
+Context) are handed on from an invocation to what it causes, and stay with a message over retries.
+
+Names of attributes are those of the semantic conventions for FaaS and messaging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
+from opentelemetry.util.types import AttributeValue
+
+from eventmesh.abc import Handler, Middleware, Transport
+from eventmesh.errors import FunctionError
+from eventmesh.event import TIMER_TYPE
+from eventmesh.invocation import SYNC, Invocation
+from eventmesh.message import Message
+from eventmesh.middleware._ending import (
+    ObservedStream,
+    error_type,
+    failure_of,
+    is_answer,
+    outcome_of,
+)
+from eventmesh.result import Result
+
+_SYSTEM: Final = "eventmesh"
+_FAAS_TRIGGERS: Final[Mapping[str, str]] = {
+    "http": "http",
+    "event": "pubsub",
+    "queue": "pubsub",
+    "every": "timer",
+    "cron": "timer",
+    "at": "timer",
+}
+
+
+def traced(code_name: str = "", provider: TracerProvider | None = None) -> Middleware:
+    """Runs each invocation in a span named after its function.
+
+    It is a server's span where a caller waits and a consumer's otherwise, and continues the trace
+    of the invocation's headers. `code_name` is the handler's own name, "module.function". Without
+    a configured `provider` (the process's own, unless given) handlers stay as they are; so
+    configure it before pipelines are built.
+    """
+    tracer = _tracer(provider)
+
+    def wrap(handler: Handler) -> Handler:
+        return handler if tracer is None else _traced(handler, tracer, code_name)
+
+    return wrap
+
+
+def traced_transport(transport: Transport, provider: TracerProvider | None = None) -> Transport:
+    """The transport with a span around each call, which what it causes has for its parent.
+
+    Without a configured `provider` it is the transport itself.
+    """
+    tracer = _tracer(provider)
+    return transport if tracer is None else TracedTransport(transport, tracer)
+
+
+def inject(headers: dict[str, str]) -> None:
+    """Write the current span, if there is one, into headers, as the process's propagators do."""
+    propagate.inject(headers)
+
+
+def _tracer(provider: TracerProvider | None) -> Tracer | None:
+    if provider is None:
+        provider = trace.get_tracer_provider()
+    if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+        return None
+    return provider.get_tracer(_SYSTEM)
+
+
+def _traced(handler: Handler, tracer: Tracer, code_name: str) -> Handler:
+    async def run(invocation: Invocation) -> Result:
+        parent = _parent(invocation)
+        span = tracer.start_span(
+            invocation.function,
+            parent,
+            SpanKind.SERVER if invocation.mode == SYNC else SpanKind.CONSUMER,
+            _attributes(invocation, code_name),
+        )
+        scope = partial(_within, trace.set_span_in_context(span, parent))
+        try:
+            with scope():
+                result = await handler(invocation)
+        except BaseException as error:
+            _end(span, error)
+            raise
+        if result.stream is not None:
+            return replace(result, stream=ObservedStream(result.stream, partial(_end, span), scope))
+        _end(span, failure_of(result))
+        return result
+
+    return run
+
+
+@contextmanager
+def _within(context: Context) -> Generator[None]:
+    token = attach(context)
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+def _parent(invocation: Invocation) -> Context:
+    if invocation.http is not None and trace.get_current_span().get_span_context().is_valid:
+        return get_current()  # The HTTP server is traced itself, and this is within its span.
+    # From an empty context: a worker's task may have been started within somebody's span.
+    return propagate.extract(invocation.headers, Context())
+
+
+def _attributes(invocation: Invocation, code_name: str) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        "faas.name": invocation.function,
+        "faas.invocation_id": invocation.id,
+        "faas.trigger": _FAAS_TRIGGERS.get(invocation.trigger, "other"),
+        "eventmesh.trigger": invocation.trigger,
+        "eventmesh.attempt": invocation.attempt,
+    }
+    if code_name:
+        attributes["code.function.name"] = code_name
+    if invocation.http is not None:
+        # Without the query, in which there may be secrets.
+        attributes["http.request.method"] = invocation.http.method
+        attributes["url.path"] = invocation.http.target.partition("?")[0]
+    elif invocation.mode != SYNC and invocation.type != TIMER_TYPE:
+        attributes |= _messaging("process", "process", invocation.function, invocation.id)
+    if invocation.batch is not None:
+        attributes["messaging.batch.message_count"] = len(invocation.batch)
+    return attributes
+
+
+def _messaging(operation: str, type: str, destination: str, id: str) -> dict[str, AttributeValue]:
+    return {
+        "messaging.system": _SYSTEM,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": type,
+        "messaging.destination.name": destination,
+        "messaging.message.id": id,
+    }
+
+
+def _end(span: Span, error: BaseException | None) -> None:
+    """End the span of an invocation as the invocation ended."""
+    span.set_attribute("eventmesh.outcome", outcome_of(error))
+    if isinstance(error, Exception) and not is_answer(error):
+        _record(span, error)
+    span.end()
+
+
+def _record(span: Span, error: Exception) -> None:
+    """Tell a span of a failure; that of a handler with the type and traceback it had there."""
+    span.set_attribute("error.type", error_type(error))
+    span.set_status(StatusCode.ERROR, str(error))
+    if isinstance(error, FunctionError):
+        exception = {
+            "exception.type": error.type,
+            "exception.message": error.message,
+            "exception.stacktrace": error.traceback,
+        }
+        span.add_event("exception", exception)
+    else:
+        span.record_exception(error)
+
+
+class TracedTransport:
+    """A transport whose calls are spans: a client's for `request`, a producer's for the others."""
+
+    __slots__ = ("_tracer", "_transport")
+
+    def __init__(self, transport: Transport, tracer: Tracer) -> None:
+        self._transport = transport
+        self._tracer = tracer
+
+    async def request(self, function: str, message: Message) -> Result:
+        attributes: dict[str, AttributeValue] = {
+            "faas.invoked_name": function,
+            "faas.invocation_id": message.id,
+        }
+        with self._tracer.start_as_current_span(
+            f"invoke {function}", kind=SpanKind.CLIENT, attributes=attributes
+        ) as span:
+            result = await self._transport.request(function, _carrying(message))
+            if result.error is not None:
+                _record(span, result.error)
+            return result
+
+    async def send(self, destination: str, message: Message, delay: float) -> None:
+        attributes = _messaging("send", "send", destination, message.id)
+        with self._tracer.start_as_current_span(
+            f"send {destination}", kind=SpanKind.PRODUCER, attributes=attributes
+        ):
+            await self._transport.send(destination, _carrying(message), delay)
+
+    async def emit(self, event: Message, delay: float) -> None:
+        attributes = _messaging("emit", "send", event.type, event.id)
+        with self._tracer.start_as_current_span(
+            f"emit {event.type}", kind=SpanKind.PRODUCER, attributes=attributes
+        ):
+            await self._transport.emit(_carrying(event), delay)
+
+
+def _carrying(message: Message) -> Message:
+    """The message with the current span in its headers."""
+    headers = dict(message.headers)
+    inject(headers)
+    return replace(message, headers=headers)
