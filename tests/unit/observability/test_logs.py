@@ -1,0 +1,174 @@
+import io
+import json
+import logging
+import sys
+import uuid
+from datetime import datetime
+
+import pytest
+
+from eventmesh.errors import SettingsError
+from eventmesh.observability.logs import configure_logging
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def line(stream):
+    (only,) = stream.getvalue().splitlines()
+    return json.loads(only)
+
+
+def fail():
+    raise ValueError("no such card")
+
+
+def test_json_is_one_object_a_line():
+    stream = io.StringIO()
+    configure_logging("json", stream=stream)
+    logging.getLogger("shop").warning("order %s", 7, extra={"tenant": "blue", "tries": 2})
+    written = line(stream)
+    assert list(written) == ["timestamp", "level", "logger", "message", "tenant", "tries"]
+    assert written["timestamp"].endswith("Z")
+    assert datetime.fromisoformat(written.pop("timestamp")).utcoffset().total_seconds() == 0
+    assert written == {
+        "level": "WARNING",
+        "logger": "shop",
+        "message": "order 7",
+        "tenant": "blue",
+        "tries": 2,
+    }
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_an_exception_is_shown_with_its_traceback(style):
+    stream = io.StringIO()
+    configure_logging(style, stream=stream)
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("shop").exception("failed")
+    text = line(stream)["exception"] if style == "json" else stream.getvalue()
+    assert "Traceback (most recent call last):" in text
+    assert text.rstrip().endswith("ValueError: no such card")
+
+
+def test_a_traceback_that_comes_as_text_is_shown():
+    stream = io.StringIO()
+    configure_logging("json", stream=stream)
+    logger = logging.getLogger("shop")
+    record = logger.makeRecord("shop", logging.ERROR, "", 0, "failed", (), None)
+    record.exc_text = "Traceback of elsewhere"
+    logger.handle(record)
+    assert line(stream)["exception"] == "Traceback of elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        (uuid.UUID(int=0), "00000000-0000-0000-0000-000000000000"),
+        ({1: "a"}, {"1": "a"}),
+        (2**70, 2**70),
+        ("half \ud800 a pair", "half \ud800 a pair"),
+    ],
+)
+def test_no_record_is_lost_for_what_is_put_into_it(field, written):
+    stream = io.StringIO()
+    configure_logging("json", stream=stream)
+    logging.getLogger("shop").info("something", extra={"field": field})
+    assert line(stream)["field"] == written
+
+
+def test_no_field_takes_the_place_of_what_every_line_has():
+    stream = io.StringIO()
+    configure_logging("json", stream=stream)
+    logging.getLogger("shop").info("said", extra={"level": "made up", "logger": "made up"})
+    written = line(stream)
+    assert (written["level"], written["logger"]) == ("INFO", "shop")
+
+
+def test_text_is_a_line_with_the_fields_that_the_message_does_not_tell():
+    stream = io.StringIO()
+    configure_logging("text", stream=stream)
+    fields = {"invocation_id": "4fd0", "note": "two\nlines", "outcome": "success"}
+    logging.getLogger("shop").info("done", extra=fields)
+    (only,) = stream.getvalue().splitlines()
+    assert only.endswith("INFO     shop: done invocation_id=4fd0 note='two\\nlines'")
+
+
+@pytest.mark.parametrize("style", ["auto", "text"])
+def test_a_terminal_gets_colours(style):
+    terminal = Terminal()
+    configure_logging(style, stream=terminal)
+    logging.getLogger("shop").info("order [bold]7[/bold]", extra={"invocation_id": "4fd0"})
+    assert "\x1b[" in terminal.getvalue()
+    assert "bold" in terminal.getvalue()
+    assert "4fd0" in terminal.getvalue()
+
+
+def test_auto_is_json_where_there_is_no_terminal():
+    stream = io.StringIO()
+    configure_logging("auto", stream=stream)
+    logging.getLogger("shop").info("done")
+    assert line(stream)["message"] == "done"
+
+
+def test_standard_error_is_where_it_goes(capsys):
+    configure_logging("text")
+    logging.getLogger("shop").info("done")
+    captured = capsys.readouterr()
+    assert "done" in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(("level", "written"), [("warning", 1), (logging.INFO, 2), ("DEBUG", 3)])
+def test_the_level_decides_what_is_written(level, written):
+    stream = io.StringIO()
+    configure_logging("json", level, stream=stream)
+    for one in (logging.DEBUG, logging.INFO, logging.WARNING):
+        logging.getLogger("shop").log(one, "something")
+    assert len(stream.getvalue().splitlines()) == written
+
+
+def test_filters_add_fields():
+    class Tenant(logging.Filter):
+        def filter(self, record):
+            record.tenant = "blue"
+            return True
+
+    stream = io.StringIO()
+    configure_logging("json", filters=[Tenant()], stream=stream)
+    logging.getLogger("shop").info("done")
+    assert line(stream)["tenant"] == "blue"
+
+
+def test_again_it_replaces_its_own_handler_and_leaves_those_of_others():
+    others = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(others)
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging("json", stream=first)
+    configure_logging("json", stream=second)
+    logging.getLogger("shop").info("done")
+    assert first.getvalue() == ""
+    assert line(second)["message"] == "done"
+    assert others in logging.getLogger().handlers
+
+
+def test_a_format_or_level_that_does_not_exist_is_refused():
+    before = list(logging.getLogger().handlers)
+    with pytest.raises(SettingsError, match="no log format 'xml': use 'json', 'text' or 'auto'"):
+        configure_logging("xml")
+    with pytest.raises(SettingsError, match="no log level 'LOUD': use DEBUG"):
+        configure_logging("json", "LOUD")
+    assert logging.getLogger().handlers == before
