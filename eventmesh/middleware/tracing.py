@@ -192,7 +192,7 @@ class TracedTransport:
             "faas.invocation_id": message.id,
         }
         with self._tracer.start_as_current_span(
-            f"invoke {function}", kind=SpanKind.CLIENT, attributes=attributes
+            f"invoke {function}", _cause(message), SpanKind.CLIENT, attributes
         ) as span:
             result = await self._transport.request(function, _carrying(message))
             if result.error is not None:
@@ -202,16 +202,23 @@ class TracedTransport:
     async def send(self, destination: str, message: Message, delay: float) -> None:
         attributes = _messaging("send", "send", destination, message.id)
         with self._tracer.start_as_current_span(
-            f"send {destination}", kind=SpanKind.PRODUCER, attributes=attributes
+            f"send {destination}", _cause(message), SpanKind.PRODUCER, attributes
         ):
             await self._transport.send(destination, _carrying(message), delay)
 
     async def emit(self, event: Message, delay: float) -> None:
         attributes = _messaging("emit", "send", event.type, event.id)
         with self._tracer.start_as_current_span(
-            f"emit {event.type}", kind=SpanKind.PRODUCER, attributes=attributes
+            f"emit {event.type}", _cause(event), SpanKind.PRODUCER, attributes
         ):
             await self._transport.emit(_carrying(event), delay)
+
+
+def _cause(message: Message) -> Context:
+    """What the message is sent within: the current span, or else the trace it carries already."""
+    if trace.get_current_span().get_span_context().is_valid:
+        return get_current()
+    return propagate.extract(message.headers, get_current())
 
 
 def _carrying(message: Message) -> Message:

@@ -134,6 +134,12 @@ async def test_the_trace_and_baggage_of_the_headers_go_on(provider, spans, invoc
     assert not trace.get_current_span().get_span_context().is_valid
 
 
+async def test_a_span_within_which_a_worker_was_started_is_no_parent(provider, spans, invocation):
+    with provider.get_tracer("worker").start_as_current_span("what started the worker"):
+        await traced(provider=provider)(ends_with())(invocation(mode=ASYNC))
+    assert spans()[0].parent is None
+
+
 async def test_a_traced_http_server_is_the_parent(provider, spans, invocation):
     http = HttpRequest("GET", "/", {}, {}, {})
     with provider.get_tracer("http").start_as_current_span("GET /") as server:
@@ -221,8 +227,9 @@ async def test_a_request_is_a_clients_span_that_the_callee_continues(provider, s
     assert span.status.status_code is StatusCode.ERROR
     (sent,) = transport.sent
     assert sent.headers["a"] == "b"
-    assert f"-{span.context.trace_id:032x}-{span.context.span_id:016x}-" in (
-        sent.headers["traceparent"]
+    assert (
+        f"-{span.context.trace_id:032x}-{span.context.span_id:016x}-"
+        in (sent.headers["traceparent"])
     )
     assert message.headers == {"a": "b"}
 
@@ -239,6 +246,14 @@ async def test_sends_and_events_are_producers_spans(provider, spans):
     assert emit.attributes["messaging.message.id"] == "2"
     for span, sent in zip((send, emit), transport.sent, strict=True):
         assert f"{span.context.span_id:016x}" in sent.headers["traceparent"]
+
+
+async def test_a_message_that_belongs_to_a_trace_already_stays_in_it(provider, spans):
+    message = Message(b"", "1", 0.0, headers={"traceparent": TRACEPARENT})
+    await traced_transport(Recorder(), provider).send("mailer.receipt", message, 0.0)
+    (span,) = spans()
+    assert trace.format_trace_id(span.context.trace_id) in TRACEPARENT
+    assert trace.format_span_id(span.parent.span_id) in TRACEPARENT
 
 
 async def test_a_send_that_fails_is_an_error_and_raises(provider, spans):
