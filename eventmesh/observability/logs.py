@@ -20,8 +20,16 @@ from eventmesh.settings import LogFormat
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; the others are its fields."""
 
-_TOLD: Final = frozenset({"outcome", "duration_ms", "error", "error_type"})
+_TOLD: Final = frozenset(("outcome", "duration_ms", "error", "error_type"))
 """Fields that people need not be shown: the message of the record that has them says it all."""
+
+_WHERE: Final = frozenset(
+    ("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id")
+)
+"""Fields that tell which invocation a record belongs to: too long for the line of a terminal."""
+
+_DRAWN_ID: Final = 32
+"""The length of an id that was drawn at random, of which a few digits tell it from others."""
 
 
 def configure_logging(
@@ -99,13 +107,13 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         start = f"{_timestamp(record)} {record.levelname:<8} {record.name}:"
-        line = f"{start} {record.getMessage()}{_readable_fields(record)}"
+        line = f"{start} {record.getMessage()}{_readable(record, _TOLD)}"
         traceback = _traceback(record)
         return f"{line}\n{traceback}" if traceback else line
 
 
 class TerminalHandler(RichHandler):
-    """Writes records to a terminal, in colour, with their fields dimmed."""
+    """Writes records to a terminal, in colour, with their fields and invocation dimmed."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(
@@ -118,9 +126,9 @@ class TerminalHandler(RichHandler):
         self.setFormatter(logging.Formatter())
 
     def render_message(self, record: logging.LogRecord, message: str) -> ConsoleRenderable:
-        text = Text(message)
-        self.highlighter.highlight(text)
-        return text.append(_readable_fields(record), "dim")
+        first, newline, rest = message.partition("\n")
+        fields = _readable(record, _TOLD | _WHERE) + _invocation(record)
+        return Text.assemble(self.highlighter(first), (fields, "dim"), newline, rest)
 
 
 def _timestamp(record: logging.LogRecord) -> str:
@@ -132,12 +140,21 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _OWN}
 
 
-def _readable_fields(record: logging.LogRecord) -> str:
-    return "".join(
-        f" {name}={_quoted(str(value))}"
-        for name, value in _fields(record).items()
-        if name not in _TOLD
-    )
+def _readable(record: logging.LogRecord, without: frozenset[str]) -> str:
+    fields = {name: value for name, value in _fields(record).items() if name not in without}
+    return "".join(f" {name}={_quoted(str(value))}" for name, value in fields.items())
+
+
+def _invocation(record: logging.LogRecord) -> str:
+    """The invocation that a record belongs to, in a few characters, or ""."""
+    fields = _fields(record)
+    if "invocation_id" not in fields:
+        return ""
+    id = str(fields["invocation_id"])
+    short = id[:8] if len(id) == _DRAWN_ID else id
+    attempt = fields.get("attempt", 1)
+    again = f" attempt {attempt}" if attempt != 1 else ""
+    return f" ({fields.get('function', '')} {short}{again})"
 
 
 def _quoted(text: str) -> str:

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 import sys
 import uuid
 from datetime import datetime
@@ -115,6 +116,21 @@ def test_a_terminal_gets_colours(style):
     assert "\x1b[" in terminal.getvalue()
     assert "bold" in terminal.getvalue()
     assert "4fd0" in terminal.getvalue()
+
+
+def test_a_terminal_has_room_for_a_short_name_of_the_invocation(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal = Terminal()
+    configure_logging("text", stream=terminal)
+    fields = {"function": "orders.place", "trigger": "http", "trace_id": "af76", "amount": 7}
+    for id, attempt in (("118b61cf81977dfdafecd7543e60754e", 1), ("invoice-2026-0001", 2)):
+        extra = {"invocation_id": id, "attempt": attempt, **fields}
+        logging.getLogger("shop").info("charging\nmore", extra=extra)
+    written = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    first, more, second, _ = [line.rstrip() for line in written.splitlines()]
+    assert first.endswith("charging amount=7 (orders.place 118b61cf)")
+    assert more.strip() == "more"
+    assert second.endswith("charging amount=7 (orders.place invoice-2026-0001 attempt 2)")
 
 
 def test_auto_is_json_where_there_is_no_terminal():
