@@ -1,0 +1,50 @@
+"""A mesh inside a test, with a clock that the test moves: see docs/testing.md.
+
+The names are looked up when they are first used: pytest imports this package, for its plugin,
+also where no test uses it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventmesh.testing.clock import ManualClock
+    from eventmesh.testing.mesh import TestMesh
+    from eventmesh.testing.records import (
+        DeadLetter,
+        Emitted,
+        Fired,
+        Invoked,
+        Record,
+        Retried,
+        Sent,
+    )
+
+_HOMES = {
+    "ManualClock": "clock",
+    "TestMesh": "mesh",
+    **dict.fromkeys(
+        ("DeadLetter", "Emitted", "Fired", "Invoked", "Record", "Retried", "Sent"), "records"
+    ),
+}
+
+__all__ = [
+    "DeadLetter",
+    "Emitted",
+    "Fired",
+    "Invoked",
+    "ManualClock",
+    "Record",
+    "Retried",
+    "Sent",
+    "TestMesh",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'eventmesh.testing' has no attribute {name!r}")
+    return getattr(import_module(f"eventmesh.testing.{home}"), name)

@@ -1,0 +1,29 @@
+"""The embedded broker, with a record of what it was asked to carry."""
+
+from __future__ import annotations
+
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.clock import Clock
+from eventmesh.message import Message
+from eventmesh.testing.activity import Activity
+from eventmesh.testing.records import History
+from eventmesh.topology import Route
+
+
+class RecordingBroker(MemoryBroker):
+    """Writes down in `history` what it has stored, and tells `activity` who waits for a result."""
+
+    def __init__(self, clock: Clock, activity: Activity, history: History) -> None:
+        super().__init__(clock)
+        self._now = clock.now
+        self._activity = activity
+        self._history = history
+
+    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+        await super().publish(route, message, delay=delay)
+        self._history.published(route, message, delay, self._now())
+
+    async def request(self, route: Route, message: Message) -> Message:
+        self._history.requested(route, message, self._now())
+        with self._activity.waiting(route.name):
+            return await super().request(route, message)

@@ -1,0 +1,178 @@
+"""What happened in a mesh under test, as values to assert on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter
+
+from eventmesh.codecs.json import decode, decode_as
+from eventmesh.event import PREFIX, TIMER_TYPE
+from eventmesh.message import Message
+from eventmesh.settlement import (
+    ERROR_MESSAGE,
+    ERROR_TYPE,
+    FIRST_FAILURE,
+    REASON,
+    TRACEBACK,
+    without_provenance,
+)
+from eventmesh.topology import (
+    EVENTS,
+    QUEUE_SCHEME,
+    Route,
+    broadcast,
+    dead_letters,
+    inbox,
+)
+from eventmesh.value import value
+
+T = TypeVar("T")
+
+HISTORY: Final = 10_000
+"""Records of each kind that are kept; the oldest go first."""
+
+_INBOX: Final = inbox("").name
+_DEAD: Final = dead_letters("").name
+_BROADCAST: Final = broadcast("", "").name.rstrip(".") + "."
+
+
+@value
+class Record:
+    """What was carried, by whom it was sent (a function, or "") and when, by the mesh's clock.
+
+    `id` is the invocation's: it stays the same over all attempts and in the dead letter.
+    """
+
+    payload: bytes
+    id: str = field(repr=False)
+    caller: str
+    time: datetime = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+    @property
+    def json(self) -> Any:
+        """The payload as plain JSON values."""
+        return decode(self.payload)
+
+    def read(self, type: type[T]) -> T:
+        """The payload as a value of `type`. Raises PayloadInvalid if it does not fit."""
+        return decode_as(self.payload, TypeAdapter(type))
+
+
+@value
+class Invoked(Record):
+    """A synchronous call of `function`, by another or by the test."""
+
+    function: str
+
+
+@value
+class Sent(Record):
+    """An asynchronous invocation of `function` ("queue:NAME" for a queue), in `delay` seconds."""
+
+    function: str
+    delay: float
+
+
+@value
+class Emitted(Record):
+    """An event of `type`, with its CloudEvents attributes, in `delay` seconds."""
+
+    type: str
+    subject: str
+    source: str
+    delay: float
+
+
+@value
+class Fired(Record):
+    """A timer (`trigger` "every", "cron" or "at") fired `function`; it was due at `scheduled`."""
+
+    function: str
+    trigger: str
+    scheduled: datetime
+
+
+@value
+class Retried(Record):
+    """A run of `function` failed, and `attempt` is to follow in `delay` seconds.
+
+    `attempt` counts from 1. It is the number of the attempt that failed if that one is not
+    counted, as when it was throttled.
+    """
+
+    function: str
+    attempt: int
+    delay: float
+
+
+@value
+class DeadLetter(Record):
+    """An invocation of `function` was set aside after so many `attempts`, for `reason`.
+
+    `error_type`, `error` and `traceback` tell how the last run failed, if one did.
+    """
+
+    function: str
+    attempts: int
+    reason: str
+    error_type: str
+    error: str
+    traceback: str = field(repr=False)
+
+
+class History:
+    """What a broker was asked to carry, sorted by what it means; at most HISTORY of each."""
+
+    def __init__(self) -> None:
+        self.invoked = deque[Invoked](maxlen=HISTORY)
+        self.sent = deque[Sent](maxlen=HISTORY)
+        self.emitted = deque[Emitted](maxlen=HISTORY)
+        self.fired = deque[Fired](maxlen=HISTORY)
+        self.retried = deque[Retried](maxlen=HISTORY)
+        self.dead_letters = deque[DeadLetter](maxlen=HISTORY)
+
+    def requested(self, route: Route, message: Message, now: float) -> None:
+        """Somebody waits for a function's result."""
+        self.invoked.append(Invoked(*_carried(message, now), route.name))
+
+    def published(self, route: Route, message: Message, delay: float, now: float) -> None:
+        """The broker holds a message."""
+        carried = _carried(message, now)
+        headers, function = message.headers, _function(route)
+        if route.exchange == EVENTS:
+            subject = headers.get(f"{PREFIX}subject", "")
+            source = headers.get(f"{PREFIX}source", "")
+            self.emitted.append(Emitted(*carried, message.type, subject, source, delay))
+        elif route.key.startswith(_DEAD):
+            failure = (
+                headers.get(name, "") for name in (REASON, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK)
+            )
+            self.dead_letters.append(DeadLetter(*carried, function, message.attempt, *failure))
+        elif FIRST_FAILURE in headers:
+            self.retried.append(Retried(*carried, function, message.attempt, delay))
+        elif message.type == TIMER_TYPE:
+            scheduled = datetime.fromisoformat(headers[f"{PREFIX}time"])
+            self.fired.append(Fired(*carried, function, message.trigger, scheduled))
+        else:
+            self.sent.append(Sent(*carried, function, delay))
+
+
+def _carried(message: Message, now: float) -> tuple[bytes, str, str, datetime, Mapping[str, str]]:
+    time = datetime.fromtimestamp(now, UTC)
+    own_headers = without_provenance(message.headers)
+    return message.body, message.id, message.caller, time, own_headers
+
+
+def _function(route: Route) -> str:
+    for prefix in (_INBOX, _DEAD):
+        if route.key.startswith(prefix):
+            return route.key.removeprefix(prefix)
+    if route.key.startswith(_BROADCAST):
+        return route.key.removeprefix(_BROADCAST).rpartition(".")[0]
+    return f"{QUEUE_SCHEME}{route.key}"
