@@ -25,6 +25,7 @@ from eventmesh.testing.records import (
     Fired,
     History,
     Invoked,
+    Record,
     Retried,
     Sent,
 )
@@ -128,34 +129,39 @@ class TestMesh(Caller):
         return self._host.addresses["http"]
 
     @property
+    def records(self) -> list[Record]:
+        """All that happened, in its order; what follows are its kinds. The latest 10,000 stay."""
+        return self._history.of(Record)
+
+    @property
     def invoked(self) -> list[Invoked]:
-        """The synchronous calls that were made, in their order."""
-        return list(self._history.invoked)
+        """The synchronous calls that were made."""
+        return self._history.of(Invoked)
 
     @property
     def sent(self) -> list[Sent]:
-        """The asynchronous invocations and messages that were stored, in their order."""
-        return list(self._history.sent)
+        """The asynchronous invocations, and the messages to queues, that were stored."""
+        return self._history.of(Sent)
 
     @property
     def emitted(self) -> list[Emitted]:
-        """The events that were published, in their order, whether or not anybody subscribed."""
-        return list(self._history.emitted)
+        """The events that were published, whether or not anybody subscribed."""
+        return self._history.of(Emitted)
 
     @property
     def fired(self) -> list[Fired]:
-        """What the timers did, in its order."""
-        return list(self._history.fired)
+        """What the timers fired."""
+        return self._history.of(Fired)
 
     @property
     def retried(self) -> list[Retried]:
-        """The retries that were stored, in their order."""
-        return list(self._history.retried)
+        """The invocations that failed and were stored to be tried again."""
+        return self._history.of(Retried)
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
-        """The invocations that were set aside, in their order."""
-        return list(self._history.dead_letters)
+        """The invocations that were set aside."""
+        return self._history.of(DeadLetter)
 
     async def settle(self) -> None:
         """Wait until all that is due now has ended, and all that it caused.

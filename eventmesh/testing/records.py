@@ -34,7 +34,7 @@ from eventmesh.value import value
 T = TypeVar("T")
 
 HISTORY: Final = 10_000
-"""Records of each kind that are kept; the oldest go first."""
+"""Records that are kept; the oldest go first."""
 
 _INBOX: Final = inbox("").name
 _DEAD: Final = dead_letters("").name
@@ -62,6 +62,9 @@ class Record:
     def read(self, type: type[T]) -> T:
         """The payload as a value of `type`. Raises PayloadInvalid if it does not fit."""
         return decode_as(self.payload, TypeAdapter(type))
+
+
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 @value
@@ -127,40 +130,40 @@ class DeadLetter(Record):
 
 
 class History:
-    """What a broker was asked to carry, sorted by what it means; at most HISTORY of each."""
+    """What a broker was asked to carry, by what it means; the latest HISTORY of it, in order."""
 
     def __init__(self) -> None:
-        self.invoked = deque[Invoked](maxlen=HISTORY)
-        self.sent = deque[Sent](maxlen=HISTORY)
-        self.emitted = deque[Emitted](maxlen=HISTORY)
-        self.fired = deque[Fired](maxlen=HISTORY)
-        self.retried = deque[Retried](maxlen=HISTORY)
-        self.dead_letters = deque[DeadLetter](maxlen=HISTORY)
+        self._records = deque[Record](maxlen=HISTORY)
+
+    def of(self, kind: type[RecordT]) -> list[RecordT]:
+        """The records of a kind, in their order."""
+        return [record for record in self._records if isinstance(record, kind)]
 
     def requested(self, route: Route, message: Message, now: float) -> None:
         """Somebody waits for a function's result."""
-        self.invoked.append(Invoked(*_carried(message, now), route.name))
+        self._records.append(Invoked(*_carried(message, now), route.name))
 
     def published(self, route: Route, message: Message, delay: float, now: float) -> None:
         """The broker holds a message."""
-        carried = _carried(message, now)
-        headers, function = message.headers, _function(route)
-        if route.exchange == EVENTS:
-            subject = headers.get(f"{PREFIX}subject", "")
-            source = headers.get(f"{PREFIX}source", "")
-            self.emitted.append(Emitted(*carried, message.type, subject, source, delay))
-        elif route.key.startswith(_DEAD):
-            failure = (
-                headers.get(name, "") for name in (REASON, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK)
-            )
-            self.dead_letters.append(DeadLetter(*carried, function, message.attempt, *failure))
-        elif FIRST_FAILURE in headers:
-            self.retried.append(Retried(*carried, function, message.attempt, delay))
-        elif message.type == TIMER_TYPE:
-            scheduled = datetime.fromisoformat(headers[f"{PREFIX}time"])
-            self.fired.append(Fired(*carried, function, message.trigger, scheduled))
-        else:
-            self.sent.append(Sent(*carried, function, delay))
+        self._records.append(_record(route, message, delay, now))
+
+
+def _record(route: Route, message: Message, delay: float, now: float) -> Record:
+    carried = _carried(message, now)
+    headers, function = message.headers, _function(route)
+    if route.exchange == EVENTS:
+        subject = headers.get(f"{PREFIX}subject", "")
+        source = headers.get(f"{PREFIX}source", "")
+        return Emitted(*carried, message.type, subject, source, delay)
+    if route.key.startswith(_DEAD):
+        failure = (headers.get(name, "") for name in (REASON, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK))
+        return DeadLetter(*carried, function, message.attempt, *failure)
+    if FIRST_FAILURE in headers:
+        return Retried(*carried, function, message.attempt, delay)
+    if message.type == TIMER_TYPE:
+        scheduled = datetime.fromisoformat(headers[f"{PREFIX}time"])
+        return Fired(*carried, function, message.trigger, scheduled)
+    return Sent(*carried, function, delay)
 
 
 def _carried(message: Message, now: float) -> tuple[bytes, str, str, datetime, Mapping[str, str]]:

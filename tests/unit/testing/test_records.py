@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from eventmesh import Context, PayloadInvalid, Retry, Service, Throttled, on
 from eventmesh.event import event_headers
 from eventmesh.message import Message
-from eventmesh.testing import TestMesh
+from eventmesh.testing import DeadLetter, Retried, Sent, TestMesh
 from eventmesh.testing.clock import START
 from eventmesh.testing.records import HISTORY, History
 from eventmesh.topology import to_function
@@ -94,7 +94,7 @@ async def test_what_is_retried_and_set_aside():
         id = await mesh.send(work, Order(item="tea"))
         await mesh.advance("1h")
         (retry,), (letter,) = mesh.retried, mesh.dead_letters
-        assert len(mesh.sent) == 1
+        assert [type(record) for record in mesh.records] == [Sent, Retried, DeadLetter]
     assert (retry.function, retry.attempt, retry.delay) == ("shop.work", 2, 60.0)
     assert (letter.function, letter.attempts, letter.id) == ("shop.work", 2, id)
     assert letter.reason == "all 2 attempts failed"
@@ -139,5 +139,6 @@ def test_the_oldest_records_go_first():
     for number in range(HISTORY + 1):
         message = Message(b"", str(number), START, headers=event_headers("/", START))
         history.published(route, message, 0.0, START)
-    assert len(history.sent) == HISTORY
-    assert history.sent[0].id == "1"
+    kept = history.of(Sent)
+    assert len(kept) == HISTORY
+    assert kept[0].id == "1"
