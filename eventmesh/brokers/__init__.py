@@ -1,0 +1,1 @@
+"""What carries messages: the embedded broker and RabbitMQ, under one contract."""
