@@ -205,7 +205,7 @@ class Asynchronous:
         now = self._clock.now()
         name = self._function.full_name
         record = Message(
-            outcome_record(name, message, result.body, result.error, reason, now),
+            outcome_record(name, message, result, reason, now),
             new_id(),
             now,
             headers=trace_headers(message.headers) | event_headers(f"/{name}", now),

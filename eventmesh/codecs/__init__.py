@@ -1,0 +1,1 @@
+"""Bytes ↔ values: payloads as JSON, and what travels between processes as messages."""
