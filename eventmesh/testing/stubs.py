@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, TypeAlias, TypeGuard
 
-from eventmesh.abc import Callee, Handler, Middleware
+from eventmesh.abc import Handler, Middleware
 from eventmesh.codecs.json import encode, failed
 from eventmesh.errors import DeclarationError, InvocationError, Signal
 from eventmesh.invocation import Invocation
@@ -16,8 +16,8 @@ from eventmesh.result import Result
 from eventmesh.service import Resource, Service
 from eventmesh.topology import check_function
 
-Stubs: TypeAlias = Mapping[str | Callee[..., Any], object]
-"""Stand-ins, by the function (or its name) that each stands in for.
+Stubs: TypeAlias = Mapping[Any, object]
+"""Stand-ins, by the declared function that each stands in for, or by its name.
 
 A callable is called as a function would be, with the payload bound to its parameters; one whose
 parameters have no names (a Mock, `list.append`) gets the whole payload. An exception is how every

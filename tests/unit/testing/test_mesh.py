@@ -303,8 +303,10 @@ async def test_a_failing_test_fails_for_its_own_reason(failing):
             await mesh.settle()
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as raised:
         await fail()
+    (note,) = raised.value.__notes__
+    assert "ValueError: no such order" in note
 
 
 async def test_leaving_raises_what_waits_for_a_retry():
