@@ -32,9 +32,9 @@ class Message:
 
     `id` stays the same over all attempts. `timestamp` and `deadline` are seconds since the epoch:
     when the message was first stored (or due, if it was sent with a delay), and when nobody waits
-    for it any more. `attempt` counts from 1. `trigger` says what made the message ("invoke", "event", "queue", "every", …), `type`
-    is an event's type, `caller` the function that sent it. `headers` are the user's and the
-    trace context; a dead letter's also carry where it came from.
+    for it any more. `attempt` counts from 1. `trigger` says what made the message ("invoke",
+    "event", "queue", "every", …), `type` is an event's type, `caller` the function that sent it.
+    `headers` are the user's and the trace context; a dead letter's also carry where it came from.
     """
 
     body: bytes = field(repr=False)
