@@ -1,0 +1,30 @@
+"""`eventmesh completion`: what a shell needs to complete our commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import click
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+
+_SHELLS: Final[Mapping[str, type[ShellComplete]]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(_SHELLS)))
+@click.pass_context
+def command(ctx: click.Context, /, shell: str) -> None:
+    r"""Print the script that completes eventmesh's commands in a SHELL.
+
+    \b
+    bash: eval "$(eventmesh completion bash)"           in ~/.bashrc
+    zsh:  eval "$(eventmesh completion zsh)"            in ~/.zshrc
+    fish: eventmesh completion fish | source            in ~/.config/fish/config.fish
+    """
+    script = _SHELLS[shell](ctx.find_root().command, {}, "eventmesh", "_EVENTMESH_COMPLETE")
+    click.echo(script.source())

@@ -1,0 +1,55 @@
+"""`eventmesh new`: a service to start from."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Final
+
+import click
+
+from eventmesh.errors import SettingsError
+from eventmesh.topology import check_service
+
+_SUFFIX: Final = ".tmpl"
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write it to.  [default: NAME, in the current folder]",
+)
+def command(name: str, directory: Path | None) -> None:
+    """Write a service NAME that runs, and its test.
+
+    Nothing that is there already is overwritten.
+    """
+    folder = directory or Path(name)
+    texts = _texts(check_service(name))
+    taken = [file for file in texts if (folder / file).exists()]
+    if taken:
+        raise SettingsError(
+            f"{folder / taken[0]} is there already, and nothing was written: choose another name, "
+            "or another folder with --directory"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+        click.echo(f"wrote {folder / file}")
+    click.echo(f"\nRun it with: eventmesh dev {folder}")
+
+
+def _texts(name: str) -> dict[str, str]:
+    """The text of each file, by its name."""
+    # The name of a project begins and ends with a letter or digit (PEP 508), a service's need not.
+    project = name.strip("-_") or "service"
+    return {
+        template.name.removesuffix(_SUFFIX): Template(
+            template.read_text(encoding="utf-8")
+        ).substitute(name=name, project=project)
+        for template in (files("eventmesh.cli") / "template").iterdir()
+        if template.name.endswith(_SUFFIX)
+    }

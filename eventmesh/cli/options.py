@@ -1,0 +1,125 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import orjson
+from click.shell_completion import CompletionItem
+
+from eventmesh.duration import seconds
+from eventmesh.errors import DeclarationError
+from eventmesh.settings import Settings
+
+
+def _complete_path(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _read_url(_ctx: click.Context, _parameter: click.Parameter, url: str | None) -> str:
+    return url or Settings.from_environment(os.environ).url
+
+
+def _read_duration(
+    _ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> float | None:
+    if text is None:
+        return None
+    try:
+        return seconds(text if text[-1:].isalpha() else float(text), parameter.name or "it")
+    except (DeclarationError, ValueError) as error:
+        raise click.BadParameter(
+            f"{text!r} is no duration: write seconds, or a number with a unit such as '500ms', "
+            "'30s', '5m' or '6h'"
+        ) from error
+
+
+def _read_headers(
+    _ctx: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise click.BadParameter(f"{pair!r} is no header: write NAME=VALUE")
+        headers[name] = text
+    return headers
+
+
+def _read_payload(
+    _ctx: click.Context, _parameter: click.Parameter, text: str | None
+) -> bytes | None:
+    """The bytes of a payload, which are JSON for sure; None where there is none."""
+    if text is None:
+        return None
+    payload = _payload_bytes(text)
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise click.BadParameter(
+            f'it is not JSON ({error}): quote it for the shell, \'{{"like": "this"}}\', and '
+            "text in it too, '\"hello\"'"
+        ) from error
+    return payload
+
+
+def _payload_bytes(text: str) -> bytes:
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise click.BadParameter(
+            f"the file {text[1:]!r} cannot be read: {error.strerror or error}"
+        ) from error
+
+
+targets_argument = click.argument(
+    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_complete_path
+)
+payload_argument = click.argument(
+    "payload", metavar="[JSON|@FILE|-]", required=False, callback=_read_payload
+)
+url_option = click.option(
+    "--url",
+    metavar="URL",
+    callback=_read_url,
+    help="Where the mesh is.  [env var: EVENTMESH_URL; default: http://127.0.0.1:8080]",
+)
+header_option = click.option(
+    "--header",
+    "-H",
+    "headers",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_read_headers,
+    help="A header for the receiver. May be given several times.",
+)
+timeout_option = click.option(
+    "--timeout",
+    metavar="DURATION",
+    callback=_read_duration,
+    help="How long to wait for the result, such as 500ms or 2m.  [default: 30s]",
+)
+id_option = click.option("--id", help="The id it gets, for receivers that look for repetitions.")
+delay_option = click.option(
+    "--delay",
+    metavar="DURATION",
+    default="0",
+    callback=_read_duration,
+    help="Deliver it so much later, such as 30s or 6h.",
+)
+grace_option = click.option(
+    "--grace",
+    metavar="DURATION",
+    callback=_read_duration,
+    help="How long what runs may take to finish when it is told to stop.  "
+    "[env var: EVENTMESH_GRACE; default: 25s]",
+)

@@ -1,0 +1,70 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from eventmesh.cli.launcher import cli
+
+REPOSITORY = Path(__file__).parents[3]
+FILES = {"README.md", "app.py", "pyproject.toml", "test_app.py"}
+
+
+@pytest.fixture
+def new(project):
+    return lambda *arguments: CliRunner().invoke(cli, ["new", *arguments], prog_name="eventmesh")
+
+
+def test_what_is_written(new, project):
+    result = new("shop")
+    assert result.exit_code == 0
+    assert {file.name for file in (project / "shop").iterdir()} == FILES
+    assert result.stdout.endswith("Run it with: eventmesh dev shop\n")
+    assert len((project / "shop" / "README.md").read_text().splitlines()) <= 11
+
+
+def test_in_a_folder_of_another_name(new, project):
+    assert new("shop", "--directory", "services/one").exit_code == 0
+    assert 'Service("shop")' in (project / "services/one/app.py").read_text()
+
+
+@pytest.mark.parametrize("name", ["shop", "_my-shop-"])
+def test_it_passes_the_checks_and_its_test(new, project, name):
+    assert new(name, "--directory", "made").exit_code == 0
+    # As if eventmesh were installed, also where these tests run from a checkout that is not.
+    environment = os.environ | dict.fromkeys(("PYTHONPATH", "MYPYPATH"), str(REPOSITORY))
+    for tool in (
+        ("ruff", "check", "--select=ALL", "--ignore=CPY,D203,D213,INP,S101"),
+        ("ruff", "format", "--check"),
+        ("mypy", "."),
+        ("pytest", "-q", "-p", "eventmesh.testing.plugin"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-m", *tool],
+            cwd=project / "made",
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{tool}:\n{ended.stdout}{ended.stderr}"
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_nothing_is_overwritten(new, write, project, file):
+    write(f"shop/{file}", "mine")
+    result = new("shop")
+    assert result.exit_code == 2
+    assert f"shop/{file} is there already, and nothing was written" in result.stderr
+    assert [there.name for there in (project / "shop").iterdir()] == [file]
+    assert (project / "shop" / file).read_text() == "mine"
+
+
+def test_a_name_that_no_service_can_have(new, project):
+    result = new("my shop")
+    assert result.exit_code == 2
+    assert "a service cannot be called 'my shop'" in result.stderr
+    assert not list(project.iterdir())
