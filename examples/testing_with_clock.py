@@ -50,7 +50,7 @@ async def test_a_failure_is_tried_again_after_an_hour() -> None:
         await mesh.advance("1h")
         assert [retry.delay for retry in mesh.retried] == [3600.0]
         (letter,) = mesh.dead_letters
-        assert "the CRM is away" in letter.error
+        assert "the CRM is away" in letter.error_message
         assert letter.read(Account).email == "ada@example.com"
 
 

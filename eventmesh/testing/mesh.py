@@ -181,9 +181,8 @@ class TestMesh(Caller):
     async def advance(self, duration: Duration) -> None:
         """Move the clock on: timers, retries and delayed messages come due, in their order.
 
-        The mesh settles before the clock moves, and again at each moment at which something is
-        due, so that everything happens at its own time and in the same order in every run.
-        Raises TimeoutError as `settle` does.
+        The mesh settles before the clock moves, and again for each thing that is due, so that all
+        happens at its own time. Raises TimeoutError as `settle` does.
         """
         await self.clock.advance(duration, self.settle)
 
@@ -259,4 +258,4 @@ class _Transport(BrokerTransport):
 
 def _set_aside(letter: DeadLetter) -> str:
     told = f"{letter.function} was set aside: {letter.reason}"
-    return f"{told}\n{letter.traceback or letter.error}".rstrip()
+    return f"{told}\n{letter.traceback or letter.error_message}".rstrip()

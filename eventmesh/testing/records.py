@@ -118,14 +118,14 @@ class Retried(Record):
 class DeadLetter(Record):
     """An invocation of `function` was set aside after so many `attempts`, for `reason`.
 
-    `error_type`, `error` and `traceback` tell how the last run failed, if one did.
+    `error_type`, `error_message` and `traceback` tell how the last run failed, if one did.
     """
 
     function: str
     attempts: int
     reason: str
     error_type: str
-    error: str
+    error_message: str
     traceback: str = field(repr=False)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from eventmesh import FunctionError, Throttled
+from eventmesh.dead_letters import BrokerDeadLetters
 
 ROOT = Path(__file__).parents[2]
 ORDER = {"item": "tea", "count": 3}
@@ -22,9 +24,9 @@ def test_every_example_has_its_test():
     assert {f"test_{name}" for name in examples} <= globals().keys()
 
 
-def test_demo():
-    done = subprocess.run(
-        [sys.executable, "examples/demo.py"],
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -32,6 +34,20 @@ def test_demo():
         timeout=60,
         check=True,
     )
+
+
+def test_the_launcher_finds_the_services_of_every_example():
+    files = sorted(ROOT.glob("examples/*.py"))
+    listed = python("-m", "eventmesh", "list", *map(str, files)).stdout
+    for file in files:
+        text = file.read_text()
+        assert f"eventmesh dev examples/{file.name}" in text
+        for service in re.findall(r' = Service\("(\w+)"', text):
+            assert f"{service}." in listed
+
+
+def test_demo():
+    done = python("examples/demo.py")
     assert done.stderr == ""
     request, *story = [line.strip() for line in done.stdout.splitlines()]
     assert request.startswith("POST http://127.0.0.1:")
@@ -130,8 +146,11 @@ async def test_retry_and_dead_letter(example, logged):
         for retry in mesh.retried:
             delays[retry.json["to"].partition("@")[0]].append(retry.delay)
         assert delays == {"flaky": [2, 6], "down": [2, 6, 18], "busy": [30]}
-        assert mesh.dead_letters[-1].error == "ConnectionError: the server does not answer"
+        assert mesh.dead_letters[-1].error_message == "ConnectionError: the server does not answer"
         assert mesh.dead_letters[-1].attempts == 4
+        assert await BrokerDeadLetters(mesh.broker, mesh.clock).redrive("mailer.deliver") == 2
+        await mesh.settle()
+        assert len(mesh.dead_letters) == 3
     assert logged() == [
         "delivered to ada@example.com at attempt 1",
         "delivered to flaky@example.com at attempt 3",

@@ -98,7 +98,7 @@ async def test_what_is_retried_and_set_aside():
     assert (retry.function, retry.attempt, retry.delay) == ("shop.work", 2, 60.0)
     assert (letter.function, letter.attempts, letter.id) == ("shop.work", 2, id)
     assert letter.reason == "all 2 attempts failed"
-    assert (letter.error_type, letter.error) == ("ValueError", "ValueError: no tea")
+    assert (letter.error_type, letter.error_message) == ("ValueError", "ValueError: no tea")
     assert "in work" in letter.traceback
     assert letter.json == {"item": "tea"}
     assert letter.headers == {}
