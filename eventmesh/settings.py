@@ -28,10 +28,13 @@ class Settings:
     `admin_port`; port 0 is any free one.
 
     A client has `http_header_timeout` seconds to send its request's headers and
-    `http_read_timeout` seconds for the body, which has at most `max_body` bytes. `api` says
-    whether functions can be invoked by name and the mesh be controlled over HTTP, `docs` whether
-    /openapi.json and /docs are served. What runs may finish within `grace` seconds when the
-    process is told to stop. `log_format` "auto" is "text" on a terminal and "json" elsewhere.
+    `http_read_timeout` seconds for the body, which has at most `max_body` bytes. HTTP is HTTPS
+    with `http_tls_certificate`, the path of a PEM file; `http_tls_key` is that of its key, unless
+    the same file holds it. `api` says whether functions can be invoked by name and the mesh be
+    controlled over HTTP, `docs` whether /openapi.json and /docs are served.
+
+    What runs may finish within `grace` seconds when the process is told to stop. `log_format`
+    "auto" is "text" on a terminal and "json" elsewhere.
     """
 
     broker: str = "memory://"
@@ -40,6 +43,8 @@ class Settings:
     http_port: int = 8080
     http_header_timeout: float = 10.0
     http_read_timeout: float = 30.0
+    http_tls_certificate: str = ""
+    http_tls_key: str = ""
     admin_host: str = "127.0.0.1"
     admin_port: int = 9464
     max_body: int = 6 * 1024 * 1024
@@ -173,6 +178,8 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "http_port": _PORT,
     "http_header_timeout": _TIMEOUT,
     "http_read_timeout": _TIMEOUT,
+    "http_tls_certificate": (str, "the path of a PEM file"),
+    "http_tls_key": (str, "the path of a PEM file"),
     "admin_host": _HOST,
     "admin_port": _PORT,
     "max_body": (_whole(1, float("inf")), "a number of bytes, 1 or more"),
