@@ -11,13 +11,21 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from eventmesh.errors import DeclarationError, PayloadInvalid
 from eventmesh.message import JSON, NO_HEADERS
 from eventmesh.value import value
 
-DataT = TypeVar("DataT")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # Bare `Event` means that its data may be anything. A run time before 3.13 knows no defaults.
+    DataT = TypeVar("DataT", default=Any)
+else:
+    from typing import TypeVar
+
+    DataT = TypeVar("DataT")
 
 PREFIX: Final = "cloudEvents:"
 _PREFIXES = (PREFIX, "cloudEvents_")

@@ -1,6 +1,4 @@
 # ruff: noqa: E501 - its functions stand here exactly as the design has them
-# mypy: disable-error-code="type-arg"
-# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 """The service that the design document shows, with the models and the services that it needs.
 
 Run it:   eventmesh dev examples/design_section2.py
