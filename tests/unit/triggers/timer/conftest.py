@@ -1,0 +1,183 @@
+"""A mesh in which only timers run: what they fire stays in the inboxes, to be looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+
+import pytest
+
+from eventmesh.abc import Lease
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.caller import BrokerTransport
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.event import PREFIX
+from eventmesh.function import Environment, Runtime
+from eventmesh.message import Message
+from eventmesh.result import Result
+from eventmesh.service import Service
+from eventmesh.settings import Settings
+from eventmesh.testing.clock import ManualClock
+from eventmesh.topology import Route, inbox
+from eventmesh.triggers.timer import TimerTrigger
+
+FUNCTION = "orders.tick"
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def broker(clock):
+    async with MemoryBroker(clock) as broker:
+        yield broker
+
+
+@pytest.fixture
+def running(broker, clock) -> Callable[..., AbstractAsyncContextManager[None]]:
+    """One replica of a service whose function `tick` has these triggers."""
+    return lambda *triggers, **others: open_replica(
+        *triggers, broker=others.get("broker", broker), clock=others.get("clock", clock)
+    )
+
+
+@pytest.fixture(scope="session")
+def replica() -> Callable[..., AbstractAsyncContextManager[None]]:
+    """Like `running`, with a broker and a clock of the test's own."""
+    return open_replica
+
+
+@pytest.fixture(scope="session")
+def connect() -> Callable[[MemoryBroker], Connection]:
+    """One process's connection to a broker that others share."""
+    return Connection
+
+
+@pytest.fixture
+def runtime(broker, clock) -> Runtime:
+    return runtime_of(broker, clock)
+
+
+@pytest.fixture
+def fired(broker) -> Callable[[], Awaitable[list[Message]]]:
+    """What was fired since the last call."""
+
+    async def take() -> list[Message]:
+        messages: list[Message] = []
+        while delivery := await broker.get(inbox(FUNCTION)):
+            delivery.ack()
+            messages.append(delivery.message)
+        return messages
+
+    return take
+
+
+@pytest.fixture
+def scheduled(fired) -> Callable[[], Awaitable[list[str]]]:
+    """The moments of what was fired since the last call."""
+
+    async def take() -> list[str]:
+        return [moment(message) for message in await fired()]
+
+    return take
+
+
+class Connection:
+    """A connection to a shared broker that may fail where the others' do not.
+
+    `refusals` are raised to whoever publishes, by what triggered the message. While `open` is not
+    set, publishing waits; `publishing` tells that somebody does, and `most_publishing` how many
+    did at once.
+    """
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self.refusals: dict[str, Exception] = {}
+        self.refused = 0
+        self.lease_lost = False
+        self.asked_for_lease = 0
+        self.saved = 0
+        self.most_publishing = 0
+        self._publishing = 0
+        self.publishing = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+        self.publishing.set()
+        self._publishing += 1
+        self.most_publishing = max(self.most_publishing, self._publishing)
+        await self.open.wait()
+        self._publishing -= 1
+        if message.trigger in self.refusals:
+            self.refused += 1
+            raise self.refusals[message.trigger]
+        await self._broker.publish(route, message, delay=delay)
+
+    async def declare(self, queues) -> None:
+        await self._broker.declare(queues)
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncGenerator[Lease]:
+        self.asked_for_lease += 1
+        if self.lease_lost:
+            raise BrokerUnavailable("the connection is cut")
+        async with self._broker.lease(name) as held:
+            yield ConnectedLease(self, held)
+
+
+class ConnectedLease:
+    def __init__(self, connection: Connection, held: Lease) -> None:
+        self._connection = connection
+        self._held = held
+
+    @property
+    def state(self) -> bytes:
+        return self._held.state
+
+    async def save(self, state: bytes) -> None:
+        if self._connection.lease_lost:
+            raise BrokerUnavailable("the lease is lost")
+        await self._held.save(state)
+        self._connection.saved += 1
+
+
+def moment(message: Message) -> str:
+    """The moment a firing was scheduled for, without its offset, which is UTC's."""
+    time = datetime.fromisoformat(message.headers[f"{PREFIX}time"])
+    return time.replace(tzinfo=None).isoformat(" ")
+
+
+@asynccontextmanager
+async def open_replica(*triggers: TimerTrigger, broker, clock) -> AsyncGenerator[None]:
+    orders = Service("orders")
+
+    @orders.function(*triggers)
+    async def tick() -> None: ...
+
+    await broker.declare([inbox(FUNCTION)])
+    async with TimerTrigger.source(
+        [(tick, trigger) for trigger in triggers], runtime_of(broker, clock)
+    ):
+        yield
+
+
+def runtime_of(broker, clock) -> Runtime:
+    async def dispatch(_) -> Result:
+        return Result(b"")
+
+    return Runtime(
+        broker,
+        Environment(clock, BrokerTransport(broker), {}, {}),
+        Settings(),
+        {},
+        dispatch,
+        lambda _, handler: handler,
+        lambda *_: None,
+        lambda *_: None,
+        "instance",
+    )
