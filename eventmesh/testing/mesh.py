@@ -30,6 +30,7 @@ from eventmesh.testing.records import (
     Sent,
 )
 from eventmesh.testing.stubs import Resources, Stubs, prepared
+from eventmesh.triggers.timer import aware
 
 ANY_FREE_PORT: Final = Settings(http_port=0)
 
@@ -48,8 +49,8 @@ class TestMesh(Caller):
     `stubs` stand in for functions, of other services or of these: a callable is bound to the
     payload like any function, an exception is raised, anything else is returned. `resources`
     replace resources by their type; they are neither opened nor closed. `start` is where the
-    clock begins. With `http` the routes are served at `url`, on a free port unless `settings`
-    say otherwise.
+    clock begins: a datetime with a time zone, or "2026-12-24T18:00:00+01:00". With `http` the
+    routes are served at `url`, on a free port unless `settings` say otherwise.
 
     Entering raises what the launcher would complain of: DeclarationError, SettingsError, and
     whatever a resource raises. Leaving cancels what still runs. It raises AssertionError when an
@@ -57,8 +58,8 @@ class TestMesh(Caller):
     that wants this says `allow_failures=True`. In a test that has failed already, the error gets
     them as a note.
 
-    `timeout` is the real time, in seconds, that the test waits for one call or for the mesh to
-    settle. The timeouts of functions and callers are on the mesh's clock, which stands still.
+    `timeout` (a duration) is the real time that the test waits for one call, for the mesh to start
+    or to settle. The timeouts of functions and callers are on the mesh's clock, which stands still.
     """
 
     __test__ = False  # Its name begins as test classes do; pytest is not to collect it.
@@ -68,21 +69,23 @@ class TestMesh(Caller):
         *services: Service,
         stubs: Stubs | None = None,
         resources: Resources | None = None,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         http: bool = False,
         settings: Settings = ANY_FREE_PORT,
-        timeout: float = 10.0,
+        timeout: Duration = 10.0,
         allow_failures: bool = False,
     ) -> None:
-        self.clock: Final = ManualClock(START if start is None else start.timestamp())
+        self.clock: Final = ManualClock(
+            START if start is None else aware(start, "TestMesh(start=…)").timestamp()
+        )
+        self._timeout = seconds(timeout, "TestMesh(timeout=…)")
         self._activity = Activity()
         self._history = History()
         self.broker: Final = RecordingBroker(self.clock, self._activity, self._history)
-        super().__init__(_Transport(self.broker, self._activity, timeout), self.clock, "")
+        super().__init__(_Transport(self.broker, self._activity, self._timeout), self.clock, "")
         self._services = prepared(services, stubs or {}, resources or {}, self._activity.watched)
         self._settings = settings
         self._http = http
-        self._timeout = timeout
         self._allow_failures = allow_failures
         self._stopping = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
@@ -94,7 +97,8 @@ class TestMesh(Caller):
         started: asyncio.Future[Host] = asyncio.get_running_loop().create_future()
         self._running = self._tasks.create_task(self._run(started))
         try:
-            self._host = await started
+            async with self._activity.in_time(self._timeout, "the mesh did not start"):
+                self._host = await started
         except BaseException:
             await self._end()
             raise

@@ -1,4 +1,4 @@
-"""A mesh inside a test: calls, settling, the clock, and what leaving says."""
+"""A mesh inside a test: entering it, calls, settling, the clock."""
 
 import asyncio
 import threading
@@ -267,99 +267,6 @@ async def test_a_patched_sleep_waits_for_the_clock(monkeypatch):
         assert ended == [due]
 
 
-async def send_and_settle(service: Service, **options: bool) -> None:
-    """Run the service's only function."""
-    (function,) = service.functions.values()
-    async with TestMesh(service, **options) as mesh:
-        await mesh.send(function)
-        await mesh.settle()
-
-
-@pytest.fixture
-def failing():
-    service = Service("shop")
-
-    @service.function(retry=Retry(1))
-    async def work() -> None:
-        raise ValueError("no such order")
-
-    return service
-
-
-async def test_leaving_raises_what_was_set_aside(failing):
-    expected = r"(?s)shop\.work was set aside.*in work.*ValueError: no such order"
-    with pytest.raises(AssertionError, match=expected):
-        await send_and_settle(failing)
-
-
-async def test_failures_can_be_what_a_test_wants(failing):
-    await send_and_settle(failing, allow_failures=True)
-
-
-async def test_a_failing_test_fails_for_its_own_reason(failing):
-    async def fail() -> None:
-        async with TestMesh(failing) as mesh:
-            await mesh.send("shop.work")
-            await mesh.settle()
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError) as raised:
-        await fail()
-    (note,) = raised.value.__notes__
-    assert "ValueError: no such order" in note
-
-
-async def test_leaving_raises_what_waits_for_a_retry():
-    shop = Service("shop")
-
-    @shop.function
-    async def work(ctx: Context) -> None:
-        if ctx.attempt == 1:
-            raise ValueError("not yet")
-
-    with pytest.raises(AssertionError, match=r"shop\.work failed and waits for attempt 2"):
-        await send_and_settle(shop)
-    async with TestMesh(shop) as mesh:
-        await mesh.send(work)
-        await mesh.advance("1m")
-        assert len(mesh.retried) == 1
-
-
-async def test_leaving_cancels_what_still_runs():
-    shop, ended = Service("shop"), []
-
-    @shop.function
-    async def sleeping() -> None:
-        try:
-            await mesh.sleep("10d")
-        finally:
-            ended.append("sleeping")
-
-    @shop.function
-    async def busy() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("busy")
-
-    async with TestMesh(shop) as mesh:
-        await mesh.send(sleeping)
-        await mesh.settle()
-        await mesh.send(busy)
-        await mesh.clock.settle()
-    assert sorted(ended) == ["busy", "sleeping"]
-
-
-async def test_a_mesh_can_be_left_by_another_task_than_entered_it():
-    async def enter() -> TestMesh:
-        return await TestMesh(Service("shop")).__aenter__()
-
-    async with asyncio.TaskGroup() as tasks:
-        mesh = await tasks.create_task(enter())
-        await tasks.create_task(mesh.__aexit__(None, None, None))
-    assert not mesh.broker.ready
-
-
 async def test_entering_raises_what_is_wrong_as_it_is():
     shop = Service("shop")
 
@@ -376,11 +283,51 @@ async def test_entering_raises_what_is_wrong_as_it_is():
         await TestMesh(Service("shop"), Service("shop")).__aenter__()
 
 
+async def test_a_mesh_that_does_not_start_says_so():
+    shop = Service("shop")
+
+    @shop.resource
+    class Database:
+        async def __aenter__(self) -> Self:
+            await asyncio.Event().wait()
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+    with pytest.raises(TimeoutError, match="the mesh did not start"):
+        await TestMesh(shop, timeout="10ms").__aenter__()
+
+
+async def test_a_task_that_a_handler_left_behind_is_not_waited_for():
+    shop, tasks, gate = Service("shop"), asyncio.TaskGroup(), asyncio.Event()
+
+    @shop.function
+    async def start(ctx: Context) -> None:
+        tasks.create_task(leftover(ctx))
+
+    async def leftover(ctx: Context) -> None:
+        await gate.wait()
+        await ctx.invoke("pricing.quote", timeout="1h")
+        await mesh.sleep("1h")
+
+    async with TestMesh(shop, stubs={"pricing.quote": 5}) as mesh, tasks:
+        await mesh.send(start)
+        await mesh.settle()
+        assert mesh.invoked == []
+        gate.set()
+        await mesh.advance("1h")
+        assert [call.function for call in mesh.invoked] == ["pricing.quote"]
+
+
 async def test_the_clock_begins_where_it_is_told():
     async with TestMesh(start=datetime(2030, 1, 1, tzinfo=UTC)) as mesh:
         assert mesh.now == datetime(2030, 1, 1, tzinfo=UTC)
         await mesh.advance(timedelta(days=1))
         assert mesh.now == datetime(2030, 1, 2, tzinfo=UTC)
+    async with TestMesh(start="2030-01-01T01:00+01:00") as mesh:
+        assert mesh.now == datetime(2030, 1, 1, tzinfo=UTC)
+    with pytest.raises(DeclarationError, match="start"):
+        TestMesh(start="2030-01-01T00:00")
 
 
 async def test_a_mesh_without_http_has_no_url():
