@@ -34,8 +34,8 @@ from eventmesh.triggers.timer import aware
 
 ANY_FREE_PORT: Final = Settings(http_port=0)
 
-STOP_LIMIT: Final = 10.0
-"""Real seconds in which a mesh has to stop when it is left."""
+START_STOP_LIMIT: Final = 10.0
+"""Real seconds in which a mesh has to start, and to stop."""
 
 
 class TestMesh(Caller):
@@ -58,8 +58,8 @@ class TestMesh(Caller):
     that wants this says `allow_failures=True`. In a test that has failed already, the error gets
     them as a note.
 
-    `timeout` (a duration) is the real time that the test waits for one call, for the mesh to start
-    or to settle. The timeouts of functions and callers are on the mesh's clock, which stands still.
+    `timeout` (a duration) is the real time that the test waits for one call or for the mesh to
+    settle. The timeouts of functions and callers are on the mesh's clock, which stands still.
     """
 
     __test__ = False  # Its name begins as test classes do; pytest is not to collect it.
@@ -97,7 +97,7 @@ class TestMesh(Caller):
         started: asyncio.Future[Host] = asyncio.get_running_loop().create_future()
         self._running = self._tasks.create_task(self._run(started))
         try:
-            async with self._activity.in_time(self._timeout, "the mesh did not start"):
+            async with self._activity.in_time(START_STOP_LIMIT, "the mesh did not start"):
                 self._host = await started
         except BaseException:
             await self._end()
@@ -225,7 +225,7 @@ class TestMesh(Caller):
             started.set_exception(error)
 
     async def _stop(self) -> None:
-        async with self._activity.in_time(STOP_LIMIT, "the mesh did not stop"):
+        async with self._activity.in_time(START_STOP_LIMIT, "the mesh did not stop"):
             self._stopping.set()
             await self.clock.settle()
             if self._activity.running:

@@ -158,7 +158,7 @@ async def test_a_mesh_that_does_not_settle_says_what_runs():
     async def caller(ctx: Context) -> None:
         await ctx.invoke(hang)
 
-    async with TestMesh(shop, timeout=0.01) as mesh:
+    async with TestMesh(shop, timeout="10ms") as mesh:
         await mesh.send(caller)
         await called.wait()
         running = (
@@ -283,7 +283,8 @@ async def test_entering_raises_what_is_wrong_as_it_is():
         await TestMesh(Service("shop"), Service("shop")).__aenter__()
 
 
-async def test_a_mesh_that_does_not_start_says_so():
+async def test_a_mesh_that_does_not_start_says_so(monkeypatch):
+    monkeypatch.setattr("eventmesh.testing.mesh.START_STOP_LIMIT", 0.01)
     shop = Service("shop")
 
     @shop.resource
@@ -295,7 +296,7 @@ async def test_a_mesh_that_does_not_start_says_so():
         async def __aexit__(self, *_: object) -> None: ...
 
     with pytest.raises(TimeoutError, match="the mesh did not start"):
-        await TestMesh(shop, timeout="10ms").__aenter__()
+        await TestMesh(shop).__aenter__()
 
 
 async def test_a_task_that_a_handler_left_behind_is_not_waited_for():
