@@ -211,13 +211,15 @@ async def test_of_nested_limits_the_one_that_is_over_raises(clock, outer, inner,
 
 
 async def test_one_limit_can_be_used_again():
-    limit = TimeLimit(SystemClock(), 0)
-    with timing_out(), limit:
-        await forever()
-    with limit:
-        pass
-    with timing_out(), limit:
-        await forever()
+    async def body():
+        limit = TimeLimit(SystemClock(), 0)
+        with timing_out(), limit:
+            await forever()
+        with limit:
+            asyncio.current_task().cancel()
+            await forever()
+
+    assert await outcome(await started(body())) == "cancelled"
 
 
 async def test_a_group_of_tasks_is_ended(clock):

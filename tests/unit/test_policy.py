@@ -51,9 +51,12 @@ def test_a_small_factor_goes_on_growing():
     assert retry.delay(200) == 300
 
 
-def test_jitter_spreads():
-    retry = Retry(initial=10, jitter="full")
-    assert len({retry.delay(1) for _ in range(20)}) > 1
+@pytest.mark.parametrize(("jitter", "least"), [("full", 0), ("equal", 5), ("none", 10)])
+def test_jitter_spreads_over_what_it_may(jitter, least):
+    retry = Retry(initial=10, jitter=jitter)
+    delays = [retry.delay(1) for _ in range(1000)]
+    assert least <= min(delays) <= least + 1
+    assert 9 <= max(delays) <= 10
 
 
 def test_no_initial_wait_is_no_wait_at_all():
