@@ -28,7 +28,7 @@ _MAX_REASON: Final = 1024
 """Characters of a reason or of a field's name: both may quote what was sent."""
 
 # Dataclasses are left to pydantic: orjson drops their fields that begin with an underscore, and
-# knows nothing of the aliases and serializers of pydantic's own.
+# knows nothing of the aliases and serialisers of pydantic's own.
 _PLAIN: Final = orjson.OPT_PASSTHROUGH_DATACLASS
 
 
