@@ -4,7 +4,8 @@ Run it:   eventmesh dev examples/retry_and_dead_letter.py
 Fire it:  eventmesh send mailer.deliver '{"to": "flaky@example.com"}'      # twice wrong, then right
           eventmesh send mailer.deliver '{"to": "down@example.com"}'       # wrong for ever
           eventmesh send mailer.deliver '{"to": "nobody@example.com"}'     # set aside at once
-          eventmesh dlq list, then: eventmesh dlq redrive mailer.deliver
+          eventmesh dlq list mailer.deliver
+          eventmesh dlq redrive mailer.deliver --all
 
 A raised exception is retried with exponential backoff. `RetryLater` says itself when, and `Reject`
 that there is no point. What is given up lies in the function's dead-letter queue, with the reason.
