@@ -1,0 +1,158 @@
+"""One route of a function: from a request to its invocation, and from the result to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from aiohttp import hdrs, web
+
+from eventmesh.binding import HttpPlan
+from eventmesh.caller import new_id
+from eventmesh.errors import InvocationError
+from eventmesh.function import AnyFunction, Runtime
+from eventmesh.invocation import ASYNC, SYNC, HttpRequest, Invocation
+from eventmesh.message import JSON, Message
+from eventmesh.result import Result
+from eventmesh.running import invoker
+from eventmesh.triggers.http.names import CONTROL
+from eventmesh.triggers.http.problems import problem_of
+from eventmesh.triggers.http.requests import (
+    check_json,
+    content_type_of,
+    query_of,
+    read_body,
+    trace_of,
+)
+from eventmesh.triggers.http.responses import BYTES, Reply, json_reply, problem_reply
+from eventmesh.triggers.http.route import HttpRoute
+from eventmesh.triggers.http.routing import Values
+from eventmesh.triggers.http.stored import store_of
+from eventmesh.triggers.http.streaming import StreamReply, streamed
+
+Endpoint: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply | StreamReply]]
+"""Answers requests to one route. May raise Problem."""
+
+
+def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: Runtime) -> Endpoint:
+    """What answers requests to a route of a function."""
+    plan = function.signature.http_plan(route.names, has_body=route.has_body)
+    take = _intake(function, plan, runtime)
+    if route.mode == ASYNC:
+        return _storing(function, plan, take, runtime)
+    return _running(function, route, plan, take, runtime)
+
+
+def status_path(function: str, invocation_id: str) -> str:
+    """Where the control API tells what became of an asynchronous invocation."""
+    return f"{CONTROL}/functions/{function}/invocations/{invocation_id}"
+
+
+_Intake: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Invocation]]
+
+
+def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
+    """What makes invocations of requests."""
+    name = function.full_name
+    has_body = plan.body is not None
+    any_type = plan.body is not None and plan.body.raw
+    limit = min(function.limits.max_payload, runtime.settings.max_body)
+    now = runtime.clock.now
+
+    async def take(request: web.BaseRequest, path: Values) -> Invocation:
+        body = b""
+        if has_body:
+            if not any_type:
+                check_json(request)
+            body = await read_body(request, limit)
+        return Invocation(
+            name,
+            new_id(),
+            body,
+            now(),
+            SYNC,
+            content_type_of(request),
+            trace_of(request),
+            "http",
+            http=HttpRequest(
+                request.method,
+                request.raw_path,
+                path,
+                query_of(request),
+                request.headers,
+                request.remote or "",
+            ),
+        )
+
+    return take
+
+
+def _running(
+    function: AnyFunction, route: HttpRoute, plan: HttpPlan, take: _Intake, runtime: Runtime
+) -> Endpoint:
+    run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
+    content_type = BYTES if function.signature.result_type is bytes else JSON
+    stream_of_bytes = function.signature.item_type is bytes
+
+    async def answer(request: web.BaseRequest, path: Values) -> Reply | StreamReply:
+        invocation = await take(request, path)
+        result = await run(invocation)
+        if result.error is not None:
+            return problem_reply(problem_of(result.error), request, invocation.id)
+        if result.stream is not None:
+            return streamed(
+                result.stream, route.status, request, invocation.id, plain=stream_of_bytes
+            )
+        return _reply(result, route.status, content_type, invocation.id)
+
+    return answer
+
+
+def _reply(result: Result, status: int, content_type: str, invocation_id: str) -> Reply:
+    if not result.status:  # The handler returned a value, and no Response.
+        return Reply(status, result.body, content_type, invocation_id=invocation_id)
+    named = {name.lower(): text for name, text in result.headers.items()}
+    return Reply(
+        result.status,
+        result.body,
+        named.get("content-type", result.content_type),
+        result.headers,
+        invocation_id,
+    )
+
+
+def _storing(function: AnyFunction, plan: HttpPlan, take: _Intake, runtime: Runtime) -> Endpoint:
+    name = function.full_name
+    bind = plan.binder()
+    store = store_of(function.signature, plan)
+    send = runtime.environment.transport.send
+    api = runtime.settings.api
+
+    async def accept(request: web.BaseRequest, path: Values) -> Reply:
+        invocation = await take(request, path)
+        try:
+            # What does not fit is refused now: once it is stored, its sender is gone.
+            payload = store(bind(invocation), invocation.payload)
+            await send(name, _message(invocation, payload), 0.0)
+        except InvocationError as error:
+            return problem_reply(problem_of(error), request, invocation.id)
+        accepted = {"id": invocation.id, "function": name}
+        if not api:
+            return json_reply(202, accepted, invocation_id=invocation.id)
+        where = status_path(name, invocation.id)
+        return json_reply(
+            202, accepted | {"status_url": where}, {hdrs.LOCATION: where}, invocation.id
+        )
+
+    return accept
+
+
+def _message(invocation: Invocation, payload: bytes) -> Message:
+    return Message(
+        payload,
+        invocation.id,
+        invocation.created,
+        invocation.content_type,
+        invocation.headers,
+        invocation.trigger,
+    )

@@ -1,0 +1,52 @@
+"""Who may use the APIs that invoke any function and control the mesh.
+
+They know no passwords: who reaches the address may use them. A web page that its reader's browser
+opened is not among those, neither by a request to another site (cross-site request forgery) nor
+by a name that was made to point here (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+LOOPBACK_NAME = "localhost"
+
+
+class Guard:
+    """Tells why a request is refused."""
+
+    __slots__ = ("_loopback",)
+
+    def __init__(self, listening_on: str) -> None:
+        self._loopback = is_loopback(listening_on)
+
+    def refusal(self, request: web.BaseRequest) -> str:
+        """Why the request is refused; empty if it is not."""
+        host = request.headers.get(hdrs.HOST, "")
+        if self._loopback and not is_loopback(_name(host)):
+            return f"this is only for this machine, and {host!r} is not one of its local names"
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and urlsplit(origin).netloc != host:
+            return f"pages of {origin!r} may not do this"
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address always means the machine itself."""
+    if host.lower() == LOOPBACK_NAME:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,30 @@
+"""Names of functions as clients of AWS Lambda write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LATEST: Final = "$LATEST"
+"""The only version that there is of a function."""
+
+_NAME: Final = re.compile(
+    r"(?:(?:arn:[a-z-]+:lambda:[a-z0-9-]*:)?[0-9]*:function:)?"
+    r"(?P<name>[A-Za-z0-9_.-]+)(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]+))?"
+)
+
+
+def parse_name(text: str) -> tuple[str, str] | None:
+    """The name and the qualifier ("" if there is none); None if it is no function's name.
+
+    It may be a name, an ARN (`arn:aws:lambda:REGION:ACCOUNT:function:NAME`) or a part of one
+    (`ACCOUNT:function:NAME`), each with `:QUALIFIER` at its end or without. Region and account
+    mean nothing here.
+    """
+    found = _NAME.fullmatch(text)
+    return None if found is None else (found["name"], found["qualifier"] or "")
+
+
+def arn(name: str) -> str:
+    """The ARN that messages call a function by."""
+    return f"arn:aws:lambda:local:000000000000:function:{name}"

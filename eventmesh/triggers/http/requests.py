@@ -1,0 +1,119 @@
+"""What is taken from a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+from urllib.parse import parse_qs, parse_qsl
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from eventmesh.caller import trace_headers
+from eventmesh.clock import TimeLimit
+from eventmesh.errors import PayloadTooLarge, Problem
+from eventmesh.message import JSON, NO_HEADERS
+from eventmesh.triggers.http.connection import Connection
+from eventmesh.triggers.http.names import HEADERS
+from eventmesh.triggers.http.problems import too_large
+
+MAX_QUERY_FIELDS: Final = 1000
+
+_NO_QUERY: Final[Mapping[str, Sequence[str]]] = {}
+_CODINGS: Final = ("gzip", "deflate", "identity")
+"""The content codings of bodies that are taken; aiohttp decodes them as it reads."""
+
+
+async def read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """The body, decoded. Raises Problem: 400, 408, 413, 415 or 417."""
+    coding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if coding is not None and coding.lower() not in _CODINGS:
+        taken = {"Accept-Encoding": ", ".join(_CODINGS)}
+        raise Problem(415, f"bodies in the coding {coding!r} are not taken", headers=taken)
+    payload = request.content
+    try:
+        body = payload.read_nowait() if payload.is_eof() else await _receive(request, limit)
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise Problem(400, "the body cannot be decoded") from None
+    if len(body) > limit:
+        raise too_large(PayloadTooLarge(len(body), limit))
+    return body
+
+
+async def _receive(request: web.BaseRequest, limit: int) -> bytes:
+    """The body as it comes in, until there is more of it than the limit."""
+    declared = request.content_length or 0
+    if declared > limit:
+        raise too_large(PayloadTooLarge(declared, limit))
+    connection = cast(Connection, request.protocol)
+    await _ask_for_body(request, connection)
+    received = bytearray()
+    try:
+        with TimeLimit(connection.clock, connection.limits.read_timeout):
+            while len(received) <= limit and (chunk := await request.content.readany()):
+                received += chunk
+    except TimeoutError:
+        connection.draining = True
+        raise Problem(408, "the body did not come in time") from None
+    return bytes(received)
+
+
+async def _ask_for_body(request: web.BaseRequest, connection: Connection) -> None:
+    """Tell a client that waits for leave that it may send (RFC 9110, section 10.1.1)."""
+    expected = request.headers.get(hdrs.EXPECT)
+    if expected is None:
+        return
+    if expected.lower() != "100-continue":
+        raise Problem(417, f"nothing here meets the expectation {expected!r}")
+    await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def check_json(request: web.BaseRequest) -> None:
+    """Raises Problem 415 for a body that says it is no JSON; one that says nothing may be."""
+    given = request.headers.get(hdrs.CONTENT_TYPE)
+    if given is None or given == JSON:
+        return
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type != JSON and not media_type.endswith("+json"):
+        raise Problem(
+            415,
+            f"the body is said to be {media_type!r}, and JSON is taken",
+            headers={"Accept": JSON},
+        )
+
+
+def content_type_of(request: web.BaseRequest) -> str:
+    """What the body is said to be; JSON if nothing is said."""
+    return request.headers.get(hdrs.CONTENT_TYPE, JSON)
+
+
+def query_of(request: web.BaseRequest) -> Mapping[str, Sequence[str]]:
+    """The texts of the query by name, in their order. Raises Problem 400."""
+    query = request.raw_path.partition("?")[2]
+    if not query:
+        return _NO_QUERY
+    try:
+        return parse_qs(
+            query, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS
+        )
+    except ValueError:
+        raise Problem(
+            400, f"the query is not UTF-8, or has more than {MAX_QUERY_FIELDS} fields"
+        ) from None
+
+
+def trace_of(request: web.BaseRequest) -> Mapping[str, str]:
+    """The headers of the caller's trace (W3C Trace Context)."""
+    headers = request.headers
+    return trace_headers(headers) if "traceparent" in headers else NO_HEADERS
+
+
+def given_headers(request: web.BaseRequest) -> Mapping[str, str]:
+    """The headers that a client wants the invocation to have. Raises Problem 400."""
+    given = request.headers.get(HEADERS)
+    if given is None:
+        return NO_HEADERS
+    try:
+        return dict(parse_qsl(given, strict_parsing=True, errors="strict"))
+    except ValueError:
+        raise Problem(400, f"{HEADERS} is not written like a query: name=text&name=text") from None

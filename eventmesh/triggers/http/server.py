@@ -1,0 +1,208 @@
+"""The server: listens, finds who answers, and stops without losing anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from eventmesh.clock import Clock
+from eventmesh.errors import Problem, SettingsError
+from eventmesh.function import AnyFunction, Runtime
+from eventmesh.settings import Settings
+from eventmesh.triggers._tasks import owned_tasks
+from eventmesh.triggers.http import access
+from eventmesh.triggers.http.connection import Connection, ConnectionLimits, as_response
+from eventmesh.triggers.http.control import Control
+from eventmesh.triggers.http.docs import docs_routes
+from eventmesh.triggers.http.functions import Endpoint, endpoint_of
+from eventmesh.triggers.http.guard import Guard
+from eventmesh.triggers.http.lambda_api import INVOKE, LambdaApi
+from eventmesh.triggers.http.openapi import document_of
+from eventmesh.triggers.http.problems import retry_later
+from eventmesh.triggers.http.responses import Answer, Reply, problem_reply
+from eventmesh.triggers.http.route import HttpRoute
+from eventmesh.triggers.http.routing import Router
+
+BACKLOG: Final = 1024
+"""Connections that the system may hold until we take them."""
+
+GOODBYE: Final = 1.0
+"""Seconds for telling those who are not waited for any longer."""
+
+WILDCARDS: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised, not chosen
+
+_log: Final = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def serving(
+    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: Runtime
+) -> AsyncGenerator[None]:
+    """Answer requests while entered; see `HttpTrigger.source`.
+
+    Leaving takes no more requests and waits for those that run. If that wait is cancelled, they
+    are cancelled and answered with 503.
+    """
+    settings = runtime.settings
+    async with owned_tasks() as tasks:
+        router = router_of(bound, runtime, tasks)
+        server = Server(router, runtime.clock, settings)
+        listener = await _listen(server, settings)
+        try:
+            runtime.announce("http", _url(listener, settings))
+            yield
+        finally:
+            listener.close()
+            await server.drain()
+
+
+def router_of(
+    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: Runtime, tasks: asyncio.TaskGroup
+) -> Router[Endpoint]:
+    """All that is answered: the functions' routes, and beside them our own.
+
+    Raises DeclarationError where two functions want the same route.
+    """
+    router: Router[Endpoint] = Router()
+    for function, route in bound:
+        endpoint = endpoint_of(function, route, runtime)
+        router.add(route.method, route.path, endpoint, function.full_name)
+    # A function's own route at one of the paths below takes its place.
+    settings = runtime.settings
+    if settings.docs:
+        for method, path, answer in docs_routes(partial(document_of, bound, api=settings.api)):
+            router.add_missing(method, path, answer, "eventmesh")
+    if settings.api:
+        guard = Guard(settings.http_host)
+        for method, path, answer in Control(runtime, guard).routes():
+            router.add_missing(method, path, answer, "eventmesh")
+        api = LambdaApi(runtime, tasks, guard)
+        router.add_missing("POST", INVOKE, api.invoke, "eventmesh")
+    return router
+
+
+class Server(web.Server):
+    """Answers the requests of all connections."""
+
+    def __init__(self, router: Router[Endpoint], clock: Clock, settings: Settings) -> None:
+        super().__init__(self._handle, handler_cancellation=True)
+        self._router = router
+        self._clock = clock
+        self._limits = ConnectionLimits(settings.http_header_timeout, settings.http_read_timeout)
+        self._aborting = False
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self,
+            asyncio.get_running_loop(),
+            self._clock,
+            self._limits,
+            access_log_class=access.AccessLog,
+            access_log=access.LOGGER,
+        )
+
+    async def drain(self) -> None:
+        """Close what is idle and wait for the rest. Cancelled, tell the rest to come again."""
+        connections = [one for one in self.connections if isinstance(one, Connection)]
+        for connection in connections:
+            connection.finish()
+        running = [connection.task for connection in connections if connection.task is not None]
+        if not running:
+            return
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError:
+            self._aborting = True
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=GOODBYE)
+            for connection in connections:
+                connection.abort()
+            raise
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        started = self._clock.now()
+        answer: Answer
+        try:
+            answer = await self._answer(request)
+        except Problem as problem:
+            answer = problem_reply(problem, request)
+        except asyncio.CancelledError:
+            if not self._aborting:
+                access.write(request, access.CLIENT_GONE, self._clock.now() - started, 0)
+                raise
+            answer = problem_reply(retry_later(503, "the service is stopping", 1.0), request)
+        except ConnectionError:
+            answer = Reply(access.CLIENT_GONE)
+        except Exception:  # noqa: BLE001  # a fault of ours ends one request, not the server
+            _log.exception("answering %s %s failed", request.method, request.raw_path)
+            answer = problem_reply(Problem(500, "the server failed"), request)
+        return as_response(answer)
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        method, path = request.method, request.raw_path.partition("?")[0]
+        if not path.startswith("/"):
+            # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
+            path = urlsplit(path).path or path
+        try:
+            found = self._router.find(method, path)
+            if found is None:
+                return self._unanswered(method, path)
+        except UnicodeDecodeError:
+            raise Problem(400, "the path is not UTF-8") from None
+        endpoint, values = found
+        return await endpoint(request, values)
+
+    def _unanswered(self, method: str, path: str) -> Answer:
+        """The answer where nothing answers that method. Raises Problem: 404 or 405."""
+        allowed = self._router.allowed(path)
+        if not allowed and path != "*":
+            raise Problem(404, "nothing answers at this path")
+        headers = {"Allow": ", ".join(sorted(allowed | {"OPTIONS"}))}
+        if method == "OPTIONS":
+            return Reply(204, headers=headers)
+        raise Problem(405, f"{method} is not answered at this path", headers=headers)
+
+
+async def _listen(server: Server, settings: Settings) -> asyncio.Server:
+    host, port = settings.http_host, settings.http_port
+    try:
+        return await asyncio.get_running_loop().create_server(
+            server, host, port, ssl=_tls(settings), backlog=BACKLOG
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"HTTP cannot listen on {host}:{port} ({error.strerror or error}): stop what listens "
+            "there, or choose another address with EVENTMESH_HTTP_HOST and EVENTMESH_HTTP_PORT"
+        ) from error
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    certificate, key = settings.http_tls_certificate, settings.http_tls_key
+    if not certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key or None)
+    except OSError as error:
+        raise SettingsError(
+            f"the certificate {certificate!r} and its key cannot be used ({error}): both are PEM "
+            "files, and the key is that of the certificate"
+        ) from error
+    return context
+
+
+def _url(listener: asyncio.Server, settings: Settings) -> str:
+    port = listener.sockets[0].getsockname()[1]
+    host = "127.0.0.1" if settings.http_host in WILDCARDS else settings.http_host
+    scheme = "https" if settings.http_tls_certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
