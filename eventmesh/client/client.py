@@ -1,0 +1,97 @@
+"""The client: the three verbs for those who are no function of the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from eventmesh.abc import Transport
+from eventmesh.caller import Caller
+from eventmesh.clock import SystemClock
+from eventmesh.dead_letters import DeadLetters
+from eventmesh.errors import SettingsError
+from eventmesh.middleware.tracing import traced_transport
+from eventmesh.settings import redacted
+
+Mesh: TypeAlias = tuple[Transport, DeadLetters]
+Open: TypeAlias = Callable[[AsyncExitStack, str], Awaitable[Mesh]]
+"""Opens the way to a mesh; the stack closes it."""
+
+
+class Client(Caller):
+    """Calls functions of a mesh and emits events, as `Context` does, from outside of it.
+
+        async with Client("http://127.0.0.1:8080") as client:
+            receipt = await client.invoke("orders.place_order", order)
+
+    `http://` or `https://` is the address of a process that serves the mesh. Entering opens the
+    client, leaving closes it; it can be entered again. `dead_letters` are those of the mesh.
+
+    Raises SettingsError for a URL that leads to no mesh.
+    """
+
+    __slots__ = ("_open", "_stack", "_url", "dead_letters")
+
+    def __init__(self, url: str) -> None:
+        super().__init__(_CLOSED, SystemClock(), "")
+        self._open = _way(url)
+        self._url = url
+        self._stack = AsyncExitStack()
+        self.dead_letters: DeadLetters = _CLOSED
+
+    def __repr__(self) -> str:
+        return f"Client({redacted(self._url)!r})"
+
+    async def __aenter__(self) -> Self:
+        transport, self.dead_letters = await self._open(self._stack, self._url)
+        self._transport = traced_transport(transport)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transport, self.dead_letters = _CLOSED, _CLOSED
+        await self._stack.aclose()
+
+
+async def _open_http(stack: AsyncExitStack, url: str) -> Mesh:
+    # Only a client that uses HTTP pays for loading an HTTP library.
+    from eventmesh.client.http import HttpTransport, connected  # noqa: PLC0415
+    from eventmesh.client.letters import HttpDeadLetters  # noqa: PLC0415
+
+    connection = await stack.enter_async_context(connected(url))
+    return HttpTransport(connection), HttpDeadLetters(connection)
+
+
+_WAYS: Final[Mapping[str, Open]] = {"http": _open_http, "https": _open_http}
+
+
+def _way(url: str) -> Open:
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        raise SettingsError(
+            f"a client cannot use {url!r}: the embedded broker lives inside the process that "
+            "serves it; use the address of that process, such as http://127.0.0.1:8080"
+        )
+    if scheme not in _WAYS:
+        raise SettingsError(
+            f"a client cannot use {redacted(url)!r}: write the address of a process that serves "
+            "the mesh, such as http://127.0.0.1:8080"
+        )
+    return _WAYS[scheme]
+
+
+class _Closed:
+    """What stands for the mesh while the client is not open."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError("the client is not open: use it inside 'async with Client(…) as client'")
+
+
+_CLOSED: Final[Any] = _Closed()

@@ -1,0 +1,191 @@
+"""Dead letters: to see them, to give them another chance, and to be rid of them.
+
+What is given another chance is stored in its function's inbox before it is taken out of here: an
+interruption may do it twice, and loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Final, Protocol
+
+from eventmesh.abc import Broker, Delivery
+from eventmesh.clock import Clock
+from eventmesh.message import Message
+from eventmesh.settlement import (
+    ERROR_MESSAGE,
+    ERROR_TYPE,
+    FIRST_FAILURE,
+    LAST_FAILURE,
+    REASON,
+    TRACEBACK,
+    redriven,
+    without_provenance,
+)
+from eventmesh.topology import check_function, dead_letters, to_function
+from eventmesh.value import value
+
+LISTED: Final = 100
+"""Dead letters that are listed unless more are asked for."""
+
+MAX_LISTED: Final = 1000
+MAX_LISTED_BYTES: Final = 32 * 1024 * 1024
+"""How many dead letters are held at once to list them, with how many bytes in all, about."""
+
+
+@value
+class DeadLetter:
+    """What was set aside, and why.
+
+    `attempts` is how often it was run. The two failures and `created`, when it was first stored,
+    are in seconds since the epoch; a failure's is 0 if it is not known. `headers` are its own.
+    """
+
+    id: str
+    function: str
+    reason: str
+    error_type: str
+    error_message: str
+    traceback: str = field(repr=False)
+    attempts: int
+    trigger: str
+    created: float
+    first_failure: float
+    last_failure: float
+    content_type: str
+    headers: Mapping[str, str] = field(repr=False)
+    payload: bytes = field(repr=False)
+
+
+class DeadLetters(Protocol):
+    """The dead letters of a mesh, function by function.
+
+    All may raise BrokerUnavailable, and DeclarationError for a name that no function can have.
+    """
+
+    async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
+        """The oldest ones: at most `limit`, and no more than may be held at once."""
+        ...
+
+    async def show(self, function: str, id: str) -> DeadLetter | None:
+        """The one with that id, if it is among those that may be held at once."""
+        ...
+
+    async def redrive(
+        self, function: str, *, id: str | None = None, limit: int | None = None
+    ) -> int:
+        """Store them in the function's inbox again, as if they were new, and say how many.
+
+        The one with that id, if `show` finds it; or the oldest ones, at most `limit`. What is set
+        aside meanwhile is not among them. Raises FunctionNotFound if the function has no inbox.
+        """
+        ...
+
+    async def purge(self, function: str) -> int:
+        """Drop them all, and say how many."""
+        ...
+
+
+class BrokerDeadLetters:
+    """The dead letters on a broker."""
+
+    __slots__ = ("_broker", "_clock")
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+
+    async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
+        taken = await _take(self._broker, function, limit)
+        _give_back(taken)
+        return [_letter(function, delivery.message) for delivery in taken]
+
+    async def show(self, function: str, id: str) -> DeadLetter | None:
+        taken = await _take(self._broker, function, MAX_LISTED, id)
+        _give_back(taken)
+        if not taken or taken[-1].message.id != id:
+            return None
+        return _letter(function, taken[-1].message)
+
+    async def redrive(
+        self, function: str, *, id: str | None = None, limit: int | None = None
+    ) -> int:
+        if id is not None:
+            return await self._redrive_one(function, id)
+        queue = dead_letters(check_function(function))
+        waiting = await self._broker.depth(queue)
+        count = waiting if limit is None else min(limit, waiting)
+        for done in range(count):
+            delivery = await self._broker.get(queue)
+            if delivery is None:
+                return done
+            await self._redrive(function, delivery)
+        return count
+
+    async def purge(self, function: str) -> int:
+        return await self._broker.purge(dead_letters(check_function(function)))
+
+    async def _redrive_one(self, function: str, id: str) -> int:
+        taken = await _take(self._broker, function, MAX_LISTED, id)
+        if not taken or taken[-1].message.id != id:
+            _give_back(taken)
+            return 0
+        _give_back(taken[:-1])
+        await self._redrive(function, taken[-1])
+        return 1
+
+    async def _redrive(self, function: str, delivery: Delivery) -> None:
+        try:
+            fresh = redriven(delivery.message, self._clock.now())
+            await self._broker.publish(to_function(function), fresh)
+        except BaseException:
+            delivery.requeue()
+            raise
+        delivery.ack()
+
+
+async def _take(broker: Broker, function: str, limit: int, until: str = "") -> list[Delivery]:
+    """The oldest ones, up to that with the id `until`. Whoever has them answers them."""
+    queue = dead_letters(check_function(function))
+    taken: list[Delivery] = []
+    size = 0
+    try:
+        while len(taken) < min(limit, MAX_LISTED) and size < MAX_LISTED_BYTES:
+            delivery = await broker.get(queue)
+            if delivery is None:
+                break
+            taken.append(delivery)
+            size += len(delivery.message.body)
+            if delivery.message.id == until:
+                break
+    except BaseException:
+        _give_back(taken)
+        raise
+    return taken
+
+
+def _give_back(taken: Sequence[Delivery]) -> None:
+    # The last one first: each goes to the front, and so all are in their order again.
+    for delivery in reversed(taken):
+        delivery.requeue()
+
+
+def _letter(function: str, message: Message) -> DeadLetter:
+    headers = message.headers
+    return DeadLetter(
+        id=message.id,
+        function=function,
+        reason=headers.get(REASON, ""),
+        error_type=headers.get(ERROR_TYPE, ""),
+        error_message=headers.get(ERROR_MESSAGE, ""),
+        traceback=headers.get(TRACEBACK, ""),
+        attempts=message.attempt,
+        trigger=message.trigger,
+        created=message.timestamp,
+        first_failure=float(headers.get(FIRST_FAILURE, 0)),
+        last_failure=float(headers.get(LAST_FAILURE, 0)),
+        content_type=message.content_type,
+        headers=without_provenance(headers),
+        payload=message.body,
+    )
