@@ -1,0 +1,81 @@
+"""Frames as bytes (AMQP 0-9-1, sections 2.3 and 4.2): those that are written by hand."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from pamqp import base, frame
+
+METHOD: Final = 1
+HEADER: Final = 2
+BODY: Final = 3
+HEARTBEAT: Final = 8
+END: Final = 0xCE
+OVERHEAD: Final = 8
+"""Bytes of a frame that are not payload: type, channel, size and the end octet."""
+
+PREAMBLE: Final = Struct(">BHI")
+"""Type, channel, size of the payload."""
+
+BASIC: Final = 60
+DELIVER: Final = bytes((0, BASIC, 0, 60))
+ACK: Final = bytes((0, BASIC, 0, 80))
+NACK: Final = bytes((0, BASIC, 0, 120))
+RETURN: Final = bytes((0, BASIC, 0, 50))
+
+HEARTBEAT_FRAME: Final = bytes((HEARTBEAT, 0, 0, 0, 0, 0, 0, END))
+PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+
+_ACK_FRAME: Final = Struct(">BHI4sQBB")
+_ACK_SIZE: Final = 13
+_CONTENT: Final = Struct(">BHIHHQ")
+_CONTENT_FIXED: Final = 12
+_REQUEUE: Final = 2
+_MULTIPLE: Final = 1
+
+
+def method(channel: int, command: base.Frame) -> bytes:
+    """The frame of a method that pamqp knows."""
+    return frame.marshal(command, channel)
+
+
+def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """basic.ack (section 1.8.3.13): one delivery, or all up to this one."""
+    return _ACK_FRAME.pack(METHOD, channel, _ACK_SIZE, ACK, tag, multiple, END)
+
+
+def requeue(channel: int, tag: int) -> bytes:
+    """basic.nack with requeue. Not basic.reject: from 4.3 on, RabbitMQ counts rejections."""
+    return _ACK_FRAME.pack(METHOD, channel, _ACK_SIZE, NACK, tag, _REQUEUE, END)
+
+
+def publish_target(exchange: str, key: str, *, mandatory: bool) -> bytes:
+    """The payload of basic.publish (section 1.8.3.7): the same for all messages of one route."""
+    name, routing = exchange.encode(), key.encode()
+    return b"".join(
+        (
+            bytes((0, BASIC, 0, 40, 0, 0, len(name))),
+            name,
+            bytes((len(routing),)),
+            routing,
+            bytes((mandatory,)),
+        )
+    )
+
+
+def publish(channel: int, target: bytes, properties: bytes, body: bytes, frame_max: int) -> bytes:
+    """The frames of one message: the method, the content header, and the body in pieces."""
+    parts = [
+        PREAMBLE.pack(METHOD, channel, len(target)),
+        target,
+        b"\xce",
+        _CONTENT.pack(HEADER, channel, _CONTENT_FIXED + len(properties), BASIC, 0, len(body)),
+        properties,
+        b"\xce",
+    ]
+    piece = frame_max - OVERHEAD
+    for start in range(0, len(body), piece):
+        chunk = body[start : start + piece] if len(body) > piece else body
+        parts += (PREAMBLE.pack(BODY, channel, len(chunk)), chunk, b"\xce")
+    return b"".join(parts)
