@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from eventmesh.abc import Broker, Delivery
 from eventmesh.clock import Clock, TimeLimit
 from eventmesh.topology import Queue
+from eventmesh.triggers._tasks import owned_tasks
 from eventmesh.value import value
 
 T = TypeVar("T")
@@ -29,18 +30,22 @@ MAX_PREFETCH: Final = 2000
 
 @value
 class Consumption:
-    """A queue and what is done with its deliveries, `workers` of them at once."""
+    """A queue and what is done with its deliveries, `workers` of them at once.
+
+    With `finish`, what has been taken is handled also when the intake stops, not handed back.
+    """
 
     queue: Queue
     handle: Callable[[Delivery], Awaitable[None]]
     workers: int
+    finish: bool = False
 
 
 @value
 class BatchConsumption:
     """A queue whose deliveries are handled `batch` at a time.
 
-    A batch that is not full is handled once its first delivery has waited `window` seconds.
+    A batch that is not full is handled `window` seconds after its first delivery was taken.
     """
 
     queue: Queue
@@ -48,6 +53,7 @@ class BatchConsumption:
     workers: int
     batch: int
     window: float
+    finish: bool = False
 
 
 @asynccontextmanager
@@ -59,25 +65,26 @@ async def consuming(
     Leaving stops the intake of all of them, hands back what no worker has begun, and waits for
     the workers. If that wait is cancelled, so are the workers, and what they had goes back too.
     """
-    async with AsyncExitStack() as consumers, asyncio.TaskGroup() as tasks:
-        # The task group is left first: the workers still need the consumers to answer.
+    async with AsyncExitStack() as stack:
+        # Left in reverse: first all intakes are stopped and closed, then the workers end, and
+        # only then the consumers, through which the workers answer.
         intakes: list[Intake] = []
         stops: list[Callable[[], Awaitable[None]]] = []
-        try:
-            for consumption in consumptions:
-                intake = Intake()
-                subscription = await consumers.enter_async_context(
-                    broker.consume(consumption.queue, intake.put, prefetch=_prefetch(consumption))
-                )
-                intakes.append(intake)
-                stops.append(subscription.stop)
-                _start(tasks, clock, intake, consumption)
-            yield
-        finally:
-            for stop in stops:
-                await stop()
-            for intake in intakes:
-                intake.close()
+        for consumption in consumptions:
+            intake = Intake()
+            subscription = await stack.enter_async_context(
+                broker.consume(consumption.queue, intake.put, prefetch=_prefetch(consumption))
+            )
+            stack.callback(intake.hand_back)
+            intakes.append(intake)
+            stops.append(subscription.stop)
+        tasks = await stack.enter_async_context(owned_tasks())
+        for intake, consumption in zip(intakes, consumptions, strict=True):
+            stack.callback(intake.close, finish=consumption.finish)
+            _start(tasks, clock, intake, consumption)
+        for stop in stops:
+            stack.push_async_callback(stop)
+        yield
 
 
 def _prefetch(consumption: Consumption | BatchConsumption) -> int:
@@ -124,27 +131,38 @@ class Intake:
         self._wake_one()
 
     async def take(self) -> Delivery | None:
-        """The next delivery; None once closed."""
+        """The next delivery; None once closed, when nothing is left."""
         self._taken += 1
         if not self._taken % TURN:
             await asyncio.sleep(0)
-        while not self._deliveries:
+        while (delivery := self.take_nowait()) is None:
             if self._closed:
                 return None
             await self._wait()
+        return delivery
+
+    def take_nowait(self) -> Delivery | None:
+        """The next delivery, if there is one now."""
+        if not self._deliveries:
+            return None
         delivery = self._deliveries.popleft()
         if self._deliveries:
             self._wake_one()
         return delivery
 
-    def close(self) -> None:
-        """Hand back what no worker has taken, and let the workers end."""
+    def close(self, *, finish: bool = False) -> None:
+        """Take nothing more in, and let the workers end: with `finish`, after what is here."""
         self._closed = True
-        while self._deliveries:
-            self._deliveries.pop().requeue()
+        if not finish:
+            self.hand_back()
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
+
+    def hand_back(self) -> None:
+        """Hand back what no worker has taken."""
+        while self._deliveries:
+            self._deliveries.pop().requeue()
 
     async def _wait(self) -> None:
         idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -154,7 +172,7 @@ class Intake:
         except asyncio.CancelledError:
             if idle in self._idle:
                 self._idle.remove(idle)
-            else:
+            else:  # It was woken at this very moment: another one has to see to it.
                 self._waking = False
                 self._wake_one()
             raise
@@ -196,6 +214,11 @@ class Batches:
             return batch
 
     async def _fill(self, batch: list[Delivery]) -> None:
+        """Add what is there already, and what comes within the window."""
+        while len(batch) < self._size and (waiting := self._intake.take_nowait()) is not None:
+            batch.append(waiting)
+        if len(batch) == self._size or not self._window:
+            return
         try:
             with TimeLimit(self._clock, self._window):
                 while len(batch) < self._size:

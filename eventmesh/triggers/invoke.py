@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 from eventmesh.abc import Delivery
 from eventmesh.codecs.wire import invocation_from, reply_from
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.errors import BrokerUnavailable, InvocationError
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import SYNC
 from eventmesh.result import Result
@@ -17,6 +19,8 @@ from eventmesh.triggers._consume import BatchConsumption, Consumption, consuming
 from eventmesh.triggers._settle import Asynchronous
 from eventmesh.triggers.queue import batching, consumption
 
+_log: Final = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def lines(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGenerator[None]:
@@ -24,7 +28,8 @@ async def lines(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGene
     queues = [line(function.full_name, function.limits.line) for function in functions]
     await runtime.broker.declare(queues)
     consumptions = [
-        Consumption(queue, Synchronous(function, runtime).handle, function.places)
+        # Handed back, it would look like one that was lost: what was taken is answered here.
+        Consumption(queue, Synchronous(function, runtime).handle, function.places, finish=True)
         for queue, function in zip(queues, functions, strict=True)
     ]
     async with consuming(runtime.broker, runtime.clock, consumptions):
@@ -47,7 +52,12 @@ async def inboxes(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGe
 
 
 class Synchronous:
-    """Runs the synchronous deliveries of one function and answers their callers."""
+    """Runs the synchronous deliveries of one function and answers their callers.
+
+    A delivery is acknowledged after its run, so that no more are taken than run at once: the others
+    wait where any replica can take them. One that comes back all the same was lost with its
+    process, and may have run: it is not run again.
+    """
 
     __slots__ = ("_function", "_runtime")
 
@@ -56,20 +66,29 @@ class Synchronous:
         self._runtime = runtime
 
     async def handle(self, delivery: Delivery) -> None:
-        # Before it is run, not after: a synchronous invocation runs at most once, and the caller
-        # of one that died with its process is told by its deadline.
-        delivery.ack()
-        request, runtime = delivery.message, self._runtime
+        """Run one delivery, unless it may have run before, and answer its caller."""
+        if delivery.redeliveries:
+            self._answer(delivery, _not_run("whoever ran the function is gone, it may have run"))
+            return
         try:
-            result = await runtime.dispatch(
-                invocation_from(request, self._function.full_name, SYNC)
+            result = await self._runtime.dispatch(
+                invocation_from(delivery.message, self._function.full_name, SYNC)
             )
         except asyncio.CancelledError:
-            stopped = BrokerUnavailable("the service stopped before the function had ended")
-            self._reply(delivery, Result(b"", error=stopped))
+            self._answer(delivery, _not_run("the service stopped before the function had ended"))
             raise
-        self._reply(delivery, result)
+        self._answer(delivery, result)
 
-    def _reply(self, delivery: Delivery, result: Result) -> None:
+    def _answer(self, delivery: Delivery, result: Result) -> None:
         request, runtime = delivery.message, self._runtime
-        runtime.broker.reply(request, reply_from(result, request, runtime.clock.now()))
+        try:
+            runtime.broker.reply(request, reply_from(result, request, runtime.clock.now()))
+        except InvocationError as error:
+            _log.warning(
+                "%s: the answer to %s is lost: %s", self._function.full_name, request.id, error
+            )
+        delivery.ack()
+
+
+def _not_run(why: str) -> Result:
+    return Result(b"", error=BrokerUnavailable(why))
