@@ -176,7 +176,7 @@ class RetryLater(Signal):
         self.reason = reason
 
     def __str__(self) -> str:
-        return self.reason or "the handler asked to be called again later"
+        return str(self.reason or "the handler asked to be called again later")
 
 
 class Reject(Signal):
@@ -187,7 +187,7 @@ class Reject(Signal):
         self.reason = reason
 
     def __str__(self) -> str:
-        return self.reason
+        return str(self.reason)
 
 
 class PartialFailure(Signal):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias
 
+from eventmesh.codecs.json import bounded
 from eventmesh.codecs.wire import error_fields
 from eventmesh.errors import (
     BrokerUnavailable,
@@ -33,8 +34,9 @@ PROVENANCE: Final = frozenset(
 """The headers a dead letter has beside its own; a redrive takes them off again."""
 
 MAX_TRACEBACK: Final = 16 * 1024
-"""Characters of a traceback kept with a dead letter: all headers must fit one frame
-(AMQP 0-9-1, section 4.2.6), and RabbitMQ's frames are 128 KiB."""
+MAX_REASON: Final = 2 * 1024
+"""Characters of a traceback, and of an error's message or a reason, kept with a dead letter: all
+headers must fit one frame (AMQP 0-9-1, section 4.2.6), and RabbitMQ's frames are 128 KiB."""
 
 MAX_CRASHES: Final = 5
 """Deliveries that were never answered, after which a message counts as what kills its handler."""
@@ -68,35 +70,36 @@ Settlement: TypeAlias = Ack | Again | DeadLetter
 ACK: Final = Ack()
 
 
-def settle(message: Message, error: Failure | None, retry: Retry, now: float) -> Settlement:
-    """What becomes of an asynchronous invocation that ended with `error`, or succeeded (None)."""
+def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Settlement:
+    """What becomes of an asynchronous invocation that ended with `error`, or succeeded (None).
+
+    `attempt` is the number of the run that ended, and `age` how old the invocation is in seconds.
+    """
     match error:
         case None:
             return ACK
         case Reject() | PayloadInvalid() | PayloadTooLarge():
             return DeadLetter(str(error))
-        case Throttled() | BrokerUnavailable():
-            wait = error.retry_after if isinstance(error, Throttled) else UNSPENT_DELAY
-            return _again(message, retry, now, Again(wait, spent=False))
+        case Throttled():
+            again = Again(error.retry_after, spent=False)
+        case BrokerUnavailable():
+            again = Again(UNSPENT_DELAY, spent=False)
         case RetryLater(after=float() | int() as after):
-            return _again(message, retry, now, Again(float(after)))
+            again = Again(float(after))
         case _:
-            return _again(message, retry, now, Again(retry.delay(message.attempt)))
-
-
-def _again(message: Message, retry: Retry, now: float, again: Again) -> Settlement:
-    if again.spent and message.attempt >= retry.attempts:
+            again = Again(retry.delay(attempt))
+    if again.spent and attempt >= retry.attempts:
         return DeadLetter(f"all {retry.attempts} attempts failed")
-    if now + again.delay - message.timestamp > retry.max_age:
+    if age + again.delay > retry.max_age:
         return DeadLetter(f"older than {retry.max_age:g} s before it succeeded")
     return again
 
 
-def refuse(message: Message, redeliveries: int, retry: Retry, now: float) -> DeadLetter | None:
+def refuse(redeliveries: int, age: float, retry: Retry) -> DeadLetter | None:
     """Why a delivery should not be run at all: too old, or it kills whoever runs it."""
     if redeliveries > MAX_CRASHES:
         return DeadLetter(f"delivered {redeliveries + 1} times without an answer: it kills its run")
-    if now - message.timestamp > retry.max_age:
+    if age > retry.max_age:
         return DeadLetter(f"older than {retry.max_age:g} s before it was run")
     return None
 
@@ -115,13 +118,17 @@ def dead_letter(
     """The message as it lies in the dead-letter queue, with where it came from and why."""
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
-    headers |= {LAST_FAILURE: f"{now:.3f}", REASON: reason, FUNCTION: function}
+    headers |= {
+        LAST_FAILURE: f"{now:.3f}",
+        REASON: bounded(reason, MAX_REASON),
+        FUNCTION: function,
+    }
     if error is not None:
         fields = error_fields(error)
         headers |= {
-            ERROR_TYPE: str(fields.get("type", fields["code"])),
-            ERROR_MESSAGE: str(error),
-            TRACEBACK: str(fields.get("traceback", ""))[-MAX_TRACEBACK:],
+            ERROR_TYPE: bounded(str(fields.get("type", fields["code"])), MAX_REASON),
+            ERROR_MESSAGE: bounded(str(error), MAX_REASON),
+            TRACEBACK: bounded(str(fields.get("traceback", "")), MAX_TRACEBACK),
         }
     return replace(message, headers=headers)
 

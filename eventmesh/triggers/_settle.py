@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -12,7 +13,7 @@ from eventmesh.abc import Delivery
 from eventmesh.caller import new_id, trace_headers
 from eventmesh.clock import sleep
 from eventmesh.codecs.wire import invocation_from, outcome_record
-from eventmesh.errors import FunctionNotFound, InvocationError
+from eventmesh.errors import FunctionNotFound, InvocationError, PayloadTooLarge
 from eventmesh.event import event_headers
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import ASYNC, Invocation
@@ -105,33 +106,52 @@ class Asynchronous:
 
         What was sent to the function by name is no item of a queue: it runs alone.
         """
-        items: list[Delivery] = []
-        for delivery in deliveries:
-            if self._trigger is None and delivery.message.trigger != "queue":
-                await self.handle(delivery)
-            elif not await self._refused(delivery):
-                items.append(delivery)
-        if not items:
-            return
+        unsettled = deque(deliveries)
         try:
-            result = await self._run_batch(self._batch_invocation(items))
+            await self._sort_out(unsettled)
+            if unsettled:
+                await self._run_items(unsettled)
         except asyncio.CancelledError:
-            for delivery in reversed(items):
-                delivery.requeue()
+            while unsettled:
+                unsettled.pop().requeue()
             raise
+
+    async def _sort_out(self, unsettled: deque[Delivery]) -> None:
+        """Settle what is no item of the batch; what is one goes round once and stays."""
+        limit = self._function.limits.max_payload
+        for _ in range(len(unsettled)):
+            delivery = unsettled.popleft()
+            message = delivery.message
+            if self._trigger is None and message.trigger != "queue":
+                await self.handle(delivery)
+            elif len(message.body) > limit:
+                error = PayloadTooLarge(len(message.body), limit)
+                await self._settle(delivery, Result(b"", error=error))
+            elif not await self._refused(delivery):
+                unsettled.append(delivery)
+
+    async def _run_items(self, unsettled: deque[Delivery]) -> None:
+        result = await self._run_batch(self._batch_invocation(unsettled))
         failures = result.failures or {}
-        for index, delivery in enumerate(items):
-            await self._settle(delivery, Result(error=failures.get(index, result.error)))
+        for index in range(len(unsettled)):
+            await self._settle(unsettled.popleft(), Result(error=failures.get(index, result.error)))
 
     async def _refused(self, delivery: Delivery) -> bool:
         """Whether it is not to be run at all; it is then settled."""
-        refused = refuse(
-            delivery.message, delivery.redeliveries, self._function.retry, self._clock.now()
-        )
+        age = self._age(delivery.message)
+        refused = refuse(delivery.redeliveries, age, self._function.retry)
         if refused is None:
             return False
         await self._act(delivery, Result(b""), refused)
         return True
+
+    def _age(self, message: Message) -> float:
+        """Seconds that count towards the retry policy's `max_age`.
+
+        What comes from a named queue counts from its first run: how long its sender, maybe of
+        another system, left it there is no reason to drop it.
+        """
+        return 0.0 if self._trigger is not None else self._clock.now() - message.timestamp
 
     def _invocation(self, message: Message) -> Invocation:
         invocation = invocation_from(message, self._function.full_name, ASYNC)
@@ -157,7 +177,8 @@ class Asynchronous:
         if result.error is None and self._function.on_success is None:
             delivery.ack()
             return
-        settlement = settle(delivery.message, result.error, self._function.retry, self._clock.now())
+        message = delivery.message
+        settlement = settle(result.error, message.attempt, self._age(message), self._function.retry)
         await self._act(delivery, result, settlement)
 
     async def _act(self, delivery: Delivery, result: Result, settlement: Settlement) -> None:
@@ -165,7 +186,7 @@ class Asynchronous:
             await self._store(delivery.message, result, settlement)
         except InvocationError as error:
             _log.warning(
-                "%s: the settlement of %s could not be stored (%s); it will be delivered again",
+                "%s: the settlement of %s could not be stored, it will be delivered again: %s",
                 self._function.full_name,
                 delivery.message.id,
                 error,
@@ -175,17 +196,23 @@ class Asynchronous:
                 await sleep(self._clock, UNSPENT_DELAY)
             finally:
                 delivery.requeue()
-            return
-        delivery.ack()
+        except asyncio.CancelledError:
+            delivery.requeue()
+            raise
+        else:
+            delivery.ack()
 
     async def _store(self, message: Message, result: Result, settlement: Settlement) -> None:
+        """Make the broker hold what follows from a run, all before the delivery is answered."""
         now = self._clock.now()
         function = self._function
+        if self._trigger is not None:
+            message = replace(message, trigger=self._trigger)
         match settlement:
             case Again():
                 again = attempt_again(message, settlement, now)
                 if self._trigger is not None:
-                    again = replace(again, trigger=self._trigger)
+                    again = replace(again, timestamp=now)  # See `_age`.
                 await self._broker.publish(self._retry_to, again, delay=settlement.delay)
                 self._retried += settlement.spent
             case DeadLetter(reason=reason):
@@ -201,7 +228,11 @@ class Asynchronous:
     async def _record(
         self, route: Route, message: Message, result: Result, reason: str = ""
     ) -> None:
-        """Tell a destination of the outcome. If there is no such place, that is logged."""
+        """Tell a destination of the outcome, waiting while the broker does not take that.
+
+        What has run is not run again because of its record. If there is no such destination, or
+        the record is too large, that is logged.
+        """
         now = self._clock.now()
         name = self._function.full_name
         record = Message(
@@ -213,8 +244,13 @@ class Asynchronous:
             caller=name,
             type=route.key if route.exchange == EVENTS else "",
         )
-        try:
-            await self._broker.publish(route, record)
-        except FunctionNotFound as error:
-            self._undelivered += 1
-            _log.error("%s: the outcome of %s was not delivered: %s", name, message.id, error)
+        while True:
+            try:
+                return await self._broker.publish(route, record)
+            except (FunctionNotFound, PayloadTooLarge) as error:
+                self._undelivered += 1
+                _log.error("%s: the outcome of %s was not delivered: %s", name, message.id, error)
+                return None
+            except InvocationError as error:
+                _log.warning("%s: the outcome of %s waits: %s", name, message.id, error)
+                await sleep(self._clock, UNSPENT_DELAY)
