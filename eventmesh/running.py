@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from concurrent import futures
+from functools import partial
+from types import TracebackType
 from typing import Any, Final
 
 from eventmesh.abc import Handler
 from eventmesh.binding import Binder
+from eventmesh.binding.results import NOT_ENCODABLE
 from eventmesh.codecs.json import encode, failed
 from eventmesh.context import Context
 from eventmesh.errors import (
@@ -20,7 +23,8 @@ from eventmesh.errors import (
     Signal,
 )
 from eventmesh.function import AnyFunction, Environment
-from eventmesh.invocation import Invocation
+from eventmesh.invocation import SYNC, Invocation
+from eventmesh.message import JSON
 from eventmesh.result import Failure, Response, Result, close
 
 Arguments = dict[str, Any]
@@ -28,8 +32,10 @@ Arguments = dict[str, Any]
 RAISED: Final = (Exception, asyncio.CancelledError, SystemExit)
 """What a handler may end with that does not end the process."""
 
+BYTES: Final = "application/octet-stream"
+
 _END: Final = object()
-"""What `next` gives in a thread at the end: a StopIteration cannot cross into a coroutine."""
+"""What comes after the last item: a StopIteration cannot cross from a thread into a coroutine."""
 
 
 def invoker(function: AnyFunction, environment: Environment, bind: Binder) -> Handler:
@@ -49,13 +55,30 @@ def invoker(function: AnyFunction, environment: Environment, bind: Binder) -> Ha
             arguments = bind(invocation)
         except PayloadInvalid as error:
             return Result(b"", error=error)
+        except RAISED as error:  # A validator of the user's own has a bug.
+            return Result(b"", error=_failure(error))
         inject(arguments, invocation)
         try:
-            return await run(arguments, invocation)
+            result = await run(arguments, invocation)
+        except RAISED as error:
+            return Result(b"", error=_failure(error))
+        if len(result.body) > limit and invocation.mode == SYNC and invocation.http is None:
+            return Result(b"", error=PayloadTooLarge(len(result.body), limit))
+        return result
+
+    return handle
+
+
+def guarded(handler: Handler) -> Handler:
+    """Makes a failure of what the service's own middleware raises, as of what a handler does."""
+
+    async def run(invocation: Invocation) -> Result:
+        try:
+            return await handler(invocation)
         except RAISED as error:
             return Result(b"", error=_failure(error))
 
-    return handle
+    return run
 
 
 def batch_invoker(function: AnyFunction, environment: Environment) -> Handler:
@@ -106,18 +129,24 @@ def _injector(
 
 def _caller(function: AnyFunction, environment: Environment) -> Callable[..., Awaitable[Any]]:
     """Calls the handler: in the event loop, or in one of the function's threads."""
+    handler = function.handler
     if function.signature.is_async:
-        return function.handler
-    return functools.partial(_in_thread, function, environment, function.handler)
-
-
-def _in_thread(
-    function: AnyFunction, environment: Environment, call: Callable[..., Any], **arguments: Any
-) -> Awaitable[Any]:
-    context = contextvars.copy_context()
+        return handler
     executor = environment.executors[function.full_name]
-    work = functools.partial(context.run, call, **arguments)
-    return asyncio.get_running_loop().run_in_executor(executor, work)
+
+    def call(**arguments: Any) -> Awaitable[Any]:
+        work = partial(_without_stop_iteration, handler, arguments)
+        return asyncio.wrap_future(executor.submit(contextvars.copy_context().run, work))
+
+    return call
+
+
+def _without_stop_iteration(handler: Callable[..., Any], arguments: Arguments) -> Any:
+    try:
+        return handler(**arguments)
+    except StopIteration as error:
+        # As in a coroutine (PEP 479). A future cannot carry it: whoever waits would do so for ever.
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _calling(
@@ -125,13 +154,14 @@ def _calling(
 ) -> Callable[[Arguments, Invocation], Awaitable[Result]]:
     call = _caller(function, environment)
     encode_result = function.signature.encode
+    content_type = BYTES if function.signature.result_type is bytes else JSON
 
     async def run(arguments: Arguments, _: Invocation) -> Result:
         returned = await call(**arguments)
         if isinstance(returned, Response):
             return _response(returned)
         try:
-            return Result(encode_result(returned))
+            return Result(encode_result(returned), content_type=content_type)
         except FunctionError as error:
             return Result(b"", error=error)
 
@@ -139,9 +169,13 @@ def _calling(
 
 
 def _response(response: Response) -> Result:
+    named = {name.lower(): text for name, text in response.headers.items()}
+    content_type = named.get("content-type", response.content_type)
+    content = response.content
+    is_text = isinstance(content, str) and "json" not in content_type.lower()
     return Result(
-        encode(response.content),
-        content_type=response.content_type,
+        content.encode() if is_text else encode(content),
+        content_type=content_type,
         status=response.status,
         headers=response.headers,
     )
@@ -159,7 +193,11 @@ def _streaming(
                 return Result(await _collected(items, limit))
             await items.start()
         except (FunctionError, PayloadTooLarge, Signal) as error:
+            await items.aclose()
             return Result(b"", error=error)
+        except asyncio.CancelledError:
+            await items.aclose()
+            raise
         return Result(stream=items)
 
     return run
@@ -169,14 +207,12 @@ async def _collected(items: _Encoded, limit: int) -> bytes:
     """All items as one JSON list: what a caller that is not HTTP gets of a stream."""
     chunks: list[bytes] = []
     size = 2
-    try:
-        async for chunk in items:
-            size += len(chunk) + 1
-            if size > limit:
-                raise PayloadTooLarge(size, limit)
-            chunks.append(chunk)
-    finally:
-        await items.aclose()
+    async for chunk in items:
+        item = items.as_json(chunk)
+        size += len(item) + 1
+        if size > limit:
+            raise PayloadTooLarge(size, limit)
+        chunks.append(item)
     return b"[" + b",".join(chunks) + b"]"
 
 
@@ -187,70 +223,108 @@ def _items(
     if function.signature.is_async:
         yielded: AsyncIterator[Any] = items
         return yielded
-    return _from_thread(function, environment, items)
+    return _FromThread(environment.executors[function.full_name], items)
 
 
-async def _from_thread(
-    function: AnyFunction, environment: Environment, items: Iterator[Any]
-) -> AsyncGenerator[Any]:
-    try:
-        while True:
-            item = await _in_thread(function, environment, lambda: next(items, _END))
-            if item is _END:
-                return
-            yield item
-    finally:
-        close_items = getattr(items, "close", None)
-        if close_items is not None:
-            close_items()
+class _FromThread(AsyncIterator[Any]):
+    """The items of a generator that runs in threads, a step at a time, always in one context."""
+
+    __slots__ = ("_context", "_executor", "_items", "_step")
+
+    def __init__(self, executor: futures.Executor, items: Generator[Any]) -> None:
+        self._executor = executor
+        self._items = items
+        self._context = contextvars.copy_context()
+        self._step: futures.Future[Any] | None = None
+
+    async def __anext__(self) -> Any:
+        item = await self._in_thread(partial(next, self._items, _END))
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the generator: at once, or when the step ends that nobody waits for any more."""
+        if self._step is not None and not self._step.done():
+            self._step.add_done_callback(lambda _: self._context.run(self._items.close))
+        else:
+            await self._in_thread(self._items.close)
+
+    def _in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
+        self._step = self._executor.submit(self._context.run, call)
+        return asyncio.wrap_future(self._step)
 
 
 class _Encoded(AsyncIterator[bytes]):
     """The items of a stream, encoded. Whatever ends it early is raised as a `Failure`."""
 
-    __slots__ = ("_encode", "_first", "_items")
+    __slots__ = ("_ahead", "_function", "_items")
 
     def __init__(self, function: AnyFunction, items: AsyncIterator[Any]) -> None:
-        self._encode = function.signature.encode_item
+        self._function = function
         self._items = items
-        self._first: tuple[Any] | None = None
+        self._ahead: list[bytes | None] = []
 
     async def start(self) -> None:
-        """Fetch the first item, so that a handler that fails before it fails like any other."""
-        self._first = (await self._next(),)
+        """Make the first item, so that a handler that fails before it fails like any other."""
+        self._ahead.append(await self._next())
 
     async def __anext__(self) -> bytes:
-        if self._first is None:
-            item = await self._next()
-        else:
-            (item,), self._first = self._first, None
-        if item is _END:
+        chunk = self._ahead.pop() if self._ahead else await self._next()
+        if chunk is None:
             raise StopAsyncIteration
-        return self._encode(item)
+        return chunk
 
-    async def _next(self) -> Any:
+    async def _next(self) -> bytes | None:
+        """The next item, encoded; None after the last."""
         try:
-            return await anext(self._items, _END)
+            item = await anext(self._items, _END)
         except RAISED as error:
-            raise _failure(error) from error
+            raise _failure(error) from None
+        if item is _END:
+            return None
+        try:
+            return self._function.signature.encode_item(item)
+        except FunctionError:
+            raise
+        except RAISED as error:  # A serialiser of the user's own has a bug.
+            raise _failure(error) from None
+
+    def as_json(self, chunk: bytes) -> bytes:
+        """An encoded item as JSON, which it is unless it is bytes that the handler yielded."""
+        signature = self._function.signature
+        if signature.item_type is not bytes:
+            return chunk
+        try:
+            return encode(chunk.decode())
+        except UnicodeDecodeError as error:
+            raise FunctionError(
+                NOT_ENCODABLE,
+                f"{signature.function}() yielded bytes that are no UTF-8 text, which only an HTTP "
+                "caller can be sent",
+            ) from error
 
     async def aclose(self) -> None:
         await close(self._items)
 
 
 def _failed_items(partial: PartialFailure, good: list[int]) -> dict[int, Failure]:
-    failures: dict[int, Failure] = {}
-    for index, reason in partial.failures.items():
-        if not 0 <= index < len(good):
+    """What a handler says of the items it got, by their indexes in the whole batch."""
+    items = dict(enumerate(good))
+    for index in partial.failures:
+        if index not in items:
             failure: Failure = FunctionError(
                 "IndexError",
-                f"PartialFailure names item {index}, but the handler got {len(good)} items",
+                f"PartialFailure names item {index!r}, but the handler got {len(good)} items",
             )
             return dict.fromkeys(good, failure)
-        failures[good[index]] = (
-            FunctionError("PartialFailure", reason) if isinstance(reason, str) else _failure(reason)
-        )
-    return failures
+    return {items[index]: _item_failure(why) for index, why in partial.failures.items()}
+
+
+def _item_failure(why: Exception | str) -> Failure:
+    if isinstance(why, BaseException):
+        return _failure(why)
+    return FunctionError("PartialFailure", str(why))
 
 
 def _failure(error: BaseException) -> Failure:
@@ -265,4 +339,15 @@ def _failure(error: BaseException) -> Failure:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise error
-    return failed(error)
+    return failed(error.with_traceback(_of_handler(error.__traceback__)))
+
+
+_OURS: Final = frozenset((__name__, "concurrent.futures.thread"))
+
+
+def _of_handler(traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback from the handler on: how it came to be called is no help to its author."""
+    inner = traceback
+    while inner is not None and inner.tb_frame.f_globals.get("__name__") in _OURS:
+        inner = inner.tb_next
+    return inner or traceback

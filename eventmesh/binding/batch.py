@@ -9,20 +9,21 @@ from pydantic import ValidationError
 
 from eventmesh.binding.annotations import adapter_of, bare, refusal
 from eventmesh.binding.parameters import Parameter, taken_by_name
-from eventmesh.codecs.json import invalid
-from eventmesh.errors import DeclarationError, PayloadInvalid
+from eventmesh.codecs.json import failed, invalid
+from eventmesh.errors import DeclarationError, InvocationError
 
 
 class Batch(NamedTuple):
     """A validated batch.
 
     `arguments` has the list of the good items, `indexes` says where each of them stood in the
-    batch, and `failures` why the others, by their indexes there, are not good.
+    batch, and `failures` why the others, by their indexes there, are not good: a PayloadInvalid, or
+    a FunctionError where a validator of the user's own failed itself.
     """
 
     arguments: dict[str, Any]
     indexes: list[int]
-    failures: dict[int, PayloadInvalid]
+    failures: dict[int, InvocationError]
 
 
 BatchBinder: TypeAlias = Callable[[Sequence[bytes]], Batch]
@@ -43,6 +44,8 @@ def batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
                 items.append(validate(body))
             except ValidationError as error:
                 batch.failures[index] = invalid(error, "the payload")
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is this item's
+                batch.failures[index] = failed(error)
             else:
                 batch.indexes.append(index)
         return batch
