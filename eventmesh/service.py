@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import (
-    Any,
-    Final,
-    Never,
-    ParamSpec,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-    overload,
-)
+from functools import partial
+from typing import Any, Final, Never, ParamSpec, TypeVar, get_args, get_origin, overload
 
 from eventmesh.abc import Callee, Middleware
 from eventmesh.binding import compile_signature
+from eventmesh.binding.annotations import bare, hints_of, name_of, parameters_of, written
 from eventmesh.duration import Duration, seconds
 from eventmesh.errors import DeclarationError
 from eventmesh.function import AnyFunction, Function, Trigger
@@ -30,12 +22,12 @@ from eventmesh.policy import (
     Limits,
     Retry,
 )
-from eventmesh.topology import Route, check_function, check_service, destination, to_function
+from eventmesh.topology import Route, check_function, check_service, destination
 from eventmesh.value import value
 
 P = ParamSpec("P")
 R = TypeVar("R")
-ResourceT = TypeVar("ResourceT")
+SourceT = TypeVar("SourceT", bound=Callable[..., Any])
 
 Destination = str | Callee[..., Any]
 """Who is told of outcomes: "service.function", "queue:NAME", "event:TYPE", or a function."""
@@ -49,7 +41,7 @@ class Resource:
 
     kind: Any
     open: Callable[..., AbstractAsyncContextManager[Any]]
-    needs: dict[str, type]
+    needs: Mapping[str, Any]
 
 
 class Service:
@@ -106,12 +98,16 @@ class Service:
         `name` is the function's own name unless given. `timeout` is a duration, None for none.
         `concurrency` is how many runs there are at once in one process, `reserved_concurrency`
         in the whole mesh; `line` is how many synchronous callers may wait for a place (as many
-        as `concurrency` unless given). `max_payload` is bytes. `retry` is for asynchronous
-        invocations, whose outcome `on_success` and `on_failure` are told.
+        as `concurrency` unless given). `max_payload` is bytes, of the payload and of the result
+        that a caller by name gets. `retry` is for asynchronous invocations, whose outcome
+        `on_success` and `on_failure` are told.
+
+        A handler that is no coroutine function runs in a thread, one of `concurrency`. A thread
+        cannot be cancelled: it goes on after its run has timed out, which may then be retried
+        beside it, and until it ends no other run gets that thread.
         """
         _refuse_unknown(unknown)
-        if len(triggers) == 1 and inspect.isroutine(triggers[0]):
-            return self.function()(triggers[0])
+        decorated, triggers = _without_parentheses(triggers)
         limits = Limits(
             timeout=None if timeout is None else seconds(timeout, "timeout"),
             concurrency=concurrency,
@@ -119,9 +115,13 @@ class Service:
             line=concurrency if line is None else line,
             max_payload=max_payload,
         )
+        _check_retry(retry, limits)
 
         def declare(handler: Callable[P, R]) -> Function[P, R]:
-            own_name = name or str(getattr(handler, "__name__", ""))
+            _check_bound(handler)
+            known = [resource.kind for resource in self.resources]
+            signature = compile_signature(handler, known)
+            own_name = _own_name(handler) if name is None else name
             full_name = check_function(f"{self.name}.{own_name}")
             if own_name in self.functions:
                 raise DeclarationError(
@@ -131,34 +131,32 @@ class Service:
             function = Function(
                 handler,
                 full_name,
-                signature=compile_signature(
-                    handler, [resource.kind for resource in self.resources]
-                ),
+                signature=signature,
                 triggers=_checked(triggers, full_name),
                 limits=limits,
                 retry=retry,
-                on_success=_route(on_success),
-                on_failure=_route(on_failure),
+                on_success=_route("on_success", on_success, full_name),
+                on_failure=_route("on_failure", on_failure, full_name),
             )
             for trigger in function.triggers:
                 trigger.check(function)
             self.functions[own_name] = function
             return function
 
-        return declare
+        return declare if decorated is None else declare(decorated)
 
-    def resource(self, source: Callable[..., ResourceT]) -> Callable[..., ResourceT]:
+    def resource(self, source: SourceT) -> SourceT:
         """Declare something that lives as long as the service: a database pool, a client.
 
         An async generator function that yields it once, or a class that is an async context
-        manager. Functions declared after it get it by annotating a parameter with its type, and
-        so may later resources. It is opened before the first invocation and closed after the
-        last.
+        manager, which has to give an object of that class when it is entered. Functions declared
+        after it get it by annotating a parameter with its type, and so may later resources. It is
+        opened before the first invocation and closed after the last.
         """
         resource = _resource(source, [known.kind for known in self.resources])
-        if any(known.kind is resource.kind for known in self.resources):
+        if any(known.kind == resource.kind for known in self.resources):
             raise DeclarationError(
-                f"{self.name} has two resources of type {resource.kind.__qualname__}: "
+                f"{self.name} has two resources of type {written(resource.kind)}: "
                 "give one of them a type of its own, by which it can be asked for"
             )
         self.resources.append(resource)
@@ -179,63 +177,143 @@ def _refuse_unknown(unknown: dict[str, Never]) -> None:
     raise DeclarationError(f"a function has no option {option!r}: {advice}")
 
 
+def _without_parentheses(given: tuple[Any, ...]) -> tuple[Callable[..., Any] | None, Any]:
+    """The handler, where `function` decorates it without parentheses, and the triggers."""
+    if len(given) != 1 or not callable(given[0]) or _is_trigger(given[0]):
+        return None, given
+    (handler,) = given
+    if str(getattr(handler, "__module__", "")).startswith("eventmesh.triggers"):
+        raise DeclarationError(
+            f"on.{handler.__name__} stands there without its arguments: write "
+            f"on.{handler.__name__}(…)"
+        )
+    return handler, ()
+
+
+def _is_trigger(one: Any) -> bool:
+    return not isinstance(one, type) and hasattr(one, "kind") and hasattr(one, "source")
+
+
+def _check_retry(retry: Any, limits: Limits) -> None:
+    if not isinstance(retry, Retry):
+        raise DeclarationError(f"retry={retry!r}: write Retry(attempts=…), 1 for no retry")
+    if limits.timeout is not None and retry.attempts > 1 and limits.timeout > retry.max_age:
+        raise DeclarationError(
+            f"timeout={limits.timeout:g} s is longer than max_age={retry.max_age:g} s, so a run "
+            "that times out is never tried again: lower the timeout, raise Retry(max_age=…) or "
+            "say Retry(attempts=1)"
+        )
+
+
+def _check_bound(handler: Callable[..., Any]) -> None:
+    if inspect.isfunction(handler) and next(iter(parameters_of(handler)), "") == "self":
+        raise DeclarationError(
+            f"{name_of(handler)}(self, …) is a method without its object: declare a function, or "
+            "the method of an object, with service.function(…)(object.method)"
+        )
+
+
+def _own_name(handler: Callable[..., Any]) -> str:
+    name = str(getattr(handler, "__name__", ""))
+    if not name.isidentifier():
+        raise DeclarationError(f"{handler!r} has no name of its own: give it one with name=…")
+    return name
+
+
 def _checked(triggers: Sequence[Any], full_name: str) -> list[Trigger]:
+    checked: list[Trigger] = []
     for trigger in triggers:
-        if not hasattr(trigger, "kind") or not hasattr(trigger, "source"):
+        if not _is_trigger(trigger):
             raise DeclarationError(
-                f"{full_name}: {trigger!r} is no trigger; write one of on.get, on.post, on.queue, "
-                "on.event, on.every, on.cron, …"
+                f"{full_name}: {trigger!r} is no trigger; write one of on.get(…), on.post(…), "
+                "on.queue(…), on.event(…), on.every(…), on.cron(…), …"
             )
-    if len(set(triggers)) != len(triggers):
-        raise DeclarationError(f"{full_name}: the same trigger stands twice; leave one out")
-    return list(triggers)
+        if trigger in checked:
+            raise DeclarationError(
+                f"{full_name}: the trigger {trigger.describe()!r} stands twice; leave one out"
+            )
+        checked.append(trigger)
+    return checked
 
 
-def _route(target: Destination | None) -> Route | None:
+def _route(option: str, target: Any, full_name: str) -> Route | None:
     if target is None:
         return None
-    return destination(target) if isinstance(target, str) else to_function(target.full_name)
+    name = target if isinstance(target, str) else getattr(target, "full_name", None)
+    if not isinstance(name, str):
+        raise DeclarationError(
+            f"{full_name}: {option}={target!r} is no destination; write a function, its name "
+            "'service.function', 'queue:NAME' or 'event:TYPE'"
+        )
+    if name == full_name:
+        raise DeclarationError(
+            f"{full_name}: {option} names the function itself, which would never end; name another"
+        )
+    return destination(name)
 
 
-def _resource(source: Callable[..., Any], known: Sequence[type]) -> Resource:
-    name = getattr(source, "__qualname__", repr(source))
+def _resource(source: Callable[..., Any], known: Sequence[Any]) -> Resource:
     if inspect.isclass(source):
-        if not hasattr(source, "__aenter__") or not hasattr(source, "__aexit__"):
-            raise DeclarationError(
-                f"the class {name} is no async context manager: give it __aenter__ and "
-                "__aexit__, or declare an async generator function that yields it"
-            )
-        opened: Any = source
-        return Resource(source, opened, _needs(opened.__init__, name, known))
+        return _class_resource(source, known)
+    name = name_of(source)
     if not inspect.isasyncgenfunction(source):
         raise DeclarationError(
             f"the resource {name} is no async generator function: write 'async def {name}() -> "
-            "AsyncIterator[Pool]' and yield the pool once"
+            "AsyncIterator[Pool]' (without @asynccontextmanager) and yield the pool once"
         )
-    hints = get_type_hints(source)
+    hints = hints_of(source, name)
     returned = hints.get("return")
-    if get_origin(returned) not in (AsyncIterator, AsyncGenerator) or not get_args(returned):
+    if get_origin(returned) not in (AsyncIterator, AsyncGenerator):
         raise DeclarationError(
             f"the resource {name} does not say what it yields: annotate it with "
             "'-> AsyncIterator[Pool]', Pool being the type by which functions ask for it"
         )
-    kind = get_args(returned)[0]
-    return Resource(kind, asynccontextmanager(source), _needs(source, name, known))
+    needs = _needs(name, parameters_of(source), hints, known)
+    return Resource(get_args(returned)[0], asynccontextmanager(source), needs)
 
 
-def _needs(source: Callable[..., Any], name: str, known: Sequence[type]) -> dict[str, type]:
-    if source is object.__init__:
-        return {}
-    hints: dict[str, Any] = get_type_hints(source)
-    needs: dict[str, type] = {}
-    for parameter in inspect.signature(source).parameters.values():
-        if parameter.name == "self" or parameter.default is not parameter.empty:
-            continue
-        wanted: Any = hints.get(parameter.name)
-        if wanted not in known:
+def _class_resource(source: type[Any], known: Sequence[Any]) -> Resource:
+    name = name_of(source)
+    if not hasattr(source, "__aenter__") or not hasattr(source, "__aexit__"):
+        raise DeclarationError(
+            f"the class {name} is no async context manager: give it __aenter__ and __aexit__, or "
+            "declare an async generator function that yields it"
+        )
+    hints = hints_of(source.__init__, name)
+    needs = _needs(name, parameters_of(source), hints, known)
+    return Resource(source, partial(_entered, source), needs)
+
+
+@asynccontextmanager
+async def _entered(source: type[Any], **needs: Any) -> AsyncGenerator[Any]:
+    async with source(**needs) as opened:
+        if not isinstance(opened, source):
+            raise DeclarationError(
+                f"the resource {name_of(source)} gave a {type(opened).__qualname__} when it was "
+                f"entered, and no {name_of(source)}, by which functions ask for it: declare an "
+                "async generator function that yields it"
+            )
+        yield opened
+
+
+def _needs(
+    name: str,
+    parameters: Mapping[str, inspect.Parameter],
+    hints: Mapping[str, Any],
+    known: Sequence[Any],
+) -> dict[str, Any]:
+    """The resources that a resource asks for, by its parameters; others must have a default."""
+    needs: dict[str, Any] = {}
+    for parameter in parameters.values():
+        wanted = bare(hints.get(parameter.name))
+        if wanted in known:
+            needs[parameter.name] = wanted
+        elif parameter.default is parameter.empty and parameter.kind not in _VARIADIC:
             raise DeclarationError(
                 f"the resource {name} asks for {parameter.name!r}, which is no resource: "
                 "declare one of its type before, or give the parameter a default"
             )
-        needs[parameter.name] = wanted
     return needs
+
+
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -138,10 +138,11 @@ def _local_names(function: Function) -> dict[str, Any]:
     if code is None:
         return {}
     names: dict[str, Any] = {}
-    around = set(_around(code.co_qualname))
+    # By its own name and globals, not those of its code: a dataclass's __init__ is generated.
+    around = set(_around(function.__qualname__))
     frame = inspect.currentframe()
     while frame is not None:
-        if frame.f_code.co_qualname in around and frame.f_code.co_filename == code.co_filename:
+        if frame.f_code.co_qualname in around and frame.f_globals is function.__globals__:
             names = {**frame.f_locals, **names}
         frame = frame.f_back
     cells = getattr(function, "__closure__", None) or ()

@@ -32,6 +32,10 @@ class EventTrigger:
         if not self.patterns:
             raise DeclarationError("on.event() subscribes to nothing: name at least one pattern")
         for pattern in self.patterns:
+            if not isinstance(pattern, str):
+                raise DeclarationError(
+                    f"on.event({pattern!r}): write patterns as strings, one argument each"
+                )
             check_pattern(pattern)
 
     def describe(self) -> str:
@@ -45,7 +49,7 @@ class EventTrigger:
     async def source(
         cls, bound: Sequence[tuple[AnyFunction, EventTrigger]], runtime: Runtime
     ) -> AsyncGenerator[None]:
-        consumptions: list[Consumption] = []
+        broadcasts: dict[str, Consumption] = {}
         for function, trigger in bound:
             # The shared copy goes to the function's inbox, which is consumed anyway.
             name = function.full_name
@@ -54,9 +58,9 @@ class EventTrigger:
                 [queue, dead_letters(name)],
                 [Binding(queue, pattern) for pattern in trigger.patterns],
             )
-            if trigger.broadcast:
+            if trigger.broadcast and name not in broadcasts:
                 # A retry is this instance's own, like the event it repeats.
                 asynchronous = Asynchronous(function, runtime, retry_to=queue)
-                consumptions.append(Consumption(queue, asynchronous.handle, function.places))
-        async with consuming(runtime.broker, runtime.clock, consumptions):
+                broadcasts[name] = Consumption(queue, asynchronous.handle, function.places)
+        async with consuming(runtime.broker, runtime.clock, list(broadcasts.values())):
             yield

@@ -8,14 +8,12 @@ from typing import ClassVar, Final
 
 from eventmesh.errors import DeclarationError
 from eventmesh.function import AnyFunction, Runtime
-from eventmesh.topology import Queue, dead_letters, named
+from eventmesh.topology import Queue, check_queue, dead_letters, named
 from eventmesh.triggers._consume import BatchConsumption, Consumption, consuming
 from eventmesh.triggers._settle import Asynchronous
 from eventmesh.value import value
 
 MAX_BATCH: Final = 10_000
-MAX_NAME_BYTES: Final = 255
-"""A queue's name is a short string (AMQP 0-9-1, section 4.2.5.3)."""
 
 
 @value
@@ -34,17 +32,15 @@ class QueueTrigger:
     declare: bool = True
 
     def __post_init__(self) -> None:
-        if not self.name or len(self.name.encode()) > MAX_NAME_BYTES:
+        if not isinstance(self.name, str):
+            raise DeclarationError(f"on.queue({self.name!r}): write the queue's name, a string")
+        check_queue(self.name)
+        if self.batch is not None and not (
+            isinstance(self.batch, int) and 1 <= self.batch <= MAX_BATCH
+        ):
             raise DeclarationError(
-                f"a queue cannot be called {self.name!r}: a name has 1 to {MAX_NAME_BYTES} bytes"
+                f"on.queue(batch={self.batch!r}): it counts messages, 1 to {MAX_BATCH:,}"
             )
-        if self.name.startswith(("amq.", "em.")):
-            raise DeclarationError(
-                f"a queue cannot be called {self.name!r}: 'amq.' belongs to the broker and 'em.' "
-                "to eventmesh; choose another name"
-            )
-        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
-            raise DeclarationError(f"on.queue(batch={self.batch}): choose 1 to {MAX_BATCH:,}")
         if self.batch is None and self.window:
             raise DeclarationError(
                 "on.queue(batch_window=…) has no meaning without batch: say how many messages "
@@ -56,8 +52,23 @@ class QueueTrigger:
         return f"queue {self.name}{batch}"
 
     def check(self, function: AnyFunction) -> None:
-        if self.batch is not None:
-            function.signature.for_batch()
+        others = [one for one in function.triggers if isinstance(one, QueueTrigger)]
+        if sum(one.name == self.name for one in others) > 1:
+            raise DeclarationError(
+                f"{function.full_name}: on.queue({self.name!r}) stands twice; keep one of them"
+            )
+        if any((one.batch is None) != (self.batch is None) for one in others):
+            raise DeclarationError(
+                f"{function.full_name}: one queue gives it single messages and another batches; "
+                "say batch=… for all of them or for none, or write two functions"
+            )
+        if self.batch is None:
+            return
+        if function.signature.is_stream:
+            raise DeclarationError(
+                f"{function.full_name}: nobody takes what a batch yields; return instead"
+            )
+        function.signature.for_batch()
 
     @property
     def queue(self) -> Queue:
