@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from eventmesh.abc import Broker, Middleware, Slots, Transport
+from eventmesh.binding.annotations import function_of, written
 from eventmesh.caller import BrokerTransport, Caller, new_id
 from eventmesh.clock import Clock, SystemClock, TimeLimit
 from eventmesh.dispatcher import Dispatcher, MiddlewareFactory
@@ -19,6 +20,7 @@ from eventmesh.middleware.deadline import deadline
 from eventmesh.middleware.logging import logged
 from eventmesh.middleware.metrics import Metrics
 from eventmesh.middleware.tracing import traced, traced_transport
+from eventmesh.running import guarded
 from eventmesh.service import Service
 from eventmesh.settings import Settings
 from eventmesh.topology import slots as slots_name
@@ -113,15 +115,21 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
     of_service = {service.name: service.middleware for service in services}
 
     def middlewares(function: AnyFunction) -> list[Middleware]:
+        own = of_service[function.service]
         return [
-            traced(function.handler.__qualname__),
+            traced(_code_name(function)),
             logged(clock),
             metrics.measured(function.full_name),
             deadline(clock, function.limits.timeout),
-            *of_service[function.service],
+            *([guarded, *own] if own else []),
         ]
 
     return middlewares
+
+
+def _code_name(function: AnyFunction) -> str:
+    code = function_of(function.handler)
+    return f"{code.__module__}.{code.__qualname__}"
 
 
 @asynccontextmanager
@@ -176,7 +184,12 @@ async def _open_resources(service: Service, stack: AsyncExitStack) -> dict[type,
     opened: dict[type, object] = {}
     for resource in service.resources:
         needs = {name: opened[kind] for name, kind in resource.needs.items()}
-        opened[resource.kind] = await stack.enter_async_context(resource.open(**needs))
+        try:
+            opened[resource.kind] = await stack.enter_async_context(resource.open(**needs))
+        except Exception as error:
+            kind = written(resource.kind)
+            error.add_note(f"This was raised while {service.name} opened its resource {kind}.")
+            raise
     return opened
 
 
