@@ -170,19 +170,21 @@ class Intake:
         try:
             await idle
         except asyncio.CancelledError:
-            if idle in self._idle:
-                self._idle.remove(idle)
-            else:  # It was woken at this very moment: another one has to see to it.
+            if not idle.cancelled():  # It was woken at this very moment: somebody else has to be.
                 self._waking = False
                 self._wake_one()
+            elif idle in self._idle:
+                self._idle.remove(idle)
             raise
         self._waking = False
 
     def _wake_one(self) -> None:
         # The one that went idle last: the fewer workers take turns, the warmer they are.
-        if self._idle and not self._waking:
-            self._waking = True
-            self._idle.pop().set_result(None)
+        while self._idle and not self._waking:
+            idle = self._idle.pop()
+            if not idle.done():  # Who is about to learn that it was cancelled cannot be woken.
+                self._waking = True
+                idle.set_result(None)
 
 
 class Batches:

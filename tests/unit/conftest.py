@@ -1,14 +1,17 @@
-"""A mesh of hand-written functions, for tests of what calls them."""
+"""An embedded broker by a clock that the test moves, with services or hand-written functions."""
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.codecs.wire import reply_from
+from eventmesh.host import Host, hosting
 from eventmesh.message import Message
 from eventmesh.result import Result
+from eventmesh.service import Service
+from eventmesh.settings import Settings
 from eventmesh.testing.clock import ManualClock
 from eventmesh.topology import Binding, inbox, line, named
 
@@ -57,3 +60,36 @@ async def mesh():
     clock = ManualClock(START)
     async with MemoryBroker(clock) as broker, AsyncExitStack() as stack:
         yield Mesh(broker, clock, stack)
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def broker(clock):
+    async with MemoryBroker(clock) as broker:
+        yield broker
+
+
+@pytest.fixture
+def start(broker, clock):
+    """Runs services: one process of a mesh, without HTTP."""
+
+    def start(
+        *services: Service, grace: float = 60.0, broker: MemoryBroker = broker
+    ) -> AbstractAsyncContextManager[Host]:
+        return hosting(services, broker, Settings(grace=grace), clock=clock, http=False)
+
+    return start
+
+
+@pytest.fixture
+def message(clock):
+    """Makes a message that is stored now."""
+
+    def message(body: bytes = b"null", **properties) -> Message:
+        return Message(body, **({"id": "a-1", "timestamp": clock.now()} | properties))
+
+    return message
