@@ -18,7 +18,7 @@ _WIDTH = 200
 
 def print_json(value: Any) -> None:
     """Print a value as JSON: indented and in colour on a terminal, on one line elsewhere."""
-    text = orjson.dumps(value, default=str).decode()
+    text = orjson.dumps(value).decode()
     if sys.stdout.isatty():
         Console().print_json(text)
     else:
@@ -27,4 +27,6 @@ def print_json(value: Any) -> None:
 
 def print_table(table: RenderableType) -> None:
     """Print a table, as wide as the terminal allows."""
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    width = None if sys.stdout.isatty() else _WIDTH
+    # What is in it is the users' own text: square brackets and colons mean nothing.
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)

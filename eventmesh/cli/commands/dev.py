@@ -14,6 +14,7 @@ import click
 
 from eventmesh.cli.options import grace_option, targets_argument
 from eventmesh.cli.targets import read_target
+from eventmesh.errors import SettingsError
 from eventmesh.settings import LogFormat, LogLevel, Settings, variable
 
 _PASSED_ON: Final = ("http_host", "http_port", "admin_port", "grace", "log_format", "log_level")
@@ -72,15 +73,19 @@ def command(
     settings = replace(Settings.from_environment(os.environ), **given)
     found = [read_target(target) for target in targets]
     if reload:
-        ctx.exit(_reload(targets, {target.folder for target in found}, settings))
+        debug: bool = ctx.find_root().params["debug"]
+        # -P: the current folder is searched only for targets that are modules.
+        command = [sys.executable, "-P", "-m", "eventmesh", *["--debug"] * debug]
+        command += ["dev", "--no-reload", "--", *targets]
+        ctx.exit(_reload(command, {target.folder for target in found}, settings))
     # Imported here, for the process that reloads needs nothing of it.
     from eventmesh.cli.develop import develop  # noqa: PLC0415
 
     develop(found, settings)
 
 
-def _reload(targets: Sequence[str], folders: Collection[Path], settings: Settings) -> int:
-    """Run this very command, without reloading, in a process of its own."""
+def _reload(command: Sequence[str], folders: Collection[Path], settings: Settings) -> int:
+    """Run a command with these settings, and again on every change."""
     from eventmesh.cli.reload import run_and_reload  # noqa: PLC0415 - nobody else needs it
 
     # A free port is chosen here, to be the same after each change.
@@ -91,13 +96,17 @@ def _reload(targets: Sequence[str], folders: Collection[Path], settings: Setting
     )
     for name in _PASSED_ON:
         os.environ[variable(name)] = str(getattr(settings, name))
-    # -P: the current folder is searched only for targets that are modules.
-    command = [sys.executable, "-P", "-m", "eventmesh", "dev", "--no-reload", "--", *targets]
     return run_and_reload(command, folders, settings.grace)
 
 
 def _free_port(host: str) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise SettingsError(
+                f"{host!r} cannot be listened on ({error.strerror}): use an address of this "
+                "machine, such as 127.0.0.1, or 0.0.0.0 for all"
+            ) from error
         port: int = probe.getsockname()[1]
         return port

@@ -4,12 +4,11 @@ import re
 import signal
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
-DEADLINE = 10
+DEADLINE = 60
 
 
 class Launched:
@@ -19,6 +18,7 @@ class Launched:
         self._process = process
         self._printed = asyncio.Condition()
         self._seen = 0
+        self._streams = 2
         self.lines = []
 
     async def read(self, stream):
@@ -26,16 +26,20 @@ class Launched:
             async with self._printed:
                 self.lines.append(line.decode().rstrip("\n"))
                 self._printed.notify_all()
+        async with self._printed:
+            self._streams -= 1
+            self._printed.notify_all()
 
     async def line(self, pattern):
         """Wait for a line, after the last one waited for, and return the match."""
         try:
             async with asyncio.timeout(DEADLINE), self._printed:
-                while not (found := self._find(pattern)):
+                while not (found := self._find(pattern)) and self._streams:
                     await self._printed.wait()
-                return found
         except TimeoutError:
-            raise AssertionError(f"no {pattern!r} in:\n" + "\n".join(self.lines)) from None
+            found = None
+        assert found, f"no {pattern!r} in:\n" + "\n".join(self.lines)
+        return found
 
     def _find(self, pattern):
         for number, line in enumerate(self.lines[self._seen :], self._seen + 1):
@@ -66,10 +70,9 @@ class Launched:
 
 @pytest.fixture
 def environment():
-    """What the processes get beside PATH and HOME: no setting of whoever runs the tests."""
+    """What the processes get: no setting of whoever runs the tests."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("EVENTMESH_")}
-    # As if eventmesh were installed, also where these tests run from a checkout that is not.
-    return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @asynccontextmanager
@@ -111,6 +114,34 @@ async def launch(tmp_path, environment):
         yield launch
 
 
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(tmp_path, environment):
+    """Run a command of the launcher to its end, with what it reads on standard input."""
+
+    async def run(*arguments, given="", **variables):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "eventmesh"),
+            *arguments,
+            cwd=tmp_path,
+            env=environment | variables,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(DEADLINE):
+            out, err = await process.communicate(given.encode())
+        return Ended(process.returncode, out.decode(), err.decode())
+
+    return run
+
+
 @pytest.fixture
 def write(tmp_path):
     def write(path, text):
@@ -130,3 +161,22 @@ def dev(launch):
         return await launch("dev", "--port=0", "--admin-port=0", *arguments, **variables)
 
     return dev
+
+
+@pytest.fixture
+async def mesh(launch, write, request):
+    """The services of the test module's APP, running."""
+    write("app.py", request.module.APP)
+    process = await launch("dev", "--no-reload", "--port=0", "--admin-port=0", "app.py")
+    process.url = await process.started()
+    return process
+
+
+@pytest.fixture
+def shop(run, mesh):
+    """Run a command with the address of the mesh."""
+
+    async def shop(*arguments, **variables):
+        return await run(*arguments, EVENTMESH_URL=mesh.url, **variables)
+
+    return shop

@@ -50,10 +50,12 @@ async def post(url):
         return answer.status, await answer.text()
 
 
-async def refused(url):
-    with pytest.raises(aiohttp.ClientError) as error:
-        await post(url)
-    return error.value
+async def outcome(url):
+    """The answer, or why there is none."""
+    try:
+        return await post(url)
+    except aiohttp.ClientError as error:
+        return error
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ async def test_a_second_ctrl_c_waits_for_nothing(dev, write, pipe, reload):
     process = await dev(reload, "app.py")
     url = await process.started()
     async with asyncio.TaskGroup() as tasks:
-        answer = tasks.create_task(refused(f"{url}/thread"))
+        answer = tasks.create_task(outcome(f"{url}/thread"))
         await process.line("^running$")
         process.press_ctrl_c()
         await process.line("SIG(INT|TERM): finishing what runs$")
@@ -235,6 +237,22 @@ async def test_a_port_that_is_taken(launch, write):
             process = await launch("dev", f"{option}={port}", f"{other}=0", "app.py")
             await process.line(f"^Error: .*127.0.0.1:{port}")
             assert await process.code() == 2
+
+
+@pytest.mark.parametrize("options", [["--port=0"], ["--port=1", "--no-reload"]])
+async def test_an_address_that_is_not_of_this_machine(launch, write, options):
+    write("app.py", HELLO.format("Hello"))
+    process = await launch("dev", "--host=192.0.2.1", "--admin-port=0", *options, "app.py")
+    await process.line("^Error: .*192.0.2.1")
+    assert await process.code() == 2
+
+
+async def test_debug_shows_the_traceback(launch, write):
+    write("app.py", "oops")
+    process = await launch("--debug", "dev", "app.py")
+    await process.line("^Traceback")
+    await process.line("^Error: app.py cannot be imported")
+    assert await process.code() == 2
 
 
 async def test_two_services_of_one_name(dev, write):
