@@ -1,0 +1,21 @@
+"""Calling a mesh that runs somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from eventmesh.client import Client
+
+T = TypeVar("T")
+
+
+def call(url: str, use: Callable[[Client], Awaitable[T]]) -> T:
+    """What `use` makes of a client of the mesh at `url`, in an event loop of its own."""
+
+    async def run() -> T:
+        async with Client(url) as client:
+            return await use(client)
+
+    return asyncio.run(run())

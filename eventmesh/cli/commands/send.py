@@ -1,0 +1,42 @@
+"""`eventmesh send`: store an invocation, to be delivered until it succeeds."""
+
+from __future__ import annotations
+
+import click
+
+from eventmesh.cli.calling import call
+from eventmesh.cli.options import (
+    delay_option,
+    function_argument,
+    header_option,
+    id_option,
+    payload_argument,
+    url_option,
+)
+
+
+@click.command()
+@function_argument
+@payload_argument
+@delay_option
+@id_option
+@header_option
+@url_option
+def command(
+    *,
+    name: str,
+    payload: bytes | None,
+    delay: float,
+    id: str | None,
+    headers: dict[str, str],
+    url: str,
+) -> None:
+    """Store an invocation of the function NAME ("service.function") and print its id.
+
+    NAME may also be queue:NAME. The payload is JSON: as an argument, from a file (@FILE) or from
+    standard input (-). When this ends with code 0, the invocation is stored: it is run at least
+    once.
+    """
+    click.echo(
+        call(url, lambda client: client.send(name, payload, delay=delay, id=id, headers=headers))
+    )
