@@ -1,12 +1,15 @@
+import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from eventmesh.cli.failures import ExitCode
 from eventmesh.cli.launcher import COMMANDS, cli
 from eventmesh.errors import (
     AccessDenied,
@@ -20,6 +23,8 @@ from eventmesh.errors import (
     SettingsError,
     Throttled,
 )
+
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
 @pytest.fixture
@@ -57,7 +62,12 @@ def test_every_command_explains_itself(run):
 def test_help_names_every_command_and_exit_code(run):
     shown = run("--help").stdout
     assert all(f"  {name} " in shown for name in COMMANDS)
-    assert all(f"\n    {code}  " in shown for code in (0, 1, 2, 3, 4, 5, 130))
+    assert all(f"\n    {code}  " in shown for code in ExitCode)
+
+
+def test_the_documentation_has_every_exit_code():
+    documented = re.findall(r"^\| (\d+) \|", DOCS.read_text(), re.MULTILINE)
+    assert [int(code) for code in documented] == list(ExitCode)
 
 
 def test_help_imports_neither_a_library_nor_a_command():
