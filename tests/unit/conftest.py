@@ -1,15 +1,21 @@
 """An embedded broker by a clock that the test moves, with services or hand-written functions."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.caller import BrokerTransport
 from eventmesh.codecs.wire import reply_from
+from eventmesh.function import Environment
 from eventmesh.host import Host, hosting
+from eventmesh.invocation import Invocation
 from eventmesh.message import Message
 from eventmesh.result import Result
+from eventmesh.running import batch_invoker, invoker
 from eventmesh.service import Service
 from eventmesh.settings import Settings
 from eventmesh.testing.clock import ManualClock
@@ -83,6 +89,33 @@ def start(broker, clock):
         return hosting(services, broker, Settings(grace=grace), clock=clock, http=False)
 
     return start
+
+
+INVOCATION = frozenset(("mode", "http", "attempt", "batch"))
+
+
+@pytest.fixture
+async def run(broker, clock):
+    """Runs a handler as a function of the service "app", for one invocation."""
+    executors: dict[str, ThreadPoolExecutor] = {}
+
+    async def run(handler: Callable[..., Any], payload: bytes = b"", **given) -> Result:
+        options = {name: given[name] for name in given.keys() - INVOCATION}
+        properties = {name: given[name] for name in given.keys() & INVOCATION}
+        function = Service("app").function(**options)(handler)
+        name = function.full_name
+        if name not in executors:
+            executors[name] = ThreadPoolExecutor(1, thread_name_prefix=name)
+        environment = Environment(clock, BrokerTransport(broker), {}, executors)
+        if "batch" in properties:
+            handle = batch_invoker(function, environment)
+        else:
+            handle = invoker(function, environment, function.signature.by_name())
+        return await handle(Invocation(name, "a-1", payload, clock.now(), **properties))
+
+    yield run
+    for executor in executors.values():
+        executor.shutdown()
 
 
 @pytest.fixture
