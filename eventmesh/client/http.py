@@ -22,6 +22,7 @@ from eventmesh.codecs.wire import error_from
 from eventmesh.errors import (
     AccessDenied,
     BrokerUnavailable,
+    FunctionNotFound,
     InvocationError,
     InvocationTimeout,
     PayloadTooLarge,
@@ -30,8 +31,6 @@ from eventmesh.event import PREFIX
 from eventmesh.message import JSON, NO_HEADERS, Message
 from eventmesh.result import Result
 from eventmesh.settings import redacted
-from eventmesh.topology import check_function
-from eventmesh.topology import destination as route_to
 from eventmesh.triggers.http.names import CALL_ID, CONTROL, HEADERS, LAMBDA, TIMEOUT
 from eventmesh.value import value
 
@@ -172,7 +171,7 @@ class HttpTransport:
     async def request(self, function: str, message: Message) -> Result:
         """As the contract says. What was begun goes on to its deadline when the wait is ended."""
         try:
-            return await self._invoke(check_function(function), message)
+            return await self._invoke(function, message)
         except InvocationError as error:
             return Result(b"", error=error)
 
@@ -187,7 +186,7 @@ class HttpTransport:
             TIMEOUT: f"{remaining:.6f}",
             CALL_ID: message.id,
         }
-        path = f"{LAMBDA}/{quote(function, safe='')}/invocations"
+        path = f"{LAMBDA}/{_segment(function)}/invocations"
         try:
             answer = await self._connection.ask(
                 "POST", path, body=message.body, headers=headers, timeout=remaining
@@ -199,9 +198,8 @@ class HttpTransport:
         raise self._connection.failure(answer)
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
-        route_to(destination)  # What cannot be one is refused here, as it is on a broker.
         query = urlencode({"id": message.id, "delay": f"{delay:.6f}"})
-        path = f"{CONTROL}/send/{quote(destination, safe='')}?{query}"
+        path = f"{CONTROL}/send/{_segment(destination)}?{query}"
         await self._connection.ask_now("POST", path, body=message.body, headers=_given(message))
 
     async def emit(self, event: Message, delay: float) -> None:
@@ -218,6 +216,13 @@ class HttpTransport:
         }
         path = f"{CONTROL}/events?{urlencode({'delay': f'{delay:.6f}'})}"
         await self._connection.ask_now("POST", path, body=event.body, headers=headers)
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a path. Raises FunctionNotFound for one that can be none."""
+    if not name:
+        raise FunctionNotFound(name)
+    return quote(name, safe="")
 
 
 def _given(message: Message) -> dict[str, str]:

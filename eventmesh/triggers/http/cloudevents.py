@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
+from eventmesh.caller import check_id
 from eventmesh.codecs.json import encode
 from eventmesh.errors import DeclarationError, Problem
 from eventmesh.event import PREFIX, SPEC_VERSION, check_type, event_headers
@@ -89,12 +90,12 @@ def _event(attributes: Mapping[str, str], data: bytes, now: float) -> Message:
             headers[f"{PREFIX}{name}"] = text
     _check_time(attributes.get("time"))
     try:
-        type = check_type(attributes["type"])
+        id, type = check_id(attributes["id"]), check_type(attributes["type"])
     except DeclarationError as error:
         raise Problem(422, str(error)) from None
     return Message(
         data,
-        attributes["id"],
+        id,
         now,
         attributes.get("datacontenttype", JSON),
         headers,

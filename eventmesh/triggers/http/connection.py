@@ -67,8 +67,9 @@ class Connection(web.RequestHandler):
         self._header_timer: Timer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Writing is then over when all has left us, and its deadline covers it all.
-        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(0)
+        # Writing is then over when all has left us, and its deadline covers it all. Not zero:
+        # a TLS transport that may hold nothing pauses for ever.
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=1, low=0)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -126,12 +127,27 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
-    def finish(self) -> None:
-        """Close once nothing runs for the client; at once if nothing does."""
+    def finish(self, handover: float) -> None:
+        """Close once nothing runs for the client.
+
+        If nothing does, a request may yet come in the `handover` seconds that are left.
+        """
         self.draining = True
+        if handover:
+            self.clock.call_later(handover, self._close_idle)
+        else:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
         waiting = self._waiter is not None and not self._waiter.done()
         if waiting or not self._request_count:
             self.force_close()
+
+    def cancel(self) -> None:
+        """Cancel what runs for the client. It may still be answered, and not more than that."""
+        self._lingering_time = 0.0
+        if self._task_handler is not None:
+            self._task_handler.cancel()
 
     @property
     def task(self) -> asyncio.Task[None] | None:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from eventmesh.caller import new_id
+from eventmesh.caller import check_id, new_id
 from eventmesh.codecs.wire import error_fields
 from eventmesh.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.duration import seconds
@@ -179,7 +179,7 @@ class Control:
         """The body as a message of its own."""
         return Message(
             await read_body(request, self._runtime.settings.max_body),
-            _one(request, "id") or new_id(),
+            check_id(_one(request, "id")) or new_id(),
             self._runtime.clock.now(),
             content_type_of(request),
             {**trace_of(request), **given_headers(request)},

@@ -12,8 +12,7 @@ from eventmesh.caller import new_id
 from eventmesh.errors import InvocationError
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import ASYNC, SYNC, HttpRequest, Invocation
-from eventmesh.message import JSON, Message
-from eventmesh.result import Result
+from eventmesh.message import Message
 from eventmesh.running import invoker
 from eventmesh.triggers.http.names import CONTROL
 from eventmesh.triggers.http.problems import problem_of
@@ -24,7 +23,7 @@ from eventmesh.triggers.http.requests import (
     read_body,
     trace_of,
 )
-from eventmesh.triggers.http.responses import BYTES, Reply, json_reply, problem_reply
+from eventmesh.triggers.http.responses import Reply, json_reply, problem_reply
 from eventmesh.triggers.http.route import HttpRoute
 from eventmesh.triggers.http.routing import Values
 from eventmesh.triggers.http.stored import store_of
@@ -91,7 +90,6 @@ def _running(
     function: AnyFunction, route: HttpRoute, plan: HttpPlan, take: _Intake, runtime: Runtime
 ) -> Endpoint:
     run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
-    content_type = BYTES if function.signature.result_type is bytes else JSON
     stream_of_bytes = function.signature.item_type is bytes
 
     async def answer(request: web.BaseRequest, path: Values) -> Reply | StreamReply:
@@ -103,22 +101,16 @@ def _running(
             return streamed(
                 result.stream, route.status, request, invocation.id, plain=stream_of_bytes
             )
-        return _reply(result, route.status, content_type, invocation.id)
+        return Reply(
+            # A Response says its status; of other values the route does.
+            result.status or route.status,
+            result.body,
+            result.content_type,
+            result.headers,
+            invocation.id,
+        )
 
     return answer
-
-
-def _reply(result: Result, status: int, content_type: str, invocation_id: str) -> Reply:
-    if not result.status:  # The handler returned a value, and no Response.
-        return Reply(status, result.body, content_type, invocation_id=invocation_id)
-    named = {name.lower(): text for name, text in result.headers.items()}
-    return Reply(
-        result.status,
-        result.body,
-        named.get("content-type", result.content_type),
-        result.headers,
-        invocation_id,
-    )
 
 
 def _storing(function: AnyFunction, plan: HttpPlan, take: _Intake, runtime: Runtime) -> Endpoint:

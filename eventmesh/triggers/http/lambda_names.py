@@ -9,7 +9,7 @@ LATEST: Final = "$LATEST"
 """The only version that there is of a function."""
 
 _NAME: Final = re.compile(
-    r"(?:(?:arn:[a-z-]+:lambda:[a-z0-9-]*:)?[0-9]*:function:)?"
+    r"(?:arn:aws[a-z-]*:lambda:)?(?:[a-z]{2}(?:-[a-z]+)+-[0-9]:)?(?:[0-9]{12}:)?(?:function:)?"
     r"(?P<name>[A-Za-z0-9_.-]+)(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]+))?"
 )
 
@@ -27,4 +27,4 @@ def parse_name(text: str) -> tuple[str, str] | None:
 
 def arn(name: str) -> str:
     """The ARN that messages call a function by."""
-    return f"arn:aws:lambda:local:000000000000:function:{name}"
+    return f"arn:aws:lambda:xx-mesh-1:000000000000:function:{name}"

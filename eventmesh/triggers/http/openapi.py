@@ -13,6 +13,7 @@ from eventmesh.binding import HttpField, HttpPlan, Shape
 from eventmesh.function import AnyFunction
 from eventmesh.invocation import ASYNC
 from eventmesh.message import JSON
+from eventmesh.running import BYTES
 from eventmesh.triggers.http.names import INVOCATION_ID
 from eventmesh.triggers.http.openapi_schemas import (
     ACCEPTED,
@@ -24,7 +25,6 @@ from eventmesh.triggers.http.openapi_schemas import (
     reference,
 )
 from eventmesh.triggers.http.problems import PROBLEM_JSON, title_of
-from eventmesh.triggers.http.responses import BYTES
 from eventmesh.triggers.http.route import HttpRoute
 from eventmesh.triggers.http.streaming import NDJSON, SSE
 from eventmesh.value import value

@@ -22,8 +22,6 @@ from eventmesh.message import JSON, NO_HEADERS
 from eventmesh.triggers.http.names import INVOCATION_ID
 from eventmesh.triggers.http.problems import PROBLEM_JSON, document, title_of
 
-BYTES: Final = "application/octet-stream"
-
 _WITHOUT_BODY: Final = (204, 304)
 _OURS: Final = frozenset(
     ("connection", "content-length", "content-type", "date", "keep-alive", "transfer-encoding")

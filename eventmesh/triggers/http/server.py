@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -30,12 +30,20 @@ from eventmesh.triggers.http.problems import retry_later
 from eventmesh.triggers.http.responses import Answer, Reply, problem_reply
 from eventmesh.triggers.http.route import HttpRoute
 from eventmesh.triggers.http.routing import Router
+from eventmesh.triggers.http.sockets import inherited_socket, unusable
 
 BACKLOG: Final = 1024
 """Connections that the system may hold until we take them."""
 
 GOODBYE: Final = 1.0
 """Seconds for telling those who are not waited for any longer."""
+
+HANDOVER: Final = 2.0
+"""Seconds for which a connection without a request is kept when others go on listening: a request
+that is on its way by it is answered, and the next one goes to them."""
+
+_ACCEPTING: Final = 3
+"""Passes of asyncio's event loop until a client that it has let in is one of our connections."""
 
 WILDCARDS: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised, not chosen
 
@@ -97,6 +105,8 @@ class Server(web.Server):
         self._router = router
         self._clock = clock
         self._limits = ConnectionLimits(settings.http_header_timeout, settings.http_read_timeout)
+        self._handover = 0.0 if settings.http_fd is None else HANDOVER
+        self._draining = False
         self._aborting = False
 
     def __call__(self) -> Connection:
@@ -109,24 +119,39 @@ class Server(web.Server):
             access_log=access.LOGGER,
         )
 
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self._draining:  # It was let in just before the listener closed.
+            cast(Connection, handler).finish(self._handover)
+
     async def drain(self) -> None:
         """Close what is idle and wait for the rest. Cancelled, tell the rest to come again."""
-        connections = [one for one in self.connections if isinstance(one, Connection)]
-        for connection in connections:
-            connection.finish()
-        running = [connection.task for connection in connections if connection.task is not None]
-        if not running:
-            return
-        try:
-            await asyncio.wait(running)
-        except asyncio.CancelledError:
-            self._aborting = True
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=GOODBYE)
-            for connection in connections:
-                connection.abort()
-            raise
+        self._draining = True
+        for connection in self._open():
+            connection.finish(self._handover)
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
+        while running := self._running():
+            try:
+                await asyncio.wait(running)
+            except asyncio.CancelledError:
+                await self._abort(running)
+                raise
+
+    async def _abort(self, running: Sequence[asyncio.Task[None]]) -> None:
+        self._aborting = True
+        for connection in self._open():
+            connection.cancel()
+        await asyncio.wait(running, timeout=GOODBYE)
+        for connection in self._open():
+            connection.abort()
+
+    def _running(self) -> Sequence[asyncio.Task[None]]:
+        tasks = [connection.task for connection in self._open()]
+        return [task for task in tasks if task is not None and not task.done()]
+
+    def _open(self) -> Sequence[Connection]:
+        return [one for one in self.connections if isinstance(one, Connection)]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started = self._clock.now()
@@ -174,15 +199,13 @@ class Server(web.Server):
 
 async def _listen(server: Server, settings: Settings) -> asyncio.Server:
     host, port = settings.http_host, settings.http_port
+    listen = partial(asyncio.get_running_loop().create_server, server, ssl=_tls(settings))
     try:
-        return await asyncio.get_running_loop().create_server(
-            server, host, port, ssl=_tls(settings), backlog=BACKLOG
-        )
+        if settings.http_fd is not None:
+            return await listen(sock=inherited_socket(settings.http_fd), backlog=BACKLOG)
+        return await listen(host, port, backlog=BACKLOG)
     except OSError as error:
-        raise SettingsError(
-            f"HTTP cannot listen on {host}:{port} ({error.strerror or error}): stop what listens "
-            "there, or choose another address with EVENTMESH_HTTP_HOST and EVENTMESH_HTTP_PORT"
-        ) from error
+        raise unusable(settings, error) from error
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -10,8 +10,9 @@ from aiohttp import HttpVersion11, hdrs, web
 from eventmesh.errors import InvocationError, Signal
 from eventmesh.message import NO_HEADERS
 from eventmesh.result import Failure, close
+from eventmesh.running import BYTES
 from eventmesh.triggers.http.problems import document, problem_of
-from eventmesh.triggers.http.responses import BYTES, Answer, Outlet, path_of, problem_reply
+from eventmesh.triggers.http.responses import Answer, Outlet, path_of, problem_reply
 
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"

@@ -1,0 +1,54 @@
+"""Services that run and are reached over HTTP."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import ClientSession
+
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.host import hosting
+from eventmesh.settings import Settings
+from eventmesh.testing.clock import ManualClock
+
+
+@dataclass
+class Served:
+    """Services that run: their address, a client for it, and the broker under them."""
+
+    url: str
+    http: ClientSession
+    broker: MemoryBroker
+    host: object
+
+    @property
+    def port(self):
+        return int(self.url.rpartition(":")[2])
+
+    async def connect(self):
+        """A connection to which a test writes bytes as it likes."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+@asynccontextmanager
+async def serving_services(*services, clock=None, **settings):
+    settings = {"http_port": 0, **settings}
+    async with (
+        MemoryBroker(clock) as broker,
+        hosting(services, broker, Settings(**settings), clock=clock) as host,
+        ClientSession(host.addresses["http"]) as http,
+    ):
+        yield Served(host.addresses["http"], http, broker, host)
+
+
+@pytest.fixture
+def serving():
+    """Run services while entered, on an embedded broker and a free port."""
+    return serving_services
+
+
+@pytest.fixture
+def manual_clock():
+    """A clock that the test moves, for the limits that take long."""
+    return ManualClock()
