@@ -20,7 +20,14 @@ from aiohttp import web
 
 from eventmesh.caller import new_id
 from eventmesh.codecs.wire import invocation_from
-from eventmesh.errors import DeclarationError, FunctionNotFound, InvocationError, Problem, Throttled
+from eventmesh.errors import (
+    DeclarationError,
+    FunctionNotFound,
+    InvocationError,
+    PayloadTooLarge,
+    Problem,
+    Throttled,
+)
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import SYNC
 from eventmesh.message import Message
@@ -57,10 +64,7 @@ MAX_CLIENT_CONTEXT: Final = 3583
 """Characters of X-Amz-Client-Context."""
 
 _CREDENTIAL: Final = re.compile(r"Credential=([^/,\s]+)/")
-_REFUSALS: Final[Mapping[int, str]] = {
-    413: "RequestTooLargeException",
-    415: "UnsupportedMediaTypeException",
-}
+_INVALID: Final = "InvalidRequestContentException"
 
 
 class LambdaApi:
@@ -81,8 +85,11 @@ class LambdaApi:
             return await self._answer(request, name, request_id)
         except LambdaError as error:
             return error.reply(request_id)
+        except PayloadTooLarge as error:
+            return refusal(error, path["name"]).reply(request_id)
         except Problem as problem:
-            shape = _REFUSALS.get(problem.status, "InvalidRequestContentException")
+            unsupported = problem.status == 415  # noqa: PLR2004
+            shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
             return LambdaError(shape, problem.detail).reply(request_id)
 
     async def _answer(self, request: web.BaseRequest, name: str, request_id: str) -> Reply:
@@ -120,7 +127,7 @@ class LambdaApi:
                 orjson.loads(body)
             except orjson.JSONDecodeError as error:
                 raise LambdaError(
-                    "InvalidRequestContentException",
+                    _INVALID,
                     f"Could not parse request body into json: {error}",
                 ) from None
         return body
@@ -178,7 +185,11 @@ def _function_name(request: web.BaseRequest, text: str) -> str:
     """The name "service.function" that a request means. Raises LambdaError."""
     parsed = parse_name(text)
     if parsed is None:
-        raise LambdaError("InvalidParameterValueException", f"{text!r} is no function's name")
+        raise LambdaError(
+            "InvalidParameterValueException",
+            f"{text!r} is no function's name",
+            FunctionNotFound(text),
+        )
     name, qualifier = parsed
     for given in (qualifier, *query_of(request).get("Qualifier", ())):
         if given not in ("", LATEST):
@@ -208,7 +219,7 @@ def _client_context(request: web.BaseRequest) -> Mapping[str, str]:
         return {name: str(text) for name, text in custom.items()}
     except (binascii.Error, ValueError, AttributeError):
         raise LambdaError(
-            "InvalidRequestContentException",
+            _INVALID,
             f"Client context must be a Base64-encoded JSON object of {MAX_CLIENT_CONTEXT} "
             "characters at most",
         ) from None

@@ -112,7 +112,8 @@ class _Operation:
                 else (JSON, {"schema": schemas.get(f"{self.id} body")})
             )
             described["requestBody"] = {
-                "required": self.plan.body.required,
+                # No bytes at all are bytes, too.
+                "required": self.plan.body.required and not self.plan.body.raw,
                 "content": {media_type: content},
             }
         described["responses"] = {

@@ -37,7 +37,8 @@ def problem_of(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
         case PayloadInvalid():
             return Problem(422, error.message, errors=[dict(one) for one in error.errors])
         case PayloadTooLarge():
-            return too_large(error)
+            detail = f"the body may have {error.limit:,} bytes at the most"
+            return Problem(413, detail, limit=error.limit)
         case Throttled():
             return retry_later(429, "too many requests at once", error.retry_after)
         case InvocationTimeout():
@@ -52,11 +53,6 @@ def problem_of(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
             return retry_later(503, "the service asks to try again", error.after or RETRY_AFTER)
         case _:
             return Problem(500, "the function failed; its log has this invocation's id")
-
-
-def too_large(error: PayloadTooLarge) -> Problem:
-    """The problem of a body over the limit."""
-    return Problem(413, f"the body may have {error.limit:,} bytes at the most", limit=error.limit)
 
 
 def retry_later(status: int, what: str, after: float) -> Problem:

@@ -15,7 +15,6 @@ from eventmesh.errors import PayloadTooLarge, Problem
 from eventmesh.message import JSON, NO_HEADERS
 from eventmesh.triggers.http.connection import Connection
 from eventmesh.triggers.http.names import HEADERS
-from eventmesh.triggers.http.problems import too_large
 
 MAX_QUERY_FIELDS: Final = 1000
 
@@ -25,7 +24,7 @@ _CODINGS: Final = ("gzip", "deflate", "identity")
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The body, decoded. Raises Problem: 400, 408, 413, 415 or 417."""
+    """The body, decoded. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.lower() not in _CODINGS:
         taken = {"Accept-Encoding": ", ".join(_CODINGS)}
@@ -36,7 +35,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     except (web.RequestPayloadError, HttpProcessingError):
         raise Problem(400, "the body cannot be decoded") from None
     if len(body) > limit:
-        raise too_large(PayloadTooLarge(len(body), limit))
+        raise PayloadTooLarge(len(body), limit)
     return body
 
 
@@ -44,7 +43,7 @@ async def _receive(request: web.BaseRequest, limit: int) -> bytes:
     """The body as it comes in, until there is more of it than the limit."""
     declared = request.content_length or 0
     if declared > limit:
-        raise too_large(PayloadTooLarge(declared, limit))
+        raise PayloadTooLarge(declared, limit)
     connection = cast(Connection, request.protocol)
     await _ask_for_body(request, connection)
     received = bytearray()

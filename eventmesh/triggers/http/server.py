@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from eventmesh.clock import Clock
-from eventmesh.errors import Problem, SettingsError
+from eventmesh.errors import InvocationError, Problem, SettingsError
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.settings import Settings
 from eventmesh.triggers._tasks import owned_tasks
@@ -26,7 +26,7 @@ from eventmesh.triggers.http.functions import Endpoint, endpoint_of
 from eventmesh.triggers.http.guard import Guard
 from eventmesh.triggers.http.lambda_api import INVOKE, LambdaApi
 from eventmesh.triggers.http.openapi import document_of
-from eventmesh.triggers.http.problems import retry_later
+from eventmesh.triggers.http.problems import problem_of, retry_later
 from eventmesh.triggers.http.responses import Answer, Reply, problem_reply
 from eventmesh.triggers.http.route import HttpRoute
 from eventmesh.triggers.http.routing import Router
@@ -158,8 +158,8 @@ class Server(web.Server):
         answer: Answer
         try:
             answer = await self._answer(request)
-        except Problem as problem:
-            answer = problem_reply(problem, request)
+        except (InvocationError, Problem) as error:
+            answer = problem_reply(problem_of(error), request)
         except asyncio.CancelledError:
             if not self._aborting:
                 access.write(request, access.CLIENT_GONE, self._clock.now() - started, 0)
