@@ -1,0 +1,226 @@
+"""Declaring what lives as long as a service, and asking for it."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import pytest
+
+from eventmesh.errors import DeclarationError
+from eventmesh.service import Service
+
+T = TypeVar("T")
+
+
+class Pool:
+    """A resource that is its own context manager."""
+
+    def __init__(self, size: int = 3) -> None:
+        self.size = size
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+
+@pytest.fixture
+def app():
+    return Service("app")
+
+
+async def opened(app, kind, **needs):
+    """What the resource of that type gives when it is opened."""
+    (resource,) = [one for one in app.resources if one.kind == kind]
+    async with resource.open(**needs) as given:
+        return given
+
+
+async def test_a_class_that_is_a_context_manager(app):
+    assert app.resource(Pool) is Pool
+    assert isinstance(await opened(app, Pool), Pool)
+
+
+@pytest.mark.parametrize("returns", [AsyncIterator, AsyncGenerator], ids=lambda one: one.__name__)
+async def test_an_async_generator_that_yields_it(app, returns):
+    closed = []
+
+    @app.resource
+    async def pool() -> returns[Pool]:
+        yield Pool(9)
+        closed.append(True)
+
+    assert (await opened(app, Pool)).size == 9
+    assert closed == [True]
+
+
+async def test_a_resource_may_need_another(app):
+    app.resource(Pool)
+
+    @app.resource
+    @dataclass
+    class Store:
+        pool: Pool
+        name: str = "store"
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_): ...
+
+    @app.resource
+    async def cache(store: Store, pool: Pool | None = None) -> AsyncIterator[dict[str, Store]]:
+        yield {pool.size: store}
+
+    assert [one.needs for one in app.resources] == [
+        {},
+        {"pool": Pool},
+        {"store": Store, "pool": Pool},
+    ]
+
+
+def test_a_resource_may_be_local_to_a_function_whose_annotations_are_strings(app):
+    @app.resource
+    class Local:
+        def __init__(self, size: "int" = 1) -> "None": ...
+
+        async def __aenter__(self): ...
+
+        async def __aexit__(self, *_): ...
+
+    @app.resource
+    async def made(local: "Local") -> "AsyncIterator[set[Local]]":
+        yield {local}
+
+    @app.function
+    async def use(local: "Local", others: "set[Local]") -> None: ...
+
+    assert app.resources[1].kind == set[Local]
+    assert use.signature.resources == {"local": Local, "others": set[Local]}
+
+
+def test_a_local_dataclass_whose_annotations_are_strings(app):
+    app.resource(Pool)
+
+    class Inner(Pool):
+        pass
+
+    app.resource(Inner)
+
+    @app.resource
+    @dataclass
+    class Store:
+        inner: "Inner"
+
+        async def __aenter__(self): ...
+
+        async def __aexit__(self, *_): ...
+
+    assert app.resources[2].needs == {"inner": Inner}
+
+
+def test_a_class_without_an_init_of_its_own_needs_nothing(app):
+    class Base(Generic[T]):
+        def __init__(self, *args, **kwargs): ...
+
+        async def __aenter__(self): ...
+
+        async def __aexit__(self, *_): ...
+
+    class Derived(Base[int]):
+        pass
+
+    app.resource(Derived)
+    assert app.resources[0].needs == {}
+
+
+async def test_a_class_that_gives_something_else_when_entered_is_refused_when_opened(app):
+    @app.resource
+    class Session:
+        async def __aenter__(self):
+            return "a cursor"
+
+        async def __aexit__(self, *_): ...
+
+    with pytest.raises(DeclarationError, match=r"gave a str .* declare an async generator"):
+        await opened(app, Session)
+
+
+@pytest.mark.parametrize("kind", [Pool, list[int]], ids=repr)
+def test_one_type_is_one_resource(app, kind):
+    @app.resource
+    async def one() -> AsyncIterator[kind]:
+        yield None
+
+    async def two() -> AsyncIterator[kind]:
+        yield None
+
+    with pytest.raises(DeclarationError, match=r"app has two resources of type .*(Pool|list\[int)"):
+        app.resource(two)
+
+
+def test_a_resource_is_declared_before_what_asks_for_it(app):
+    async def cache(pool: Pool) -> AsyncIterator[dict[str, int]]:
+        yield {}
+
+    with pytest.raises(DeclarationError, match="'pool', which is no resource: declare one"):
+        app.resource(cache)
+    with pytest.raises(DeclarationError, match=r"declare it with @service.resource before"):
+
+        @app.function
+        async def use(pool: Pool) -> None: ...
+
+
+class NoManager:
+    pass
+
+
+async def plain() -> AsyncIterator[int]:
+    return 3
+
+
+def generator() -> AsyncIterator[int]:
+    yield 3
+
+
+@asynccontextmanager
+async def managed() -> AsyncIterator[int]:
+    yield 3
+
+
+async def silent():
+    yield 3
+
+
+async def vague() -> AsyncIterator:
+    yield 3
+
+
+async def wrong() -> int:
+    yield 3
+
+
+async def unknown() -> "AsyncIterator[NoSuchThing]":  # noqa: F821
+    yield 3
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        (NoManager, "give it __aenter__ and __aexit__"),
+        (plain, "write 'async def plain"),
+        (generator, "write 'async def generator"),
+        (managed, "without @asynccontextmanager"),
+        (silent, "annotate it with '-> AsyncIterator"),
+        (vague, "annotate it with '-> AsyncIterator"),
+        (wrong, "annotate it with '-> AsyncIterator"),
+        (unknown, "'NoSuchThing', which is not defined"),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_what_cannot_be_opened_is_refused(app, source, advice):
+    with pytest.raises(DeclarationError, match=advice):
+        app.resource(source)
+    assert app.resources == []
