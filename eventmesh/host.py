@@ -66,7 +66,7 @@ async def hosting(
     """
     clock = clock or SystemClock()
     functions = _functions(services)
-    async with AsyncExitStack() as stack:
+    async with _closed_in_any_case() as stack:
         # Resources first and last: handlers need them until the last one has ended.
         resources = {service.name: await _open_resources(service, stack) for service in services}
         environment = Environment(
@@ -130,6 +130,19 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
 def _code_name(function: AnyFunction) -> str:
     code = function_of(function.handler)
     return f"{code.__module__}.{code.__qualname__}"
+
+
+@asynccontextmanager
+async def _closed_in_any_case() -> AsyncGenerator[AsyncExitStack]:
+    """A stack that is left in the same way whatever happened: nothing is raised in what is on it.
+
+    A resource that yields and then closes itself, without `try`, is closed after an error too.
+    """
+    stack = AsyncExitStack()
+    try:
+        yield stack
+    finally:
+        await stack.aclose()
 
 
 @asynccontextmanager
