@@ -25,7 +25,8 @@ class Settings:
     `broker` is where the broker is, "memory://" for the embedded one, and `url` where the
     launcher's commands find the mesh: the repr shows neither's user, password and query. The
     HTTP triggers listen at `http_host` and `http_port`, metrics and health at `admin_host` and
-    `admin_port`; port 0 is any free one.
+    `admin_port`; port 0 is any free one. With `http_fd`, the descriptor of a socket that is bound
+    to that address already, they listen at that one, which other processes may share.
 
     A client has `http_header_timeout` seconds to send its request's headers and
     `http_read_timeout` seconds for the body, which has at most `max_body` bytes. HTTP is HTTPS
@@ -41,6 +42,7 @@ class Settings:
     url: str = "http://127.0.0.1:8080"
     http_host: str = "127.0.0.1"
     http_port: int = 8080
+    http_fd: int | None = None
     http_header_timeout: float = 10.0
     http_read_timeout: float = 30.0
     http_tls_certificate: str = ""
@@ -176,6 +178,7 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "url": (_url("http", "https"), "a URL such as http://127.0.0.1:8080"),
     "http_host": _HOST,
     "http_port": _PORT,
+    "http_fd": (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more"),
     "http_header_timeout": _TIMEOUT,
     "http_read_timeout": _TIMEOUT,
     "http_tls_certificate": (str, "the path of a PEM file"),

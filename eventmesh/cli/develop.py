@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import click
 
@@ -12,8 +13,9 @@ from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.cli.describe import services_table
 from eventmesh.cli.loading import load_services
 from eventmesh.cli.output import print_table
-from eventmesh.cli.serve import run
+from eventmesh.cli.serve import Program, program_name, run
 from eventmesh.cli.targets import Target
+from eventmesh.host import hosting
 from eventmesh.settings import Settings
 
 
@@ -27,13 +29,17 @@ def develop(targets: Sequence[Target], settings: Settings) -> None:
         settings = replace(settings, log_format="text")
     services = load_services(targets)
 
-    def announce(addresses: Mapping[str, str]) -> None:
+    def report(stage: str, addresses: Mapping[str, str]) -> None:
+        if stage != "running":
+            return
         print_table(services_table(services))
         for what, url in _reached(addresses, settings):
             click.echo(f"{what:<9} {url}")
         click.echo("Press Ctrl-C to stop.")
 
-    run(services, MemoryBroker(), settings, announce)
+    broker = MemoryBroker()
+    serve = partial(hosting, services, broker, settings)
+    run(Program(program_name(services), broker, settings, serve, report))
 
 
 def _reached(addresses: Mapping[str, str], settings: Settings) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from eventmesh.cli.failures import ExitCode, report
 
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "Run services here, on the embedded broker, and again on every change.",
+    "run": "Run services over a broker, in worker processes.",
     "list": "Show services, functions, triggers and limits, and run nothing.",
     "invoke": "Run a function and wait for its result.",
     "send": "Store an invocation of a function, to be run soon.",
@@ -22,6 +23,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "completion": "Print the script that completes commands in a shell.",
 }
 """Each is the module of its name in `eventmesh.cli.commands`, which has it as `command`."""
+
+_HIDDEN: Final = ("_worker",)
+"""Commands that other commands start."""
 
 _EXIT_CODES: Final = """\b
 Exit codes:
@@ -42,7 +46,7 @@ class _Launcher(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
             return None
         command: click.Command = import_module(f"eventmesh.cli.commands.{cmd_name}").command
         return command

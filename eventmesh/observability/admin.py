@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 import orjson
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from eventmesh.errors import SettingsError
 from eventmesh.settings import variable
+from eventmesh.value import value
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
 """Seconds a request may still take when the listener closes; all of them are short."""
 
-Readiness: TypeAlias = Callable[[], tuple[bool, Mapping[str, str]]]
-"""Whether the process wants work, and what each of its parts says about that."""
+
+@value
+class State:
+    """Whether all is well, and what each part says about that."""
+
+    good: bool
+    checks: Mapping[str, str]
+
+
+class Shown(Protocol):
+    """What a process, or several as one, show of themselves."""
+
+    async def metrics(self) -> Collector: ...
+
+    async def health(self) -> State:
+        """Whether it is alive; if not, it should be started again."""
+        ...
+
+    async def readiness(self) -> State:
+        """Whether it wants work."""
+        ...
 
 
 @asynccontextmanager
-async def admin_server(
-    host: str, port: int, metrics: CollectorRegistry, readiness: Readiness
-) -> AsyncGenerator[str]:
+async def admin_server(host: str, port: int, shown: Shown) -> AsyncGenerator[str]:
     """Serve `/metrics`, `/healthz` and `/readyz` while entered; gives the URL it listens on.
 
-    `/metrics` is in Prometheus' text format or in OpenMetrics, as the client asks. `/healthz` is
-    200 as long as the event loop answers; `/readyz` is 200 or 503 with what `readiness` says.
-    Port 0 takes a free one. Raises SettingsError where the address cannot be listened on.
+    `/metrics` is in Prometheus' text format or in OpenMetrics, as the client asks. `/healthz` and
+    `/readyz` are 200 or 503. Port 0 takes a free one. Raises SettingsError where the address
+    cannot be listened on.
     """
-    runner = web.AppRunner(
-        _application(metrics, readiness), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
-    )
+    application = _application(shown)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
         try:
@@ -53,18 +70,17 @@ def _address(runner: web.AppRunner) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _application(metrics: CollectorRegistry, readiness: Readiness) -> web.Application:
+def _application(shown: Shown) -> web.Application:
     async def show_metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
-        return web.Response(body=encode(metrics), headers={hdrs.CONTENT_TYPE: content_type})
+        body = encode(await shown.metrics())
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
     async def show_health(_: web.Request) -> web.Response:
-        return _json(200, {"status": "ok"})
+        return _state(await shown.health(), "ok", "not ok")
 
     async def show_readiness(_: web.Request) -> web.Response:
-        ready, reasons = readiness()
-        status = "ready" if ready else "not ready"
-        return _json(200 if ready else 503, {"status": status, "checks": dict(reasons)})
+        return _state(await shown.readiness(), "ready", "not ready")
 
     application = web.Application()
     application.add_routes(
@@ -77,5 +93,12 @@ def _application(metrics: CollectorRegistry, readiness: Readiness) -> web.Applic
     return application
 
 
-def _json(status: int, body: Mapping[str, object]) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+def _state(state: State, good: str, bad: str) -> web.Response:
+    body: dict[str, object] = {"status": good if state.good else bad}
+    if state.checks:
+        body["checks"] = dict(state.checks)
+    return web.Response(
+        body=orjson.dumps(body),
+        status=200 if state.good else 503,
+        content_type="application/json",
+    )

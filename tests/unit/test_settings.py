@@ -37,6 +37,7 @@ def test_other_variables_are_none_of_its_business():
         ("http_host", "::1", "::1"),
         ("http_port", " 80 ", 80),
         ("http_port", "0", 0),
+        ("http_fd", "3", 3),
         ("http_header_timeout", "500ms", 0.5),
         ("http_read_timeout", "1m", 60.0),
         ("http_tls_certificate", "/etc/tls/tls.crt", "/etc/tls/tls.crt"),

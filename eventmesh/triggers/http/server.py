@@ -38,7 +38,7 @@ BACKLOG: Final = 1024
 GOODBYE: Final = 1.0
 """Seconds for telling those who are not waited for any longer."""
 
-HANDOVER: Final = 2.0
+HANDOVER: Final = 1.0
 """Seconds for which a connection without a request is kept when others go on listening: a request
 that is on its way by it is answered, and the next one goes to them."""
 

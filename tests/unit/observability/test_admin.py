@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from eventmesh.errors import SettingsError
-from eventmesh.observability.admin import admin_server
+from eventmesh.observability.admin import State, admin_server
 
 LOOPBACK = "127.0.0.1"
 
@@ -19,21 +19,34 @@ def registry():
     return registry
 
 
-@pytest.fixture
-def checks():
-    """What the process says about its readiness, to be changed by the test."""
-    return {"broker": "connected"}
+class Process:
+    """What the listener shows, to be changed by a test."""
+
+    def __init__(self, registry):
+        self.registry = registry
+        self.alive = State(good=True, checks={})
+        self.ready = State(good=True, checks={"broker": "connected"})
+
+    async def metrics(self):
+        return self.registry
+
+    async def health(self):
+        return self.alive
+
+    async def readiness(self):
+        return self.ready
 
 
 @pytest.fixture
-async def admin(registry, checks):
+def process(registry):
+    return Process(registry)
+
+
+@pytest.fixture
+async def admin(process):
     """The listener, asked by a real client: path and headers to status, headers and body."""
-
-    def readiness():
-        return checks["broker"] == "connected", checks
-
     async with (
-        admin_server(LOOPBACK, 0, registry, readiness) as url,
+        admin_server(LOOPBACK, 0, process) as url,
         aiohttp.ClientSession(url) as client,
     ):
 
@@ -60,18 +73,22 @@ async def test_metrics_as_openmetrics_for_who_asks_for_it(admin):
     assert family.samples[0].value == 7
 
 
-async def test_health_is_that_the_loop_answers(admin, checks):
-    checks["broker"] = "away"
+async def test_health(admin, process):
+    process.ready = State(good=False, checks={"broker": "away"})
     response, body = await admin("/healthz")
     assert (response.status, body) == (200, b'{"status":"ok"}')
     assert response.content_type == "application/json"
+    process.alive = State(good=False, checks={"worker 1": "does not answer"})
+    response, body = await admin("/healthz")
+    assert response.status == 503
+    assert body == b'{"status":"not ok","checks":{"worker 1":"does not answer"}}'
 
 
-async def test_readiness_gives_its_reasons_and_changes(admin, checks):
+async def test_readiness_gives_its_reasons_and_changes(admin, process):
     response, body = await admin("/readyz")
     assert response.status == 200
     assert body == b'{"status":"ready","checks":{"broker":"connected"}}'
-    checks["broker"] = "away since 12:00:07"
+    process.ready = State(good=False, checks={"broker": "away since 12:00:07"})
     response, body = await admin("/readyz")
     assert response.status == 503
     assert body == b'{"status":"not ready","checks":{"broker":"away since 12:00:07"}}'
@@ -86,18 +103,18 @@ async def test_nothing_else_is_served(admin, method, path, status):
     assert response.status == status
 
 
-async def test_a_port_that_is_taken_is_a_clear_error(registry):
+async def test_a_port_that_is_taken_is_a_clear_error(process):
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
             SettingsError, match=f"cannot use 127.0.0.1:{port} .*EVENTMESH_ADMIN_PORT"
         ):
-            async with admin_server(LOOPBACK, port, registry, lambda: (True, {})):
-                pass
+            async with admin_server(LOOPBACK, port, process):
+                pytest.fail("it listens where somebody else does")
 
 
-async def test_the_port_is_free_again_afterwards(registry):
-    async with admin_server(LOOPBACK, 0, registry, lambda: (True, {})) as url:
+async def test_the_port_is_free_again_afterwards(process):
+    async with admin_server(LOOPBACK, 0, process) as url:
         port = int(url.rpartition(":")[2])
-    async with admin_server(LOOPBACK, port, registry, lambda: (True, {})) as again:
+    async with admin_server(LOOPBACK, port, process) as again:
         assert again == url == f"http://127.0.0.1:{port}"

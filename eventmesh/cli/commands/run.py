@@ -1,0 +1,38 @@
+"""`eventmesh run`: services over a broker, in worker processes that are kept running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventmesh.cli.options import targets_argument
+from eventmesh.cli.process_options import broker_option, process_options, workers_option
+from eventmesh.cli.targets import read_target
+
+
+@click.command()
+@targets_argument
+@broker_option
+@workers_option
+@process_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, targets: tuple[str, ...], workers: int, **options: Any
+) -> None:
+    """Run the services of all TARGETs until told to stop, over a broker.
+
+    A TARGET is a file, a folder with an app.py, package.module, or module:attribute. Each of the
+    workers is a process in which all services run; they share one HTTP port, and one that dies is
+    started again.
+
+    SIGTERM and Ctrl-C let what runs finish within the grace time; a second one does not. SIGHUP
+    starts new workers, with what their code is by then, and ends the old ones, one by one: no
+    request is refused meanwhile.
+    """
+    for target in targets:
+        read_target(target)
+    from eventmesh.cli.processes import run_workers  # noqa: PLC0415 - not for --help
+
+    debug: bool = ctx.find_root().params["debug"]
+    ctx.exit(run_workers(["--", *targets], workers, options, debug=debug))

@@ -1,0 +1,259 @@
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+
+import aiohttp
+import pytest
+
+APP = """
+import asyncio, os, sys
+from pathlib import Path
+from eventmesh import Service, on
+
+if Path("broken").exists():
+    os._exit(9)
+
+service = Service("greeter")
+
+@service.function(on.get("/hello"))
+async def hello() -> str:
+    return "{}"
+
+@service.function(on.get("/slow"), timeout=None)
+async def slow() -> str:
+    print("running", file=sys.stderr, flush=True)
+    await asyncio.to_thread(open, "pipe")
+    return "done"
+
+@service.function(on.get("/hang"), timeout=None)
+async def hang() -> str:
+    print("running", file=sys.stderr, flush=True)
+    open("pipe")
+    return "done"
+"""
+HELLO = APP.format("Hello")
+READY = r"worker (\d+) \(process (\d+)\) is ready at (http://\S+)"
+
+
+@pytest.fixture
+def launched(launch):
+    """Start `eventmesh run` on free ports; the process then has its addresses."""
+
+    async def launched(*arguments, workers=1, **variables):
+        process = await launch(
+            "run", "--port=0", "--admin-port=0", "--log-format=text", *arguments, **variables
+        )
+        process.admin = (await process.line(r"of all workers: (http://\S+)$"))[1]
+        process.workers = {}
+        for _ in range(workers):
+            number, pid, process.url = (await process.line(READY)).groups()
+            process.workers[number] = int(pid)
+        return process
+
+    return launched
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+
+        async def get(url):
+            async with session.get(url) as answer:
+                return answer.status, await answer.text()
+
+        yield get
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """What lets the slow handlers go on: opening it for writing, and closing it again."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+async def released(pipe):
+    await asyncio.to_thread(pipe.write_text, "")
+
+
+async def test_it_serves_and_shows_its_workers_as_one(launched, write, http):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    assert await http(f"{process.url}/hello") == (200, '"Hello"')
+    assert await http(f"{process.admin}/healthz") == (200, '{"status":"ok"}')
+    status, ready = await http(f"{process.admin}/readyz")
+    assert status == 200
+    assert json.loads(ready)["checks"] == {
+        "worker 1 services": "running",
+        "worker 1 broker": "ready",
+    }
+    _, metrics = await http(f"{process.admin}/metrics")
+    assert re.search(
+        r'eventmesh_invocations_total{function="greeter.hello",.*worker="1"} 1', metrics
+    )
+    await process.line(r"greeter.hello: success .* worker=1$")
+
+
+async def test_a_worker_that_dies_is_started_again(launched, write, http):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    os.kill(process.workers["1"], signal.SIGKILL)
+    await process.line(r"worker 1 \(process \d+\) was ended by SIGKILL$")
+    await process.line(r"worker 1 is started again in 0\.\d s$")
+    await process.line(READY)
+    assert await http(f"{process.url}/hello") == (200, '"Hello"')
+
+
+async def test_one_that_dies_again_and_again_is_started_for_ever(launched, write, http, tmp_path):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    broken = write("broken", "")
+    os.kill(process.workers["1"], signal.SIGKILL)
+    await process.line(r"worker 1 \(process \d+\) ended with code 9$")
+    await process.line(r"worker 1 is started again in .* s: it failed 2 times in a row$")
+    assert (await http(f"{process.admin}/readyz"))[0] == 503
+    await process.line(r"it failed 3 times in a row$")
+    broken.unlink()
+    await process.line(READY)
+    assert await http(f"{process.url}/hello") == (200, '"Hello"')
+
+
+async def test_what_cannot_be_loaded_at_first_ends_it_with_one_message(launch, write):
+    write("app.py", "oops")
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py")
+    await process.line("^Error: app.py cannot be imported: NameError")
+    assert await process.code() == 2
+    assert sum(line.startswith("Error") for line in process.lines) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_stop_it_finishes_what_runs_and_takes_no_more(
+    launched, write, http, pipe, number
+):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    async with asyncio.TaskGroup() as tasks:
+        slow = tasks.create_task(http(f"{process.url}/slow"))
+        await process.line("^running$")
+        process.kill(number)
+        await process.line(f"{number.name}: the workers finish what runs$")
+        await process.line(r"SIGTERM: finishing what runs worker=1$")
+        # Until the port is closed, somebody may still get in, and is then answered.
+        while not isinstance(await outcome(http(f"{process.url}/hello")), Exception):
+            pass
+        await released(pipe)
+    assert slow.result() == (200, '"done"')
+    assert await process.code() == 0
+
+
+async def test_ctrl_c_twice_waits_for_nothing(launched, write, http, pipe):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    async with asyncio.TaskGroup() as tasks:
+        slow = tasks.create_task(outcome(http(f"{process.url}/slow")))
+        await process.line("^running$")
+        process.press_ctrl_c()
+        await process.line("SIGINT: the workers finish what runs$")
+        process.press_ctrl_c()
+        assert await process.code() == 130
+    assert isinstance(slow.result(), aiohttp.ClientError)
+
+
+async def test_what_takes_longer_than_the_grace_time_is_cancelled(launched, write, http, pipe):
+    write("app.py", HELLO)
+    process = await launched("--grace=10ms", "app.py")
+    async with asyncio.TaskGroup() as tasks:
+        slow = tasks.create_task(http(f"{process.url}/slow"))
+        await process.line("^running$")
+        process.kill(signal.SIGTERM)
+        assert await process.code() == 0
+    assert slow.result()[0] == 503
+
+
+async def test_sighup_replaces_the_workers_and_refuses_no_request(launched, write, http):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    answers = set()
+    over = asyncio.Event()
+
+    async def keep_asking():
+        async with aiohttp.ClientSession() as session:
+            while not over.is_set():
+                for headers in ({}, {"Connection": "close"}):
+                    async with session.get(f"{process.url}/hello", headers=headers) as answer:
+                        answers.add((answer.status, await answer.text()))
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(keep_asking())
+        for text in ("Good morning", "Good evening"):
+            write("app.py", APP.format(text))
+            process.kill(signal.SIGHUP)
+            await process.line("all workers are replaced$")
+            assert await http(f"{process.url}/hello") == (200, f'"{text}"')
+        over.set()
+    assert answers <= {(200, f'"{text}"') for text in ("Hello", "Good morning", "Good evening")}
+
+
+async def test_code_that_cannot_be_loaded_replaces_nothing(launched, write, http):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    write("app.py", "oops")
+    process.kill(signal.SIGHUP)
+    await process.line("^Error: app.py cannot be imported: NameError")
+    await process.line("worker 2 did not start: no more are replaced")
+    assert await http(f"{process.url}/hello") == (200, '"Hello"')
+    write("app.py", APP.format("Mended"))
+    process.kill(signal.SIGHUP)
+    await process.line("all workers are replaced$")
+    assert await http(f"{process.url}/hello") == (200, '"Mended"')
+
+
+async def test_a_worker_ends_when_its_supervisor_is_gone(launched, write):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    process.kill(signal.SIGKILL)
+    await process.line(r"the supervisor is gone, and this worker ends too worker=1$")
+    await process.line("stopped worker=1$")
+
+
+async def test_a_worker_that_hangs_is_not_healthy(launched, write, http, pipe):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    async with asyncio.TaskGroup() as tasks:
+        hanging = tasks.create_task(http(f"{process.url}/hang"))
+        await process.line("^running$")
+        health = await http(f"{process.admin}/healthz")
+        assert health == (503, '{"status":"not ok","checks":{"worker 1":"does not answer"}}')
+        assert (await http(f"{process.admin}/readyz"))[0] == 503
+        await released(pipe)
+    assert hanging.result() == (200, '"done"')
+    assert (await http(f"{process.admin}/healthz"))[0] == 200
+
+
+async def test_workers_cannot_share_the_embedded_broker(run, write):
+    write("app.py", HELLO)
+    ended = await run("run", "--workers=2", "app.py")
+    assert ended.code == 2
+    assert "2 workers cannot share the embedded broker" in ended.err
+    assert "--broker amqp://" in ended.err
+
+
+async def test_a_port_that_is_taken(run, write):
+    write("app.py", HELLO)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for option, other in (("--port", "--admin-port"), ("--admin-port", "--port")):
+            ended = await run("run", f"{option}={port}", f"{other}=0", "app.py")
+            assert ended.code == 2
+            assert f"127.0.0.1:{port}" in ended.err
+
+
+async def outcome(asking):
+    """The answer, or why there is none."""
+    try:
+        return await asking
+    except aiohttp.ClientError as error:
+        return error
