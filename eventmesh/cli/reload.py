@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,20 +33,28 @@ _MARGIN: Final = 5.0
 """Seconds more than its grace time that a command may take to end."""
 
 
-def run_and_reload(command: Sequence[str], folders: Collection[Path], grace: float) -> int:
+def run_and_reload(
+    command: Sequence[str],
+    folders: Collection[Path],
+    grace: float,
+    environment: Mapping[str, str],
+    descriptors: Collection[int] = (),
+) -> int:
     """Run a command, and again whenever a Python file in one of the folders changes.
 
-    Told to stop, it has `grace` seconds to end. Returns its exit code, also when it ends by
-    itself before it was ever started again; after that, one that ends waits for the next change.
+    It gets the `environment` and inherits the `descriptors`. Told to stop, it has `grace` seconds
+    to end. Returns its exit code, also when it ends by itself before it was ever started again;
+    after that, one that ends waits for the next change.
     """
-    return asyncio.run(_Reloader(command, grace).run(folders))
+    start = partial(asyncio.create_subprocess_exec, *command, env=environment, pass_fds=descriptors)
+    return asyncio.run(_Reloader(start, grace).run(folders))
 
 
 class _Reloader:
     """The command's process, one after the other."""
 
-    def __init__(self, command: Sequence[str], grace: float) -> None:
-        self._command = command
+    def __init__(self, start: Callable[[], Awaitable[Process]], grace: float) -> None:
+        self._new_process = start
         self._grace = grace
         self._stop = asyncio.Event()
         self._process: Process | None = None
@@ -71,7 +80,7 @@ class _Reloader:
 
     async def _start(self) -> Process:
         # In our own process group, so that a debugger in it can read from the terminal.
-        self._process = await asyncio.create_subprocess_exec(*self._command)
+        self._process = await self._new_process()
         return self._process
 
     async def _stop_with(self, process: Process) -> None:
