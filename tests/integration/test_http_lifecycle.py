@@ -67,7 +67,7 @@ async def test_stopping_waits_for_what_runs_and_takes_no_more(serving):
         stop.set()
         async with asyncio.timeout(10):
             assert await idle_reader.read() == b""
-            with pytest.raises(OSError, match="Connect call failed"):
+            with pytest.raises(ConnectionRefusedError):
                 await served.connect()
             assert not left.is_set()
             slow.end.set()
@@ -91,6 +91,21 @@ async def test_what_does_not_end_within_the_grace_time_is_503(serving):
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1" in answer
+    assert slow.cancelled.is_set()
+
+
+async def test_a_call_that_runs_on_without_its_client_does_not_outlive_the_grace_time(serving):
+    slow = Slow()
+    async with serving(slow.service, grace=0.05) as served:
+        _, writer = await served.connect()
+        writer.write(
+            b"POST /2015-03-31/functions/s.slow/invocations HTTP/1.1\r\n"
+            b"Host: localhost\r\namz-sdk-invocation-id: 1\r\n\r\n"
+        )
+        await slow.begun.wait()
+        writer.close()
+        await writer.wait_closed()
+        assert not slow.cancelled.is_set()
     assert slow.cancelled.is_set()
 
 

@@ -151,7 +151,9 @@ async def test_a_client_that_asks_too_much_is_told_before_it_sends(serving, echo
         reader, writer = await served.connect()
         writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + JSON + header + b"\r\n\r\n")
         async with asyncio.timeout(10):
-            assert status_of(await reader.readuntil(b"\r\n\r\n")) == status
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert status_of(answer) == status
+        assert b"Connection: close" in answer
         writer.close()
 
 

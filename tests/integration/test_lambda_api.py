@@ -336,6 +336,17 @@ async def test_a_page_of_another_site_may_invoke_nothing(serving):
                 assert answer.headers["x-amzn-ErrorType"] == "AccessDeniedException"
 
 
+@pytest.mark.parametrize(("wait", "status"), [("soon", 400), ("nan", 400), ("9", 200)])
+async def test_a_client_says_how_long_it_waits(serving, wait, status):
+    async with (
+        serving(orders) as served,
+        served.http.post(
+            INVOKE.format("orders.nothing"), headers={"x-eventmesh-timeout": wait}
+        ) as answer,
+    ):
+        assert answer.status == status
+
+
 async def test_an_unknown_body_coding_is_unsupported(serving):
     async with serving(orders) as served:
         headers = {"Content-Encoding": "zip"}

@@ -59,10 +59,10 @@ def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
     now = runtime.clock.now
 
     async def take(request: web.BaseRequest, path: Values) -> Invocation:
-        body = b""
+        body, content_type = b"", content_type_of(request)
         if has_body:
             if not any_type:
-                check_json(request)
+                check_json(content_type)
             body = await read_body(request, limit)
         return Invocation(
             name,
@@ -70,7 +70,7 @@ def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
             body,
             now(),
             SYNC,
-            content_type_of(request),
+            content_type,
             trace_of(request),
             "http",
             http=HttpRequest(

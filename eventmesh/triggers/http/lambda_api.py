@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -163,13 +164,7 @@ class LambdaApi:
             # A function of this process has its own timeout.
             here = name in self._runtime.functions
             return message if here else replace(message, deadline=message.timestamp + MAX_WAIT)
-        try:
-            seconds = min(float(asked), MAX_WAIT)
-        except ValueError:
-            raise LambdaError(
-                "InvalidParameterValueException", f"{TIMEOUT}: {asked!r} is no number of seconds"
-            ) from None
-        return replace(message, deadline=message.timestamp + seconds)
+        return replace(message, deadline=message.timestamp + min(_seconds(asked), MAX_WAIT))
 
     async def _call(self, name: str, message: Message) -> Finished:
         clock = self._runtime.clock
@@ -223,6 +218,18 @@ def _client_context(request: web.BaseRequest) -> Mapping[str, str]:
             f"Client context must be a Base64-encoded JSON object of {MAX_CLIENT_CONTEXT} "
             "characters at most",
         ) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise LambdaError(
+            "InvalidParameterValueException", f"{TIMEOUT}: {text!r} is no number of seconds"
+        )
+    return seconds
 
 
 def _access_key(request: web.BaseRequest) -> str:

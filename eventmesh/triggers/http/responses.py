@@ -76,8 +76,14 @@ class Answer:
     def head(
         self, request: web.BaseRequest, outlet: Outlet, framing: bytes, *, ends: bool = False
     ) -> bytes:
-        """All that comes before the body, which is framed so; `ends` is for a last answer."""
-        self.keep_alive = request.keep_alive and not outlet.draining and not ends
+        """All that comes before the body, which is framed so; `ends` is for a last answer.
+
+        A request that was not read to its end is the last one, too: nobody could tell where the
+        next one begins (RFC 9112, section 9.3).
+        """
+        self.keep_alive = (
+            request.keep_alive and request.content.is_eof() and not outlet.draining and not ends
+        )
         parts = [self._start, b"Date: ", _date(int(outlet.clock.now())), framing]
         if self.invocation_id:
             parts += (_ID, self.invocation_id.encode(), b"\r\n")

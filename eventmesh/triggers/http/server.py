@@ -174,15 +174,15 @@ class Server(web.Server):
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         method, path = request.method, request.raw_path.partition("?")[0]
-        if not path.startswith("/"):
-            # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
-            path = urlsplit(path).path or path
         try:
+            if not path.startswith("/"):
+                # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
+                path = urlsplit(path).path or path
             found = self._router.find(method, path)
             if found is None:
                 return self._unanswered(method, path)
-        except UnicodeDecodeError:
-            raise Problem(400, "the path is not UTF-8") from None
+        except ValueError:
+            raise Problem(400, "the path cannot be read: it is UTF-8, percent-encoded") from None
         endpoint, values = found
         return await endpoint(request, values)
 
