@@ -1,25 +1,33 @@
-"""Messages as AMQP properties, and back (AMQP 0-9-1, section 4.2.6.1 and 1.8.1).
+"""Messages as AMQP properties, and back (AMQP 0-9-1, sections 4.2.5, 4.2.6.1 and 1.8.1).
 
 What a message always has is in properties that cost little; headers are for what it sometimes
-has. Their names, and what a message of another system is taken for, are in docs/rabbitmq.md.
+has. Their names, and what a message of another system is taken for, are in
+docs/rabbitmq-messages.md.
 """
 
 from __future__ import annotations
 
-import random
+import logging
+import math
 import struct
+from decimal import Decimal
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pamqp import decode
-
+from eventmesh.caller import new_id
 from eventmesh.message import JSON, NO_HEADERS, Message
 
 ATTEMPT: Final = "em-attempt"
 TRIGGER: Final = "em-trigger"
 TIME: Final = "em-time"
 DEADLINE: Final = "em-deadline"
+UNREADABLE: Final = "em-unreadable"
+"""A header made here, not sent: why the properties a message came with could not be read."""
 
+_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE))
+_DELIVERY_COUNT: Final = "x-delivery-count"
+
+_MORE_FLAGS: Final = 1
 _CONTENT_TYPE: Final = 1 << 15
 _ENCODING: Final = 1 << 14
 _HEADERS: Final = 1 << 13
@@ -35,17 +43,32 @@ _USER_ID: Final = 1 << 4
 _APP_ID: Final = 1 << 3
 
 _FLAGS: Final = Struct(">H")
-_LONG: Final = Struct(">I")
-_LONGLONG: Final = Struct(">Q")
-_DOUBLE_ENTRY: Final = Struct(">d")
+_LENGTH: Final = Struct(">I")
+_SECONDS: Final = Struct(">Q")
+_DOUBLE: Final = Struct(">d")
+_INTEGER: Final = Struct(">i")
+_DECIMAL: Final = Struct(">Bi")
 _JSON: Final = bytes((len(JSON),)) + JSON.encode()
 _PERSISTENT: Final = b"\x02"
 _TRANSIENT: Final = b"\x01"
-_TIME_ENTRY: Final = bytes((len(TIME),)) + TIME.encode() + b"d"
-_DEADLINE_ENTRY: Final = bytes((len(DEADLINE),)) + DEADLINE.encode() + b"d"
 _MAX_SHORT: Final = 255
-_STRING: Final = ord("S")
-_DOUBLE: Final = ord("d")
+
+_STRING_KIND: Final = ord("S")
+_DECIMAL_KIND: Final = ord("D")
+_NUMBERS: Final = {
+    ord(kind): Struct(">" + form) for kind, form in zip("tbBsuIilLfdT", "?bBhHiIqqfdQ", strict=True)
+}
+"""Fixed-size values by their kind (https://www.rabbitmq.com/amqp-0-9-1-errata, section 3)."""
+_SKIPPED: Final = frozenset(b"AFx")
+"""Arrays, tables (such as x-death) and bytes: no header of a function's."""
+_VOID: Final = frozenset(b"V\0")
+
+_LATEST: Final = 253_402_300_799.0
+"""The last second of the year 9999: nothing that handles dates goes further."""
+_MILLISECONDS: Final = 1 << 32
+"""Who gives a time beyond this (the year 2106) in seconds has given milliseconds."""
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class Received(NamedTuple):
@@ -76,7 +99,7 @@ def encode_properties(message: Message, *, durable: bool, expiration: int | None
     if expiration is not None:
         flags |= _EXPIRATION
         parts.append(_short(str(expiration)))
-    parts += (_short(message.id), _LONGLONG.pack(max(int(message.timestamp), 0)))
+    parts += (_short(message.id), _SECONDS.pack(max(int(message.timestamp), 0)))
     if message.type:
         flags |= _TYPE
         parts.append(_short(message.type))
@@ -88,30 +111,50 @@ def encode_properties(message: Message, *, durable: bool, expiration: int | None
 
 
 def _short(text: str) -> bytes:
-    encoded = text.encode()
+    encoded = text.encode(errors="surrogateescape")
     if len(encoded) > _MAX_SHORT:
         raise ValueError(f"{text[:40]!r}… has {len(encoded)} bytes, a short string has 255 at most")
     return bytes((len(encoded),)) + encoded
 
 
+_TIME_ENTRY: Final = _short(TIME) + b"d"
+_DEADLINE_ENTRY: Final = _short(DEADLINE) + b"d"
+_ATTEMPT_ENTRY: Final = _short(ATTEMPT) + b"I"
+
+
 def _table(message: Message) -> bytes:
     # Whole seconds, which is what the timestamp property has, are too coarse for an age.
-    entries = [_TIME_ENTRY, _DOUBLE_ENTRY.pack(message.timestamp)]
+    entries = [_TIME_ENTRY, _DOUBLE.pack(message.timestamp)]
     if message.deadline is not None:
-        entries += (_DEADLINE_ENTRY, _DOUBLE_ENTRY.pack(message.deadline))
+        entries += (_DEADLINE_ENTRY, _DOUBLE.pack(message.deadline))
     if message.attempt != 1:
-        entries.append(_text_entry(ATTEMPT, str(message.attempt)))
+        entries += (_ATTEMPT_ENTRY, _INTEGER.pack(message.attempt))
     if message.trigger != "invoke":
         entries.append(_text_entry(TRIGGER, message.trigger))
     for name, text in message.headers.items():
-        entries.append(_text_entry(name, text))
+        if name not in _RESERVED:
+            entries.append(_text_entry(name, text))
     table = b"".join(entries)
-    return _LONG.pack(len(table)) + table
+    return _LENGTH.pack(len(table)) + table
 
 
 def _text_entry(name: str, text: str) -> bytes:
-    encoded = text.encode(errors="surrogatepass")
-    return _short(name) + b"S" + _LONG.pack(len(encoded)) + encoded
+    encoded = text.encode(errors="replace")
+    return _short(name) + b"S" + _LENGTH.pack(len(encoded)) + encoded
+
+
+def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+    """The message of a delivery, whatever its properties are.
+
+    Properties that cannot be read are left out, and the header em-unreadable says why: one such
+    message must not cost the connection, which would only bring it again.
+    """
+    try:
+        return decode_properties(properties, body, now, redelivered=redelivered)
+    except ValueError as error:
+        _log.warning("a message came with properties that cannot be read: %s", error)
+        message = Message(body, new_id(), now, headers={UNREADABLE: str(error)})
+        return Received(message, int(redelivered))
 
 
 def decode_properties(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
@@ -121,8 +164,8 @@ def decode_properties(properties: bytes, body: bytes, now: float, *, redelivered
     """
     try:
         return _decode(properties, body, now, redelivered=redelivered)
-    except (IndexError, UnicodeDecodeError, OverflowError, struct.error, TypeError) as error:
-        raise ValueError(f"this is no list of AMQP properties: {error}") from error
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"the list of properties ends early: {error}") from error
 
 
 def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
@@ -134,18 +177,19 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
         reader.place = headers.read(properties, reader.place)
     reader.skip(_DELIVERY_MODE, 1)
     reader.skip(_PRIORITY, 1)
-    correlation_id = reader.text(_CORRELATION_ID)
-    reply_to = reader.text(_REPLY_TO)
+    # These two go back to whoever sent them, byte for byte, also where they are no text.
+    correlation_id = reader.text(_CORRELATION_ID, "surrogateescape")
+    reply_to = reader.text(_REPLY_TO, "surrogateescape")
     reader.text(_EXPIRATION)
     id = reader.text(_MESSAGE_ID)
-    created = float(reader.number(_TIMESTAMP))
+    created = reader.number(_TIMESTAMP)
     type = reader.text(_TYPE)
     reader.text(_USER_ID)
     caller = reader.text(_APP_ID)
     message = Message(
         body,
-        id or f"{random.getrandbits(128):032x}",
-        headers.time or created or now,
+        id or new_id(),
+        headers.time or _seconds(created) or now,
         content_type or JSON,
         headers.own or NO_HEADERS,
         headers.trigger,
@@ -167,21 +211,24 @@ class _Reader:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.flags: int
         (self.flags,) = _FLAGS.unpack_from(data)
         self.place = _FLAGS.size
+        if self.flags & _MORE_FLAGS:
+            raise ValueError("there are more property flags than AMQP 0-9-1 has properties")
 
-    def text(self, flag: int) -> str:
+    def text(self, flag: int, errors: str = "replace") -> str:
         if not self.flags & flag:
             return ""
-        text, self.place = _text(self.data, self.place)
+        text, self.place = _text(self.data, self.place, errors)
         return text
 
     def number(self, flag: int) -> int:
         if not self.flags & flag:
             return 0
         number: int
-        (number,) = _LONGLONG.unpack_from(self.data, self.place)
-        self.place += _LONGLONG.size
+        (number,) = _SECONDS.unpack_from(self.data, self.place)
+        self.place += _SECONDS.size
         return number
 
     def skip(self, flag: int, size: int) -> None:
@@ -203,59 +250,71 @@ class _Headers:
         self.trigger = "invoke"
 
     def read(self, data: bytes, place: int) -> int:
-        size: int
-        (size,) = _LONG.unpack_from(data, place)
-        place += 4
-        end: int = place + size
-        if end > len(data):
-            raise ValueError(f"a header table of {size} bytes goes over the end of its frame")
+        """Read the table at `place`, and return where it ends. Every entry takes it further."""
+        place, end = _sized(data, place)
         while place < end:
             name, place = _text(data, place)
             kind = data[place]
-            if kind == _STRING:
-                (length,) = _LONG.unpack_from(data, place + 1)
-                start = place + 5
-                place = start + length
-                if place > end:
-                    raise ValueError(f"the header {name!r} goes over the end of its table")
+            place += 1
+            if kind == _STRING_KIND:
+                start, place = _sized(data, place)
                 self._take_text(name, data[start:place].decode(errors="replace"))
-            elif kind == _DOUBLE:
-                (number,) = _DOUBLE_ENTRY.unpack_from(data, place + 1)
-                place += 9
-                self._take(name, number)
-            else:
-                consumed, other = decode.embedded_value(data[place:end])
-                place += consumed
-                self._take(name, other)
+            elif kind in _NUMBERS:
+                (number,) = _NUMBERS[kind].unpack_from(data, place)
+                place += _NUMBERS[kind].size
+                self._take_number(name, number)
+            elif kind == _DECIMAL_KIND:
+                places, digits = _DECIMAL.unpack_from(data, place)
+                place += _DECIMAL.size
+                self.own[name] = str(Decimal(digits).scaleb(-places))
+            elif kind in _SKIPPED:
+                _, place = _sized(data, place)
+            elif kind not in _VOID:
+                raise ValueError(f"the header {name!r} has a value of an unknown type, {kind}")
+        if place > end:
+            raise ValueError("a header goes over the end of its table")
         return end
 
     def _take_text(self, name: str, text: str) -> None:
-        if name == ATTEMPT:
-            self.attempt = max(int(text), 1) if text.isdecimal() else 1
-        elif name == TRIGGER:
+        if name == TRIGGER:
             self.trigger = text
         else:
             self.own[name] = text
 
-    def _take(self, name: str, number: object) -> None:
-        match name, number:
-            case _, str():
-                self._take_text(name, number)
-            case "em-time", float():
-                self.time = number
-            case "em-deadline", float():
-                self.deadline = number
-            case "x-delivery-count", int():
-                self.deliveries = number
-            case _, bool() | int() | float():
-                self.own[name] = str(number)
-            case _:
-                pass  # Tables, lists and bytes, such as x-death: no header of a function's.
+    def _take_number(self, name: str, number: float) -> None:
+        if name == TIME:
+            self.time = _seconds(number)
+        elif name == DEADLINE:
+            self.deadline = number if math.isfinite(number) else None
+        elif name == ATTEMPT and isinstance(number, int):
+            self.attempt = max(number, 1)
+        elif name == _DELIVERY_COUNT and isinstance(number, int):
+            self.deliveries = max(number, 0)
+        else:
+            # As JSON has it: True is no word outside Python.
+            self.own[name] = str(number).lower() if isinstance(number, bool) else str(number)
 
 
-def _text(data: bytes, place: int) -> tuple[str, int]:
+def _text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
+    """The short string at `place`, and where it ends: AMQP says UTF-8, RabbitMQ does not check."""
     start = place + 1
     end = start + data[place]
     if end > len(data):
         raise ValueError("a short string goes over the end of its frame")
-    return data[start:end].decode(), end
+    return data[start:end].decode(errors=errors), end
+
+
+def _sized(data: bytes, place: int) -> tuple[int, int]:
+    """Where what has its length before it begins and ends."""
+    size: int
+    (size,) = _LENGTH.unpack_from(data, place)
+    start = place + _LENGTH.size
+    if start + size > len(data):
+        raise ValueError(f"a header of {size:,} bytes goes over the end of its frame")
+    return start, start + size
+
+
+def _seconds(number: float) -> float:
+    """A moment in seconds since the epoch; 0 for what is none."""
+    seconds = number / 1000 if number > _MILLISECONDS else float(number)
+    return seconds if 0 < seconds <= _LATEST else 0.0
