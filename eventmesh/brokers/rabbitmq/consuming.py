@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 from eventmesh.abc import Delivery
 from eventmesh.brokers.rabbitmq.link import Link, backoff
 from eventmesh.brokers.rabbitmq.wire.channel import Channel, Content
-from eventmesh.brokers.rabbitmq.wire.properties import decode_properties
-from eventmesh.errors import BrokerUnavailable, InvocationError
+from eventmesh.brokers.rabbitmq.wire.connection import Connection
+from eventmesh.brokers.rabbitmq.wire.properties import receive
+from eventmesh.clock import Clock
+from eventmesh.errors import BrokerUnavailable, EventmeshError
 from eventmesh.message import Message
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
@@ -90,105 +90,159 @@ class Answers:
 
 
 class Consumer:
-    """One subscription to one queue, and the consumer that serves it now."""
+    """One subscription to one queue, and the consumer that serves it now.
+
+    `live` is set while there is one. Each is on a channel of its own, and its channel is closed
+    before there is another, so that there is never more than one.
+    """
 
     def __init__(
         self,
         link: Link,
+        clock: Clock,
         queue: str,
         prefetch: int,
+        *,
         deliver: Callable[[Delivery], None],
         declare: Callable[[], Awaitable[None]],
     ) -> None:
         """`declare` makes the queue and its bindings again, after they may have been lost."""
         self.live = asyncio.Event()
         self._link = link
+        self._clock = clock
         self._queue = queue
         self._prefetch = prefetch
         self._deliver = deliver
         self._declare = declare
-        self._channel: Channel | None = None
-        self._tag = ""
-        self._served = False
+        self._serving: _Serving | None = None
+        self._starting = asyncio.Lock()
         self._stopped = False
+        self._trouble = ""
+
+    async def start(self) -> None:
+        """Begin to consume, as soon as RabbitMQ is there.
+
+        Raises what `declare` says about the queue itself, and BrokerUnavailable once the link is
+        closed.
+        """
+        await self._start(BrokerUnavailable)
 
     async def run(self) -> None:
-        """Consume until stopped, on one channel after another."""
-        waits = backoff()
-        while not self._stopped:
+        """Keep consuming: begin again whenever it ends, until stopped or the link is closed."""
+        while self._serving is not None:
+            self._say(await self._serving.ended())
+            self.abandon()
+            await asyncio.sleep(next(backoff()))
             try:
-                await self._consume()
-            except InvocationError as error:
-                if not (self._served or isinstance(error, BrokerUnavailable)):
-                    raise  # It never worked, and trying again would not mend it.
-                _log.warning("the consumer of %s is started again: %s", self._queue, error)
-            if self.live.is_set():
-                waits = backoff()
-                self.live.clear()
-            if not self._stopped:
-                await asyncio.sleep(next(waits))
-
-    async def _consume(self) -> None:
-        connection = await self._link.wait_connected()
-        await self._declare()
-        channel = await connection.open_channel()
-        cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        channel.on_cancel = partial(_settle, cancelled)
-        answers = Answers(channel)
-        self._channel = channel
-        try:
-            self._tag = await channel.consume(self._queue, self._prefetch, self._content(answers))
-            self.live.set()
-            self._served = True
-            await asyncio.wait((cancelled, channel.closed), return_when=asyncio.FIRST_COMPLETED)
-            if not channel.closed.done():
-                raise BrokerUnavailable("RabbitMQ cancelled it: its queue was deleted or moved")
-            channel.closed.result()
-        finally:
-            self._channel = None
-            answers.flush()
-            await channel.close()
-
-    def _content(self, answers: Answers) -> Content:
-        deliver, delivered = self._deliver, answers.delivered
-
-        def content(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
-            delivered(tag)
-            received = decode_properties(properties, body, time.time(), redelivered=redelivered)
-            deliver(RabbitDelivery(received.message, received.redeliveries, tag, answers))
-
-        return content
+                # Any error: what has worked before is not given up.
+                await self._start(EventmeshError)
+            except EventmeshError:
+                return  # It is not wanted any more, or the link is closed.
 
     async def stop(self) -> None:
         """As `Subscription.stop` says. The channel stays, for the answers that are to come."""
         self._stopped = True
-        channel = self._channel
-        if channel is not None and not channel.closed.done():
+        async with self._starting:
+            serving = self._serving
+        if serving is not None and serving.channel.is_open:
             try:
-                await channel.cancel(self._tag)
+                await serving.channel.cancel(serving.tag)
             except BrokerUnavailable:
                 return  # Lost at this moment: then nothing is delivered either.
 
     async def close(self) -> None:
-        """Give up the channel; what is unanswered goes back to the broker."""
-        channel = self._channel
-        if channel is not None:
-            await channel.close()
+        """Close the channel, behind all answers; what is unanswered goes back to the broker."""
+        if self._serving is not None:
+            self._serving.answers.flush()
+            await self._serving.channel.close()
+
+    async def _start(self, passing: type[EventmeshError]) -> None:
+        """Try until it works; `passing` are the errors that may pass by themselves."""
+        for wait in backoff():
+            try:
+                connection = await self._link.wait_connected()
+                async with self._starting:
+                    if not self._stopped:
+                        await self._declare()
+                        await self._consume(connection)
+                return
+            except passing as error:
+                if self._stopped or self._link.closed:
+                    raise
+                self._say(str(error))
+            await asyncio.sleep(wait)
+
+    async def _consume(self, connection: Connection) -> None:
+        channel = await connection.open_channel()
+        try:
+            serving = _Serving(channel)
+            serving.tag = await channel.consume(
+                self._queue, self._prefetch, self._content(serving.answers)
+            )
+        except BaseException:
+            channel.abandon()
+            raise
+        self._serving = serving
+        self._trouble = ""
+        self.live.set()
+
+    def abandon(self) -> None:
+        """End the consumer of the moment, if there is one: what it holds goes back."""
+        serving, self._serving = self._serving, None
+        self.live.clear()
+        if serving is not None:
+            serving.answers.flush()
+            serving.channel.abandon()
+
+    def _content(self, answers: Answers) -> Content:
+        deliver, delivered, now = self._deliver, answers.delivered, self._clock.now
+
+        def content(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
+            delivered(tag)
+            received = receive(properties, body, now(), redelivered=redelivered)
+            deliver(RabbitDelivery(received.message, received.redeliveries, tag, answers))
+
+        return content
+
+    def _say(self, trouble: str) -> None:
+        # Once a reason, not once an attempt.
+        if trouble != self._trouble and not self._stopped:
+            _log.warning("the consumer of %s is started again: %s", self._queue, trouble)
+        self._trouble = trouble
+
+
+class _Serving:
+    """The consumer of the moment."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.answers = Answers(channel)
+        self.tag = ""
+        self._cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        channel.on_cancel = self._on_cancel
+
+    async def ended(self) -> str:
+        """Wait until it is not served any more, and return why."""
+        futures = (self.channel.closed, self._cancelled)
+        done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+
+    def _on_cancel(self, _tag: str) -> None:
+        if not self._cancelled.done():
+            self._cancelled.set_result("RabbitMQ cancelled it: its queue was deleted or has moved")
 
 
 @asynccontextmanager
-async def consuming(consumer: Consumer) -> AsyncGenerator[Consumer]:
-    """Run a consumer while entered; entered once it is served for the first time."""
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(consumer.run())
-        await consumer.live.wait()
+async def consuming(consumer: Consumer, tasks: asyncio.TaskGroup) -> AsyncGenerator[Consumer]:
+    """Run a consumer in `tasks` while entered; entered once it is served for the first time."""
+    await consumer.start()
+    running = tasks.create_task(consumer.run())
+    try:
+        yield consumer
+    finally:
         try:
-            yield consumer
-        finally:
             await consumer.stop()
+            await consumer.close()
+        finally:
             running.cancel()
-
-
-def _settle(future: asyncio.Future[None], _tag: str) -> None:
-    if not future.done():
-        future.set_result(None)
+            consumer.abandon()

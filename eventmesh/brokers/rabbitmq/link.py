@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.wire.connection import Address, Connection, connect
+from eventmesh.brokers.rabbitmq.wire.connection import Address, Connection
+from eventmesh.brokers.rabbitmq.wire.handshake import connect
 from eventmesh.errors import BrokerUnavailable, InvocationError
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
@@ -34,50 +35,70 @@ Prepare = Callable[[Connection], Awaitable[None]]
 
 
 class Link:
-    """One supervised connection. `run` opens it, again and again; others wait for it."""
+    """One supervised connection. `run` opens it, again and again; others wait for it.
+
+    `trouble` is why there is no connection. `closed` says that there will be none any more, because
+    `run` has ended.
+    """
 
     def __init__(self, address: Address, name: str, prepare: Prepare | None = None) -> None:
+        self.trouble = "it was not opened yet"
+        self.closed = False
         self._address = address
         self._name = name
         self._prepare = prepare
         self._connection: Connection | None = None
-        self._connected = asyncio.Event()
-        self._trouble = "it was not opened yet"
+        self._changed = asyncio.Event()
 
     @property
     def connection(self) -> Connection | None:
         """The open connection, if there is one now."""
-        return self._connection
+        connection = self._connection
+        return None if connection is None or connection.closed.done() else connection
 
     @property
-    def trouble(self) -> str:
-        """Why there is no connection."""
-        return self._trouble
+    def absence(self) -> str:
+        """What to tell whoever needs a connection while there is none."""
+        return f"there is no connection to RabbitMQ: {self.trouble}"
 
     async def wait_connected(self) -> Connection:
-        """The open connection, once there is one. The caller limits the wait."""
-        while self._connection is None:
-            await self._connected.wait()
-        return self._connection
+        """The open connection, once there is one. The caller limits the wait.
+
+        Raises BrokerUnavailable when there will be none any more.
+        """
+        while (connection := self.connection) is None:
+            if self.closed:
+                raise BrokerUnavailable("the connection to RabbitMQ is closed")
+            self._changed.clear()
+            await self._changed.wait()
+        return connection
 
     async def run(self) -> None:
         """Keep the connection open until cancelled."""
         waits = backoff()
-        while True:
-            connection = await self._open()
-            if connection is None:
+        try:
+            while True:
+                connection = await self._open()
+                if connection is not None and await self._hold(connection) > LONGEST_WAIT:
+                    waits = backoff()
                 await asyncio.sleep(next(waits))
-                continue
-            waits = backoff()
-            try:
-                self._connection = connection
-                self._connected.set()
-                self._trouble = await asyncio.shield(connection.closed)
-                _log.warning("%s to %r: %s", self._name, self._address, self._trouble)
-            finally:
-                self._connection = None
-                self._connected.clear()
-                await connection.close()
+        finally:
+            self.closed = True
+            self._changed.set()
+
+    async def _hold(self, connection: Connection) -> float:
+        """Offer the connection until it ends, and return after how many seconds that was."""
+        _log.info("%s: connected to %r", self._name, self._address)
+        opened = asyncio.get_running_loop().time()
+        self.trouble = ""
+        self._connection = connection
+        self._changed.set()
+        try:
+            self._say(await asyncio.shield(connection.closed))
+        finally:
+            self._connection = None
+            await connection.close()
+        return asyncio.get_running_loop().time() - opened
 
     async def _open(self) -> Connection | None:
         try:
@@ -88,7 +109,7 @@ class Link:
         try:
             if self._prepare is not None:
                 await self._prepare(connection)
-        except BrokerUnavailable as error:
+        except InvocationError as error:
             self._say(str(error))
             await connection.close()
             return None
@@ -99,6 +120,6 @@ class Link:
 
     def _say(self, trouble: str) -> None:
         # Once a reason, not once an attempt: a broker that is away for an hour fills no log.
-        if trouble != self._trouble:
+        if trouble != self.trouble:
             _log.warning("%s: %s; trying again until it works", self._name, trouble)
-        self._trouble = trouble
+        self.trouble = trouble

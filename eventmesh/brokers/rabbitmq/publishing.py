@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from functools import lru_cache
 from typing import Final
 
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.link import Link
-from eventmesh.brokers.rabbitmq.wire.channel import Channel, Refused, Returned
-from eventmesh.brokers.rabbitmq.wire.connection import MAX_BODY, Connection
+from eventmesh.brokers.rabbitmq.outlet import Outlet
+from eventmesh.brokers.rabbitmq.wire.channel import Channel
+from eventmesh.brokers.rabbitmq.wire.confirms import Refused, Returned
+from eventmesh.brokers.rabbitmq.wire.connection import Connection
 from eventmesh.brokers.rabbitmq.wire.frames import publish_target
 from eventmesh.brokers.rabbitmq.wire.properties import encode_properties
+from eventmesh.clock import Clock, TimeLimit
 from eventmesh.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -27,6 +29,12 @@ from eventmesh.topology import Route
 WINDOW: Final = 2_000
 """Messages that may be under way, published and not confirmed. More wait for their turn."""
 
+PUBLISH_SECONDS: Final = 10.0
+"""How long one publish may take, waiting for a connection included."""
+
+MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes: RabbitMQ 4's limit, for older ones too (https://www.rabbitmq.com/docs/limits)."""
+
 RETRY_AFTER: Final = 1.0
 
 target_of: Final = lru_cache(maxsize=8192)(publish_target)
@@ -36,84 +44,93 @@ target_of: Final = lru_cache(maxsize=8192)(publish_target)
 class Publisher:
     """Publishes durable messages, each confirmed by the broker."""
 
-    def __init__(self, link: Link, timeout: float) -> None:
-        """`timeout` is seconds for one publish in all, waiting for a connection included."""
+    def __init__(self, link: Link, clock: Clock, timeout: float, window: int = WINDOW) -> None:
+        """`timeout` is seconds for one publish in all, waiting for a connection included.
+
+        0 fails at once while there is no connection, and waits PUBLISH_SECONDS for a confirm.
+        """
         self._link = link
-        self._timeout = timeout
-        self._channel: Channel | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._clock = clock
+        self._timeout = timeout or PUBLISH_SECONDS
+        self._window = window
+        self._outlet = Outlet(link, self._open, patient=timeout > 0)
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._under_way = 0
 
     async def prepare(self, connection: Connection) -> None:
-        """Open the channel of a new connection."""
-        channel = await connection.open_channel()
-        await channel.call(commands.Confirm.Select())
-        self._channel = channel
+        """Open the channel of a new connection. Raises BrokerUnavailable."""
+        await self._outlet.open(connection)
+
+    async def _open(self, connection: Connection) -> Channel:
+        channel = await connection.open_channel(commands.Confirm.Select())
+        channel.confirms.on_answered = self._give_turn
+        return channel
 
     async def publish(self, route: Route, message: Message) -> None:
         """Return once the broker holds the message. Raises what `Broker.publish` says."""
         check_size(message)
-        target = target_of(route.exchange, route.key, mandatory=route.mandatory)
         properties = encoded(message, durable=True)
+        confirmed: asyncio.Future[None] | None = None
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._take_turn()
-                try:
-                    channel = await self._open_channel()
-                    await channel.publish(target, properties, message.body, message.id)
-                finally:
-                    self._give_turn()
+            with TimeLimit(self._clock, self._timeout):
+                confirmed = await self._send(route, properties, message)
+                await confirmed
         except TimeoutError:
-            raise BrokerUnavailable(
-                f"{route.name}: RabbitMQ did not confirm the message within {self._timeout:g} s "
-                f"({self._state()}); it may or may not be stored"
-            ) from None
+            raise BrokerUnavailable(f"{route.name}: {self._why_late(confirmed)}") from None
         except Returned:
             raise FunctionNotFound(route.name) from None
         except Refused:
             raise Throttled(f"the queue of {route.name} is full", RETRY_AFTER) from None
 
+    async def _send(
+        self, route: Route, properties: bytes, message: Message
+    ) -> asyncio.Future[None]:
+        """Publish when it is this message's turn: from then on, the turn is the channel's."""
+        await self._take_turn()
+        try:
+            channel = self._outlet.get() or await self._outlet.wait()
+            target = target_of(route.exchange, route.key, mandatory=route.mandatory)
+            return channel.publish(target, properties, message.body, message.id)
+        except BaseException:
+            self._give_turn()
+            raise
+
     async def _take_turn(self) -> None:
-        if self._under_way < WINDOW and not self._waiting:
+        if self._under_way < self._window:
             self._under_way += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         try:
             await turn
         except asyncio.CancelledError:
+            self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled():
-                self._give_turn()
+                self._give_turn()  # It had just been given.
             raise
 
     def _give_turn(self) -> None:
+        """To whoever has waited longest; a message is answered for, or was not published."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
             if not turn.done():
                 turn.set_result(None)
                 return
         self._under_way -= 1
 
-    async def _open_channel(self) -> Channel:
-        """The channel to publish on, once there is one that takes messages."""
-        while True:
-            connection = self._link.connection or await self._link.wait_connected()
-            if connection.blocked:
-                raise BrokerUnavailable(
-                    f"RabbitMQ takes no messages now: {connection.blocked}; see its alarms with "
-                    "'rabbitmq-diagnostics alarms'"
-                )
-            if not connection.writable:
-                await connection.wait_writable()
-                continue
-            if self._channel is not None and not self._channel.closed.done():
-                return self._channel
-            # The broker closed the channel alone: so a new one, on the same connection.
-            await self.prepare(connection)
-
-    def _state(self) -> str:
-        connection = self._link.connection
-        return self._link.trouble if connection is None else "it is connected"
+    def _why_late(self, confirmed: asyncio.Future[None] | None) -> str:
+        if confirmed is not None:
+            return (
+                f"RabbitMQ did not confirm the message within {self._timeout:g} s; it may or may "
+                "not be stored"
+            )
+        if self._link.connection is None:
+            return f"the message was not sent: {self._link.absence}"
+        return (
+            f"the message was not sent within {self._timeout:g} s: RabbitMQ is slow, and "
+            f"{self._under_way:,} others are under way"
+        )
 
 
 def encoded(message: Message, *, durable: bool, expiration: int | None = None) -> bytes:

@@ -6,7 +6,6 @@ Requests go out, and replies come in, on one channel: the broker knows a request
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -15,11 +14,19 @@ from typing import Final
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.link import Link
-from eventmesh.brokers.rabbitmq.publishing import check_size, encoded, target_of
-from eventmesh.brokers.rabbitmq.wire.channel import Channel, Refused, Returned
+from eventmesh.brokers.rabbitmq.outlet import Outlet
+from eventmesh.brokers.rabbitmq.publishing import (
+    PUBLISH_SECONDS,
+    RETRY_AFTER,
+    check_size,
+    encoded,
+    target_of,
+)
+from eventmesh.brokers.rabbitmq.wire.channel import Channel
+from eventmesh.brokers.rabbitmq.wire.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.wire.connection import Connection
-from eventmesh.brokers.rabbitmq.wire.properties import decode_properties
-from eventmesh.clock import Clock
+from eventmesh.brokers.rabbitmq.wire.properties import receive
+from eventmesh.clock import Clock, TimeLimit
 from eventmesh.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -30,116 +37,151 @@ from eventmesh.message import Message
 from eventmesh.topology import Route
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
-RETRY_AFTER: Final = 1.0
 MAX_OPEN: Final = 10_000
 """Requests of one process that may wait for their replies; more are throttled."""
+
+MAX_BUFFERED: Final = 64 * 1024 * 1024
+"""Bytes that wait for the socket before replies are dropped: nothing slows them down."""
+
+_MAX_EXPIRATION: Final = 2**32 - 1
+"""Milliseconds: RabbitMQ closes the channel for more."""
 
 
 class Requests:
     """Requests whose replies are awaited here, and the replies to others' requests."""
 
-    def __init__(self, link: Link, clock: Clock) -> None:
+    def __init__(self, link: Link, clock: Clock, timeout: float) -> None:
+        """`timeout` is seconds to wait for a connection, if the deadline allows; 0 not to wait."""
         self._link = link
         self._clock = clock
-        self._requests: Channel | None = None
+        self._timeout = timeout or PUBLISH_SECONDS
+        self._outlet = Outlet(link, self._open_requests, patient=timeout > 0)
         self._replies: Channel | None = None
         self._open: dict[str, asyncio.Future[Message]] = {}
         self._numbers = count(1)
 
     async def prepare(self, connection: Connection) -> None:
-        """Open the channels of a new connection."""
-        requests = await connection.open_channel()
-        await requests.call(commands.Confirm.Select())
-        await requests.consume(REPLY_TO, 0, self._on_reply, no_ack=True)
+        """Open the channels of a new connection. Raises BrokerUnavailable."""
+        await self._outlet.open(connection)
         self._replies = await connection.open_channel()
-        self._requests = requests
+        # Nobody who replies can wait for another channel, so the whole connection is made anew.
+        self._replies.closed.add_done_callback(
+            lambda closed: connection.fail(f"the channel for replies ended: {closed.result()}")
+        )
+
+    async def _open_requests(self, connection: Connection) -> Channel:
+        channel = await connection.open_channel(commands.Confirm.Select())
+        try:
+            await channel.consume(REPLY_TO, 0, self._on_reply, no_ack=True)
+        except BaseException:
+            channel.abandon()
+            raise
+        channel.closed.add_done_callback(self._on_closed)
+        return channel
 
     async def request(self, route: Route, message: Message) -> Message:
         """As `Broker.request` says."""
         check_size(message)
         if message.deadline is None:
             raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
+        if message.deadline <= self._clock.now():
+            raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
+        channel = self._outlet.get() or await self._wait(route, message.deadline)
         if len(self._open) >= MAX_OPEN:
             raise Throttled(f"{MAX_OPEN:,} requests of this process wait for replies", RETRY_AFTER)
         remaining = message.deadline - self._clock.now()
-        if remaining <= 0:
-            raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(remaining, partial(_time_out, reply, route, remaining))
         correlation_id = str(next(self._numbers))
         self._open[correlation_id] = reply
         try:
-            await self._publish(route, message, correlation_id, reply)
+            self._publish(channel, route, message, correlation_id, remaining).add_done_callback(
+                partial(_published, reply, route)
+            )
             return await reply
         finally:
             timer.cancel()
             del self._open[correlation_id]
 
-    async def _publish(
-        self, route: Route, message: Message, correlation_id: str, reply: asyncio.Future[Message]
-    ) -> None:
-        channel = self._requests
-        if channel is None or channel.closed.done():
-            channel = await self._open_channel(reply)
-        remaining = (message.deadline or 0.0) - self._clock.now()
+    def _publish(
+        self,
+        channel: Channel,
+        route: Route,
+        message: Message,
+        correlation_id: str,
+        remaining: float,
+    ) -> asyncio.Future[None]:
         properties = encoded(
             replace(message, reply_to=REPLY_TO, correlation_id=correlation_id),
             durable=False,
-            expiration=max(int(remaining * 1000), 1),
+            expiration=min(max(int(remaining * 1000), 1), _MAX_EXPIRATION),
         )
         target = target_of(route.exchange, route.key, mandatory=True)
-        confirmed = channel.publish(target, properties, message.body, message.id)
-        confirmed.add_done_callback(partial(_published, reply, route))
+        return channel.publish(target, properties, message.body, message.id)
 
-    async def _open_channel(self, reply: asyncio.Future[Message]) -> Channel:
-        """The channel, once there is one, within the request's deadline, which ends `reply`."""
-        async with asyncio.TaskGroup() as tasks:
-            opening = tasks.create_task(self._reopen())
-            await asyncio.wait((opening, reply), return_when=asyncio.FIRST_COMPLETED)
-            opening.cancel()
-        if reply.done():
-            reply.result()
-        return opening.result()
-
-    async def _reopen(self) -> Channel:
-        connection = await self._link.wait_connected()
-        if self._requests is None or self._requests.closed.done():
-            # The broker closed the channel alone: so a new one, on the same connection.
-            await self.prepare(connection)
-        if self._requests is None:
-            raise BrokerUnavailable(f"there is no connection to RabbitMQ: {self._link.trouble}")
-        return self._requests
+    async def _wait(self, route: Route, deadline: float) -> Channel:
+        """The channel to publish on, once there is one."""
+        try:
+            with TimeLimit(self._clock, min(deadline - self._clock.now(), self._timeout)):
+                return await self._outlet.wait()
+        except TimeoutError:
+            trouble = "RabbitMQ is slow" if self._link.connection else self._link.absence
+            raise BrokerUnavailable(f"{route.name} was not called: {trouble}") from None
 
     def reply(self, request: Message, reply: Message) -> None:
-        """As `Broker.reply` says: nothing waits for it and nothing is sent again."""
-        channel = self._replies
-        if request.reply_to and channel is not None and not channel.closed.done():
-            target = target_of("", request.reply_to, mandatory=False)
-            channel.publish_unconfirmed(target, encoded(reply, durable=False), reply.body)
+        """As `Broker.reply` says: nothing waits for it and nothing is sent again.
+
+        Raises PayloadTooLarge, PayloadInvalid, and BrokerUnavailable if it cannot be sent now.
+        """
+        if not request.reply_to:
+            return
+        check_size(reply)
+        connection, channel = self._link.connection, self._replies
+        if connection is None or channel is None:
+            raise BrokerUnavailable(self._link.absence)
+        if connection.buffered > MAX_BUFFERED:
+            raise BrokerUnavailable(
+                f"{connection.buffered:,} bytes wait to be sent already, and RabbitMQ takes none"
+            )
+        target = target_of("", request.reply_to, mandatory=False)
+        channel.publish_unconfirmed(target, encoded(reply, durable=False), reply.body)
 
     def _on_reply(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
         del tag  # Replies are not acknowledged.
-        reply = decode_properties(properties, body, time.time(), redelivered=redelivered).message
+        reply = receive(properties, body, self._clock.now(), redelivered=redelivered).message
         waiting = self._open.get(reply.correlation_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(reply)
 
+    def _on_closed(self, closed: asyncio.Future[str]) -> None:
+        """The channel of all open requests is gone, and with it the way back to them."""
+        for reply in self._open.values():
+            _fail(
+                reply,
+                BrokerUnavailable(
+                    f"the reply is lost with the channel to RabbitMQ ({closed.result()}); the "
+                    "function may or may not have run"
+                ),
+            )
+
+
+def _fail(reply: asyncio.Future[Message], error: Exception) -> None:
+    if not reply.done():
+        reply.set_exception(error)
+
 
 def _time_out(reply: asyncio.Future[Message], route: Route, waited: float) -> None:
-    if not reply.done():
-        reply.set_exception(InvocationTimeout(f"{route.name} did not answer within {waited:g} s"))
+    _fail(reply, InvocationTimeout(f"{route.name} did not answer within {waited:g} s"))
 
 
 def _published(
     reply: asyncio.Future[Message], route: Route, confirmed: asyncio.Future[None]
 ) -> None:
     """The request was stored, or why it was not: then nobody will reply."""
-    error = None if confirmed.cancelled() else confirmed.exception()
-    if error is None or reply.done():
-        return
+    error = confirmed.exception()
     if isinstance(error, Returned):
-        reply.set_exception(FunctionNotFound(route.name))
+        _fail(reply, FunctionNotFound(route.name))
     elif isinstance(error, Refused):
-        reply.set_exception(Throttled(f"the line of callers of {route.name} is full", RETRY_AFTER))
-    else:
-        reply.set_exception(error)
+        _fail(reply, Throttled(f"the line of callers of {route.name} is full", RETRY_AFTER))
+    elif isinstance(error, BrokerUnavailable):
+        _fail(reply, error)

@@ -5,43 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from struct import Struct
 from typing import Final, Protocol
 
 from pamqp import base, commands
 
 from eventmesh.brokers.rabbitmq.wire import frames
-from eventmesh.brokers.rabbitmq.wire.properties import decode_properties
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.brokers.rabbitmq.wire.confirms import Confirms
+from eventmesh.errors import BrokerUnavailable, PayloadInvalid
 
 CALL_SECONDS: Final = 15.0
 """How long the broker may take to answer a method; after that the connection is given up."""
 
+MAX_PREFETCH: Final = 65_535
+
 _TAG: Final = Struct(">QB")
 _CONTENT_HEADER: Final = Struct(">HHQ")
 _REDELIVERED: Final = 1
-_MULTIPLE: Final = 1
-
-
-class ChannelClosed(BrokerUnavailable):
-    """The broker closed the channel; `reply_code` says why (AMQP 0-9-1, section 1.1)."""
-
-    def __init__(self, reply_code: int, text: str) -> None:
-        super().__init__(f"RabbitMQ closed a channel: {reply_code} {text}")
-        self.reply_code = reply_code
-        self.text = text
-
-
-class Refused(Exception):
-    """The broker did not take a published message: basic.nack."""
-
-
-class Returned(Exception):
-    """A mandatory message reached no queue: basic.return."""
 
 
 class Content(Protocol):
-    """Takes a message."""
+    """Takes a message. Called by the reader: it returns at once and does not raise."""
 
     def __call__(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None: ...
 
@@ -58,48 +43,54 @@ class Wire(Protocol):
     def forget(self, channel: int) -> None: ...
 
 
-class _Publish:
-    """A published message that the broker has not answered for yet."""
-
-    __slots__ = ("confirmed", "id", "target")
-
-    def __init__(self, confirmed: asyncio.Future[None], target: bytes, id: str) -> None:
-        self.confirmed = confirmed
-        self.target = target
-        self.id = id
-
-
 class Channel:
-    """An open channel. `closed` is done when it is not any more, with why if that was a fault."""
+    """A channel. `closed` is done when it is not open any more, with why.
+
+    `paused` says whether the broker has asked not to publish on it (channel.flow). What is
+    answered or acknowledged on a channel that is closed, or is being closed, goes nowhere: the
+    broker has taken the deliveries back.
+    """
 
     def __init__(self, wire: Wire, number: int) -> None:
         self.number = number
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.confirms = Confirms()
+        self.paused = False
         self.on_cancel: Callable[[str], None] | None = None
         self._wire = wire
-        self._replies: deque[asyncio.Future[base.Frame]] = deque()
+        self._is_open = True
+        self._calls: deque[tuple[base.Frame, asyncio.Future[base.Frame]]] = deque()
         self._consumers: dict[bytes, Content] = {}
-        self._unconfirmed: dict[int, _Publish] = {}
-        self._published = 0
+        self._tags = count()
         self._take: Callable[[bytes, bytes], None] | None = None
         self._properties = b""
         self._missing = 0
         self._pieces: list[bytes] = []
 
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it."""
+        return self._is_open
+
     # Calls
 
     async def call(self, command: base.Frame) -> base.Frame:
-        """Send a method and wait for its reply. Raises BrokerUnavailable or ChannelClosed."""
+        """Send a method and wait for its reply. Raises BrokerUnavailable.
+
+        A caller that is cancelled leaves its reply to come: replies have no numbers, only an
+        order (AMQP 0-9-1, section 2.2.2).
+        """
         self._check_open()
+        data = frames.method(self.number, command)
         reply: asyncio.Future[base.Frame] = asyncio.get_running_loop().create_future()
-        self._replies.append(reply)
-        self._wire.write(frames.method(self.number, command))
+        self._calls.append((command, reply))
+        self._wire.write(data)
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await asyncio.shield(reply)
+                return await reply
         except TimeoutError:
-            self._wire.fail(f"no answer to {command.name} within {CALL_SECONDS:g} s")
-            raise BrokerUnavailable(f"RabbitMQ did not answer {command.name} in time") from None
+            self._wire.fail(f"RabbitMQ did not answer {command.name} within {CALL_SECONDS:g} s")
+            raise BrokerUnavailable(self._why_closed()) from None
 
     async def consume(
         self, queue: str, prefetch: int, content: Content, *, no_ack: bool = False
@@ -109,9 +100,10 @@ class Channel:
         Per consumer, not per channel: RabbitMQ reads `global` that way
         (https://www.rabbitmq.com/docs/consumer-prefetch).
         """
-        tag = f"c{self.number}.{len(self._consumers)}"
+        tag = f"c{self.number}.{next(self._tags)}"
         if prefetch:
-            await self.call(commands.Basic.Qos(prefetch_count=prefetch, global_=False))
+            count = min(prefetch, MAX_PREFETCH)
+            await self.call(commands.Basic.Qos(prefetch_count=count, global_=False))
         self._consumers[tag.encode()] = content
         await self.call(commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=no_ack))
         return tag
@@ -121,21 +113,30 @@ class Channel:
         await self.call(commands.Basic.Cancel(consumer_tag=tag))
         self._consumers.pop(tag.encode(), None)
 
+    def abandon(self) -> None:
+        """Close the channel without waiting; the broker takes back what was not answered."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._consumers.clear()
+        close = commands.Channel.Close(reply_code=200, reply_text="done", class_id=0, method_id=0)
+        self._wire.write(frames.method(self.number, close))
+
     async def close(self) -> None:
-        """Close the channel; the broker takes back what was not answered."""
+        """Close the channel and wait until it is. If the broker is silent, so is the connection."""
+        self.abandon()
+        await asyncio.wait((self.closed,), timeout=CALL_SECONDS)
         if not self.closed.done():
-            await self.call(
-                commands.Channel.Close(reply_code=200, reply_text="done", class_id=0, method_id=0)
-            )
+            self._wire.fail(f"RabbitMQ did not close a channel within {CALL_SECONDS:g} s")
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to it."""
-        if not self.closed.done():
+        if self._is_open:
             self._wire.write(frames.ack(self.number, tag, multiple=multiple))
 
     def requeue(self, tag: int) -> None:
         """Give a delivery back."""
-        if not self.closed.done():
+        if self._is_open:
             self._wire.write(frames.requeue(self.number, tag))
 
     # Publishing
@@ -147,24 +148,23 @@ class Channel:
 
         The future is done when the broker holds the message, and raises Refused, Returned,
         or BrokerUnavailable if the channel ends first: nobody knows then.
+
+        Raises PayloadInvalid for headers that are too large, and BrokerUnavailable.
         """
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._published += 1
-        self._unconfirmed[self._published] = _Publish(confirmed, target, id)
         self.publish_unconfirmed(target, properties, body)
-        return confirmed
+        return self.confirms.add(target, id)
 
     def publish_unconfirmed(self, target: bytes, properties: bytes, body: bytes) -> None:
         """Publish on a channel without confirm mode, and hear no more of it."""
         self._check_open()
-        self._wire.write(
-            frames.publish(self.number, target, properties, body, self._wire.frame_max)
-        )
-
-    @property
-    def unconfirmed(self) -> int:
-        """Published messages that are not answered yet."""
-        return len(self._unconfirmed)
+        frame_max = self._wire.frame_max
+        if len(properties) > frame_max - frames.HEADER_OVERHEAD:
+            # The broker would end the whole connection (AMQP 0-9-1, section 4.2.6).
+            raise PayloadInvalid(
+                f"the message has {len(properties):,} bytes of headers, and they must fit into one "
+                f"frame of {frame_max:,} bytes: put what is long into the body"
+            )
+        self._wire.write(frames.publish(self.number, target, properties, body, frame_max))
 
     # What the connection hands over
 
@@ -182,39 +182,30 @@ class Channel:
             lambda properties, body: content(tag, properties, body, redelivered=redelivered)
         )
 
-    def on_confirm(self, payload: bytes, *, taken: bool) -> None:
-        """The payload of a basic.ack or basic.nack for what was published."""
-        tag, bits = _TAG.unpack_from(payload, 4)
-        if not bits & _MULTIPLE:
-            self._confirm(tag, taken=taken)
-            return
-        while self._unconfirmed and (first := next(iter(self._unconfirmed))) <= tag:
-            self._confirm(first, taken=taken)
-
     def on_return(self, payload: bytes) -> None:
         """The payload of a basic.return; the content that follows is the message's own."""
         exchange_and_key = payload[7 + payload[6] :]
-        self._expect(lambda properties, _body: self._returned(exchange_and_key, properties))
+        self._expect(
+            lambda properties, _body: self.confirms.on_return(exchange_and_key, properties)
+        )
 
     def on_method(self, command: base.Frame) -> None:
         """Any other method."""
         match command:
             case commands.Channel.Close():
-                self._wire.write(frames.method(self.number, commands.Channel.CloseOk()))
-                self.end(ChannelClosed(command.reply_code or 0, command.reply_text or ""))
-                self._wire.forget(self.number)
-            case commands.Channel.CloseOk():
-                self._reply(command)
-                self.end(None)
+                self._on_close(command)
+            case commands.Channel.CloseOk() if not self._is_open:
+                self.end("it was closed from here")
                 self._wire.forget(self.number)
             case commands.Basic.Cancel():
                 self._on_server_cancel(command.consumer_tag or "")
             case commands.Channel.Flow():
+                self.paused = not command.active
                 self._wire.write(
                     frames.method(self.number, commands.Channel.FlowOk(active=command.active))
                 )
             case _:
-                self._reply(command)
+                self._on_reply(command)
 
     def on_header(self, payload: bytes) -> None:
         """A content header: how long the body is, and the properties."""
@@ -222,7 +213,7 @@ class Channel:
         if self._take is None or self._missing:
             self._wire.fail("a content header came where none belongs")
         elif size > self._wire.max_body:
-            self._wire.fail(f"a message of {size:,} bytes is over the limit")
+            self._wire.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
         else:
             self._properties = payload[_CONTENT_HEADER.size :]
             self._missing = size
@@ -235,31 +226,27 @@ class Channel:
             self._wire.fail("a piece of a body came where none belongs")
             return
         self._missing -= len(payload)
-        if self._missing:
-            self._pieces.append(payload)
-        elif self._pieces:
-            self._pieces.append(payload)
-            self._complete(b"".join(self._pieces))
-        else:
+        if not self._missing and not self._pieces:
             self._complete(payload)
+            return
+        self._pieces.append(payload)
+        if not self._missing:
+            pieces, self._pieces = self._pieces, []
+            self._complete(b"".join(pieces))
 
-    def end(self, error: BrokerUnavailable | None) -> None:
+    def end(self, reason: str) -> None:
         """The channel is no more: whoever waits for something on it is told."""
         if self.closed.done():
             return
-        fault = error or BrokerUnavailable("the channel was closed")
-        for reply in self._replies:
-            _fail(reply, fault)
-        for publish in self._unconfirmed.values():
-            _fail(publish.confirmed, fault)
-        self._replies.clear()
-        self._unconfirmed.clear()
+        self._is_open = False
+        self.closed.set_result(reason)
         self._consumers.clear()
-        if error is None:
-            self.closed.set_result(None)
-        else:
-            self.closed.set_exception(error)
-            self.closed.exception()  # Whoever looks at it later still gets it.
+        for _, reply in self._calls:
+            if not reply.done():
+                reply.set_exception(BrokerUnavailable(self._why_closed()))
+                reply.exception()  # If nobody waits any more, there is nothing to report.
+        self._calls.clear()
+        self.confirms.end(self._why_closed())
 
     def _expect(self, take: Callable[[bytes, bytes], None]) -> None:
         if self._take is not None:
@@ -269,48 +256,34 @@ class Channel:
     def _complete(self, body: bytes) -> None:
         take, self._take = self._take, None
         properties, self._properties = self._properties, b""
-        self._pieces.clear()
         if take is not None:
             take(properties, body)
 
-    def _confirm(self, tag: int, *, taken: bool) -> None:
-        publish = self._unconfirmed.pop(tag, None)
-        if publish is None or publish.confirmed.done():
-            return
-        if taken:
-            publish.confirmed.set_result(None)
-        else:
-            publish.confirmed.set_exception(Refused())
-
-    def _returned(self, exchange_and_key: bytes, properties: bytes) -> None:
-        # A return does not say which publish it answers. It comes before that one's confirm, in
-        # the order of publishing, and with the message's id and where it was to go.
-        id = decode_properties(properties, b"", 0.0, redelivered=False).message.id
-        for publish in self._unconfirmed.values():
-            same = publish.id == id and publish.target[6:-1] == exchange_and_key
-            if same and not publish.confirmed.done():
-                publish.confirmed.set_exception(Returned())
-                return
+    def _on_close(self, command: commands.Channel.Close) -> None:
+        self._wire.write(frames.method(self.number, commands.Channel.CloseOk()))
+        # If our own close was under way, its answer is still to come, and the number not free.
+        answered = self._is_open
+        self.end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
+        if answered:
+            self._wire.forget(self.number)
 
     def _on_server_cancel(self, tag: str) -> None:
         self._consumers.pop(tag.encode(), None)
         if self.on_cancel is not None:
             self.on_cancel(tag)
 
-    def _reply(self, command: base.Frame) -> None:
-        if not self._replies:
+    def _on_reply(self, command: base.Frame) -> None:
+        if not self._calls or command.name not in self._calls[0][0].valid_responses:
             self._wire.fail(f"{command.name} answers nothing that was asked")
             return
-        reply = self._replies.popleft()
+        _, reply = self._calls.popleft()
         if not reply.done():
             reply.set_result(command)
 
     def _check_open(self) -> None:
-        if self.closed.done():
-            raise self.closed.exception() or BrokerUnavailable("the channel was closed")
+        if not self._is_open:
+            raise BrokerUnavailable(self._why_closed())
 
-
-def _fail(future: asyncio.Future[base.Frame] | asyncio.Future[None], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # Nobody may be waiting any more; then nothing is to be reported.
+    def _why_closed(self) -> str:
+        reason = self.closed.result() if self.closed.done() else "it is being closed"
+        return f"the channel to RabbitMQ ended: {reason}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from struct import Struct
 from typing import Final
 
-from pamqp import base, frame
+from pamqp import base, commands, frame
 
 METHOD: Final = 1
 HEADER: Final = 2
@@ -14,6 +15,10 @@ HEARTBEAT: Final = 8
 END: Final = 0xCE
 OVERHEAD: Final = 8
 """Bytes of a frame that are not payload: type, channel, size and the end octet."""
+
+SIZE_MAX: Final = 131_072
+SIZE_MIN: Final = 4096
+"""Bytes of the largest frame: what we offer, and what every peer must accept (section 1.2)."""
 
 PREAMBLE: Final = Struct(">BHI")
 """Type, channel, size of the payload."""
@@ -27,10 +32,13 @@ RETURN: Final = bytes((0, BASIC, 0, 50))
 HEARTBEAT_FRAME: Final = bytes((HEARTBEAT, 0, 0, 0, 0, 0, 0, END))
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 
+_METHOD_INDEX: Final = Struct(">I")
 _ACK_FRAME: Final = Struct(">BHI4sQBB")
 _ACK_SIZE: Final = 13
 _CONTENT: Final = Struct(">BHIHHQ")
 _CONTENT_FIXED: Final = 12
+HEADER_OVERHEAD: Final = OVERHEAD + _CONTENT_FIXED
+"""Bytes of a content header's frame that are not properties."""
 _REQUEUE: Final = 2
 _MULTIPLE: Final = 1
 
@@ -38,6 +46,19 @@ _MULTIPLE: Final = 1
 def method(channel: int, command: base.Frame) -> bytes:
     """The frame of a method that pamqp knows."""
     return frame.marshal(command, channel)
+
+
+def parse_method(payload: bytes) -> base.Frame:
+    """The method that a frame carries. Raises ValueError for one that cannot be read."""
+    try:
+        (index,) = _METHOD_INDEX.unpack_from(payload)
+        command: base.Frame = commands.INDEX_MAPPING[index]()
+        command.unmarshal(payload[_METHOD_INDEX.size :])
+    except (ArithmeticError, LookupError, OSError, TypeError, struct.error) as error:
+        raise ValueError(f"its method cannot be read: {error!r}") from error
+    except RecursionError:
+        raise ValueError("its method cannot be read: it has tables in tables in tables") from None
+    return command
 
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
