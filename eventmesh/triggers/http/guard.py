@@ -8,11 +8,13 @@ by a name that was made to point here (DNS rebinding).
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-LOOPBACK_NAME = "localhost"
+LOOPBACK_NAME: Final = "localhost"
+"""Always the machine itself (RFC 6761, section 6.3)."""
 
 
 class Guard:
