@@ -2,6 +2,8 @@
 
 from hypothesis import settings
 
+pytest_plugins = ["rabbitmq_fixtures"]
+
 # How long an example takes depends on what else the machine does: it decides no test.
 # Built on the profile in force, so that under CI the examples stay the same in every run.
 settings.register_profile("eventmesh", settings(), deadline=None)
