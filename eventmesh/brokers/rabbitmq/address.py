@@ -6,51 +6,94 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from eventmesh.brokers.rabbitmq.wire.connection import Address
 from eventmesh.errors import SettingsError
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
-OPTIONS: Final = ("cafile", "certfile", "keyfile", "password_file", "auth", "verify")
+TLS_OPTIONS: Final = ("cafile", "certfile", "keyfile", "verify", "auth")
+OPTIONS: Final = (*TLS_OPTIONS, "password_file")
+
+_GUEST: Final = "guest"
+_MAX_VIRTUAL_HOST: Final = 255
 
 
 def parse_address(url: str) -> Address:
     """The address that an AMQP URL names (https://www.rabbitmq.com/docs/uri-spec).
 
-    Options behind `?`: `cafile` (whom to trust instead of the system's authorities), `certfile`
-    and `keyfile` (a client certificate), `auth=external` (log in by that certificate),
-    `password_file` (its first line is the password), `verify=none` (trust anybody: for tests).
+    What is special in a URL is percent-encoded in its parts, a slash in a password for example as
+    %2F. Without a path, or with only a slash, it is the virtual host "/", as with other clients.
+
+    Options behind `?`: `password_file` (its first line is the password), and with amqps:// also
+    `cafile` (whom to trust instead of the system's authorities), `certfile` and `keyfile` (a
+    client certificate), `auth=external` (log in by that certificate), and `verify=none` (trust
+    anybody: for tests).
 
     Raises SettingsError, which never shows the password.
     """
+    parts, port = _split(url)
+    options = _options(parts.query)
+    secure = parts.scheme == "amqps"
+    needless = [name for name in TLS_OPTIONS if name in options]
+    if needless and not secure:
+        raise SettingsError(
+            f"the broker's URL has the option {needless[0]!r}, which needs amqps://"
+        )
+    user = _GUEST if parts.username is None else unquote(parts.username)
+    password = _GUEST if parts.password is None else unquote(parts.password)
+    address = Address(
+        unquote(parts.hostname or ""),
+        port or PORTS[parts.scheme],
+        unquote(parts.path[1:]) or "/",
+        user,
+        _password(password, options),
+        _tls(options) if secure else None,
+        options.get("auth") == "external",
+    )
+    _check(address)
+    return address
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise SettingsError(f"the broker's URL cannot be read: {error}") from None
-    if parts.scheme not in PORTS or not parts.hostname:
+    except ValueError:  # Its text may show a part of the password.
         raise SettingsError(
-            "the broker's URL must be amqp://user:password@host:port/vhost or amqps://…, "
-            f"not {parts.scheme or 'without a scheme'}://{parts.hostname or ''}"
+            "the broker's URL cannot be read: write amqp://user:password@host:port/vhost, and "
+            "percent-encode what is special in a URL, such as '/' in a password as %2F"
+        ) from None
+    if parts.scheme not in PORTS or not parts.hostname:
+        scheme = f"{parts.scheme}://" if parts.scheme else "one without a scheme"
+        raise SettingsError(
+            "the broker's URL must be amqp://user:password@host:port/vhost or amqps://…, not "
+            f"{scheme}"
         )
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if "@" in parts.path + parts.query or parts.fragment:
+        raise SettingsError(
+            "the broker's URL has an '@' behind its host, or a '#': percent-encode them, and a "
+            "'/' or '?' in a password, as %40, %23, %2F and %3F"
+        )
+    return parts, port
+
+
+def _options(query: str) -> dict[str, str]:
+    options = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     unknown = options.keys() - set(OPTIONS)
     if unknown:
         raise SettingsError(
             f"the broker's URL has an unknown option {min(unknown)!r}: there are "
-            f"{', '.join(OPTIONS)}"
+            f"{', '.join(sorted(OPTIONS))}"
         )
-    return Address(
-        parts.hostname,
-        port or PORTS[parts.scheme],
-        # No path means the default virtual host, "/"; the path "/" means one without a name.
-        unquote(parts.path[1:]) if len(parts.path) > 1 else "/",
-        unquote(parts.username or "guest"),
-        _password(unquote(parts.password or "guest"), options),
-        _tls(options) if parts.scheme == "amqps" else None,
-        options.get("auth") == "external",
-    )
+    if "" in options.values():
+        raise SettingsError("the broker's URL has an option without a value")
+    for name, only in (("auth", "external"), ("verify", "none")):
+        if options.get(name, only) != only:
+            raise SettingsError(f"the option {name!r} of the broker's URL can only be {only!r}")
+    if "keyfile" in options and "certfile" not in options:
+        raise SettingsError("the broker's URL has a keyfile without a certfile: give both")
+    return options
 
 
 def _password(password: str, options: Mapping[str, str]) -> str:
@@ -58,19 +101,35 @@ def _password(password: str, options: Mapping[str, str]) -> str:
     if path is None:
         return password
     try:
-        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].strip()
+        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].removesuffix("\r")
     except OSError as error:
         raise SettingsError(f"the broker's password_file cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the broker's password_file {path!r} is not UTF-8") from None
 
 
 def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=options.get("cafile"))
         if "certfile" in options:
-            context.load_cert_chain(options["certfile"], options.get("keyfile"))
+            # A password of nothing, or OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
     except OSError as error:
-        raise SettingsError(f"the broker's TLS files cannot be used: {error}") from None
+        raise SettingsError(
+            f"the TLS files in the broker's URL cannot be used ({error}): they are PEM files, and "
+            "a key without a password"
+        ) from None
     if options.get("verify") == "none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _check(address: Address) -> None:
+    """Raises SettingsError for what no AMQP handshake can carry."""
+    if len(address.virtual_host.encode(errors="replace")) > _MAX_VIRTUAL_HOST:
+        raise SettingsError(
+            f"the virtual host in the broker's URL is longer than {_MAX_VIRTUAL_HOST} bytes"
+        )
+    if "\0" in address.user + address.password:  # It ends each of them in SASL PLAIN, RFC 4616.
+        raise SettingsError("the user or the password in the broker's URL has a NUL in it")
