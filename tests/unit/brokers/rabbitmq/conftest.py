@@ -1,0 +1,71 @@
+"""Connections to a server that does what a test tells it to."""
+
+import asyncio
+
+import pytest
+from fake_rabbitmq import DEADLINE, fake_rabbit
+
+from eventmesh.brokers.rabbitmq.wire.handshake import connect
+
+
+@pytest.fixture
+async def rabbit():
+    async with fake_rabbit() as server:
+        yield server
+
+
+@pytest.fixture
+async def connection(rabbit):
+    opened = await connect(rabbit.address, "test")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def session(rabbit, connection):
+    """The server's end of the connection."""
+    return await rabbit.session()
+
+
+@pytest.fixture
+async def channel(connection):
+    return await connection.open_channel()
+
+
+@pytest.fixture
+async def advance(monkeypatch):
+    """Move the time of the running event loop on, for waits that are longer than a test."""
+    loop = asyncio.get_running_loop()
+    real, moved = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + moved)
+
+    async def advance(seconds):
+        nonlocal moved
+        moved += seconds
+        # What is due now runs, and what it set off.
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    return advance
+
+
+@pytest.fixture
+def soon():
+    """Wait for what must happen in bounded time."""
+
+    async def soon(awaitable):
+        async with asyncio.timeout(DEADLINE):
+            return await awaitable
+
+    return soon
+
+
+@pytest.fixture
+def until(soon):
+    """Wait until something is so that no event tells of."""
+
+    async def passes(condition):
+        while not condition():  # noqa: ASYNC110 there is no event
+            await asyncio.sleep(0)
+
+    return lambda condition: soon(passes(condition))
