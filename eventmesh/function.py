@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
 from eventmesh.abc import Broker, Handler, Transport
@@ -17,10 +18,10 @@ from eventmesh.topology import Route
 from eventmesh.value import value
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Function(Generic[P, R]):
+class Function(Generic[P, R_co]):
     """A handler with its name in the mesh, its triggers and its limits.
 
     It calls like the plain function it was made of, and declaring it does nothing else.
@@ -28,7 +29,7 @@ class Function(Generic[P, R]):
 
     def __init__(
         self,
-        handler: Callable[P, R],
+        handler: Callable[P, R_co],
         full_name: str,
         *,
         signature: Signature,
@@ -48,7 +49,7 @@ class Function(Generic[P, R]):
         self.on_success = on_success
         self.on_failure = on_failure
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.handler(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -73,6 +74,21 @@ class Function(Generic[P, R]):
 
 
 AnyFunction: TypeAlias = Function[..., Any]
+
+
+def described(function: AnyFunction) -> dict[str, Any]:
+    """A function in plain values: durations in seconds, sizes in bytes, None for no limit."""
+    limits, retry = function.limits, function.retry
+    return {
+        "name": function.full_name,
+        "service": function.service,
+        "triggers": [
+            {"kind": trigger.kind, "description": trigger.describe()}
+            for trigger in function.triggers
+        ],
+        "limits": asdict(limits),
+        "retry": {name: getattr(retry, name) for name in Retry.__slots__},
+    }
 
 
 class Trigger(Protocol):
