@@ -161,7 +161,7 @@ class Caller:
             return await self.emit(type, payload, delay=delay, headers=headers, id=id)
         message = Message(
             encode(payload),
-            _checked_id(id) if id else new_id(),
+            check_id(id) if id else new_id(),
             self._clock.now(),
             headers=self._headers(headers),
             caller=self._name,
@@ -195,7 +195,7 @@ class Caller:
         attributes = event_headers(source or f"/{self._name}", now, subject=subject)
         message = Message(
             encode(data),
-            _checked_id(id) if id else new_id(),
+            check_id(id) if id else new_id(),
             now,
             headers=attributes | self._headers(headers),
             trigger="event",
@@ -253,7 +253,8 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
-def _checked_id(id: str) -> str:
+def check_id(id: str) -> str:
+    """The id, if a message can have it. DeclarationError if not."""
     if len(id.encode(errors="replace")) > _MAX_ID_BYTES or not id.isprintable():
         raise DeclarationError(
             f"a message cannot have the id {id!r}: {_MAX_ID_BYTES} bytes at most, all printable"

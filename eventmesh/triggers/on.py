@@ -1,0 +1,155 @@
+"""The namespace of triggers: what may fire a function.
+
+    @orders.function(on.post("/orders"), on.event("cart.checked_out"))
+
+A trigger is data; it takes effect when its service is run. A new kind of trigger is a new module
+beside this one, with a class that is a `Trigger`, and its name here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from eventmesh.duration import Duration, seconds
+from eventmesh.invocation import SYNC, Mode
+from eventmesh.triggers._schedule import CatchUp
+from eventmesh.triggers.event import EventTrigger
+from eventmesh.triggers.http import HttpTrigger
+from eventmesh.triggers.queue import QueueTrigger
+from eventmesh.triggers.timer import (
+    TimerTrigger,
+    at_schedule,
+    cron_schedule,
+    every_schedule,
+    microseconds,
+)
+
+
+def get(
+    path: str,
+    *,
+    mode: Mode = SYNC,
+    status: int = 200,
+    summary: str = "",
+    tags: Sequence[str] = (),
+    problems: Sequence[int] = (),
+) -> HttpTrigger:
+    """GET requests to `path`, such as "/orders/{order_id}": a name in braces is one segment.
+
+    Names in the path, the query and headers fill parameters. In mode "sync" the result is the
+    answer, with `status`; in mode "async" the request is checked and stored, and the answer is
+    202 with the invocation's id and where to see what became of it. `summary`, `tags` and
+    `problems` (the statuses of the `Problem`s that the function raises) go into /openapi.json.
+    """
+    return HttpTrigger("GET", path, mode, status, summary, tuple(tags), tuple(problems))
+
+
+def post(
+    path: str,
+    *,
+    mode: Mode = SYNC,
+    status: int = 200,
+    summary: str = "",
+    tags: Sequence[str] = (),
+    problems: Sequence[int] = (),
+) -> HttpTrigger:
+    """POST requests to `path`, whose body is the payload; all else as in `get`."""
+    return HttpTrigger("POST", path, mode, status, summary, tuple(tags), tuple(problems))
+
+
+def put(
+    path: str,
+    *,
+    mode: Mode = SYNC,
+    status: int = 200,
+    summary: str = "",
+    tags: Sequence[str] = (),
+    problems: Sequence[int] = (),
+) -> HttpTrigger:
+    """PUT requests to `path`, whose body is the payload; all else as in `get`."""
+    return HttpTrigger("PUT", path, mode, status, summary, tuple(tags), tuple(problems))
+
+
+def patch(
+    path: str,
+    *,
+    mode: Mode = SYNC,
+    status: int = 200,
+    summary: str = "",
+    tags: Sequence[str] = (),
+    problems: Sequence[int] = (),
+) -> HttpTrigger:
+    """PATCH requests to `path`, whose body is the payload; all else as in `get`."""
+    return HttpTrigger("PATCH", path, mode, status, summary, tuple(tags), tuple(problems))
+
+
+def delete(
+    path: str,
+    *,
+    mode: Mode = SYNC,
+    status: int = 200,
+    summary: str = "",
+    tags: Sequence[str] = (),
+    problems: Sequence[int] = (),
+) -> HttpTrigger:
+    """DELETE requests to `path`, whose body is not read; all else as in `get`."""
+    return HttpTrigger("DELETE", path, mode, status, summary, tuple(tags), tuple(problems))
+
+
+def queue(
+    name: str, *, batch: int | None = None, batch_window: Duration = 0.0, declare: bool = True
+) -> QueueTrigger:
+    """Each message of the queue `name`; with `batch`, up to so many of them as a list.
+
+    A batch waits at most `batch_window` (a duration) for its last message. The queue is made if
+    it is not there; with `declare` False it belongs to another system and must exist.
+    """
+    return QueueTrigger(name, batch, seconds(batch_window, "batch_window"), declare)
+
+
+def event(*patterns: str, broadcast: bool = False) -> EventTrigger:
+    """Events whose type fits a pattern: `*` stands for one word, `#` for any number of words.
+
+    Each subscribed function gets its own copy, which its replicas share; with `broadcast` every
+    instance that runs gets one.
+    """
+    return EventTrigger(patterns, broadcast)
+
+
+def every(
+    period: Duration,
+    *,
+    jitter: Duration = 0.0,
+    catch_up: CatchUp = "skip",
+    start: datetime | str | None = None,
+) -> TimerTrigger:
+    """Every `period` (a duration, 100 ms or longer), once across all replicas.
+
+    The moments are the multiples of the period since `start`, which is the first one, or since
+    the beginning of 1970 (UTC): a restart does not shift them. Each run is up to `jitter` (a
+    duration) later than its moment. `catch_up` is what happens to moments that were missed by more
+    than a minute: "skip" them, fire "once" for the latest, or fire "all" of them (1,000 at most).
+    """
+    return TimerTrigger(every_schedule(period, start), catch_up, microseconds(jitter, "jitter"))
+
+
+def cron(
+    expression: str, *, tz: str = "UTC", jitter: Duration = 0.0, catch_up: CatchUp = "skip"
+) -> TimerTrigger:
+    """The moments that fit a cron expression on the clocks of `tz`, once across all replicas.
+
+    Five fields: minute, hour, day of the month, month, day of the week, as Debian's cron has them;
+    what happens when the clocks change is in docs/timers.md. `jitter` and `catch_up` as for
+    `every`.
+    """
+    return TimerTrigger(cron_schedule(expression, tz), catch_up, microseconds(jitter, "jitter"))
+
+
+def at(when: datetime | str, *, catch_up: CatchUp = "once") -> TimerTrigger:
+    """One moment: a datetime with a time zone, or "2026-12-24T18:00:00+01:00".
+
+    When it was missed by more than a minute, it does not fire with "skip"; it does with "once" if
+    the service had run with it before, and with "all" also if it had not.
+    """
+    return TimerTrigger(at_schedule(when), catch_up)
