@@ -1,0 +1,7 @@
+"""The broker for real use: RabbitMQ."""
+
+from __future__ import annotations
+
+from eventmesh.brokers.rabbitmq.broker import RabbitBroker
+
+__all__ = ["RabbitBroker"]

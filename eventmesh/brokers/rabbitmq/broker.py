@@ -1,0 +1,146 @@
+"""The broker for real use: RabbitMQ, over a connection to publish on and one to consume on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from eventmesh.abc import Delivery, Lease, Slots, Subscription
+from eventmesh.brokers.rabbitmq.address import parse_address
+from eventmesh.brokers.rabbitmq.consuming import Consumer, consuming
+from eventmesh.brokers.rabbitmq.control import Control
+from eventmesh.brokers.rabbitmq.delays import DelayLadder
+from eventmesh.brokers.rabbitmq.lease import leasing
+from eventmesh.brokers.rabbitmq.link import Link
+from eventmesh.brokers.rabbitmq.publishing import PUBLISH_SECONDS, Publisher
+from eventmesh.brokers.rabbitmq.requests import Requests
+from eventmesh.brokers.rabbitmq.slots import holding_slots
+from eventmesh.brokers.rabbitmq.wire.connection import Connection
+from eventmesh.clock import Clock, SystemClock
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.message import Message
+from eventmesh.topology import Binding, Queue, Route
+
+
+class RabbitBroker:
+    """RabbitMQ 3.10 to 4.3. See docs/rabbitmq.md for what it makes there.
+
+    Entering waits for the first connections: `connect_timeout` seconds, None for as long as it
+    takes. Once entered it stays: connections that are lost are opened again for ever, consumers
+    with them, and `ready` says whether they are there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        name: str = "eventmesh",
+        connect_timeout: float | None = None,
+        publish_timeout: float = PUBLISH_SECONDS,
+    ) -> None:
+        """`publish_timeout` 0 makes publishing fail at once while there is no connection."""
+        address = parse_address(url)
+        self._clock = clock = clock or SystemClock()
+        self._connect_timeout = connect_timeout
+        self._publishing = Link(address, f"{name} (publishing)", self._prepare)
+        self._consuming = Link(address, f"{name} (consuming)")
+        self._publisher = Publisher(self._publishing, clock, publish_timeout)
+        self._requests = Requests(self._publishing, clock, publish_timeout)
+        self._control = Control(address, f"{name} (control)")
+        self._ladder = DelayLadder(self._control)
+        self._bindings: dict[str, list[Binding]] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._tasks)
+            for link in (self._publishing, self._consuming):
+                stack.callback(self._tasks.create_task(link.run()).cancel)
+            await stack.enter_async_context(self._control)
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    for link in (self._publishing, self._consuming):
+                        await link.wait_connected()
+            except TimeoutError:
+                link = self._consuming if self._publishing.connection else self._publishing
+                raise BrokerUnavailable(
+                    f"after {self._connect_timeout:g} s, {link.absence}"
+                ) from None
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _prepare(self, connection: Connection) -> None:
+        await self._publisher.prepare(connection)
+        await self._requests.prepare(connection)
+
+    @property
+    def ready(self) -> bool:
+        publishing = self._publishing.connection
+        return (
+            publishing is not None
+            and not publishing.blocked
+            and self._consuming.connection is not None
+        )
+
+    async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
+        await self._control.declare(queues, bindings)
+        for binding in bindings:
+            known = self._bindings.setdefault(binding.queue.name, [])
+            if binding not in known:
+                known.append(binding)
+
+    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+        if delay > 0:
+            route = await self._ladder.ensure(route, delay)
+        await self._publisher.publish(route, message)
+
+    async def request(self, route: Route, message: Message) -> Message:
+        return await self._requests.request(route, message)
+
+    def reply(self, request: Message, reply: Message) -> None:
+        self._requests.reply(request, reply)
+
+    @asynccontextmanager
+    async def consume(
+        self, queue: Queue, deliver: Callable[[Delivery], None], *, prefetch: int
+    ) -> AsyncGenerator[Subscription]:
+        if prefetch < 1:
+            raise ValueError(f"prefetch={prefetch} would take nothing, or all: use 1 or more")
+        declare = partial(self._declare_again, queue)
+        consumer = Consumer(
+            self._consuming, self._clock, queue.name, prefetch, deliver=deliver, declare=declare
+        )
+        async with consuming(consumer, self._tasks):
+            yield consumer
+
+    async def _declare_again(self, queue: Queue) -> None:
+        await self._control.declare([queue], self._bindings.get(queue.name, ()))
+
+    async def get(self, queue: Queue) -> Delivery | None:
+        return await self._control.get(queue)
+
+    async def depth(self, queue: Queue) -> int:
+        return await self._control.depth(queue)
+
+    async def purge(self, queue: Queue) -> int:
+        return await self._control.purge(queue)
+
+    def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:
+        return holding_slots(self._control, name, limit)
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
+        return leasing(self._control, name)

@@ -1,0 +1,144 @@
+"""Taking single messages out of queues, to be answered later: dead letters above all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from eventmesh.brokers.rabbitmq.faults import answered
+from eventmesh.brokers.rabbitmq.session import Session
+from eventmesh.brokers.rabbitmq.wire.properties import decode_properties
+from eventmesh.errors import BrokerUnavailable, Throttled
+from eventmesh.message import Message
+
+MAX_TAKEN: Final = 10_000
+"""Messages that may be taken and not answered."""
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+
+class TakenMessage:
+    """A message that was taken out of a queue and wants one answer."""
+
+    __slots__ = ("_desk", "_tag", "message", "redeliveries")
+
+    def __init__(self, message: Message, redeliveries: int, desk: Desk, tag: int) -> None:
+        self.message = message
+        self.redeliveries = redeliveries
+        self._desk: Desk | None = desk
+        self._tag = tag
+
+    def ack(self) -> None:
+        self._answer(ack=True)
+
+    def requeue(self) -> None:
+        self._answer(ack=False)
+
+    def _answer(self, *, ack: bool) -> None:
+        desk, self._desk = self._desk, None
+        if desk is not None:
+            desk.answer(self._tag, ack=ack)
+
+
+class Desk:
+    """The channel on which the messages of one queue are taken and answered.
+
+    One a queue: the broker closes a channel on which a queue is asked for that is not there, and
+    takes back what was taken on it.
+    """
+
+    __slots__ = ("_answers", "channel", "taken")
+
+    def __init__(self, channel: AbstractChannel, answers: asyncio.Queue[Answer | None]) -> None:
+        self.channel = channel
+        self.taken = 0
+        self._answers = answers
+
+    def answer(self, tag: int, *, ack: bool) -> None:
+        self._answers.put_nowait((self, tag, ack))
+
+
+Answer = tuple[Desk, int, bool]
+
+
+class Browser:
+    """Takes messages. `run` sends the answers, which are given without waiting for that."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._desks: dict[str, Desk] = {}
+        # No longer than what is taken: MAX_TAKEN.
+        self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
+
+    async def get(self, queue: str) -> TakenMessage | None:
+        """One message, if there is one. Raises Throttled beyond MAX_TAKEN unanswered ones."""
+        if sum(desk.taken for desk in self._desks.values()) >= MAX_TAKEN:
+            raise Throttled(f"{MAX_TAKEN:,} messages are taken and not answered: answer some first")
+        desk = await self._desk(queue)
+        try:
+            async with answered(f"taking a message from {queue!r}"):
+                taken = await desk.channel.basic_get(queue)
+        except ChannelNotFoundEntity:
+            return None
+        except BaseException:
+            # aiormq closes a channel whose call was given up, some time later.
+            del self._desks[queue]
+            raise
+        if taken.delivery_tag is None:
+            return None
+        desk.taken += 1
+        return _read(taken, desk, taken.delivery_tag)
+
+    async def _desk(self, queue: str) -> Desk:
+        self._session.check_open()
+        desk = self._desks.get(queue)
+        if desk is None or desk.channel.is_closed:
+            await self._close_idle()
+            desk = Desk(await self._session.open_channel(), self._answers)
+            self._desks[queue] = desk
+        return desk
+
+    async def _close_idle(self) -> None:
+        # Only now: whoever looks at one message of a queue mostly looks at the next one as well.
+        for queue, desk in list(self._desks.items()):
+            if not desk.taken or desk.channel.is_closed:
+                del self._desks[queue]
+                await self._session.close_channel(desk.channel)
+
+    async def run(self) -> None:
+        """Send the answers until `finish`, and those that were given by then."""
+        while (answer := await self._answers.get()) is not None:
+            desk, tag, ack = answer
+            desk.taken -= 1
+            if not desk.channel.is_closed:
+                await self._send(desk.channel, tag, ack=ack)
+
+    async def _send(self, channel: AbstractChannel, tag: int, *, ack: bool) -> None:
+        try:
+            async with answered("answering a message"):
+                if ack:
+                    await channel.basic_ack(tag)
+                else:
+                    await channel.basic_nack(tag, requeue=True)
+        except BrokerUnavailable as error:
+            _log.debug("a message goes back to its queue: %s", error)
+            await self._session.close_channel(channel)
+
+    def finish(self) -> None:
+        """Make `run` end."""
+        self._answers.put_nowait(None)
+
+
+def _read(taken: DeliveredMessage, desk: Desk, tag: int) -> TakenMessage:
+    received = decode_properties(
+        taken.header.properties.marshal(),
+        taken.body,
+        time.time(),
+        redelivered=bool(taken.redelivered),
+    )
+    return TakenMessage(received.message, received.redeliveries, desk, tag)

@@ -1,0 +1,214 @@
+"""Declaring queues and looking into them: everything that is not the data path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from eventmesh.abc import Delivery
+from eventmesh.brokers.rabbitmq.browsing import Browser
+from eventmesh.brokers.rabbitmq.declaring import (
+    BindingDeclaration,
+    Declaration,
+    ExchangeDeclaration,
+    ForeignQueue,
+    QueueDeclaration,
+    queue_declarations,
+)
+from eventmesh.brokers.rabbitmq.delays import due, event_binding, queue_binding
+from eventmesh.brokers.rabbitmq.faults import answered
+from eventmesh.brokers.rabbitmq.session import Session
+from eventmesh.brokers.rabbitmq.wire.connection import Address
+from eventmesh.errors import DeclarationError, FunctionNotFound
+from eventmesh.topology import EVENTS, Binding, Queue
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+_INEQUIVALENT: Final = re.compile(
+    r"inequivalent arg '(?P<argument>[^']*)' for .*?: "
+    r"received (?P<wanted>.*?) but current is (?P<found>.*)"
+)
+
+
+class Control:
+    """The operations on queues, over a connection of their own that publishes nothing.
+
+    So it is never blocked by an alarm (https://www.rabbitmq.com/docs/connection-blocked): a full
+    disk does not keep anybody from looking at dead letters, or from giving back a slot.
+    `publishing` is for the few messages of leases and slots.
+    """
+
+    def __init__(self, address: Address, name: str) -> None:
+        self.session = Session(address, name)
+        self.publishing = Session(address, f"{name}, publishing")
+        self._browser = Browser(self.session)
+        self._kept: set[str] = set()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._stack.push_async_callback(self.publishing.close)
+        self._stack.push_async_callback(self.session.close)
+        # Left first: answers that were given go out before the connection is closed.
+        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        tasks.create_task(self._browser.run())
+        self._stack.callback(self._browser.finish)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.session.closed = self.publishing.closed = True
+        # Without the error: a task group would put it into a group of errors.
+        await self._stack.aclose()
+
+    @property
+    def losses(self) -> int:
+        """How many connections were lost: what was there before may be gone."""
+        return self.session.losses
+
+    async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
+        """Make the queues and bindings that are not there yet.
+
+        A queue of ours that is there with other arguments stays as it is, with a warning. Raises
+        FunctionNotFound if another system's queue is not there, DeclarationError for what
+        RabbitMQ will not make, AccessDenied and BrokerUnavailable.
+        """
+        await self.carry_out(list(_plan(queues, bindings)))
+
+    async def carry_out(self, declarations: Sequence[Declaration]) -> None:
+        """Make what is not there yet, in this order. Raises as `declare` does.
+
+        FunctionNotFound is also raised for a binding to a queue that is not there.
+        """
+        remaining = deque(declarations)
+        while remaining:
+            async with self.session.channel() as channel:
+                while remaining and not channel.is_closed:
+                    await self._carry_out(channel, remaining.popleft())
+
+    async def _carry_out(self, channel: AbstractChannel, declaration: Declaration) -> None:
+        name = declaration.key if isinstance(declaration, BindingDeclaration) else declaration.name
+        async with answered(f"declaring {name!r}"):
+            try:
+                await _declare(channel, declaration)
+            except ChannelPreconditionFailed as error:
+                # It closes the channel; what remains is declared on another.
+                self._keep(name, str(error))
+            except ChannelNotFoundEntity as error:
+                raise _missing(declaration, str(error)) from None
+
+    def _keep(self, name: str, reason: str) -> None:
+        """Say once that `name` is there with other arguments."""
+        difference = _INEQUIVALENT.search(reason)
+        if difference is None:
+            raise DeclarationError(f"RabbitMQ does not make {name!r}: {reason}")
+        if name in self._kept:
+            return
+        self._kept.add(name)
+        _log.warning(
+            "%r is there already, with %s %s where this version of the code wants %s, and is used "
+            "as it is. To have what the code wants: stop what uses it, empty it and delete it "
+            "('rabbitmqctl delete_queue', or 'delete_exchange'); it is then made anew. "
+            "'eventmesh doctor' lists all such differences",
+            name,
+            *difference.group("argument", "found", "wanted"),
+        )
+
+    async def get(self, queue: Queue) -> Delivery | None:
+        """One message, if there is one. It goes back if it is not answered before the end."""
+        return await self._browser.get(queue.name)
+
+    async def depth(self, queue: Queue) -> int:
+        """How many messages wait in the queue; 0 if there is no such queue."""
+        async with self.session.channel() as channel, answered(f"looking into {queue.name!r}"):
+            try:
+                declared = await channel.queue_declare(queue.name, passive=True)
+            except ChannelNotFoundEntity:
+                return 0
+            return declared.message_count or 0
+
+    async def purge(self, queue: Queue) -> int:
+        """Drop the waiting messages and say how many they were."""
+        async with self.session.channel() as channel, answered(f"emptying {queue.name!r}"):
+            try:
+                purged = await channel.queue_purge(queue.name)
+            except ChannelNotFoundEntity:
+                return 0
+            return purged.message_count or 0
+
+    async def delete(self, queue: str) -> None:
+        """Delete the queue `queue` with all that is in it; nothing happens if it is not there."""
+        async with self.session.channel() as channel, answered(f"deleting {queue!r}"):
+            await channel.queue_delete(queue)
+
+
+def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Declaration]:
+    """All that has to be there for these, each thing after what it needs."""
+    wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
+    for exchange in sorted({bound.exchange for bound in bindings}):
+        yield ExchangeDeclaration(exchange)
+    of_events = any(bound.exchange == EVENTS for bound in bindings)
+    if of_events or any(queue.kind in _DELAYED for queue in wanted.values()):
+        yield from due()
+    for queue in wanted.values():
+        yield from queue_declarations(queue)
+        if queue.declare and queue.kind in _DELAYED:
+            yield queue_binding(queue.name)
+    for bound in bindings:
+        yield BindingDeclaration(bound.exchange, bound.queue.name, bound.pattern)
+        if bound.exchange == EVENTS:
+            yield event_binding(bound.queue.name, bound.pattern)
+
+
+_DELAYED: Final = frozenset(("inbox", "named", "broadcast"))
+"""Kinds of queues to which messages are sent that are due later. Bound here, a queue that was
+deleted and made again gets what was already on its way to it."""
+
+
+async def _declare(channel: AbstractChannel, declaration: Declaration) -> None:
+    match declaration:
+        case QueueDeclaration():
+            await channel.queue_declare(
+                declaration.name, durable=True, arguments=dict(declaration.arguments)
+            )
+        case ForeignQueue():
+            await channel.queue_declare(declaration.name, passive=True)
+        case ExchangeDeclaration():
+            await channel.exchange_declare(
+                declaration.name,
+                exchange_type=declaration.kind,
+                durable=True,
+                arguments=dict(declaration.arguments or {}),
+            )
+        case BindingDeclaration(to="queue"):
+            await channel.queue_bind(declaration.destination, declaration.source, declaration.key)
+        case BindingDeclaration():
+            await channel.exchange_bind(
+                declaration.destination, declaration.source, declaration.key
+            )
+
+
+def _missing(declaration: Declaration, reason: str) -> Exception:
+    match declaration:
+        case ForeignQueue():
+            return FunctionNotFound(
+                declaration.name,
+                "the queue belongs to another system (declare=False), which has to make it first; "
+                "without declare=False, eventmesh makes it",
+            )
+        case BindingDeclaration() if "no queue" in reason:
+            return FunctionNotFound(declaration.destination)
+        case _:
+            return DeclarationError(f"RabbitMQ does not make it: {reason}")
