@@ -158,7 +158,8 @@ class InstalledNode(Node):
     SCRIPT = (
         "exec 3<&0 </dev/null; "
         "(read -r end <&3; kill -KILL -$$) & "
-        'epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 3<&- & '
+        "epmd -address 127.0.0.1 >/dev/null 2>&1 3<&- & "
+        "until epmd -names >/dev/null 2>&1; do :; done; "
         'exec "$@" 3<&-'
     )
 

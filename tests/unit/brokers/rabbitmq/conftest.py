@@ -1,11 +1,15 @@
 """Connections to a server that does what a test tells it to."""
 
 import asyncio
+from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
 from fake_rabbitmq import DEADLINE, fake_rabbit
 
 from eventmesh.brokers.rabbitmq.wire.handshake import connect
+from eventmesh.message import Message
+from eventmesh.testing.clock import ManualClock
 
 
 @pytest.fixture
@@ -69,3 +73,37 @@ def until(soon):
             await asyncio.sleep(0)
 
     return lambda condition: soon(passes(condition))
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def message(clock):
+    """Makes a message of now; `wait` is how many seconds its sender waits for the reply."""
+    numbers = count(1)
+
+    def message(body=b"{}", wait=None, **properties):
+        deadline = None if wait is None else clock.now() + wait
+        return Message(body, f"m{next(numbers)}", clock.now(), deadline=deadline, **properties)
+
+    return message
+
+
+@asynccontextmanager
+async def running(*links):
+    """Keep these links open while entered."""
+    async with asyncio.TaskGroup() as tasks:
+        runs = [tasks.create_task(link.run()) for link in links]
+        try:
+            yield
+        finally:
+            for run in runs:
+                run.cancel()
+
+
+@pytest.fixture
+def keeping_open():
+    return running

@@ -1,0 +1,97 @@
+"""Taking single messages: the answers, and when they are not given."""
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import browsing
+from eventmesh.errors import Throttled
+from eventmesh.topology import dead_letters, named
+
+
+@pytest.fixture
+async def letters(client, function):
+    """Ten dead letters."""
+    queue = dead_letters(function)
+    await client.control.declare([queue])
+    for number in range(10):
+        await client.publish(queue.name, b"%d" % number)
+    return queue
+
+
+async def taken(client, queue, count):
+    return [await client.control.get(queue) for _ in range(count)]
+
+
+async def test_browsing_over_and_over_loses_nothing_and_keeps_the_order(client, letters):
+    for _ in range(30):
+        deliveries = await taken(client, letters, 10)
+        assert [one.message.body for one in deliveries] == [b"%d" % number for number in range(10)]
+        for delivery in deliveries:
+            delivery.requeue()
+        await client.depth_reaches(letters, 10)
+
+
+async def test_how_often_it_was_delivered_is_told(client, letters):
+    (await client.control.get(letters)).requeue()
+    await client.depth_reaches(letters, 10)
+    delivery = await client.control.get(letters)
+    assert delivery.message.body == b"0"
+    assert delivery.redeliveries >= 1
+
+
+async def test_asking_for_a_queue_that_is_not_there_gives_nothing_else_back(client, letters):
+    held = await client.control.get(letters)
+    assert await client.control.get(named("nowhere")) is None
+    assert await client.control.depth(letters) == 9
+    held.ack()
+    assert await client.take(letters) == b"1"
+
+
+async def test_several_queues_are_looked_into_at_once(client, letters, function):
+    other = named(function)
+    await client.control.declare([other])
+    await client.publish(other.name, b"other")
+    first = await client.control.get(letters)
+    second = await client.control.get(other)
+    third = await client.control.get(letters)
+    for delivery in (first, second, third):
+        delivery.requeue()
+    await client.depth_reaches(letters, 10)
+    await client.depth_reaches(other, 1)
+
+
+async def test_answers_that_were_given_are_sent_before_the_end(connecting, rabbitmq_url, letters):
+    async with connecting(rabbitmq_url) as client:
+        for delivery in await taken(client, letters, 5):
+            delivery.ack()
+    async with connecting(rabbitmq_url) as client:
+        await client.depth_reaches(letters, 5)
+
+
+async def test_what_is_not_answered_goes_back_at_the_end(connecting, rabbitmq_url, letters, client):
+    async with connecting(rabbitmq_url) as other:
+        deliveries = await taken(other, letters, 5)
+    await client.depth_reaches(letters, 10)
+    deliveries[0].ack()
+    assert await client.take(letters) == b"0"
+
+
+async def test_there_is_a_bound_to_what_is_taken_and_not_answered(client, letters, monkeypatch):
+    monkeypatch.setattr(browsing, "MAX_TAKEN", 3)
+    held = await taken(client, letters, 3)
+    with pytest.raises(Throttled, match="answer some first"):
+        await client.control.get(letters)
+    held[0].ack()
+    await client.depth_reaches(letters, 7)
+    assert (await client.control.get(letters)).message.body == b"3"
+
+
+async def test_an_answer_after_the_connection_was_lost_does_nothing(rabbitmq, connecting, function):
+    queue = dead_letters(function)
+    async with connecting(rabbitmq.url, f"{function} mine") as client:
+        await client.control.declare([queue])
+        await client.publish(queue.name, b"1")
+        held = await client.control.get(queue)
+        await rabbitmq.close_connections(f"{function} mine")
+        await client.depth_reaches(queue, 1)
+        held.ack()
+        assert await client.take(queue) == b"1"

@@ -1,0 +1,131 @@
+"""The connection under all this: who is let in, and what happens when it is lost."""
+
+import asyncio
+import logging
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import faults, session
+from eventmesh.errors import AccessDenied, BrokerUnavailable
+from eventmesh.topology import inbox, named
+
+
+async def test_a_wrong_password_is_told_and_not_shown(rabbitmq_url, connecting, function):
+    async with connecting(rabbitmq_url.replace(":guest@", ":s3cret@")) as client:
+        with pytest.raises(AccessDenied, match="guest") as raised:
+            await client.control.depth(inbox(function))
+    assert "s3cret" not in str(raised.value)
+
+
+async def test_a_virtual_host_that_is_not_there_is_told(rabbitmq_url, connecting, function):
+    async with connecting(f"{rabbitmq_url.rpartition('/')[0]}/nowhere") as client:
+        with pytest.raises(AccessDenied, match="virtual host 'nowhere'"):
+            await client.control.depth(inbox(function))
+
+
+async def test_a_virtual_host_may_have_any_name(rabbitmq, connecting, function):
+    await rabbitmq.ctl("add_vhost", "a/b c%")
+    await rabbitmq.ctl("set_permissions", "-p", "a/b c%", "guest", ".*", ".*", ".*")
+    async with connecting(f"{rabbitmq.url}a%2Fb%20c%25") as client:
+        await client.control.declare([inbox(function)])
+    assert inbox(function).name in await rabbitmq.queues("a/b c%")
+
+
+async def test_a_broker_that_is_away_is_an_error_after_a_while(
+    proxy, rabbitmq, connecting, function, monkeypatch
+):
+    monkeypatch.setattr(session, "CONNECT_SECONDS", 1.0)
+    await proxy.refuse()
+    async with connecting(proxy.url(rabbitmq.url)) as client:
+        async with asyncio.TaskGroup() as calls:
+            for _ in range(20):
+                calls.create_task(unavailable(client.control.depth(inbox(function))))
+        await proxy.forward()
+        assert await client.control.depth(inbox(function)) == 0
+
+
+async def test_a_broker_that_comes_up_meanwhile_is_waited_for(
+    proxy, rabbitmq, connecting, function
+):
+    await proxy.refuse()
+    async with connecting(proxy.url(rabbitmq.url)) as client, asyncio.TaskGroup() as calls:
+        call = calls.create_task(client.control.declare([inbox(function)]))
+        await asyncio.sleep(0)
+        await proxy.forward()
+        await call
+
+
+async def test_a_broker_that_does_not_answer_is_an_error_after_a_while(
+    proxy, rabbitmq, connecting, function, monkeypatch
+):
+    monkeypatch.setattr(faults, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 0.5)
+    async with connecting(proxy.url(rabbitmq.url)) as client:
+        await client.control.declare([inbox(function)])
+        proxy.stall()
+        for _ in range(2):
+            await unavailable(client.control.depth(inbox(function)))
+        await proxy.forward()
+        assert await client.control.depth(inbox(function)) == 0
+
+
+async def test_a_connection_that_was_closed_is_opened_again(rabbitmq, connecting, function, caplog):
+    caplog.set_level(logging.WARNING, logger="eventmesh.rabbitmq")
+    async with connecting(rabbitmq.url, f"{function} mine") as client:
+        await client.control.declare([inbox(function)])
+        assert await rabbitmq.close_connections(f"{function} mine") == 1
+        await losses_reach(client, 1)
+        assert await client.control.depth(inbox(function)) == 0
+    assert [record for record in caplog.records if "closed by a test" in record.getMessage()]
+
+
+async def test_it_works_again_after_the_broker_was_killed(rabbitmq, connecting, function):
+    async with connecting(rabbitmq.url) as client:
+        await client.control.declare([inbox(function)])
+        await client.publish(inbox(function).name)
+        # RabbitMQ 3.10 does not know a quorum queue any more that it made just before it is killed.
+        await rabbitmq.restart()
+        await rabbitmq.kill()
+        await rabbitmq.start()
+        # A quorum queue seems empty until it has chosen its leader.
+        await client.depth_reaches(inbox(function), 1)
+        assert await client.take(inbox(function)) == b""
+
+
+async def test_looking_into_queues_goes_on_during_an_alarm(
+    rabbitmq, connecting, function, monkeypatch
+):
+    monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
+    async with connecting(rabbitmq.url) as client:
+        await client.control.declare([inbox(function)])
+        await client.publish(inbox(function).name)
+        await rabbitmq.raise_memory_alarm()
+        # One more is taken: only by publishing does a connection become one that is blocked.
+        await client.publish(inbox(function).name)
+        await unavailable(client.publish(inbox(function).name))
+        assert await client.take(inbox(function)) == b""
+        await client.control.declare([named(function)])
+        await rabbitmq.clear_memory_alarm()
+
+
+async def test_nothing_stays_behind(rabbitmq, connecting, function):
+    before = asyncio.all_tasks()
+    async with connecting(rabbitmq.url, f"{function} mine") as client:
+        await client.control.declare([inbox(function)])
+        await client.publish(inbox(function).name)
+        await client.control.get(inbox(function))
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0)
+    assert await rabbitmq.close_connections(f"{function} mine") == 0
+
+
+async def unavailable(call):
+    with pytest.raises(BrokerUnavailable):
+        await call
+
+
+async def losses_reach(client, losses):
+    async with asyncio.timeout(10):
+        while client.control.losses != losses:
+            await asyncio.sleep(0)

@@ -1,0 +1,111 @@
+"""Worker processes that a test starts and kills, and what they say while they live."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+WORKER = Path(__file__).with_name("fleet_worker.py")
+READY = "ready"
+START_SECONDS = 60
+
+
+class Worker:
+    """One process. What it wrote is read to the end, also of one that was killed."""
+
+    def __init__(self, process, listen):
+        self.process = process
+        self.ready = asyncio.Event()
+        self._listen = listen
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    async def read(self):
+        async for line in self.process.stdout:
+            text = line.decode().strip()
+            if text == READY:
+                self.ready.set()
+            else:
+                self._listen(self, text)
+
+    def kill(self):
+        """End it with no chance to say good-bye."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+    async def stop(self):
+        """Tell it to drain, and wait until it has."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        return await self.process.wait()
+
+
+class Fleet:
+    """Workers that serve one of the services of `fleet_worker.py`, each in its own process."""
+
+    def __init__(self, tasks, url, service, listen):
+        self.workers = []
+        self._tasks = tasks
+        self._arguments = (sys.executable, str(WORKER), url, service)
+        self._listen = listen
+
+    async def start(self):
+        process = await asyncio.create_subprocess_exec(
+            *self._arguments, stdout=asyncio.subprocess.PIPE, env=os.environ, limit=1 << 20
+        )
+        worker = Worker(process, self._listen)
+        self.workers.append(worker)
+        self._tasks.create_task(worker.read())
+        async with asyncio.timeout(START_SECONDS):
+            await worker.ready.wait()
+        return worker
+
+    async def replace(self, worker):
+        """Kill a worker and start another in its place."""
+        worker.kill()
+        await worker.process.wait()
+        self.workers.remove(worker)
+        return await self.start()
+
+
+@asynccontextmanager
+async def fleet(url: str, service: str, size: int, listen: Callable[[Worker, str], None]):
+    """`size` workers while entered; `listen` is called with each line that one of them says."""
+    async with asyncio.TaskGroup() as tasks:
+        running = Fleet(tasks, url, service, listen)
+        try:
+            for _ in range(size):
+                await running.start()
+            yield running
+        finally:
+            for worker in running.workers:
+                worker.kill()
+            for worker in running.workers:
+                await worker.process.wait()
+
+
+class Progress:
+    """Distinct things that happened, and a way to wait until they are so many."""
+
+    def __init__(self):
+        self.seen = {}
+        self._changed = asyncio.Event()
+
+    def add(self, key):
+        self.seen[key] = self.seen.get(key, 0) + 1
+        self._changed.set()
+
+    @property
+    def duplicates(self):
+        return sum(self.seen.values()) - len(self.seen)
+
+    async def reach(self, count, seconds=300):
+        """Wait until `count` distinct things have happened."""
+        async with asyncio.timeout(seconds):
+            while len(self.seen) < count:
+                self._changed.clear()
+                await self._changed.wait()
