@@ -1,0 +1,29 @@
+"""A client of the mesh under test, and how large the tests are."""
+
+import os
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.caller import BrokerTransport, Caller
+from eventmesh.clock import SystemClock
+
+FULL = "EVENTMESH_TEST_FULL"
+
+
+@pytest.fixture
+def size():
+    """`size(default, full)`: the full size where EVENTMESH_TEST_FULL is set (`make test-full`)."""
+    return lambda default, full: full if os.environ.get(FULL) else default
+
+
+@pytest.fixture
+def mesh_of():
+    """Calls over a broker."""
+    return lambda broker: Caller(BrokerTransport(broker), SystemClock(), "test")
+
+
+@pytest.fixture
+def broker_at():
+    """A broker of the test's own, to enter."""
+    return lambda url: RabbitBroker(url, name="test", connect_timeout=60)

@@ -1,0 +1,67 @@
+"""Workers are killed and the broker is restarted: each invocation is handled, none is set aside."""
+
+import asyncio
+import random
+
+from fleet import Progress, fleet
+
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.topology import dead_letters, inbox
+
+SENDERS = 50
+
+
+async def send_all(mesh, numbers):
+    """Send each number until the broker has confirmed it."""
+    pending = list(numbers)
+
+    async def sender():
+        while pending:
+            number = pending.pop()
+            while True:
+                try:
+                    await mesh.send("crash.work", {"number": number})
+                except BrokerUnavailable:
+                    continue
+                break
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(SENDERS):
+            tasks.create_task(sender())
+
+
+async def test_killed_workers_and_a_restarted_broker_lose_nothing(
+    rabbitmq, broker_at, mesh_of, size, capsys
+):
+    total, kills = size(3_000, 20_000), size(8, 40)
+    url = await rabbitmq.new_virtual_host()
+    progress = Progress()
+    chance = random.Random(7)
+
+    def listen(_, line):
+        progress.add(int(line.split()[1]))
+
+    async with (
+        broker_at(url) as broker,
+        fleet(url, "crash", 4, listen) as workers,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(send_all(mesh_of(broker), range(total)))
+        for kill in range(kills):
+            # Spread over the work: each kill waits until its part of it has been done.
+            await progress.reach(total * (kill + 1) // (kills + 2))
+            await workers.replace(chance.choice(workers.workers))
+            if kill == kills // 2:
+                await rabbitmq.restart()
+        await progress.reach(total)
+        assert await broker.depth(dead_letters("crash.work")) == 0
+        for worker in workers.workers:
+            assert await worker.stop() == 0
+        assert await broker.depth(inbox("crash.work")) == 0
+
+    assert progress.seen.keys() == set(range(total))
+    with capsys.disabled():
+        print(
+            f"\ncrash: {total:,} handled, {kills} kill -9 of 4 workers, one broker restart, "
+            f"{progress.duplicates} handled twice, none lost, none set aside"
+        )
