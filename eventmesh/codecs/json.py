@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from eventmesh.errors import DeclarationError, FunctionError, PayloadInvalid
 
@@ -119,16 +119,24 @@ def invalid(error: ValidationError, what: str) -> PayloadInvalid:
 def _reasons(error: ValidationError) -> Iterator[dict[str, Any]]:
     unlisted = error.error_count()
     if unlisted <= _MAX_COUNTED:
-        all_of_them = error.errors(include_url=False, include_context=False, include_input=False)
+        all_of_them = error.errors(include_url=False, include_input=False)
         for one in all_of_them[:MAX_REASONS]:
             unlisted -= 1
             yield {
                 "loc": tuple(_place(part) for part in one["loc"]),
-                "msg": bounded(one["msg"], _MAX_REASON),
+                "msg": bounded(_message(one), _MAX_REASON),
                 "type": one["type"],
             }
     if unlisted:
         yield {"loc": (), "msg": f"{unlisted:,} reasons are not listed", "type": "unlisted"}
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] != "union_tag_invalid":
+        return error["msg"]
+    # pydantic's own words have the tag that was sent, as no other reason of its does.
+    context = error.get("ctx", {})
+    return f"Input should have one of {context['expected_tags']} as its {context['discriminator']}"
 
 
 def _place(part: int | str) -> int | str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pydantic
@@ -191,6 +191,22 @@ def test_an_invalid_payload_says_where_and_why_but_not_what():
     assert str(error).startswith("the payload does not fit: orderId: Input should be")
     assert "hunter2" not in "".join(traceback.format_exception(error))
     assert "hunter2" not in failed(error).traceback
+
+
+class Card(BaseModel):
+    kind: Literal["card"]
+
+
+class Cash(BaseModel):
+    kind: Literal["cash"]
+
+
+def test_a_tag_that_is_none_of_a_unions_is_not_told():
+    payment = TypeAdapter(Annotated[Card | Cash, Field(discriminator="kind")])
+    with pytest.raises(PayloadInvalid) as error:
+        decode_as(b'{"kind": "s3cret"}', payment)
+    assert "Input should have one of 'card', 'cash' as its 'kind'" in str(error.value)
+    assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize(("count", "listed"), [(100, 100), (101, 100), (20_000, 0)])
