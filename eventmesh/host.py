@@ -35,6 +35,8 @@ _log: Final = logging.getLogger(__name__)
 class Host:
     """Services that run: what the launcher and tests may ask of them."""
 
+    instance: str
+    """The name of this process among the replicas of its services."""
     functions: Mapping[str, AnyFunction]
     addresses: Mapping[str, str]
     """Where sources are reached, by their name: "http" → "http://127.0.0.1:8080"."""
@@ -102,6 +104,7 @@ async def hosting(
         async with _draining(clock, settings.grace) as sources:
             await _start_sources(functions, runtime, sources, http=http)
             yield Host(
+                runtime.instance,
                 dispatcher.functions,
                 addresses,
                 Caller(environment.transport, clock, ""),

@@ -34,6 +34,9 @@ Destination = str | Callee[..., Any]
 
 DEFAULT_RETRY: Final = Retry()
 
+MAX_VERSION: Final = 100
+"""Characters of a service's version."""
+
 
 @value
 class Resource:
@@ -51,9 +54,15 @@ class Service:
     work: at the line that says it, not when the service runs.
     """
 
-    def __init__(self, name: str, *, middleware: Sequence[Middleware] = ()) -> None:
-        """`middleware` is folded around every handler of the service, the first outermost."""
+    def __init__(
+        self, name: str, *, version: str = "", middleware: Sequence[Middleware] = ()
+    ) -> None:
+        """`version` is what `eventmesh ps` shows of it, in words of your own: "1.4.2", a commit.
+
+        `middleware` is folded around every handler of the service, the first outermost.
+        """
         self.name = check_service(name)
+        self.version = _checked_version(version)
         self.middleware = tuple(middleware)
         self.functions: dict[str, AnyFunction] = {}
         self.resources: list[Resource] = []
@@ -161,6 +170,15 @@ class Service:
             )
         self.resources.append(resource)
         return source
+
+
+def _checked_version(version: str) -> str:
+    if not isinstance(version, str) or len(version) > MAX_VERSION or not version.isprintable():
+        raise DeclarationError(
+            f"a service cannot have the version {version!r}: write a text of {MAX_VERSION} "
+            "printable characters at most, such as '1.4.2'"
+        )
+    return version
 
 
 def _refuse_unknown(unknown: dict[str, Never]) -> None:

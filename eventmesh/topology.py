@@ -18,6 +18,12 @@ PREFIX: Final = "em"
 EVENTS: Final = f"{PREFIX}.events"
 """The topic exchange through which all events go; the routing key is the event's type."""
 
+PRESENCE: Final = f"{PREFIX}.presence"
+"""The topic exchange through which processes tell each other that they are there."""
+
+MAX_NOTES: Final = 10_000
+"""Messages about presence that one process may be behind; older ones are dropped."""
+
 MAX_QUEUE_LENGTH: Final = 5_000_000
 """Messages in one inbox before publishing to it is refused: a bound, not a working size."""
 
@@ -31,7 +37,7 @@ EVENT_SCHEME: Final = "event:"
 _SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _FUNCTION = re.compile(rf"{_SERVICE.pattern}\.[A-Za-z_][A-Za-z0-9_]{{0,99}}")
 
-Kind = Literal["inbox", "line", "dead", "named", "broadcast"]
+Kind = Literal["inbox", "line", "dead", "named", "broadcast", "notes"]
 
 
 @value
@@ -40,8 +46,9 @@ class Queue:
 
     `inbox` holds a function's asynchronous work, `line` its synchronous callers (bounded by
     `max_length`, gone with its users), `dead` its dead letters, `named` is a queue of the users'
-    own, `broadcast` one instance's copy of its events. `declare` is False for a queue that
-    belongs to another system: it is used as it is.
+    own, `broadcast` one instance's copy of its events, `notes` what a process is told of others
+    (gone with that process). `declare` is False for a queue that belongs to another system: it is
+    used as it is.
     """
 
     name: str
@@ -52,15 +59,16 @@ class Queue:
 
 @value
 class Binding:
-    """Events whose type fits `pattern` are copied to `queue`."""
+    """Events whose type fits `pattern` are copied to `queue`, or what else an exchange carries."""
 
     queue: Queue
     pattern: str
+    exchange: str = EVENTS
 
 
 @value
 class Route:
-    """Where a message goes: a queue by its name, or the events exchange by the event's type.
+    """Where a message goes: a queue by its name, or an exchange by what the message is about.
 
     A `mandatory` route raises when there is nothing at its end; `name` is what the user called
     that end.
@@ -90,6 +98,11 @@ def dead_letters(function: str) -> Queue:
 def broadcast(function: str, instance: str) -> Queue:
     """One instance's own copy of the events that a function subscribed to with `broadcast`."""
     return Queue(f"{PREFIX}.broadcast.{function}.{instance}", "broadcast")
+
+
+def notes(instance: str, about: str) -> Queue:
+    """Where one process hears of presence; `about` tells its queues apart."""
+    return Queue(f"{PREFIX}.presence.{about}.{instance}", "notes", max_length=MAX_NOTES)
 
 
 def named(name: str, *, declare: bool = True) -> Queue:
@@ -127,6 +140,11 @@ def to_line(function: str) -> Route:
 def to_subscribers(type: str) -> Route:
     """The way to whoever subscribed to events of `type`; it is no fault if nobody did."""
     return Route(EVENTS, check_type(type), mandatory=False, name=type)
+
+
+def to_present(word: str) -> Route:
+    """The way to whoever listens for that word about presence; it is no fault if nobody does."""
+    return Route(PRESENCE, word, mandatory=False, name=word)
 
 
 @lru_cache(maxsize=4096)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
+from eventmesh.abc import Broker
 from eventmesh.brokers import broker_at
+from eventmesh.cli.announced import instance_of
 from eventmesh.cli.loading import load_services
 from eventmesh.cli.parent import Parent
 from eventmesh.cli.serve import Program, program_name, run
 from eventmesh.cli.targets import Target
-from eventmesh.host import hosting
+from eventmesh.clock import SystemClock
+from eventmesh.host import Host, hosting
+from eventmesh.presence import announcing
+from eventmesh.service import Service
 from eventmesh.settings import Settings
 
 
@@ -36,5 +42,18 @@ def work(targets: Sequence[Target], settings: Settings, number: int, parent: Par
     services = load_services(targets)
     name = program_name(services)
     broker = broker_at(settings.broker, f"{name}, worker {number}")
-    serve = partial(hosting, services, broker, settings)
+    serve = partial(_present, services, broker, settings)
     run(Program(name, broker, settings, serve, parent.report, [WorkerField(number)]))
+
+
+@asynccontextmanager
+async def _present(
+    services: Sequence[Service], broker: Broker, settings: Settings
+) -> AsyncGenerator[Host]:
+    """The services running, and the mesh told of it."""
+    clock = SystemClock()
+    async with (
+        hosting(services, broker, settings, clock=clock) as host,
+        announcing(broker, clock, instance_of(host, services, settings, clock)),
+    ):
+        yield host

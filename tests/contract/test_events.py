@@ -7,7 +7,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventmesh.errors import Throttled
-from eventmesh.topology import Binding, Queue, broadcast, inbox, to_subscribers
+from eventmesh.topology import (
+    PRESENCE,
+    Binding,
+    Queue,
+    broadcast,
+    inbox,
+    notes,
+    to_present,
+    to_subscribers,
+)
 
 WORDS = st.sampled_from(["a", "b", "ab"])
 TYPES = st.lists(WORDS, min_size=1, max_size=4).map(".".join)
@@ -137,3 +146,18 @@ async def test_a_broadcast_queue_goes_with_its_consumer(mesh, broker, function):
         await received.next()
     await broker.publish(to_subscribers(f"{function}.changed"), mesh.message(b"2"))
     assert await broker.depth(queue) == 0
+
+
+async def test_notes_about_presence_go_their_own_way(mesh, broker, other, function):
+    events, heard = inbox(function), notes(uuid4().hex, "heard")
+    received = mesh.collector()
+    pattern, word = f"{function}.*", f"{function}.here"
+    await broker.declare(
+        [events, heard], [Binding(events, pattern), Binding(heard, pattern, PRESENCE)]
+    )
+    async with other.consume(heard, received, prefetch=10):
+        await broker.publish(to_present(word), mesh.message(b"1"))
+        await broker.publish(to_subscribers(word), mesh.message(b"2"))
+        await broker.publish(to_present(word), mesh.message(b"3"))
+        assert await received.bodies(2) == [b"1", b"3"]
+    assert await broker.depth(events) == 1

@@ -29,6 +29,19 @@ async def handler(order: Order) -> None:
     """Places an order."""
 
 
+class TestVersions:
+    """What a service says of itself."""
+
+    def test_there_need_be_none(self, app):
+        assert app.version == ""
+        assert Service("app", version="1.4.2").version == "1.4.2"
+
+    @pytest.mark.parametrize("version", ["two\nlines", "x" * 101, 2, None])
+    def test_what_cannot_be_one(self, version):
+        with pytest.raises(DeclarationError, match="cannot have the version"):
+            Service("app", version=version)
+
+
 class TestNames:
     """What a function is called."""
 

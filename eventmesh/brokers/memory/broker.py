@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
@@ -36,6 +36,9 @@ MAX_DELAYED: Final = 1_000_000
 REPLIES: Final = "em.replies"
 """The `reply_to` of every request; the correlation id says who waits."""
 
+_OF_ONE: Final = ("broadcast", "notes")
+"""Kinds of queues that go with whoever consumes them."""
+
 _TURN = 64
 """Messages sent in a row before others get to run."""
 
@@ -66,9 +69,10 @@ class MemoryBroker:
     """A broker inside this process that behaves as the real one does; nothing outlives it.
 
     Its owner enters it, once; all services of the process then share it as it is. A queue exists
-    from when it is declared, or first consumed, until the broker closes; a `broadcast` queue only
-    until its last consumer leaves. If a queue is declared with two lengths, the last one counts.
-    A queue of another system is made like any other: there is no other system in here.
+    from when it is declared, or first consumed, until the broker closes; a queue of one instance
+    (`broadcast`, `notes`) only until its last consumer leaves. If a queue is declared with two
+    lengths, the last one counts. A queue of another system is made like any other: there is no
+    other system in here.
 
     Messages are handed over from inside `publish` and `ack`, so a consumer's `deliver` returns at
     once and does not raise. `clock` decides when delayed messages and deadlines are due.
@@ -79,7 +83,7 @@ class MemoryBroker:
         self._max_delayed = max_delayed
         self._unavailable = _NOT_OPEN
         self._queues: dict[str, MemoryQueue] = {}
-        self._events = TopicExchange()
+        self._exchanges = defaultdict[str, TopicExchange](TopicExchange)
         self._delayed: dict[int, _Delayed] = {}
         self._requests: dict[str, asyncio.Future[Message | None]] = {}
         self._slots: dict[str, Places] = {}
@@ -127,7 +131,8 @@ class MemoryBroker:
             if queue.declare:
                 declared.max_length = queue.max_length
         for binding in bindings:
-            self._events.bind(self._declared(binding.queue), binding.pattern)
+            exchange = self._exchanges[binding.exchange]
+            exchange.bind(self._declared(binding.queue), binding.pattern)
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """As the contract says. An event is stored for all its subscribers or for none."""
@@ -189,7 +194,7 @@ class MemoryBroker:
             yield consumer
         finally:
             consumed.detach(consumer)
-            if consumed.kind == "broadcast" and not consumed.consumers:
+            if consumed.kind in _OF_ONE and not consumed.consumers:
                 self._remove(consumed)
 
     async def get(self, queue: Queue) -> Delivery | None:
@@ -282,12 +287,13 @@ class MemoryBroker:
         return declared
 
     def _remove(self, queue: MemoryQueue) -> None:
-        self._events.unbind(queue)
+        for exchange in self._exchanges.values():
+            exchange.unbind(queue)
         del self._queues[queue.name]
 
     def _route(self, route: Route) -> tuple[MemoryQueue, ...]:
         if route.exchange:
-            return self._events.route(route.key)
+            return self._exchanges[route.exchange].route(route.key)
         queue = self._queues.get(route.key)
         return () if queue is None else (queue,)
 

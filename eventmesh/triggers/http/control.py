@@ -15,7 +15,7 @@ from eventmesh.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.duration import seconds
 from eventmesh.errors import DeclarationError, InvocationError, Problem
 from eventmesh.event import check_type, event_headers
-from eventmesh.function import AnyFunction, Runtime
+from eventmesh.function import AnyFunction, Runtime, described
 from eventmesh.message import Message
 from eventmesh.topology import dead_letters, inbox
 from eventmesh.triggers.http.cloudevents import STRUCTURED, event_of
@@ -86,7 +86,7 @@ class Control:
 
     async def list_functions(self, _: web.BaseRequest, __: Values) -> Reply:
         """The functions of this process."""
-        functions = [_described(one) for one in self._runtime.functions.values()]
+        functions = [described(one) for one in self._runtime.functions.values()]
         return json_reply(200, {"functions": functions})
 
     async def show_function(self, _: web.BaseRequest, path: Values) -> Reply:
@@ -94,7 +94,7 @@ class Control:
         function = self._function(path["name"])
         waiting = await self._runtime.broker.depth(inbox(function.full_name))
         dead = await self._runtime.broker.depth(dead_letters(function.full_name))
-        return json_reply(200, _described(function) | {"waiting": waiting, "dead_letters": dead})
+        return json_reply(200, described(function) | {"waiting": waiting, "dead_letters": dead})
 
     async def show_invocation(self, _: web.BaseRequest, path: Values) -> Reply:
         """What became of an asynchronous invocation, as far as that is recorded."""
@@ -188,33 +188,6 @@ class Control:
     async def _emit(self, request: web.BaseRequest, event: Message) -> Reply:
         await self._runtime.environment.transport.emit(event, _delay(request))
         return json_reply(202, {"id": event.id, "type": event.type})
-
-
-def _described(function: AnyFunction) -> dict[str, Any]:
-    limits, retry = function.limits, function.retry
-    return {
-        "name": function.full_name,
-        "service": function.service,
-        "triggers": [
-            {"kind": trigger.kind, "description": trigger.describe()}
-            for trigger in function.triggers
-        ],
-        "limits": {
-            "timeout": limits.timeout,
-            "concurrency": limits.concurrency,
-            "reserved_concurrency": limits.reserved_concurrency,
-            "line": limits.line,
-            "max_payload": limits.max_payload,
-        },
-        "retry": {
-            "attempts": retry.attempts,
-            "initial": retry.initial,
-            "factor": retry.factor,
-            "maximum": retry.maximum,
-            "jitter": retry.jitter,
-            "max_age": retry.max_age,
-        },
-    }
 
 
 def _one(request: web.BaseRequest, name: str, default: str = "") -> str:

@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import pytest
+
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.presence import Endpoint, Instance
+from eventmesh.testing.clock import ManualClock
+
+
+class Line(MemoryBroker):
+    """A broker that a test can take away."""
+
+    away = False
+
+    @property
+    def ready(self):
+        return super().ready and not self.away
+
+    async def publish(self, route, message, *, delay=0.0):
+        if self.away:
+            raise BrokerUnavailable("cut off")
+        await super().publish(route, message, delay=delay)
+
+
+class Process:
+    """What a process says of itself, to be changed by a test."""
+
+    def __init__(self, id, clock):
+        self.instance = Instance(
+            id,
+            "host",
+            7,
+            clock.now(),
+            {"shop": "1.4"},
+            [{"name": "shop.sell", "limits": {"timeout": None}}],
+            [Endpoint("POST", "/sales", "shop.sell", 30.0)],
+            {"shop.sell": 0},
+            {"paths": {"/sales": {}}},
+        )
+
+    def __call__(self):
+        return self.instance
+
+    def run(self, count):
+        self.instance = replace(self.instance, running={"shop.sell": count})
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def broker(clock):
+    async with Line(clock) as broker:
+        yield broker
+
+
+@pytest.fixture
+def process(clock):
+    return Process("one", clock)
+
+
+@pytest.fixture
+def another(clock):
+    return Process("two", clock)
