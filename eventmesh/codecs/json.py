@@ -68,7 +68,7 @@ def decode(body: bytes, what: str = "the payload") -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise PayloadInvalid(f"{what} is not JSON: {error}") from error
+        raise PayloadInvalid(f"{what} is not JSON: {error}") from None  # It holds the input.
 
 
 def adapter(type: Any) -> TypeAdapter[Any]:
