@@ -66,9 +66,7 @@ def test_a_failure_is_tried_again_after_the_policys_wait(error, attempt, wait):
     assert settle(error, attempt, 0.0, RETRY) == Again(wait)
 
 
-@pytest.mark.parametrize(
-    "error", [BROKEN, RetryLater(), RetryLater(after=5)], ids=repr
-)
+@pytest.mark.parametrize("error", [BROKEN, RetryLater(), RetryLater(after=5)], ids=repr)
 @pytest.mark.parametrize("attempt", [4, 5, 100])
 def test_the_last_attempt_is_the_last(error, attempt):
     assert settle(error, attempt, 0.0, RETRY) == DeadLetter("all 4 attempts failed")
