@@ -294,3 +294,28 @@ async def test_all_functions_have_their_line_before_any_inbox_is_consumed(app, s
     lines = [names.index(line(f"app.{name}", 100).name) for name in ("one", "two")]
     inboxes = [names.index(inbox(f"app.{name}").name) for name in ("one", "two")]
     assert max(lines) < min(inboxes)
+
+
+class Counter:
+    """A handler with a state."""
+
+    count = 0
+
+    async def __call__(self, by: int) -> int:
+        self.count += by
+        return self.count
+
+    def reset(self) -> int:
+        self.count = 0
+        return self.count
+
+
+async def test_objects_and_their_methods_run_as_functions_do(app, start):
+    counter = Counter()
+    app.function(name="count")(counter)
+    app.function(counter.reset)
+    async with start(app) as host:
+        assert await host.caller.invoke("app.count", {"by": 2}) == 2
+        assert await host.caller.invoke("app.count", {"by": 3}) == 5
+        assert await host.caller.invoke("app.reset") == 0
+    assert counter.count == 0
