@@ -48,7 +48,7 @@ class Session:
 
     def __init__(self, reader, writer, handshake):
         self.answers = dict(ANSWERS)
-        self.methods = []
+        self.log = []
         self.heartbeats = 0
         self.ended = asyncio.Event()
         self._reader = reader
@@ -95,7 +95,7 @@ class Session:
             self._content.missing -= len(value.value)
             self._finish()
         else:
-            self.methods.append(value)
+            self.log.append((channel, value))
             answer = self.answers.get(type(value))
             if answer is not None:
                 self.send(channel, answer(value))
@@ -112,6 +112,11 @@ class Session:
                 number, value = await self._received.get()
                 if isinstance(value, kind):
                     return (number, value) if channel else value
+
+    @property
+    def methods(self):
+        """All methods that have come."""
+        return [method for _, method in self.log]
 
     def count(self, kind):
         """How many methods of this kind have come."""
@@ -218,6 +223,7 @@ class FakeRabbit:
         self.handshake = handshake
         self.sessions = []
         self.faults = []
+        self.server = None
         self._came = asyncio.Queue()
 
     @property
@@ -233,6 +239,10 @@ class FakeRabbit:
         except Exception as error:  # noqa: BLE001 the test raises it, at its end
             self.faults.append(error)
 
+    def close(self):
+        """Take no more clients."""
+        self.server.close()
+
     async def session(self):
         async with asyncio.timeout(DEADLINE):
             return await self._came.get()
@@ -243,6 +253,7 @@ async def fake_rabbit(shake=None, *, port=0, ssl=None):
     """Run a server while entered."""
     rabbit = FakeRabbit(port, shake or handshake())
     server = await asyncio.start_server(rabbit.serve, "127.0.0.1", port, ssl=ssl)
+    rabbit.server = server
     rabbit.port = server.sockets[0].getsockname()[1]
     try:
         yield rabbit

@@ -109,7 +109,9 @@ class Channel:
         return tag
 
     async def cancel(self, tag: str) -> None:
-        """End a consumer: nothing is delivered to it once this has returned."""
+        """End a consumer, if it has not ended: nothing is delivered to it from then on."""
+        if tag.encode() not in self._consumers:
+            return
         await self.call(commands.Basic.Cancel(consumer_tag=tag))
         self._consumers.pop(tag.encode(), None)
 

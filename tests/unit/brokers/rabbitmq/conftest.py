@@ -69,7 +69,7 @@ def until(soon):
     """Wait until something is so that no event tells of."""
 
     async def passes(condition):
-        while not condition():  # noqa: ASYNC110 there is no event
+        while not condition():
             await asyncio.sleep(0)
 
     return lambda condition: soon(passes(condition))
