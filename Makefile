@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt
 # Arguments for pytest or the benchmarks: make test ARGS="tests/unit -x"
 ARGS ?=
+FAULTS := tests/integration/faults
 # The newest Python that can make a virtual environment: make install PYTHON=python3.12 takes another.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check ruff format mypy pyright layers lengths bench constraints clean
+.PHONY: help install demo test faults faultsfull check ruff format mypy pyright layers lengths bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +26,14 @@ install: $(VENV)/.installed ## make .venv and install the project and its tools 
 demo: install ## run a small shop: HTTP, queues, events and timers on the embedded broker
 	$(BIN)/python examples/demo.py
 
-test: install ## run all tests (ARGS="..." goes to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: install ## run the tests, but for those of `faults` (ARGS="..." goes to pytest)
+	$(BIN)/python -m pytest --ignore $(FAULTS) $(ARGS)
+
+faults: install ## kill, cut and restart RabbitMQ and workers for minutes, and print the figures
+	$(BIN)/python -m pytest $(FAULTS) $(ARGS)
+
+faultsfull: install ## the same at full size: an hour or so
+	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest $(FAULTS) $(ARGS)
 
 check: ruff format mypy pyright layers lengths ## run all static checks; each has a target of its name
 

@@ -9,12 +9,15 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from eventmesh.abc import Transport
-from eventmesh.caller import Caller
+from eventmesh.caller import BrokerTransport, Caller
 from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import DeadLetters
+from eventmesh.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.errors import SettingsError
 from eventmesh.middleware.tracing import traced_transport
 from eventmesh.settings import redacted
+
+CONNECT_SECONDS: Final = 15.0
+"""How long a client tries to reach a broker before it gives up."""
 
 Mesh: TypeAlias = tuple[Transport, DeadLetters]
 Open: TypeAlias = Callable[[AsyncExitStack, str], Awaitable[Mesh]]
@@ -27,8 +30,9 @@ class Client(Caller):
         async with Client("http://127.0.0.1:8080") as client:
             receipt = await client.invoke("orders.place_order", order)
 
-    `http://` or `https://` is the address of a process that serves the mesh. Entering opens the
-    client, leaving closes it; it can be entered again. `dead_letters` are those of the mesh.
+    `http://` or `https://` is the address of a process that serves the mesh, `amqp://` or
+    `amqps://` that of its broker. Entering opens the client, leaving closes it; it can be entered
+    again. `dead_letters` are those of the mesh.
 
     Raises SettingsError for a URL that leads to no mesh.
     """
@@ -69,7 +73,22 @@ async def _open_http(stack: AsyncExitStack, url: str) -> Mesh:
     return HttpTransport(connection), HttpDeadLetters(connection)
 
 
-_WAYS: Final[Mapping[str, Open]] = {"http": _open_http, "https": _open_http}
+async def _open_amqp(stack: AsyncExitStack, url: str) -> Mesh:
+    # Nor does one that does not use RabbitMQ pay for its library.
+    from eventmesh.brokers.rabbitmq import RabbitBroker  # noqa: PLC0415
+
+    broker = await stack.enter_async_context(
+        RabbitBroker(url, name="eventmesh client", connect_timeout=CONNECT_SECONDS)
+    )
+    return BrokerTransport(broker), BrokerDeadLetters(broker, SystemClock())
+
+
+_WAYS: Final[Mapping[str, Open]] = {
+    "http": _open_http,
+    "https": _open_http,
+    "amqp": _open_amqp,
+    "amqps": _open_amqp,
+}
 
 
 def _way(url: str) -> Open:
@@ -82,7 +101,7 @@ def _way(url: str) -> Open:
     if scheme not in _WAYS:
         raise SettingsError(
             f"a client cannot use {redacted(url)!r}: write the address of a process that serves "
-            "the mesh, such as http://127.0.0.1:8080"
+            "the mesh, such as http://127.0.0.1:8080, or of its broker, amqp://…"
         )
     return _WAYS[scheme]
 

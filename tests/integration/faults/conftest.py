@@ -13,7 +13,7 @@ FULL = "EVENTMESH_TEST_FULL"
 
 @pytest.fixture
 def size():
-    """`size(default, full)`: the full size where EVENTMESH_TEST_FULL is set (`make test-full`)."""
+    """`size(default, full)`: the full size where EVENTMESH_TEST_FULL is set (`make faultsfull`)."""
     return lambda default, full: full if os.environ.get(FULL) else default
 
 
