@@ -82,14 +82,12 @@ class Browser:
         desk = await self._desk(queue)
         try:
             async with answered(f"taking a message from {queue!r}"):
-                taken = await desk.channel.basic_get(queue)
-        except ChannelNotFoundEntity:
-            return None
+                taken = await _take(desk.channel, queue)
         except BaseException:
-            # aiormq closes a channel whose call was given up, some time later.
-            del self._desks[queue]
+            # aiormq closes a channel on which a call was given up, some time later.
+            self._desks.pop(queue, None)
             raise
-        if taken.delivery_tag is None:
+        if taken is None or taken.delivery_tag is None:
             return None
         desk.taken += 1
         return _read(taken, desk, taken.delivery_tag)
@@ -132,6 +130,13 @@ class Browser:
     def finish(self) -> None:
         """Make `run` end."""
         self._answers.put_nowait(None)
+
+
+async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None:
+    try:
+        return await channel.basic_get(queue)
+    except ChannelNotFoundEntity:
+        return None
 
 
 def _read(taken: DeliveredMessage, desk: Desk, tag: int) -> TakenMessage:

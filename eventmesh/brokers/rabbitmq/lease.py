@@ -107,6 +107,11 @@ class RabbitLease:
     def state(self) -> bytes:
         return self._state
 
+    @property
+    def version(self) -> Version:
+        """How new the state is."""
+        return self._version
+
     async def take(self) -> None:
         """Wait until the queue gives its messages to this consumer, and find the newest state."""
         # Something has to be there for the first one who comes to be given.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from aio_pika import Connection
 from aio_pika.connection import make_url
@@ -121,14 +121,15 @@ class Session:
         transport = self._connection.transport
         if transport is None:
             raise BrokerUnavailable(f"{address!r} closed the connection at once")
-        transport.connection.closing.add_done_callback(self._on_closed)
+        closing: Any = transport.connection.closing  # aiormq does not say of what.
+        closing.add_done_callback(self._on_closed)
         return transport.connection
 
     def _on_closed(self, closing: asyncio.Future[None]) -> None:
         if not self.closed:
             self.losses += 1
-            reason = "cancelled" if closing.cancelled() else closing.exception()
-            self._trouble = f"it was lost ({reason})"
+            reason = "" if closing.cancelled() else str(closing.exception() or "")
+            self._trouble = f"it was lost ({reason or 'nothing came from RabbitMQ for too long'})"
             _log.warning("%s to %r: %s", self._name, self._address, self._trouble)
 
     async def _discard(self) -> None:

@@ -38,12 +38,13 @@ def watch(channel: AbstractChannel, on_end: Callable[[str], None]) -> None:
     """
 
     def on_closed(closing: asyncio.Future[Any]) -> None:
-        reason = None if closing.cancelled() else closing.exception()
-        on_end(f"its channel was closed ({reason or 'by this process'})")
+        reason = "" if closing.cancelled() else str(closing.exception() or "")
+        on_end(f"its channel was closed ({reason or 'with its connection'})")
 
     def on_cancelled(cancel: commands.Basic.Cancel | commands.Basic.CancelOk) -> None:
         del cancel
         on_end("RabbitMQ cancelled its consumer: the queue was deleted or moved")
 
-    channel.closing.add_done_callback(on_closed)
+    closing: Any = channel.closing  # aiormq does not say of what.
+    closing.add_done_callback(on_closed)
     channel.on_consumer_cancel_callbacks.add(on_cancelled)
