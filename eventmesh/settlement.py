@@ -38,8 +38,13 @@ MAX_REASON: Final = 2 * 1024
 """Characters of a traceback, and of an error's message or a reason, kept with a dead letter: all
 headers must fit one frame (AMQP 0-9-1, section 4.2.6), and RabbitMQ's frames are 128 KiB."""
 
-MAX_CRASHES: Final = 5
-"""Deliveries that were never answered, after which a message counts as what kills its handler."""
+MAX_CRASHES: Final = 20
+"""Deliveries that were never answered, after which a message counts as what kills its handler.
+
+So many because RabbitMQ cannot tell the culprit from what was prefetched beside it, and up to 4.2
+counts what stopping workers hand back: while workers are killed once a second, one message in a few
+thousand is struck six times.
+"""
 
 UNSPENT_DELAY: Final = 1.0
 """Seconds before an invocation that was throttled is delivered again."""

@@ -14,6 +14,7 @@ from eventmesh.cli.failures import ExitCode, report
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "Run services here, on the embedded broker, and again on every change.",
     "run": "Run services over a broker, in worker processes.",
+    "ps": "Show the processes of a mesh, and what they serve.",
     "list": "Show services, functions, triggers and limits, and run nothing.",
     "invoke": "Run a function and wait for its result.",
     "send": "Store an invocation of a function, to be run soon.",

@@ -48,9 +48,10 @@ def _read_url(_ctx: click.Context, _parameter: click.Parameter, url: str | None)
     return url or Settings.from_environment(os.environ).url
 
 
-def _read_duration(
+def read_duration(
     _ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> float | None:
+    """A duration in seconds, as click's callback."""
     if text is None:
         return None
     try:
@@ -129,7 +130,7 @@ header_option = click.option(
 timeout_option = click.option(
     "--timeout",
     metavar="DURATION",
-    callback=_read_duration,
+    callback=read_duration,
     help="How long to wait for the result, such as 500ms or 2m.  [default: 30s]",
 )
 id_option = click.option("--id", help="The id it gets, for receivers that look for repetitions.")
@@ -137,13 +138,13 @@ delay_option = click.option(
     "--delay",
     metavar="DURATION",
     default="0",
-    callback=_read_duration,
+    callback=read_duration,
     help="Deliver it so much later, such as 30s or 6h.",
 )
 grace_option = click.option(
     "--grace",
     metavar="DURATION",
-    callback=_read_duration,
+    callback=read_duration,
     help="How long what runs may take to finish when it is told to stop.  "
     "[env var: EVENTMESH_GRACE; default: 25s]",
 )

@@ -27,6 +27,11 @@ def print_json(value: Any) -> None:
 
 def print_table(table: RenderableType) -> None:
     """Print a table, as wide as the terminal allows."""
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal is."""
     width = None if sys.stdout.isatty() else _WIDTH
-    # What is in it is the users' own text: square brackets and colons mean nothing.
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    # What is printed is the users' own text: square brackets and colons mean nothing.
+    return Console(width=width, markup=False, emoji=False, highlight=False)

@@ -1,9 +1,9 @@
 """What the contract suite runs over: one `Mesh` for each broker.
 
-To add a broker, write its Mesh and put it into MESHES. A test gets two connections to the same
-mesh, `broker` and `other`; a broker inside the process has only one, which is then both. Where time
-is real, a test waits for what it expects, never for time as such: `mesh.elapse` moves a clock that
-is moved by hand, and does nothing to one that runs by itself.
+To add a broker, write its Mesh and let the fixture `mesh` make it. A test gets two connections to
+the same mesh, `broker` and `other`; a broker inside the process has only one, which is then both.
+Where time is real, a test waits for what it expects, never for time as such: `mesh.elapse` moves a
+clock that is moved by hand, and does nothing to one that runs by itself.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ import pytest_asyncio
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.clock import Clock
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.clock import Clock, SystemClock
 from eventmesh.message import Message
 from eventmesh.testing.clock import ManualClock
 from eventmesh.topology import Queue
@@ -112,12 +113,28 @@ class MemoryMesh(Mesh):
         await self.clock.advance(seconds)
 
 
-MESHES = {"memory": MemoryMesh}
+class RabbitMesh(Mesh):
+    """RabbitMQ, in real time. Each test uses names that no other test knows."""
+
+    def __init__(self, url: str) -> None:
+        self.clock: Clock = SystemClock()
+        self._url = url
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Broker]:
+        async with RabbitBroker(self._url, connect_timeout=DEADLINE) as broker:
+            yield broker
+
+    async def elapse(self, seconds: float) -> None:
+        del seconds
+        await asyncio.sleep(0)
 
 
-@pytest.fixture(params=MESHES)
+@pytest.fixture(params=["memory", "rabbitmq"])
 def mesh(request):
-    return MESHES[request.param]()
+    if request.param == "memory":
+        return MemoryMesh()
+    return RabbitMesh(request.getfixturevalue("rabbitmq_url"))
 
 
 @pytest_asyncio.fixture

@@ -19,13 +19,13 @@ class TcpProxy:
     `latency` is seconds that every chunk is under way, each direction for itself.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tasks: asyncio.TaskGroup) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks = tasks
         self.latency = 0.0
         self.port = 0
         self.accepted = 0
@@ -46,9 +46,10 @@ class TcpProxy:
 
     def reset(self) -> None:
         for writer in tuple(self._writers):
-            connection = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-            writer.transport.abort()
+            if not writer.is_closing():
+                connection = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+                writer.transport.abort()
 
     async def refuse(self) -> None:
         if self._server is not None:
@@ -62,23 +63,14 @@ class TcpProxy:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
+        """End all connections."""
         await self.refuse()
+        self._flowing.set()
         self.reset()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        self._writers.add(writer)
-        try:
-            await self._carry(reader, writer)
-        finally:
-            self._tasks.discard(task)
-            self._writers.discard(writer)
-            writer.close()
+        self._tasks.create_task(self._carry(reader, writer))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -86,14 +78,16 @@ class TcpProxy:
         except OSError:
             writer.transport.abort()
             return
-        self._writers.add(far_writer)
+        both = {writer, far_writer}
+        self._writers |= both
         try:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, far_writer))
                 pumps.create_task(self._pump(far_reader, writer))
         finally:
-            self._writers.discard(far_writer)
-            far_writer.close()
+            self._writers -= both
+            for each in both:
+                each.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -112,9 +106,10 @@ class TcpProxy:
 async def proxying(url: str) -> AsyncIterator[TcpProxy]:
     """A proxy in front of the broker at `url`."""
     parts = urlsplit(url)
-    proxy = TcpProxy(parts.hostname, parts.port)
-    await proxy.forward()
-    try:
-        yield proxy
-    finally:
-        await proxy.close()
+    async with asyncio.TaskGroup() as connections:
+        proxy = TcpProxy(parts.hostname, parts.port, connections)
+        await proxy.forward()
+        try:
+            yield proxy
+        finally:
+            await proxy.close()

@@ -24,11 +24,16 @@ from eventmesh.brokers.rabbitmq.declaring import (
     QueueDeclaration,
     queue_declarations,
 )
-from eventmesh.brokers.rabbitmq.delays import due, event_binding, queue_binding
+from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
 from eventmesh.brokers.rabbitmq.faults import answered
 from eventmesh.brokers.rabbitmq.session import Session
 from eventmesh.brokers.rabbitmq.wire.connection import Address
-from eventmesh.errors import DeclarationError, FunctionNotFound
+from eventmesh.errors import (
+    BrokerUnavailable,
+    DeclarationError,
+    FunctionNotFound,
+    InvocationError,
+)
 from eventmesh.topology import EVENTS, Binding, Queue
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
@@ -52,6 +57,7 @@ class Control:
         self.publishing = Session(address, f"{name}, publishing")
         self._browser = Browser(self.session)
         self._kept: set[str] = set()
+        self._end_made_after: int | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -85,7 +91,17 @@ class Control:
         FunctionNotFound if another system's queue is not there, DeclarationError for what
         RabbitMQ will not make, AccessDenied and BrokerUnavailable.
         """
-        await self.carry_out(list(_plan(queues, bindings)))
+        plan = list(_plan(queues, bindings))
+        if any(isinstance(one, BindingDeclaration) and one.source == DUE for one in plan):
+            await self._make_end_of_ladder()
+        await self.carry_out(plan)
+
+    async def _make_end_of_ladder(self) -> None:
+        # Once a connection, not with each of a thousand queues.
+        losses = self.losses
+        if self._end_made_after != losses:
+            await self.carry_out(list(due()))
+            self._end_made_after = losses
 
     async def carry_out(self, declarations: Sequence[Declaration]) -> None:
         """Make what is not there yet, in this order. Raises as `declare` does.
@@ -107,6 +123,7 @@ class Control:
                 # It closes the channel; what remains is declared on another.
                 self._keep(name, str(error))
             except ChannelNotFoundEntity as error:
+                self._end_made_after = None
                 raise _missing(declaration, str(error)) from None
 
     def _keep(self, name: str, reason: str) -> None:
@@ -119,9 +136,9 @@ class Control:
         self._kept.add(name)
         _log.warning(
             "%r is there already, with %s %s where this version of the code wants %s, and is used "
-            "as it is. To have what the code wants: stop what uses it, empty it and delete it "
-            "('rabbitmqctl delete_queue', or 'delete_exchange'); it is then made anew. "
-            "'eventmesh doctor' lists all such differences",
+            "as it is. To have what the code wants, stop what uses it, let it run empty and delete "
+            "it ('rabbitmqctl delete_queue' for a queue): it is then made anew. 'eventmesh doctor' "
+            "lists all such differences",
             name,
             *difference.group("argument", "found", "wanted"),
         )
@@ -159,9 +176,6 @@ def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Decl
     wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
     for exchange in sorted({bound.exchange for bound in bindings}):
         yield ExchangeDeclaration(exchange)
-    of_events = any(bound.exchange == EVENTS for bound in bindings)
-    if of_events or any(queue.kind in _DELAYED for queue in wanted.values()):
-        yield from due()
     for queue in wanted.values():
         yield from queue_declarations(queue)
         if queue.declare and queue.kind in _DELAYED:
@@ -200,7 +214,7 @@ async def _declare(channel: AbstractChannel, declaration: Declaration) -> None:
             )
 
 
-def _missing(declaration: Declaration, reason: str) -> Exception:
+def _missing(declaration: Declaration, reason: str) -> InvocationError:
     match declaration:
         case ForeignQueue():
             return FunctionNotFound(
@@ -211,4 +225,4 @@ def _missing(declaration: Declaration, reason: str) -> Exception:
         case BindingDeclaration() if "no queue" in reason:
             return FunctionNotFound(declaration.destination)
         case _:
-            return DeclarationError(f"RabbitMQ does not make it: {reason}")
+            return BrokerUnavailable(f"something was deleted meanwhile, try again: {reason}")

@@ -27,7 +27,7 @@ from eventmesh.errors import BrokerUnavailable, InvocationError
 TURN_SECONDS: Final = 1.0
 """For how long one process uses a token again and again before others get a chance of it."""
 
-LINGER_SECONDS: Final = 0.01
+LINGER_SECONDS: Final = 0.005
 """For how long a token that nobody here needs is kept, should somebody need it after all."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")

@@ -129,20 +129,22 @@ class Server(web.Server):
         self._draining = True
         for connection in self._open():
             connection.finish(self._handover)
-        for _ in range(_ACCEPTING):
-            await asyncio.sleep(0)
-        while running := self._running():
-            try:
+        try:
+            for _ in range(_ACCEPTING):
+                await asyncio.sleep(0)
+            while running := self._running():
                 await asyncio.wait(running)
-            except asyncio.CancelledError:
-                await self._abort(running)
-                raise
+        except asyncio.CancelledError:
+            await self._abort()
+            raise
 
-    async def _abort(self, running: Sequence[asyncio.Task[None]]) -> None:
+    async def _abort(self) -> None:
         self._aborting = True
+        running = self._running()
         for connection in self._open():
             connection.cancel()
-        await asyncio.wait(running, timeout=GOODBYE)
+        if running:
+            await asyncio.wait(running, timeout=GOODBYE)
         for connection in self._open():
             connection.abort()
 

@@ -1,104 +1,15 @@
 import asyncio
-import os
-import re
-import signal
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
-
-DEADLINE = 60
-
-
-class Launched:
-    """The command `eventmesh` as a process, with all that it has printed."""
-
-    def __init__(self, process):
-        self._process = process
-        self._printed = asyncio.Condition()
-        self._seen = 0
-        self._streams = 2
-        self.lines = []
-
-    async def read(self, stream):
-        async for line in stream:
-            async with self._printed:
-                self.lines.append(line.decode().rstrip("\n"))
-                self._printed.notify_all()
-        async with self._printed:
-            self._streams -= 1
-            self._printed.notify_all()
-
-    async def line(self, pattern):
-        """Wait for a line, after the last one waited for, and return the match."""
-        try:
-            async with asyncio.timeout(DEADLINE), self._printed:
-                while not (found := self._find(pattern)) and self._streams:
-                    await self._printed.wait()
-        except TimeoutError:
-            found = None
-        assert found, f"no {pattern!r} in:\n" + "\n".join(self.lines)
-        return found
-
-    def _find(self, pattern):
-        for number, line in enumerate(self.lines[self._seen :], self._seen + 1):
-            if found := re.search(pattern, line):
-                self._seen = number
-                return found
-        return None
-
-    async def started(self):
-        """Wait until services run, and return the address of HTTP."""
-        address = await self.line(r"^HTTP +(http://\S+)$")
-        await self.line("^Press Ctrl-C")
-        return address[1]
-
-    async def code(self):
-        """Wait until it ends, and return its exit code."""
-        async with asyncio.timeout(DEADLINE):
-            return await self._process.wait()
-
-    def kill(self, number):
-        """Send a signal to the process alone, as `kill` does."""
-        self._process.send_signal(number)
-
-    def press_ctrl_c(self):
-        """Interrupt all of its processes, as a terminal does."""
-        os.killpg(self._process.pid, signal.SIGINT)
+from launching import DEADLINE, clean_environment, launched
 
 
 @pytest.fixture
 def environment():
-    """What the processes get: no setting of whoever runs the tests."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("EVENTMESH_")}
-    return kept | {"PYTHONDONTWRITEBYTECODE": "1"}
-
-
-@asynccontextmanager
-async def launched(*arguments, cwd, environment):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "eventmesh"),
-        *arguments,
-        cwd=cwd,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    launch = Launched(process)
-    try:
-        async with asyncio.TaskGroup() as readers:
-            readers.create_task(launch.read(process.stdout))
-            readers.create_task(launch.read(process.stderr))
-            try:
-                yield launch
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-    finally:
-        await process.wait()
+    return clean_environment()
 
 
 @pytest.fixture

@@ -1,0 +1,37 @@
+"""`eventmesh ps`: who is there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from eventmesh.cli.options import read_duration
+from eventmesh.cli.process_options import broker_option, settings_with
+
+
+@click.command()
+@broker_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; times are seconds.")
+@click.option("--watch", is_flag=True, help="Go on and show what changes, until Ctrl-C.")
+@click.option(
+    "--wait",
+    metavar="DURATION",
+    default="1s",
+    show_default=True,
+    callback=read_duration,
+    help="How long to wait for answers.",
+)
+def command(*, broker: str | None, as_json: bool, watch: bool, wait: float) -> None:
+    """Show the processes of a mesh, and the functions that they serve.
+
+    Each process answers for itself over the broker: one that hangs, or has just lost its
+    connection, is not shown.
+    """
+    settings, _ = settings_with({"broker": broker})
+    from eventmesh.cli.showing import show_presence, watch_presence  # noqa: PLC0415 - not for --help
+
+    if watch:
+        asyncio.run(watch_presence(settings.broker))
+    else:
+        asyncio.run(show_presence(settings.broker, wait, as_json=as_json))

@@ -1,0 +1,64 @@
+import asyncio
+import json
+import os
+import re
+import signal
+
+import aiohttp
+
+APP = """
+import asyncio, sys
+from eventmesh import Service, on
+
+service = Service("shop", version="1.4")
+
+@service.function(on.get("/wait"), timeout=None)
+async def wait() -> None:
+    print("waiting", file=sys.stderr, flush=True)
+    await asyncio.to_thread(open, "pipe")
+
+@service.function
+async def sell() -> None: ...
+"""
+READY = r"is ready at (http://[0-9.:]+)"
+
+
+async def test_processes_and_what_they_serve(launch, run, write, rabbitmq, tmp_path):
+    write("app.py", APP)
+    os.mkfifo(tmp_path / "pipe")
+    broker = {"EVENTMESH_BROKER": await rabbitmq.new_virtual_host()}
+    arguments = ("--port=0", "--admin-port=0", "app.py")
+    process = await launch("run", "--workers=2", *arguments, **broker)
+    url = (await process.line(READY))[1]
+    await process.line(READY)
+
+    async with aiohttp.ClientSession(url) as http, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(http.get("/wait"))
+        await process.line("^waiting$")
+        instances = json.loads((await run("ps", "--json", **broker)).out)
+        table = (await run("ps", "--broker", broker["EVENTMESH_BROKER"])).out
+        await asyncio.to_thread((tmp_path / "pipe").write_text, "")
+        (await waiting).close()
+
+    assert len({one["id"] for one in instances}) == 2
+    assert all(one["services"] == {"shop": "1.4"} for one in instances)
+    assert sum(one["running"]["shop.wait"] for one in instances) == 1
+    assert re.search(r"│ shop\.wait +│ GET /wait +│ 1\.4 +│ 2 +│ 1 +│", table)
+    assert re.search(r"│ shop\.sell +│ by name only +│ 1\.4 +│ 2 +│ 0 +│", table)
+
+    process.kill(signal.SIGTERM)
+    assert await process.code() == 0
+    assert (await run("ps", **broker)).out == "Nobody is there.\n"
+
+
+async def test_watching_goes_on_until_it_is_interrupted(launch, write, rabbitmq):
+    watching = await launch("ps", "--watch", EVENTMESH_BROKER=await rabbitmq.new_virtual_host())
+    await watching.line("Nobody is there")
+    watching.press_ctrl_c()
+    assert await watching.code() == 0
+
+
+async def test_the_embedded_broker_has_nobody_to_ask(run):
+    ended = await run("ps")
+    assert ended.code == 2
+    assert "--broker amqp://" in ended.err

@@ -1,0 +1,216 @@
+"""Leases when something breaks: one holder, the newest state, and a loss that is noticed."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import faults, lease, session
+from eventmesh.brokers.rabbitmq.lease import leasing
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.topology import named
+
+
+@pytest.fixture
+def name(function):
+    return f"em.timers.{function}"
+
+
+async def hold_for_ever(client, name, held, state=b"state"):
+    """Hold a lease until it is lost; `held` is set once it is ours and its state is stored."""
+    async with leasing(client.control, name) as ours:
+        await ours.save(state)
+        held.set()
+        await asyncio.get_running_loop().create_future()
+
+
+async def lost(work):
+    with pytest.raises(BrokerUnavailable, match="is lost"):
+        await work
+
+
+async def next_state(client, name):
+    """Take the lease for a moment, and say what state was left."""
+    async with leasing(client.control, name) as ours:
+        return ours.state
+
+
+async def test_a_holder_that_loses_its_connection_is_stopped_and_followed(
+    rabbitmq, connecting, client, name, soon
+):
+    async with connecting(rabbitmq.url, f"{name} mine") as other, asyncio.TaskGroup() as tasks:
+        held = asyncio.Event()
+        holder = tasks.create_task(lost(hold_for_ever(other, name, held)))
+        await soon(held.wait())
+        follower = tasks.create_task(next_state(client, name))
+        await rabbitmq.close_connections(f"{name} mine")
+        await soon(holder)
+        assert await soon(follower) == b"state"
+
+
+async def test_a_holder_whose_channel_ends_is_stopped(rabbitmq, client, name, soon):
+    async with asyncio.TaskGroup() as tasks:
+        held = asyncio.Event()
+        holder = tasks.create_task(lost(hold_for_ever(client, name, held)))
+        await soon(held.wait())
+        await rabbitmq.kill_channels()
+        await soon(holder)
+    assert await next_state(client, name) == b"state"
+
+
+async def test_a_holder_whose_queue_is_deleted_is_stopped(rabbitmq, client, name, soon):
+    async with asyncio.TaskGroup() as tasks:
+        held = asyncio.Event()
+        holder = tasks.create_task(lost(hold_for_ever(client, name, held)))
+        await soon(held.wait())
+        await rabbitmq.delete_queue(name)
+        await soon(holder)
+    assert await next_state(client, name) == b""
+
+
+async def test_whoever_waits_is_told_when_the_connection_is_lost(
+    rabbitmq, connecting, client, name, soon
+):
+    async with (
+        connecting(rabbitmq.url, f"{name} mine") as other,
+        leasing(client.control, name),
+        asyncio.TaskGroup() as tasks,
+    ):
+        waiting = tasks.create_task(lost(next_state(other, name)))
+        await consumers_reach(rabbitmq, name, 2)
+        await rabbitmq.close_connections(f"{name} mine")
+        await soon(waiting)
+
+
+async def test_a_holder_that_falls_silent_is_followed(
+    proxy, rabbitmq, connecting, client, name, soon, monkeypatch
+):
+    monkeypatch.setattr(session, "HEARTBEAT", 1)
+    monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)
+    async with (
+        connecting(proxy.url(rabbitmq.url)) as other,
+        asyncio.TaskGroup() as tasks,
+    ):
+        held = asyncio.Event()
+        holder = tasks.create_task(lost(hold_for_ever(other, name, held)))
+        await soon(held.wait())
+        proxy.stall()
+        assert await soon(next_state(client, name)) == b"state"
+        await soon(holder)
+
+
+async def test_the_state_outlives_the_broker(rabbitmq, connecting, name, soon):
+    async with connecting(rabbitmq.url) as client:
+        async with asyncio.TaskGroup() as tasks:
+            held = asyncio.Event()
+            holder = tasks.create_task(lost(hold_for_ever(client, name, held)))
+            await soon(held.wait())
+            await rabbitmq.restart()
+            await soon(holder)
+        assert await next_state(client, name) == b"state"
+
+
+async def test_a_save_that_fails_loses_the_lease(rabbitmq, connecting, name, soon, monkeypatch):
+    monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)
+
+    async def save_until_it_fails(client):
+        async with leasing(client.control, name) as ours:
+            await ours.save(b"stored")
+            await rabbitmq.raise_memory_alarm()
+            # One message is still taken, then the connection is blocked.
+            await soon(ours.save(b"stored as well"))
+            await soon(ours.save(b"not stored"))
+
+    async with connecting(rabbitmq.url) as client:
+        with pytest.raises(BrokerUnavailable, match="could not be stored"):
+            await save_until_it_fails(client)
+        await rabbitmq.clear_memory_alarm()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_of_two_states_the_newer_one_counts(client, name, order):
+    async with leasing(client.control, name) as ours:
+        await ours.save(b"old")
+    # As if a holder had died after it published a state and before it acknowledged the last one.
+    for version in order:
+        await client.publish(name, b"%d" % version, headers={lease.EPOCH: 9, lease.NUMBER: version})
+    assert await next_state(client, name) == b"1"
+    assert await client.control.depth(named(name)) == 1
+
+
+async def test_what_a_lost_holder_stores_late_does_not_count(client, name):
+    async with leasing(client.control, name) as ours:
+        await ours.save(b"first")
+    async with leasing(client.control, name) as ours:
+        await client.publish(name, b"late", headers={lease.EPOCH: 1, lease.NUMBER: 99})
+        await ours.save(b"second")
+    assert await next_state(client, name) == b"second"
+
+
+async def test_what_others_put_into_the_queue_does_no_harm(client, name):
+    async with leasing(client.control, name) as ours:
+        await ours.save(b"state")
+        for _ in range(lease.PREFETCH + 20):
+            await client.publish(name, b"what is this?", headers={lease.EPOCH: "x"})
+    for _ in range(20):
+        await client.publish(name, b"and this?")
+    assert await next_state(client, name) == b"state"
+
+
+async def test_a_lease_that_was_emptied_can_be_taken_again(rabbitmq, client, name, soon):
+    async with leasing(client.control, name) as ours:
+        await ours.save(b"state")
+    await client.control.purge(named(name))
+    assert await soon(next_state(client, name)) == b""
+
+
+async def test_a_state_that_is_held_for_long_is_stored_again(client, name, soon, monkeypatch):
+    monkeypatch.setattr(lease, "REFRESH_SECONDS", 0.05)
+    async with leasing(client.control, name) as ours:
+        await ours.save(b"state")
+        version = ours.version
+        async with asyncio.timeout(10):
+            while ours.version.number < version.number + 3:
+                await asyncio.sleep(0)
+        assert ours.state == b"state"
+    assert await soon(next_state(client, name)) == b"state"
+
+
+async def test_cancelling_the_holder_hands_it_on(client, name, soon):
+    held = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        holder = tasks.create_task(hold_for_ever(client, name, held))
+        await soon(held.wait())
+        holder.cancel()
+    assert holder.cancelled()
+    assert await soon(next_state(client, name)) == b"state"
+
+
+async def test_closing_the_broker_leaves_the_block_alone(connecting, rabbitmq_url, name):
+    async with AsyncExitStack() as stack:
+        async with connecting(rabbitmq_url) as client:
+            ours = await stack.enter_async_context(leasing(client.control, name))
+        await lost(ours.save(b"state"))
+        await asyncio.sleep(0)
+
+
+async def test_a_large_state_is_stored(client, name, soon):
+    state = bytes(range(256)) * 8000
+    async with leasing(client.control, name) as ours:
+        await ours.save(state)
+    assert await soon(next_state(client, name)) == state
+
+
+async def test_saving_at_once_stores_the_last(client, name, soon):
+    async with leasing(client.control, name) as ours, asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(ours.save(b"%d" % number))
+    assert await soon(next_state(client, name)) == b"49"
+
+
+async def consumers_reach(rabbitmq, name, count):
+    async with asyncio.timeout(20):
+        while (await rabbitmq.queues())[name]["consumers"] != count:
+            pass

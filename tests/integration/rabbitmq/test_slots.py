@@ -1,0 +1,280 @@
+"""Mesh-wide slots when something breaks: none lost, none made, and shared fairly."""
+
+import asyncio
+import json
+import logging
+from contextlib import AsyncExitStack
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import slots, tokens
+from eventmesh.brokers.rabbitmq.lease import leasing
+from eventmesh.brokers.rabbitmq.slots import holding_slots
+from eventmesh.brokers.rabbitmq.tokens import Tokens, find_tokens
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.topology import named
+
+
+@pytest.fixture
+def name(function):
+    return f"em.slots.{function}"
+
+
+async def tokens_of(client, name):
+    return await find_tokens(client.control, name, 0, insist=False)
+
+
+async def all_back(client, name, count):
+    """Wait until all tokens lie in their queue, and there are exactly so many."""
+    found = await tokens_of(client, name)
+    assert found.count == count
+    await client.depth_reaches(named(found.queue), count)
+
+
+async def take_all(stack, client, name, count, soon):
+    """Take all slots there are for a moment; one more there is not."""
+    held = await stack.enter_async_context(holding_slots(client.control, name, count))
+    for _ in range(count):
+        await soon(held.acquire())
+    async with asyncio.TaskGroup() as tasks:
+        more = tasks.create_task(held.acquire())
+        assert (await client.control.depth(named((await tokens_of(client, name)).queue))) == 0
+        assert not more.done()
+        more.cancel()
+
+
+async def test_what_is_not_used_goes_back(client, name, soon):
+    async with holding_slots(client.control, name, 3) as held:
+        for _ in range(3):
+            await soon(held.acquire())
+        for _ in range(3):
+            held.release()
+        await all_back(client, name, 3)
+
+
+async def test_a_wait_that_was_given_up_leaves_no_consumer(client, name, soon):
+    async with (
+        holding_slots(client.control, name, 1) as held,
+        holding_slots(client.control, name, 1) as waiting,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await soon(held.acquire())
+        given_up = [tasks.create_task(waiting.acquire()) for _ in range(5)]
+        await asyncio.sleep(0)
+        for each in given_up:
+            each.cancel()
+        held.release()
+        await all_back(client, name, 1)
+
+
+async def test_processes_take_turns(connecting, rabbitmq_url, client, name, monkeypatch):
+    monkeypatch.setattr(slots, "TURN_SECONDS", 0.02)
+    turns = {"one": asyncio.Semaphore(0), "two": asyncio.Semaphore(0)}
+
+    async def work(held, turn):
+        while True:
+            await held.acquire()
+            turn.release()
+            await asyncio.sleep(0)
+            held.release()
+
+    async with (
+        connecting(rabbitmq_url) as other,
+        holding_slots(client.control, name, 1) as ours,
+        holding_slots(other.control, name, 1) as theirs,
+        asyncio.TaskGroup() as tasks,
+    ):
+        working = [
+            tasks.create_task(work(held, turns[who]))
+            for held, who in ((ours, "one"), (theirs, "two"))
+            for _ in range(3)
+        ]
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                await turns["one"].acquire()
+                await turns["two"].acquire()
+        for each in working:
+            each.cancel()
+
+
+async def test_a_token_is_used_again_without_asking_the_broker(client, name, soon):
+    async with holding_slots(client.control, name, 1) as held:
+        await soon(held.acquire())
+        for _ in range(1000):
+            held.release()
+            # Ready at once: nothing waits for the broker.
+            await asyncio.wait_for(held.acquire(), 5)
+        held.release()
+
+
+async def test_the_slots_of_a_lost_process_are_given_to_others(
+    rabbitmq, connecting, client, name, soon
+):
+    async with AsyncExitStack() as stack:
+        lost = await stack.enter_async_context(connecting(rabbitmq.url, f"{name} lost"))
+        theirs = await stack.enter_async_context(holding_slots(lost.control, name, 2))
+        await soon(theirs.acquire())
+        await soon(theirs.acquire())
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(take_all(stack, client, name, 2, soon))
+            theirs.close()
+            await rabbitmq.close_connections(f"{name} lost")
+            for _ in range(2):
+                theirs.release()
+            await soon(waiting)
+
+
+async def test_runs_that_lost_their_slots_get_them_again_before_others(
+    rabbitmq, connecting, client, name, soon, caplog
+):
+    caplog.set_level(logging.WARNING, logger="eventmesh.rabbitmq")
+    async with (
+        connecting(rabbitmq.url, f"{name} mine") as unlucky,
+        holding_slots(unlucky.control, name, 2) as held,
+        holding_slots(client.control, name, 2) as others,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await soon(held.acquire())
+        await soon(held.acquire())
+        await rabbitmq.close_connections(f"{name} mine")
+        queue = named((await tokens_of(client, name)).queue)
+        await client.depth_reaches(queue, 0)
+        waiting = tasks.create_task(held.acquire())
+        others_wait = tasks.create_task(others.acquire())
+        held.release()
+        await asyncio.sleep(0)
+        # One of two runs has ended: the other one needs the token that is left with it.
+        assert not (waiting.done() and others_wait.done())
+        held.release()
+        await soon(waiting)
+        held.release()
+        await soon(others_wait)
+    assert "2 runs go on without their slots" in caplog.text
+
+
+async def test_killed_channels_cost_no_slot(rabbitmq, client, name, soon):
+    async with AsyncExitStack() as stack:
+        async with holding_slots(client.control, name, 3) as held:
+            for _ in range(3):
+                await soon(held.acquire())
+            await rabbitmq.kill_channels()
+        await take_all(stack, client, name, 3, soon)
+
+
+async def test_slots_outlive_the_broker(rabbitmq, connecting, name, soon):
+    async with connecting(rabbitmq.url) as client, AsyncExitStack() as stack:
+        async with holding_slots(client.control, name, 3) as held:
+            await soon(held.acquire())
+            await rabbitmq.restart()
+            held.release()
+            await soon(held.acquire())
+        await take_all(stack, client, name, 3, soon)
+
+
+async def test_whoever_waits_gets_a_slot_once_the_broker_is_there(
+    proxy, rabbitmq, connecting, name, soon
+):
+    await proxy.refuse()
+    async with (
+        connecting(proxy.url(rabbitmq.url)) as client,
+        holding_slots(client.control, name, 1) as held,
+        asyncio.TaskGroup() as tasks,
+    ):
+        waiting = tasks.create_task(held.acquire())
+        await asyncio.sleep(0)
+        await proxy.forward()
+        await soon(waiting)
+
+
+@pytest.mark.parametrize("changed", [1, 5])
+async def test_another_limit_makes_other_tokens(client, name, soon, changed):
+    async with holding_slots(client.control, name, 3) as held:
+        await soon(held.acquire())
+        before = await tokens_of(client, name)
+        async with holding_slots(client.control, name, changed) as others:
+            await soon(others.acquire()) if changed > 1 else None
+            async with asyncio.timeout(20):
+                while (await tokens_of(client, name)) == before:
+                    pass
+            held.release()
+        await all_back(client, name, changed)
+        assert await client.control.depth(named(before.queue)) == 0
+        assert await client.control.get(named(before.queue)) is None
+
+
+async def test_a_limit_that_did_not_change_keeps_the_tokens(client, name):
+    before = await find_tokens(client.control, name, 2, insist=True)
+    assert await find_tokens(client.control, name, 2, insist=True) == before
+
+
+async def test_after_a_lost_connection_the_limit_is_not_said_again(
+    rabbitmq, connecting, client, name, soon
+):
+    async with (
+        connecting(rabbitmq.url, f"{name} old") as old,
+        holding_slots(old.control, name, 1) as held,
+    ):
+        await soon(held.acquire())
+        async with holding_slots(client.control, name, 2) as others:
+            await soon(others.acquire())
+            await rabbitmq.close_connections(f"{name} old")
+            held.release()
+            await soon(held.acquire())
+            assert (await tokens_of(client, name)).count == 2
+
+
+async def test_tokens_that_were_deleted_are_made_again(rabbitmq, client, name, soon):
+    async with holding_slots(client.control, name, 2) as held:
+        await soon(held.acquire())
+        await rabbitmq.delete_queue((await tokens_of(client, name)).queue)
+        held.release()
+        for _ in range(2):
+            await soon(held.acquire())
+
+
+async def test_what_a_crash_left_behind_is_cleared_away(client, name):
+    left = f"{name}.left"
+    await client.control.declare([named(left)])
+    await client.publish(left)
+    made = await find_tokens(client.control, name, 2, insist=True)
+    async with leasing(client.control, f"{name}.lease") as lease:
+        await lease.save(json.dumps(json.loads(lease.state) | {"retired": [left]}).encode())
+    assert await find_tokens(client.control, name, 2, insist=True) == made
+    assert await client.control.get(named(left)) is None
+
+
+async def test_a_state_that_cannot_be_read_is_made_anew(client, name):
+    async with leasing(client.control, f"{name}.lease") as lease:
+        await lease.save(b'{"queue": 1}')
+    made = await find_tokens(client.control, name, 2, insist=True)
+    assert made == Tokens(made.queue, 2)
+    assert await client.control.depth(named(made.queue)) == 2
+
+
+async def test_many_processes_that_start_at_once_agree(client, connecting, rabbitmq_url, name):
+    async with connecting(rabbitmq_url) as other, asyncio.TaskGroup() as tasks:
+        finding = [
+            tasks.create_task(find_tokens(each.control, name, 3, insist=True))
+            for each in (client, other) * 4
+        ]
+    assert len({found.result().queue for found in finding}) == 1
+    await all_back(client, name, 3)
+
+
+async def test_closing_ends_the_wait(client, name, soon):
+    async with asyncio.TaskGroup() as tasks:
+        async with holding_slots(client.control, name, 1) as held:
+            await soon(held.acquire())
+            waiting = tasks.create_task(unavailable(held.acquire()))
+            await asyncio.sleep(0)
+        await soon(waiting)
+        await unavailable(held.acquire())
+
+
+async def unavailable(call):
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await call
+
+
+def test_tokens_may_be_held_for_as_long_as_functions_run():
+    assert tokens.ARGUMENTS["x-consumer-timeout"] > 24 * 3600 * 1000
