@@ -5,11 +5,20 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
+import uvloop
 from fake_rabbitmq import DEADLINE, fake_rabbit
 
 from eventmesh.brokers.rabbitmq.wire.handshake import connect
 from eventmesh.message import Message
 from eventmesh.testing.clock import ManualClock
+
+
+def pytest_asyncio_loop_factories(item):
+    """Sockets are those of asyncio and of uvloop; the time of uvloop's cannot be moved."""
+    loops = {"asyncio": asyncio.SelectorEventLoop}
+    if "rabbit" in item.fixturenames and "advance" not in item.fixturenames:
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
 
 
 @pytest.fixture
