@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.brokers.rabbitmq.address import parse_address
@@ -24,6 +25,8 @@ from eventmesh.clock import Clock, SystemClock
 from eventmesh.errors import BrokerUnavailable
 from eventmesh.message import Message
 from eventmesh.topology import Binding, Queue, Route
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class RabbitBroker:
@@ -124,8 +127,16 @@ class RabbitBroker:
         consumer = Consumer(
             self._consuming, self._clock, queue.name, prefetch, deliver=deliver, declare=declare
         )
-        async with consuming(consumer, self._tasks):
-            yield consumer
+        async with AsyncExitStack() as stack:
+            if queue.kind == "broadcast":
+                stack.push_async_callback(self._delete, queue)
+            yield await stack.enter_async_context(consuming(consumer, self._tasks))
+
+    async def _delete(self, queue: Queue) -> None:
+        try:
+            await self._control.delete(queue.name)
+        except BrokerUnavailable as error:
+            _log.info("%s is left to expire: %s", queue.name, error)
 
     async def _declare_again(self, queue: Queue) -> None:
         await self._control.declare([queue], self._bindings.get(queue.name, ()))

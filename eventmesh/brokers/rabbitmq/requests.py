@@ -143,6 +143,8 @@ class Requests:
             raise BrokerUnavailable(
                 f"{connection.buffered:,} bytes wait to be sent already, and RabbitMQ takes none"
             )
+        if reply.correlation_id != request.correlation_id:
+            reply = replace(reply, correlation_id=request.correlation_id)
         target = target_of("", request.reply_to, mandatory=False)
         channel.publish_unconfirmed(target, encoded(reply, durable=False), reply.body)
 
