@@ -80,7 +80,9 @@ class Publisher:
         except Returned:
             raise FunctionNotFound(route.name) from None
         except Refused:
-            raise Throttled(f"the queue of {route.name} is full", RETRY_AFTER) from None
+            raise Throttled(
+                f"the queue of {route.name} is full, or just going away", RETRY_AFTER
+            ) from None
 
     async def _send(
         self, route: Route, properties: bytes, message: Message

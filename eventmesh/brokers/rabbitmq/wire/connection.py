@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.frame_max = frames.SIZE_MAX
         self.max_body = MAX_BODY
         self.blocked = ""
         self.writable = True
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._gone = asyncio.Event()
-        self._reader = FrameReader(frames.SIZE_MAX)
+        self._reader = FrameReader(frames.SIZE_MAX + frames.SIZE_SLACK)
         self._channels: dict[int, Channel] = {}
         self._free_numbers: list[int] = []
         self._numbers: Iterator[int] = iter(())
@@ -174,11 +175,6 @@ class Connection(asyncio.Protocol):
     # Our side
 
     @property
-    def frame_max(self) -> int:
-        """Bytes of the largest frame that may go over the connection."""
-        return self._reader.frame_max
-
-    @property
     def buffered(self) -> int:
         """Bytes that were written and that the socket has not taken yet."""
         waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -260,7 +256,8 @@ class Connection(asyncio.Protocol):
 
     def tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
         """Keep to what was agreed on; from now on a silent broker is given up."""
-        self._reader.frame_max = frame_max
+        self.frame_max = frame_max
+        self._reader.limit = frame_max + frames.SIZE_SLACK
         self._numbers = iter(range(1, channel_max + 1))
         self._heartbeat = heartbeat
         self._set_timer(self._loop.call_later(heartbeat / 2, self._on_beat))

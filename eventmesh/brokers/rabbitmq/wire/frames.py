@@ -20,6 +20,10 @@ SIZE_MAX: Final = 131_072
 SIZE_MIN: Final = 4096
 """Bytes of the largest frame: what we offer, and what every peer must accept (section 1.2)."""
 
+SIZE_SLACK: Final = SIZE_MAX
+"""Bytes that a frame to us may have beyond what was agreed on: RabbitMQ adds headers of its own to
+a message (x-delivery-count, x-death) and does not look whether they fit into one frame."""
+
 PREAMBLE: Final = Struct(">BHI")
 """Type, channel, size of the payload."""
 

@@ -10,14 +10,14 @@ from eventmesh.brokers.rabbitmq.wire import frames
 class FrameReader:
     """Finds the frames in a stream of bytes, however it is cut up.
 
-    It holds one unfinished frame at the most, of `frame_max` bytes, and joins the pieces of it
+    It holds one unfinished frame at the most, of `limit` bytes, and joins the pieces of it
     once, when they are all there: what a frame costs does not depend on how many they are.
     """
 
-    __slots__ = ("_missing", "_pieces", "frame_max")
+    __slots__ = ("_missing", "_pieces", "limit")
 
-    def __init__(self, frame_max: int) -> None:
-        self.frame_max = frame_max
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._pieces: list[bytes] = []
         self._missing = 0
 
@@ -38,8 +38,8 @@ class FrameReader:
         while rest >= frames.OVERHEAD:
             kind, channel, length = unpack(data, place)
             needed = length + frames.OVERHEAD
-            if needed > self.frame_max:
-                raise ValueError(_oversize(data[place:], needed, self.frame_max))
+            if needed > self.limit:
+                raise ValueError(_oversize(data[place:], needed, self.limit))
             if rest < needed:
                 break
             start = place + frames.PREAMBLE.size
@@ -60,4 +60,4 @@ def _oversize(data: bytes, size: int, limit: int) -> str:
         # How a server refuses the version of ours (section 4.2.2).
         version = ".".join(map(str, data[5:8]))
         return f"the server speaks AMQP {version} instead of 0.9.1: is it RabbitMQ?"
-    return f"it has {size:,} bytes where {limit:,} were agreed on"
+    return f"it has {size:,} bytes, and {limit:,} are the most that is taken"
