@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import quote
@@ -215,20 +216,11 @@ class InstalledNode(Node):
             )
         finally:
             os.close(reading)
-        started = threading.Event()
-        said: list[str] = []
-        threading.Thread(target=self._listen, args=(said, started), daemon=True).start()
-        if not started.wait(START_SECONDS) or STARTED not in said[-1]:
+        try:
+            wait_until_started(self._server)
+        except RuntimeError:
             self.remove()
-            raise RuntimeError(f"RabbitMQ did not start:\n{''.join(said[-40:])}")
-
-    def _listen(self, said: list[str], started: threading.Event) -> None:
-        for line in self._server.stdout:
-            if not started.is_set():
-                said.append(line)
-            if STARTED in line:
-                started.set()
-        started.set()
+            raise
 
     def _program(self, name: str) -> str:
         return str(self._programs / f"rabbitmq-{name}")
@@ -271,13 +263,24 @@ class ContainerNode(Node):
         self._created = False
 
     def launch(self) -> None:
+        # Those of former starts are in the log as well.
+        since = f"{time.time():.3f}"
         if self._created:
             self._docker("start", self._name)
         else:
             self._created = True
             publish = f"{self.host}:{self.port}:5672"
             self._docker("run", "-d", "--name", self._name, "-p", publish, self._image)
-        self.control("await_startup", "--timeout", str(START_SECONDS))
+        with subprocess.Popen(
+            ["docker", "logs", "--follow", "--since", since, self._name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as log:
+            try:
+                wait_until_started(log)
+            finally:
+                log.kill()
 
     def signal(self, name: str) -> None:
         verb = {"STOP": "pause", "CONT": "unpause", "KILL": "kill"}[name]
@@ -326,6 +329,24 @@ def install_package() -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     run(["apt-get", "update", "-qq"], environment, 600)
     run(["apt-get", "install", "-y", "-qq", "rabbitmq-server"], environment, 600)
+
+
+def wait_until_started(server: subprocess.Popen[str]) -> None:
+    """Read what a server says until it takes connections, and on, so that it can go on speaking."""
+    started = threading.Event()
+    said: list[str] = []
+
+    def listen() -> None:
+        for line in server.stdout:
+            if not started.is_set():
+                said.append(line)
+            if STARTED in line:
+                started.set()
+        started.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    if not started.wait(START_SECONDS) or not said or STARTED not in said[-1]:
+        raise RuntimeError(f"RabbitMQ did not start:\n{''.join(said[-40:])}")
 
 
 def free_ports(count: int) -> list[int]:

@@ -129,8 +129,16 @@ def test_nothing_is_tried_again_when_it_will_be_too_old(error):
         (0, 1000.0, None),
         (0, 1000.1, "older than 1000 s before it was run"),
         (MAX_CRASHES, 0.0, None),
-        (MAX_CRASHES + 1, 0.0, f"delivered {MAX_CRASHES + 2} times without an answer: it kills its run"),
-        (MAX_CRASHES + 1, 2000.0, f"delivered {MAX_CRASHES + 2} times without an answer: it kills its run"),
+        (
+            MAX_CRASHES + 1,
+            0.0,
+            f"delivered {MAX_CRASHES + 2} times without an answer: it kills its run",
+        ),
+        (
+            MAX_CRASHES + 1,
+            2000.0,
+            f"delivered {MAX_CRASHES + 2} times without an answer: it kills its run",
+        ),
     ],
 )
 def test_what_is_too_old_or_kills_is_not_run(redeliveries, age, why):

@@ -128,7 +128,7 @@ class RabbitBroker:
             self._consuming, self._clock, queue.name, prefetch, deliver=deliver, declare=declare
         )
         async with AsyncExitStack() as stack:
-            if queue.kind == "broadcast":
+            if queue.kind in ("broadcast", "notes"):
                 stack.push_async_callback(self._delete, queue)
             yield await stack.enter_async_context(consuming(consumer, self._tasks))
 

@@ -22,6 +22,7 @@ from eventmesh.brokers.rabbitmq.declaring import (
     ExchangeDeclaration,
     ForeignQueue,
     QueueDeclaration,
+    binding_key,
     queue_declarations,
 )
 from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
@@ -38,7 +39,7 @@ from eventmesh.topology import EVENTS, Binding, Queue
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
-_INEQUIVALENT: Final = re.compile(
+INEQUIVALENT: Final = re.compile(
     r"inequivalent arg '(?P<argument>[^']*)' for .*?: "
     r"received (?P<wanted>.*?) but current is (?P<found>.*)"
 )
@@ -128,7 +129,7 @@ class Control:
 
     def _keep(self, name: str, reason: str) -> None:
         """Say once that `name` is there with other arguments."""
-        difference = _INEQUIVALENT.search(reason)
+        difference = INEQUIVALENT.search(reason)
         if difference is None:
             raise DeclarationError(f"RabbitMQ does not make {name!r}: {reason}")
         if name in self._kept:
@@ -168,7 +169,10 @@ class Control:
     async def delete(self, queue: str) -> None:
         """Delete the queue `queue` with all that is in it; nothing happens if it is not there."""
         async with self.session.channel() as channel, answered(f"deleting {queue!r}"):
-            await channel.queue_delete(queue)
+            try:
+                await channel.queue_delete(queue)
+            except ChannelNotFoundEntity:
+                return  # Its node is down.
 
 
 def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Declaration]:
@@ -181,9 +185,10 @@ def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Decl
         if queue.declare and queue.kind in _DELAYED:
             yield queue_binding(queue.name)
     for bound in bindings:
-        yield BindingDeclaration(bound.exchange, bound.queue.name, bound.pattern)
+        key = binding_key(bound.pattern)
+        yield BindingDeclaration(bound.exchange, bound.queue.name, key)
         if bound.exchange == EVENTS:
-            yield event_binding(bound.queue.name, bound.pattern)
+            yield event_binding(bound.queue.name, key)
 
 
 _DELAYED: Final = frozenset(("inbox", "named", "broadcast"))

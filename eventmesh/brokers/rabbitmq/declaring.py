@@ -7,6 +7,7 @@ from 4.3 on RabbitMQ refuses transient queues that are not exclusive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Final, Literal, Protocol, TypeAlias
 
 from eventmesh.topology import Queue, dead_letters, inbox
@@ -24,6 +25,11 @@ default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handli
 
 NEVER: Final = 1_000_000_000
 """A delivery limit that is not reached. The -1 of 4.x that means none means 0 on 3.10."""
+
+UNANSWERED: Final = 7 * 24 * 3600 * 1000
+"""Milliseconds for which a message may be handled, in place of RabbitMQ's half an hour: functions
+have limits of their own (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout). Up to
+3.11 RabbitMQ does not know the argument, and `consumer_timeout` in its configuration counts."""
 
 UNUSED_LINE: Final = 60_000
 UNUSED_BROADCAST: Final = 300_000
@@ -84,6 +90,24 @@ class Declarer(Protocol):
 _INBOX: Final = inbox("").name
 
 
+def binding_key(pattern: str) -> str:
+    """The binding key of an event pattern: the shortest that fits the same events.
+
+    Wildcards in a row are so many `*` and one `#`. From 4.3 on RabbitMQ refuses a key with more
+    than two `#`; only those with words between them are left.
+    """
+    words: list[str] = []
+    for wild, run in groupby(pattern.split("."), key=_WILDCARDS.__contains__):
+        run_of_words = list(run)
+        if wild and "#" in run_of_words:
+            run_of_words = [word for word in run_of_words if word == "*"] + ["#"]
+        words += run_of_words
+    return ".".join(words)
+
+
+_WILDCARDS: Final = frozenset(("*", "#"))
+
+
 def quorum(*, limit: int, max_length: int | None = None, **others: str | int | bool) -> Arguments:
     """The arguments of a quorum queue that refuses what it has no room for."""
     arguments: dict[str, str | int | bool] = {
@@ -117,10 +141,11 @@ def queue_arguments(queue: Queue) -> Arguments:
                 dead_letter_exchange="",
                 dead_letter_routing_key=dead_letters(queue.name.removeprefix(_INBOX)).name,
                 dead_letter_strategy="at-least-once",
+                consumer_timeout=UNANSWERED,
             )
         case "dead" | "named":
             # Nothing takes what reaches the limit of these: so nothing may reach it.
-            return quorum(limit=NEVER, max_length=queue.max_length)
+            return quorum(limit=NEVER, max_length=queue.max_length, consumer_timeout=UNANSWERED)
         case "line":
             return {
                 "x-queue-type": "classic",

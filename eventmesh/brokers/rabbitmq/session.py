@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
@@ -79,6 +80,15 @@ class Session:
                 await channel.close()
         except BrokerUnavailable as error:
             _log.debug("%s: %s", self._name, error)  # The broker closes what it does not hear of.
+
+    async def server_version(self) -> tuple[int, ...]:
+        """The version of RabbitMQ: (3, 10, 8)."""
+        version = (await self.server_properties()).get("version")
+        return tuple(int(part) for part in re.findall(r"\d+", str(version))[:3])
+
+    async def server_properties(self) -> Mapping[str, Any]:
+        """What the broker said of itself when the connection was opened."""
+        return (await self._connected()).server_properties
 
     async def _connected(self) -> AbstractConnection:
         try:

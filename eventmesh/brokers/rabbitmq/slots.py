@@ -145,6 +145,8 @@ class RabbitSlots:
                 self._running,
                 error,
             )
+        elif self._waiting:
+            _log.warning("%s: %d runs wait for slots: %s", self._name, len(self._waiting), error)
         else:
             _log.info("%s: the slots are taken anew: %s", self._name, error)
 

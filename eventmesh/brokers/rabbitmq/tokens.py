@@ -22,24 +22,13 @@ from pamqp import commands
 
 from eventmesh.abc import Lease
 from eventmesh.brokers.rabbitmq.control import Control
-from eventmesh.brokers.rabbitmq.declaring import Arguments, QueueDeclaration
+from eventmesh.brokers.rabbitmq.declaring import UNANSWERED, Arguments, QueueDeclaration
 from eventmesh.brokers.rabbitmq.faults import answered
 from eventmesh.brokers.rabbitmq.lease import leasing
 from eventmesh.value import value
 
 UNUSED: Final = 24 * 3600 * 1000
 """Milliseconds after which tokens that nobody uses go; they are made again when needed."""
-
-HOLDING: Final = 7 * 24 * 3600 * 1000
-"""Milliseconds for which a token may be held. From 3.12 to 4.2 this replaces the half an hour after
-which RabbitMQ takes back what is unanswered; before, its consumer_timeout counts, and from 4.3 on
-there is no such limit in a classic queue."""
-
-ARGUMENTS: Final[Arguments] = {
-    "x-queue-type": "classic",
-    "x-expires": UNUSED,
-    "x-consumer-timeout": HOLDING,
-}
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
@@ -60,14 +49,16 @@ async def find_tokens(control: Control, name: str, limit: int, *, insist: bool) 
     async with leasing(control, f"{name}.lease") as lease:
         tokens, retired = _read(lease.state)
         if tokens is None or not await _exists(control, tokens.queue):
-            tokens = await _mint(control, lease, name, limit, [])
+            tokens = await _mint(control, lease, name, limit, retired)
         elif insist and tokens.count != limit:
             _log.info("%s: %d slots from now on, no longer %d", name, limit, tokens.count)
             retired.append(tokens.queue)
             tokens = await _mint(control, lease, name, limit, retired)
-        # Also what somebody who crashed right here has left.
-        for queue in retired:
-            await control.delete(queue)
+        if retired:
+            # Also what somebody who crashed right here has left.
+            for queue in retired:
+                await control.delete(queue)
+            await lease.save(_state(tokens, []))
         return tokens
 
 
@@ -75,7 +66,8 @@ async def _mint(
     control: Control, lease: Lease, name: str, count: int, retired: list[str]
 ) -> Tokens:
     tokens = Tokens(f"{name}.{uuid4().hex[:12]}", count)
-    await control.carry_out([QueueDeclaration(tokens.queue, ARGUMENTS)])
+    arguments = token_arguments(await control.session.server_version())
+    await control.carry_out([QueueDeclaration(tokens.queue, arguments)])
     async with control.publishing.channel(confirms=True) as channel:
         for number in range(count):
             async with answered(f"making the slots {name!r}"):
@@ -87,9 +79,24 @@ async def _mint(
                     ),
                     mandatory=True,
                 )
-    state = {"queue": tokens.queue, "count": count, "retired": retired}
-    await lease.save(json.dumps(state).encode())
+    await lease.save(_state(tokens, retired))
     return tokens
+
+
+def token_arguments(version: tuple[int, ...]) -> Arguments:
+    """The arguments of a queue of tokens in that version of RabbitMQ.
+
+    A token may be held for as long as a function runs. From 4.3 on no classic queue takes back what
+    is unanswered for long, and none knows the argument.
+    """
+    arguments: dict[str, str | int | bool] = {"x-queue-type": "classic", "x-expires": UNUSED}
+    if version < (4, 3):
+        arguments["x-consumer-timeout"] = UNANSWERED
+    return arguments
+
+
+def _state(tokens: Tokens, retired: list[str]) -> bytes:
+    return json.dumps({"queue": tokens.queue, "count": tokens.count, "retired": retired}).encode()
 
 
 def _read(state: bytes) -> tuple[Tokens | None, list[str]]:

@@ -10,8 +10,9 @@ from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.control import Control
+from eventmesh.errors import BrokerUnavailable
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Real seconds in which anything that is expected has happened."""
 
 
@@ -36,8 +37,14 @@ class Client:
 
     async def depth_reaches(self, queue, depth):
         async with asyncio.timeout(DEADLINE):
-            while await self.control.depth(queue) != depth:
+            while await self._depth(queue) != depth:
                 pass
+
+    async def _depth(self, queue):
+        try:
+            return await self.control.depth(queue)
+        except BrokerUnavailable:
+            return None  # It may not answer for its queues as soon as it takes connections.
 
     async def take(self, queue):
         """The next message of a queue, once there is one; it is acknowledged."""

@@ -26,6 +26,17 @@ UNREADABLE: Final = "em-unreadable"
 
 _RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE))
 _DELIVERY_COUNT: Final = "x-delivery-count"
+_NOTES: Final = frozenset(
+    (
+        "x-acquired-count",
+        *(
+            f"x-{time}-death-{what}"
+            for time in ("first", "last")
+            for what in ("exchange", "queue", "reason")
+        ),
+    )
+)
+"""What RabbitMQ notes of a message's way, such as that through the delay ladder."""
 
 _MORE_FLAGS: Final = 1
 _CONTENT_TYPE: Final = 1 << 15
@@ -278,7 +289,7 @@ class _Headers:
     def _take_text(self, name: str, text: str) -> None:
         if name == TRIGGER:
             self.trigger = text
-        else:
+        elif name not in _NOTES:
             self.own[name] = text
 
     def _take_number(self, name: str, number: float) -> None:
@@ -290,7 +301,7 @@ class _Headers:
             self.attempt = max(number, 1)
         elif name == _DELIVERY_COUNT and isinstance(number, int):
             self.deliveries = max(number, 0)
-        else:
+        elif name not in _NOTES:
             # As JSON has it: True is no word outside Python.
             self.own[name] = str(number).lower() if isinstance(number, bool) else str(number)
 

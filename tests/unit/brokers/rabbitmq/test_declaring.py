@@ -1,13 +1,17 @@
 """From queues to declarations that RabbitMQ 3.10 to 4.3 take."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventmesh.brokers.rabbitmq.declaring import (
     ForeignQueue,
     QueueDeclaration,
+    binding_key,
     queue_arguments,
     queue_declarations,
 )
+from eventmesh.event import matches
 from eventmesh.settlement import MAX_CRASHES
 from eventmesh.topology import broadcast, dead_letters, inbox, line, named, notes
 
@@ -70,3 +74,30 @@ def test_a_slow_instance_holds_up_no_publisher(queue):
 def test_a_queue_of_another_system_is_only_looked_for():
     assert list(queue_declarations(named("theirs", declare=False))) == [ForeignQueue("theirs")]
     assert isinstance(next(queue_declarations(named("ours"))), QueueDeclaration)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key"),
+    [
+        ("order.placed", "order.placed"),
+        ("order.*", "order.*"),
+        ("order.*.*", "order.*.*"),
+        ("#.#.#", "#"),
+        ("#.*.#.*", "*.*.#"),
+        ("a.#.#.b.#.*.#", "a.#.b.*.#"),
+    ],
+)
+def test_wildcards_in_a_row_are_put_as_briefly_as_they_can_be(pattern, key):
+    assert binding_key(pattern) == key
+
+
+WORDS = st.sampled_from(["a", "b"])
+PATTERN_WORDS = st.sampled_from(["a", "b", "*", "#"])
+
+
+@given(
+    pattern=st.lists(PATTERN_WORDS, min_size=1, max_size=7).map(".".join),
+    type=st.lists(WORDS, min_size=1, max_size=7).map(".".join),
+)
+def test_a_binding_key_fits_the_same_events_as_its_pattern(pattern, type):
+    assert matches(binding_key(pattern), type) == matches(pattern, type)

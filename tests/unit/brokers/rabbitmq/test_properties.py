@@ -219,6 +219,12 @@ def test_a_quorum_queue_counts_redeliveries_and_a_classic_one_says_yes(
     assert received.redeliveries == redeliveries
 
 
+def test_what_the_broker_notes_of_the_way_is_no_header_of_the_message():
+    notes = {"x-first-death-queue": "em.delay.3", "x-last-death-reason": "expired"}
+    message = decoded(by_pamqp(headers=notes | {"x-acquired-count": 2, "mine": "1"})).message
+    assert message.headers == {"mine": "1"}
+
+
 @pytest.mark.parametrize(
     ("moment", "timestamp"),
     [
