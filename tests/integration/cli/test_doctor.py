@@ -1,0 +1,127 @@
+import json
+import re
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.topology import inbox
+
+APP = """
+from eventmesh import Service, on
+
+service = Service("shop")
+
+@service.function(line=7)
+async def sell() -> None: ...
+
+@service.function(on.queue("sales", declare=False))
+async def take(sale: dict) -> None: ...
+"""
+READY = r"is ready at http://[0-9.:]+"
+
+
+@pytest.fixture
+async def url(rabbitmq):
+    return await rabbitmq.new_virtual_host()
+
+
+@pytest.fixture
+def vhost(url):
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+def doctor(run, url):
+    """Run the doctor, and give its exit code and what is not well: a subject and the rest."""
+
+    async def doctor(*arguments):
+        ended = await run("doctor", "--json", *arguments, EVENTMESH_BROKER=url)
+        findings = json.loads(ended.out)
+        return ended.code, {
+            finding["subject"]: finding for finding in findings if finding["level"] != "ok"
+        }
+
+    return doctor
+
+
+@pytest.fixture
+async def other(url):
+    """Another client of the broker."""
+    async with RabbitBroker(url, name="test", connect_timeout=60) as broker:
+        yield broker
+
+
+async def declare(rabbitmq, vhost, name, kind):
+    """Make a queue as another system would."""
+    arguments = f'[{{<<"x-queue-type">>, longstr, <<"{kind}">>}}]'
+    resource = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{name}">>)'
+    await rabbitmq.ctl(
+        "eval",
+        f'rabbit_amqqueue:declare({resource}, true, false, {arguments}, none, <<"test">>).',
+    )
+
+
+async def test_a_mesh_that_is_well(launch, run, write, rabbitmq, url, vhost):
+    write("app.py", APP)
+    await declare(rabbitmq, vhost, "sales", "quorum")
+    environment = {"EVENTMESH_BROKER": url}
+    process = await launch(
+        "run", "--workers=2", "--port=0", "--admin-port=0", "app.py", **environment
+    )
+    for _ in range(2):
+        await process.line(READY)
+    ended = await run("doctor", "app.py", **environment)
+    assert (ended.code, ended.out) == (0, "9 things looked at: all is well.\n"), ended
+    shown = await run("doctor", "--all", **environment)
+    assert shown.code == 0
+    assert "em.line.shop.sell" in shown.out
+
+
+async def test_nothing_is_made_where_nothing_runs(doctor, write, rabbitmq, vhost):
+    write("app.py", APP)
+    code, findings = await doctor("app.py")
+    assert code == 1
+    assert "declare=False" in findings.pop("sales")["advice"]
+    assert {one["level"] for one in findings.values()} == {"note"}
+    assert findings["em.inbox.shop.sell"]["what"] == "it is not there: nobody serves shop.sell"
+    assert await rabbitmq.queues(vhost) == {}
+
+
+async def test_a_queue_that_differs_from_the_code(doctor, write, rabbitmq, vhost):
+    write("app.py", APP)
+    for name in ("sales", "em.inbox.shop.sell"):
+        await declare(rabbitmq, vhost, name, "classic")
+    code, findings = await doctor("app.py")
+    assert code == 1
+    assert "sales" not in findings
+    differing = findings["em.inbox.shop.sell"]
+    assert differing["level"] == "problem"
+    # RabbitMQ tells one difference, of its own choice.
+    assert re.fullmatch(r"its x-[a-z-]+ is \S+, and the code says \S+", differing["what"])
+    assert "rabbitmqctl delete_queue em.inbox.shop.sell" in differing["advice"]
+
+
+async def test_consumers_that_are_too_many(launch, doctor, write, other, rabbitmq, url, vhost):
+    write("app.py", APP)
+    await declare(rabbitmq, vhost, "sales", "quorum")
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py", EVENTMESH_BROKER=url)
+    await process.line(READY)
+    async with other.consume(inbox("shop.sell"), lambda delivery: delivery.requeue(), prefetch=1):
+        code, findings = await doctor()
+    assert code == 1
+    (doubled,) = findings.values()
+    assert doubled["subject"] == "em.inbox.shop.sell"
+    assert doubled["what"] == "2 consumers, and 1 process serves shop.sell"
+
+
+async def test_an_alarm(doctor, rabbitmq):
+    await rabbitmq.raise_memory_alarm()
+    code, findings = await doctor()
+    assert code == 1
+    assert "rabbitmq-diagnostics alarms" in findings["alarms"]["advice"]
+
+
+async def test_the_embedded_broker_needs_no_doctor(run):
+    ended = await run("doctor")
+    assert ended.code == 2
+    assert "--broker amqp://" in ended.err
