@@ -6,8 +6,13 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Final
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, Final, TypeAlias
 
 from eventmesh.abc import Broker, Middleware, Slots, Transport
 from eventmesh.binding.annotations import function_of, written
@@ -27,6 +32,11 @@ from eventmesh.topology import slots as slots_name
 from eventmesh.triggers.http import HttpTrigger
 from eventmesh.triggers.invoke import inboxes, lines
 from eventmesh.value import value
+
+Doors: TypeAlias = Callable[
+    [Sequence[tuple[AnyFunction, HttpTrigger]], Runtime], AbstractAsyncContextManager[None]
+]
+"""What answers HTTP requests: the source of the triggers that it is given."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -55,13 +65,15 @@ async def hosting(
     *,
     clock: Clock | None = None,
     http: bool = True,
+    doors: Doors = HttpTrigger.source,
     transport: Transport | None = None,
 ) -> AsyncGenerator[Host]:
     """Run services while entered, on a broker that its owner has opened.
 
     Leaving drains: no source takes more, what runs may finish within `settings.grace` seconds,
-    the rest is cancelled and handed back. With `http` False nothing listens. `transport` carries
-    the calls of handlers, where that is not the broker itself.
+    the rest is cancelled and handed back. With `http` False nothing listens; `doors` is the source
+    of HTTP triggers, where that is another one. `transport` carries the calls of handlers, where
+    that is not the broker itself.
 
     Raises DeclarationError when the services do not fit together, SettingsError when an address
     cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
@@ -102,7 +114,7 @@ async def hosting(
             new_id()[:12],
         )
         async with _draining(clock, settings.grace) as sources:
-            await _start_sources(functions, runtime, sources, http=http)
+            await _start_sources(functions, runtime, sources, doors if http else None)
             yield Host(
                 runtime.instance,
                 dispatcher.functions,
@@ -166,7 +178,10 @@ async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack
 
 
 async def _start_sources(
-    functions: Sequence[AnyFunction], runtime: Runtime, stack: AsyncExitStack, *, http: bool
+    functions: Sequence[AnyFunction],
+    runtime: Runtime,
+    stack: AsyncExitStack,
+    doors: Doors | None,
 ) -> None:
     """Open the sources, those that others wait for first.
 
@@ -179,11 +194,11 @@ async def _start_sources(
     for function in functions:
         for trigger in function.triggers:
             groups[type(trigger)].append((function, trigger))
-    doors = groups.pop(HttpTrigger, [])
+    routes = groups.pop(HttpTrigger, [])
     for kind, bound in groups.items():
         await stack.enter_async_context(kind.source(bound, runtime))
-    if http:
-        await stack.enter_async_context(HttpTrigger.source(doors, runtime))
+    if doors is not None:
+        await stack.enter_async_context(doors(routes, runtime))
 
 
 def _functions(services: Sequence[Service]) -> list[AnyFunction]:

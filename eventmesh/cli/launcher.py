@@ -14,7 +14,9 @@ from eventmesh.cli.failures import ExitCode, report
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "Run services here, on the embedded broker, and again on every change.",
     "run": "Run services over a broker, in worker processes.",
+    "gateway": "Serve the HTTP routes of all services of a mesh.",
     "ps": "Show the processes of a mesh, and what they serve.",
+    "doctor": "Look for what is wrong with a mesh, and say what to do.",
     "list": "Show services, functions, triggers and limits, and run nothing.",
     "invoke": "Run a function and wait for its result.",
     "send": "Store an invocation of a function, to be run soon.",

@@ -108,6 +108,9 @@ def _payload_bytes(text: str) -> bytes:
 targets_argument = click.argument(
     "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_complete_path
 )
+optional_targets_argument = click.argument(
+    "targets", metavar="[TARGET...]", nargs=-1, shell_complete=_complete_path
+)
 function_argument = click.argument("name", shell_complete=_complete_function)
 payload_argument = click.argument(
     "payload", metavar="[JSON|@FILE|-]", required=False, callback=_read_payload

@@ -31,16 +31,21 @@ async def mesh_at(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observer]
     `name` is that of the command. Raises SettingsError for a URL that leads to no mesh of several
     processes, and BrokerUnavailable.
     """
-    if url == MEMORY:
-        raise SettingsError(
-            "the embedded broker has no other processes to ask: say where the mesh's RabbitMQ is, "
-            "with --broker amqp://… or EVENTMESH_BROKER"
-        )
+    check_shared(url)
     async with (
         broker_at(url, f"eventmesh {name}", connect_timeout=CONNECT_SECONDS) as broker,
         observing(broker, SystemClock(), lambda _: None) as observer,
     ):
         yield broker, observer
+
+
+def check_shared(url: str) -> None:
+    """Raises SettingsError, with advice, for the embedded broker."""
+    if url == MEMORY:
+        raise SettingsError(
+            "the embedded broker has no other processes to ask: say where the mesh's RabbitMQ is, "
+            "with --broker amqp://… or EVENTMESH_BROKER"
+        )
 
 
 def instance_fields(instance: Instance) -> dict[str, Any]:

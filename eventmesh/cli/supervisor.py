@@ -20,6 +20,9 @@ from eventmesh.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
 
+REPEAT_SECONDS: Final = 1.0
+"""A SIGTERM so soon after another one is the same: some signal a process and then its group."""
+
 READY_SECONDS: Final = 300.0
 """How long a worker that is to replace another may take until it is ready."""
 
@@ -57,6 +60,7 @@ class Supervisor:
         self._tasks = asyncio.TaskGroup()
         self._stop = asyncio.Event()
         self._replace = asyncio.Event()
+        self._stopped_at = 0.0
         self._code = ExitCode.OK
 
     def admins(self) -> Mapping[str, str]:
@@ -70,7 +74,8 @@ class Supervisor:
         elif not self._stop.is_set():
             _log.info("%s: the workers finish what runs", number.name)
             self._stop.set()
-        else:
+            self._stopped_at = _now()
+        elif number == signal.SIGINT or _now() - self._stopped_at > REPEAT_SECONDS:
             _log.warning("%s again: the workers are killed", number.name)
             self._code = ExitCode.INTERRUPTED
             for place in self._places.values():
@@ -130,6 +135,10 @@ class Supervisor:
             await place.run()
         finally:
             del self._places[place.number]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _becomes_ready(place: Place) -> bool:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import Final, TypeAlias
 
 from eventmesh.abc import Broker
-from eventmesh.brokers import broker_at
+from eventmesh.brokers import MEMORY, broker_at
 from eventmesh.cli.announced import instance_of
+from eventmesh.cli.catalogue import catalogue_of
 from eventmesh.cli.loading import load_services
 from eventmesh.cli.parent import Parent
 from eventmesh.cli.serve import Program, program_name, run
 from eventmesh.cli.targets import Target
-from eventmesh.clock import SystemClock
+from eventmesh.clock import SystemClock, sleep
+from eventmesh.errors import SettingsError
 from eventmesh.host import Host, hosting
-from eventmesh.presence import announcing
+from eventmesh.presence import Instance, announcing, observing
 from eventmesh.service import Service
 from eventmesh.settings import Settings
+from eventmesh.triggers.http.gateway import Gateway
+
+ANSWER_SECONDS: Final = 1.0
+"""How long a gateway waits for the processes of the mesh to answer before it lets clients in."""
 
 
 class WorkerField(logging.Filter):
@@ -40,14 +47,34 @@ def work(targets: Sequence[Target], settings: Settings, number: int, parent: Par
     """
     parent.watch(settings.grace)
     services = load_services(targets)
-    name = program_name(services)
+    _run(program_name(services), partial(serving_services, services), settings, number, parent)
+
+
+def work_as_gateway(settings: Settings, number: int, parent: Parent) -> None:
+    """Run a gateway as the worker of that number, until told to stop.
+
+    Raises SettingsError for the embedded broker, and what `hosting` raises.
+    """
+    if settings.broker == MEMORY:
+        raise SettingsError(
+            "a gateway has nobody to pass requests on to on the embedded broker: name a RabbitMQ "
+            "with --broker amqp://… or EVENTMESH_BROKER"
+        )
+    parent.watch(settings.grace)
+    _run("gateway", serving_mesh, settings, number, parent)
+
+
+_Open: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host]]
+
+
+def _run(name: str, serving: _Open, settings: Settings, number: int, parent: Parent) -> None:
     broker = broker_at(settings.broker, f"{name}, worker {number}")
-    serve = partial(_present, services, broker, settings)
+    serve = partial(serving, broker, settings)
     run(Program(name, broker, settings, serve, parent.report, [WorkerField(number)]))
 
 
 @asynccontextmanager
-async def _present(
+async def serving_services(
     services: Sequence[Service], broker: Broker, settings: Settings
 ) -> AsyncGenerator[Host]:
     """The services running, and the mesh told of it."""
@@ -57,3 +84,22 @@ async def _present(
         announcing(broker, clock, instance_of(host, services, settings, clock)),
     ):
         yield host
+
+
+@asynccontextmanager
+async def serving_mesh(broker: Broker, settings: Settings) -> AsyncGenerator[Host]:
+    """The services of others, as they announce themselves."""
+    clock = SystemClock()
+    gateway = Gateway(catalogue_of({}))
+
+    def change(instances: Mapping[str, Instance]) -> None:
+        gateway.show(catalogue_of(instances))
+
+    async with observing(broker, clock, change):
+        # A client that is let in now would be told that nothing is there.
+        await sleep(clock, ANSWER_SECONDS)
+        async with (
+            hosting([], broker, settings, clock=clock, doors=gateway.source) as host,
+            announcing(broker, clock, instance_of(host, [], settings, clock)),
+        ):
+            yield host

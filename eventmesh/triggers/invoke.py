@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 from eventmesh.abc import Delivery
 from eventmesh.codecs.wire import invocation_from, reply_from
 from eventmesh.errors import BrokerUnavailable, InvocationError
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import SYNC
+from eventmesh.message import Message
 from eventmesh.result import Result
 from eventmesh.topology import dead_letters, inbox, line
 from eventmesh.triggers._consume import BatchConsumption, Consumption, consuming
 from eventmesh.triggers._settle import Asynchronous
+from eventmesh.triggers.http.names import REQUEST
 from eventmesh.triggers.queue import batching, consumption
+
+Handle: TypeAlias = Callable[[Message], Awaitable[Result]]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,11 +63,12 @@ class Synchronous:
     process, and may have run: it is not run again.
     """
 
-    __slots__ = ("_function", "_runtime")
+    __slots__ = ("_function", "_routes", "_runtime")
 
     def __init__(self, function: AnyFunction, runtime: Runtime) -> None:
         self._function = function
         self._runtime = runtime
+        self._routes: Handle | None = None
 
     async def handle(self, delivery: Delivery) -> None:
         """Run one delivery, unless it may have run before, and answer its caller."""
@@ -71,13 +76,24 @@ class Synchronous:
             self._answer(delivery, _not_run("whoever ran the function is gone, it may have run"))
             return
         try:
-            result = await self._runtime.dispatch(
-                invocation_from(delivery.message, self._function.full_name, SYNC)
-            )
+            result = await self._run(delivery.message)
         except asyncio.CancelledError:
             self._answer(delivery, _not_run("the service stopped before the function had ended"))
             raise
         self._answer(delivery, result)
+
+    def _run(self, message: Message) -> Awaitable[Result]:
+        if message.type == REQUEST:
+            return self._pass_to_route(message)
+        return self._runtime.dispatch(invocation_from(message, self._function.full_name, SYNC))
+
+    def _pass_to_route(self, message: Message) -> Awaitable[Result]:
+        if self._routes is None:
+            # Only a process that a gateway speaks to pays for loading this.
+            from eventmesh.triggers.http.remote import RemoteRoutes  # noqa: PLC0415
+
+            self._routes = RemoteRoutes(self._function, self._runtime).answer
+        return self._routes(message)
 
     def _answer(self, delivery: Delivery, result: Result) -> None:
         request, runtime = delivery.message, self._runtime

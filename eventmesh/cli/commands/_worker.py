@@ -1,4 +1,4 @@
-"""`eventmesh _worker`: what `eventmesh run` starts. Not for people."""
+"""`eventmesh _worker`: what `eventmesh run` and `eventmesh gateway` start. Not for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from eventmesh.cli.parent import Parent
 from eventmesh.cli.targets import read_target
-from eventmesh.cli.worker import work
+from eventmesh.cli.worker import work, work_as_gateway
 from eventmesh.settings import Settings
 
 
@@ -16,7 +16,11 @@ from eventmesh.settings import Settings
 @click.argument("number", type=int)
 @click.argument("descriptor", type=int)
 @click.argument("targets", nargs=-1)
-def command(*, number: int, descriptor: int, targets: tuple[str, ...]) -> None:
-    """Run the services of all TARGETs as worker NUMBER of the supervisor at DESCRIPTOR."""
-    settings = Settings.from_environment(os.environ)
-    work([read_target(target) for target in targets], settings, number, Parent(descriptor))
+@click.option("--gateway", is_flag=True)
+def command(*, number: int, descriptor: int, targets: tuple[str, ...], gateway: bool) -> None:
+    """Run all TARGETs, or a gateway, as worker NUMBER of the supervisor at DESCRIPTOR."""
+    settings, parent = Settings.from_environment(os.environ), Parent(descriptor)
+    if gateway:
+        work_as_gateway(settings, number, parent)
+    else:
+        work([read_target(target) for target in targets], settings, number, parent)

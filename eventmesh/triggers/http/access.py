@@ -39,7 +39,7 @@ def write(
     """Log a request: `duration` is in seconds, `size` in bytes of the answer's body."""
     if not LOGGER.isEnabledFor(logging.INFO):
         return
-    path = path_of(request)
+    path = path_of(request.raw_path)
     fields: dict[str, object] = {
         "method": request.method,
         "path": path,

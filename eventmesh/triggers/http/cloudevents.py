@@ -34,7 +34,7 @@ def event_of(request: web.BaseRequest, body: bytes, now: float) -> Message | Non
 
     Raises Problem 422 for one that breaks the rules.
     """
-    if content_type_of(request).partition(";")[0].strip().lower() == STRUCTURED:
+    if content_type_of(request.headers).partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(body, now)
     attributes = {
         name.lower().removeprefix(_BINARY): unquote(text)
@@ -43,7 +43,7 @@ def event_of(request: web.BaseRequest, body: bytes, now: float) -> Message | Non
     }
     if not attributes:
         return None
-    attributes["datacontenttype"] = content_type_of(request)
+    attributes["datacontenttype"] = content_type_of(request.headers)
     return _event(attributes, body, now)
 
 

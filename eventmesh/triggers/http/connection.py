@@ -170,7 +170,7 @@ class Connection(web.RequestHandler):
         else:
             problem = Problem(400, "this is no HTTP/1.1 request")
         self.draining = True
-        return as_response(problem_reply(problem, request))
+        return as_response(problem_reply(problem, request.raw_path))
 
 
 def as_response(answer: Answer) -> web.StreamResponse:

@@ -15,11 +15,11 @@ from eventmesh.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.duration import seconds
 from eventmesh.errors import DeclarationError, InvocationError, Problem
 from eventmesh.event import check_type, event_headers
-from eventmesh.function import AnyFunction, Runtime, described
+from eventmesh.function import Runtime
 from eventmesh.message import Message
 from eventmesh.topology import dead_letters, inbox
 from eventmesh.triggers.http.cloudevents import STRUCTURED, event_of
-from eventmesh.triggers.http.functions import Endpoint
+from eventmesh.triggers.http.functions import Endpoint, Known
 from eventmesh.triggers.http.guard import Guard
 from eventmesh.triggers.http.letters import letter_members
 from eventmesh.triggers.http.names import CONTROL
@@ -47,8 +47,9 @@ _Answer: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply]]
 class Control:
     """Answers the control API."""
 
-    def __init__(self, runtime: Runtime, guard: Guard) -> None:
+    def __init__(self, runtime: Runtime, guard: Guard, known: Known) -> None:
         self._runtime = runtime
+        self._known = known
         self._guard = guard
         self._letters = BrokerDeadLetters(runtime.broker, runtime.clock)
 
@@ -85,16 +86,18 @@ class Control:
         return endpoint
 
     async def list_functions(self, _: web.BaseRequest, __: Values) -> Reply:
-        """The functions of this process."""
-        functions = [described(one) for one in self._runtime.functions.values()]
-        return json_reply(200, {"functions": functions})
+        """The functions that are known here."""
+        return json_reply(200, {"functions": list(self._known().values())})
 
     async def show_function(self, _: web.BaseRequest, path: Values) -> Reply:
-        """A function of this process, how much waits in its inbox, and how many dead letters."""
-        function = self._function(path["name"])
-        waiting = await self._runtime.broker.depth(inbox(function.full_name))
-        dead = await self._runtime.broker.depth(dead_letters(function.full_name))
-        return json_reply(200, described(function) | {"waiting": waiting, "dead_letters": dead})
+        """A function, how much waits in its inbox, and how many dead letters there are of it."""
+        name = path["name"]
+        function = self._known().get(name)
+        if function is None:
+            raise Problem(404, f"there is no function {name!r} here")
+        waiting = await self._runtime.broker.depth(inbox(name))
+        dead = await self._runtime.broker.depth(dead_letters(name))
+        return json_reply(200, {**function, "waiting": waiting, "dead_letters": dead})
 
     async def show_invocation(self, _: web.BaseRequest, path: Values) -> Reply:
         """What became of an asynchronous invocation, as far as that is recorded."""
@@ -169,19 +172,13 @@ class Control:
         """Drop all dead letters of a function."""
         return json_reply(200, {"purged": await self._letters.purge(path["name"])})
 
-    def _function(self, name: str) -> AnyFunction:
-        function = self._runtime.functions.get(name)
-        if function is None:
-            raise Problem(404, f"this process has no function {name!r}")
-        return function
-
     async def _message(self, request: web.BaseRequest) -> Message:
         """The body as a message of its own."""
         return Message(
             await read_body(request, self._runtime.settings.max_body),
             check_id(_one(request, "id")) or new_id(),
             self._runtime.clock.now(),
-            content_type_of(request),
+            content_type_of(request.headers),
             {**trace_of(request), **given_headers(request)},
         )
 
@@ -192,7 +189,7 @@ class Control:
 
 def _one(request: web.BaseRequest, name: str, default: str = "") -> str:
     """The text of a query parameter."""
-    return query_of(request).get(name, (default,))[-1]
+    return query_of(request.raw_path).get(name, (default,))[-1]
 
 
 def _delay(request: web.BaseRequest) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, cast
 
 from aiohttp import hdrs, web
 
@@ -32,14 +32,37 @@ from eventmesh.triggers.http.streaming import StreamReply, streamed
 Endpoint: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply | StreamReply]]
 """Answers requests to one route. May raise Problem."""
 
+Known: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
+"""The functions that can be asked about, by their names, each as `described`."""
+
+Answering: TypeAlias = Callable[[Invocation], Awaitable[Reply | StreamReply]]
+"""Answers the invocations that requests to one route have become."""
+
 
 def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: Runtime) -> Endpoint:
     """What answers requests to a route of a function."""
-    plan = function.signature.http_plan(route.names, has_body=route.has_body)
+    plan = plan_of(function, route)
     take = _intake(function, plan, runtime)
+    answer = answering(function, route, plan, runtime)
+
+    async def endpoint(request: web.BaseRequest, path: Values) -> Reply | StreamReply:
+        return await answer(await take(request, path))
+
+    return endpoint
+
+
+def plan_of(function: AnyFunction, route: HttpRoute) -> HttpPlan:
+    """What fills the function's parameters on that route."""
+    return function.signature.http_plan(route.names, has_body=route.has_body)
+
+
+def answering(
+    function: AnyFunction, route: HttpRoute, plan: HttpPlan, runtime: Runtime
+) -> Answering:
+    """What runs, or stores, the invocations of a route, and says how they are answered."""
     if route.mode == ASYNC:
-        return _storing(function, plan, take, runtime)
-    return _running(function, route, plan, take, runtime)
+        return _storing(function, plan, runtime)
+    return _running(function, route, plan, runtime)
 
 
 def status_path(function: str, invocation_id: str) -> str:
@@ -54,15 +77,13 @@ def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
     """What makes invocations of requests."""
     name = function.full_name
     has_body = plan.body is not None
-    any_type = plan.body is not None and plan.body.raw
     limit = min(function.limits.max_payload, runtime.settings.max_body)
     now = runtime.clock.now
 
     async def take(request: web.BaseRequest, path: Values) -> Invocation:
-        body, content_type = b"", content_type_of(request)
+        body, content_type = b"", content_type_of(request.headers)
         if has_body:
-            if not any_type:
-                check_json(content_type)
+            check_content_type(plan, content_type)
             body = await read_body(request, limit)
         return Invocation(
             name,
@@ -77,7 +98,7 @@ def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
                 request.method,
                 request.raw_path,
                 path,
-                query_of(request),
+                query_of(request.raw_path),
                 request.headers,
                 request.remote or "",
             ),
@@ -86,20 +107,27 @@ def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
     return take
 
 
+def check_content_type(plan: HttpPlan, content_type: str) -> None:
+    """Raises Problem 415 for a body of a type that the route does not take."""
+    if plan.body is not None and not plan.body.raw:
+        check_json(content_type)
+
+
 def _running(
-    function: AnyFunction, route: HttpRoute, plan: HttpPlan, take: _Intake, runtime: Runtime
-) -> Endpoint:
+    function: AnyFunction, route: HttpRoute, plan: HttpPlan, runtime: Runtime
+) -> Answering:
     run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
     stream_of_bytes = function.signature.item_type is bytes
 
-    async def answer(request: web.BaseRequest, path: Values) -> Reply | StreamReply:
-        invocation = await take(request, path)
+    async def answer(invocation: Invocation) -> Reply | StreamReply:
         result = await run(invocation)
+        request = cast(HttpRequest, invocation.http)
         if result.error is not None:
-            return problem_reply(problem_of(result.error), request, invocation.id)
+            return problem_reply(problem_of(result.error), request.target, invocation.id)
         if result.stream is not None:
+            accept = request.headers.get(hdrs.ACCEPT, "")
             return streamed(
-                result.stream, route.status, request, invocation.id, plain=stream_of_bytes
+                result.stream, route.status, accept, invocation.id, plain=stream_of_bytes
             )
         return Reply(
             # A Response says its status; of other values the route does.
@@ -113,21 +141,21 @@ def _running(
     return answer
 
 
-def _storing(function: AnyFunction, plan: HttpPlan, take: _Intake, runtime: Runtime) -> Endpoint:
+def _storing(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> Answering:
     name = function.full_name
     bind = plan.binder()
     store = store_of(function.signature, plan)
     send = runtime.environment.transport.send
     api = runtime.settings.api
 
-    async def accept(request: web.BaseRequest, path: Values) -> Reply:
-        invocation = await take(request, path)
+    async def accept(invocation: Invocation) -> Reply:
         try:
             # What does not fit is refused now: once it is stored, its sender is gone.
             payload = store(bind(invocation), invocation.payload)
             await send(name, _message(invocation, payload), 0.0)
         except InvocationError as error:
-            return problem_reply(problem_of(error), request, invocation.id)
+            request = cast(HttpRequest, invocation.http)
+            return problem_reply(problem_of(error), request.target, invocation.id)
         accepted = {"id": invocation.id, "function": name}
         if not api:
             return json_reply(202, accepted, invocation_id=invocation.id)

@@ -33,6 +33,7 @@ from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import SYNC
 from eventmesh.message import Message
 from eventmesh.topology import check_function
+from eventmesh.triggers.http.functions import Known
 from eventmesh.triggers.http.guard import Guard
 from eventmesh.triggers.http.lambda_answers import (
     REQUEST_ID,
@@ -71,8 +72,11 @@ _INVALID: Final = "InvalidRequestContentException"
 class LambdaApi:
     """Answers Invoke: RequestResponse, Event and DryRun."""
 
-    def __init__(self, runtime: Runtime, tasks: asyncio.TaskGroup, guard: Guard) -> None:
+    def __init__(
+        self, runtime: Runtime, tasks: asyncio.TaskGroup, guard: Guard, known: Known
+    ) -> None:
         self._runtime = runtime
+        self._known = known
         self._guard = guard
         self._repeats: Repeats[Finished] = Repeats(tasks, runtime.clock)
 
@@ -99,7 +103,7 @@ class LambdaApi:
             await self._payload(request, function),
             request_id,
             self._runtime.clock.now(),
-            content_type_of(request),
+            content_type_of(request.headers),
             {**trace_of(request), **_client_context(request), **given_headers(request)},
         )
         match request.headers.get("X-Amz-Invocation-Type", "RequestResponse"):
@@ -108,8 +112,8 @@ class LambdaApi:
             case "Event":
                 return await self._send(name, message)
             case "DryRun":
-                if function is None:
-                    _not_found(name, "; a dry run knows the functions of this process only")
+                if name not in self._known():
+                    _not_found(name, "; a dry run finds what the control API lists here")
                 return Reply(204, headers={REQUEST_ID: request_id}, invocation_id=request_id)
             case other:
                 raise LambdaError(
@@ -186,7 +190,7 @@ def _function_name(request: web.BaseRequest, text: str) -> str:
             FunctionNotFound(text),
         )
     name, qualifier = parsed
-    for given in (qualifier, *query_of(request).get("Qualifier", ())):
+    for given in (qualifier, *query_of(request.raw_path).get("Qualifier", ())):
         if given not in ("", LATEST):
             _not_found(f"{name}:{given}", f"; there is one version of a function, {LATEST}")
     try:

@@ -21,3 +21,9 @@ TIMEOUT: Final = "x-eventmesh-timeout"
 
 CALL_ID: Final = "amz-sdk-invocation-id"
 """The same for all tries of one call: a repetition is not run again."""
+
+REQUEST: Final = "eventmesh.http"
+"""The type of a message that carries a whole request. No client can set it."""
+
+ANSWER: Final = "application/vnd.eventmesh.http"
+"""The content type of a result that is a whole answer."""

@@ -80,14 +80,14 @@ def check_json(content_type: str) -> None:
         )
 
 
-def content_type_of(request: web.BaseRequest) -> str:
+def content_type_of(headers: Mapping[str, str]) -> str:
     """What the body is said to be; JSON if nothing is said."""
-    return request.headers.get(hdrs.CONTENT_TYPE, JSON)
+    return headers.get(hdrs.CONTENT_TYPE, JSON)
 
 
-def query_of(request: web.BaseRequest) -> Mapping[str, Sequence[str]]:
-    """The texts of the query by name, in their order. Raises Problem 400."""
-    query = request.raw_path.partition("?")[2]
+def query_of(target: str) -> Mapping[str, Sequence[str]]:
+    """The texts of a target's query by name, in their order. Raises Problem 400."""
+    query = target.partition("?")[2]
     if not query:
         return _NO_QUERY
     try:

@@ -60,13 +60,24 @@ class Answer:
     Together they have what aiohttp's protocol uses of a response, and no more.
     """
 
-    __slots__ = ("_fields", "_start", "body_length", "invocation_id", "keep_alive", "status")
+    __slots__ = (
+        "_fields",
+        "_start",
+        "body_length",
+        "content_type",
+        "headers",
+        "invocation_id",
+        "keep_alive",
+        "status",
+    )
 
     def __init__(
         self, status: int, content_type: str, headers: Mapping[str, str], invocation_id: str
     ) -> None:
         """Raises ValueError for a header that HTTP cannot carry."""
         self.status = status
+        self.content_type = content_type
+        self.headers = headers
         self.invocation_id = invocation_id
         self.keep_alive = True
         self.body_length = 0
@@ -139,20 +150,20 @@ def json_reply(
     return Reply(status, encode(content), JSON, headers, invocation_id)
 
 
-def problem_reply(problem: Problem, request: web.BaseRequest, invocation_id: str = "") -> Reply:
-    """A problem as the answer to that request."""
+def problem_reply(problem: Problem, target: str, invocation_id: str = "") -> Reply:
+    """A problem as the answer to a request, whose target (RFC 9112, section 3.2) is given."""
     return Reply(
         problem.status,
-        document(problem, path_of(request), invocation_id),
+        document(problem, path_of(target), invocation_id),
         PROBLEM_JSON,
         problem.headers,
         invocation_id,
     )
 
 
-def path_of(request: web.BaseRequest) -> str:
+def path_of(target: str) -> str:
     """The path that was asked for, without the query, in ASCII as a URI is."""
-    path = request.raw_path.partition("?")[0]
+    path = target.partition("?")[0]
     return path if path.isascii() else quote(path.encode(errors="surrogateescape"), safe="/%")
 
 

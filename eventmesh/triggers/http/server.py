@@ -19,13 +19,9 @@ from eventmesh.function import AnyFunction, Runtime
 from eventmesh.settings import Settings
 from eventmesh.triggers._tasks import owned_tasks
 from eventmesh.triggers.http import access
+from eventmesh.triggers.http.assembly import router_of
 from eventmesh.triggers.http.connection import Connection, ConnectionLimits, as_response
-from eventmesh.triggers.http.control import Control
-from eventmesh.triggers.http.docs import docs_routes
-from eventmesh.triggers.http.functions import Endpoint, endpoint_of
-from eventmesh.triggers.http.guard import Guard
-from eventmesh.triggers.http.lambda_api import INVOKE, LambdaApi
-from eventmesh.triggers.http.openapi import document_of
+from eventmesh.triggers.http.functions import Endpoint
 from eventmesh.triggers.http.problems import problem_of, retry_later
 from eventmesh.triggers.http.responses import Answer, Reply, problem_reply
 from eventmesh.triggers.http.route import HttpRoute
@@ -59,50 +55,31 @@ async def serving(
     Leaving takes no more requests and waits for those that run. If that wait is cancelled, they
     are cancelled and answered with 503.
     """
-    settings = runtime.settings
     async with owned_tasks() as tasks:
         router = router_of(bound, runtime, tasks)
-        server = Server(router, runtime.clock, settings)
-        listener = await _listen(server, settings)
-        try:
-            runtime.announce("http", _url(listener, settings))
+        async with listening(Server(router, runtime.clock, runtime.settings), runtime):
             yield
-        finally:
-            listener.close()
-            await server.drain()
 
 
-def router_of(
-    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: Runtime, tasks: asyncio.TaskGroup
-) -> Router[Endpoint]:
-    """All that is answered: the functions' routes, and beside them our own.
-
-    Raises DeclarationError where two functions want the same route.
-    """
-    router: Router[Endpoint] = Router()
-    for function, route in bound:
-        endpoint = endpoint_of(function, route, runtime)
-        router.add(route.method, route.path, endpoint, function.full_name)
-    # A function's own route at one of the paths below takes its place.
+@asynccontextmanager
+async def listening(server: Server, runtime: Runtime) -> AsyncGenerator[None]:
+    """Let clients in while entered, and announce where; leave as `serving` says."""
     settings = runtime.settings
-    if settings.docs:
-        for method, path, answer in docs_routes(partial(document_of, bound, api=settings.api)):
-            router.add_missing(method, path, answer, "eventmesh")
-    if settings.api:
-        guard = Guard(settings.http_host)
-        for method, path, answer in Control(runtime, guard).routes():
-            router.add_missing(method, path, answer, "eventmesh")
-        api = LambdaApi(runtime, tasks, guard)
-        router.add_missing("POST", INVOKE, api.invoke, "eventmesh")
-    return router
+    listener = await _listen(server, settings)
+    try:
+        runtime.announce("http", _url(listener, settings))
+        yield
+    finally:
+        listener.close()
+        await server.drain()
 
 
 class Server(web.Server):
-    """Answers the requests of all connections."""
+    """Answers the requests of all connections; `router`, which may change, says who answers."""
 
     def __init__(self, router: Router[Endpoint], clock: Clock, settings: Settings) -> None:
         super().__init__(self._handle, handler_cancellation=True)
-        self._router = router
+        self.router = router
         self._clock = clock
         self._limits = ConnectionLimits(settings.http_header_timeout, settings.http_read_timeout)
         self._handover = 0.0 if settings.http_fd is None else HANDOVER
@@ -161,17 +138,19 @@ class Server(web.Server):
         try:
             answer = await self._answer(request)
         except (InvocationError, Problem) as error:
-            answer = problem_reply(problem_of(error), request)
+            answer = problem_reply(problem_of(error), request.raw_path)
         except asyncio.CancelledError:
             if not self._aborting:
                 access.write(request, access.CLIENT_GONE, self._clock.now() - started, 0)
                 raise
-            answer = problem_reply(retry_later(503, "the service is stopping", 1.0), request)
+            answer = problem_reply(
+                retry_later(503, "the service is stopping", 1.0), request.raw_path
+            )
         except ConnectionError:
             answer = Reply(access.CLIENT_GONE)
         except Exception:  # noqa: BLE001  # a fault of ours ends one request, not the server
             _log.exception("answering %s %s failed", request.method, request.raw_path)
-            answer = problem_reply(Problem(500, "the server failed"), request)
+            answer = problem_reply(Problem(500, "the server failed"), request.raw_path)
         return as_response(answer)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
@@ -180,7 +159,7 @@ class Server(web.Server):
             if not path.startswith("/"):
                 # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
                 path = urlsplit(path).path or path
-            found = self._router.find(method, path)
+            found = self.router.find(method, path)
             if found is None:
                 return self._unanswered(method, path)
         except ValueError:
@@ -190,7 +169,7 @@ class Server(web.Server):
 
     def _unanswered(self, method: str, path: str) -> Answer:
         """The answer where nothing answers that method. Raises Problem: 404 or 405."""
-        allowed = self._router.allowed(path)
+        allowed = self.router.allowed(path)
         if not allowed and path != "*":
             raise Problem(404, "nothing answers at this path")
         headers = {"Allow": ", ".join(sorted(allowed | {"OPTIONS"}))}

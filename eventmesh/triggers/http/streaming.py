@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Final, TypeAlias, cast
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion11, web
 
-from eventmesh.errors import InvocationError, Signal
+from eventmesh.errors import InvocationError, PayloadTooLarge, Signal
 from eventmesh.message import NO_HEADERS
 from eventmesh.result import Failure, close
 from eventmesh.running import BYTES
 from eventmesh.triggers.http.problems import document, problem_of
-from eventmesh.triggers.http.responses import Answer, Outlet, path_of, problem_reply
+from eventmesh.triggers.http.responses import Answer, Outlet, Reply, path_of, problem_reply
 
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
@@ -28,18 +28,18 @@ Frame: TypeAlias = Callable[[bytes], bytes]
 def streamed(
     stream: AsyncIterator[bytes],
     status: int,
-    request: web.BaseRequest,
+    accept: str,
     invocation_id: str,
     *,
     plain: bool,
 ) -> StreamReply:
-    """The answer that sends a stream in the form that the request prefers.
+    """The answer that sends a stream in the form that an Accept header prefers.
 
     A `plain` one has bytes for items, which are sent as they are.
     """
     if plain:
         return StreamReply(stream, status, BYTES, bytes, invocation_id)
-    if prefers_events(request.headers.get(hdrs.ACCEPT, "")):
+    if prefers_events(accept):
         return StreamReply(stream, status, SSE, _event, invocation_id)
     return StreamReply(stream, status, NDJSON, _line, invocation_id)
 
@@ -80,7 +80,7 @@ class StreamReply(Answer):
     is missing; server-sent events end with one of the type "error", whose data is the problem.
     """
 
-    __slots__ = ("_frame", "_outlet", "_request", "_stream", "content_type")
+    __slots__ = ("_frame", "_outlet", "_request", "_stream")
 
     def __init__(
         self,
@@ -92,9 +92,23 @@ class StreamReply(Answer):
     ) -> None:
         headers = _UNCACHED if content_type == SSE else NO_HEADERS
         super().__init__(status, content_type, headers, invocation_id)
-        self.content_type = content_type
         self._stream = stream
         self._frame = frame
+
+    async def collected(self, limit: int) -> Reply:
+        """The answer in one piece, of `limit` bytes at the most; the stream is closed then.
+
+        Raises PayloadTooLarge, and what ends the stream early: InvocationError or Signal.
+        """
+        body = bytearray()
+        try:
+            async for item in self._stream:
+                body += self._frame(item)
+                if len(body) > limit:
+                    raise PayloadTooLarge(len(body), limit)
+        finally:
+            await close(self._stream)
+        return Reply(self.status, bytes(body), self.content_type, self.headers, self.invocation_id)
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Get ready to answer that request."""
@@ -130,12 +144,12 @@ class StreamReply(Answer):
     async def _fail(self, error: Failure, chunk: Frame, *, begun: bool) -> None:
         problem = problem_of(error)
         if not begun:
-            reply = problem_reply(problem, self._request, self.invocation_id)
+            reply = problem_reply(problem, self._request.raw_path, self.invocation_id)
             await reply.prepare(self._request)
             self.status, self.keep_alive = reply.status, reply.keep_alive
             await reply.write_eof()
         elif self.content_type == SSE:
-            data = document(problem, path_of(self._request), self.invocation_id)
+            data = document(problem, path_of(self._request.raw_path), self.invocation_id)
             await self._outlet.send(chunk(b"event: error\n" + _event(data)) + chunk(b""))
         else:
             self._outlet.abort()

@@ -148,6 +148,20 @@ async def test_told_to_stop_it_finishes_what_runs_and_takes_no_more(
     assert await process.code() == 0
 
 
+async def test_a_signal_that_comes_by_two_ways_is_one(launched, write, http, pipe):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    async with asyncio.TaskGroup() as tasks:
+        slow = tasks.create_task(http(f"{process.url}/slow"))
+        await process.line("^running$")
+        process.kill(signal.SIGTERM)
+        await process.line("SIGTERM: the workers finish what runs$")
+        process.kill(signal.SIGTERM)
+        await released(pipe)
+    assert slow.result() == (200, '"done"')
+    assert await process.code() == 0
+
+
 async def test_ctrl_c_twice_waits_for_nothing(launched, write, http, pipe):
     write("app.py", HELLO)
     process = await launched("app.py")

@@ -1,0 +1,26 @@
+"""`eventmesh gateway`: one door for the HTTP routes of all services of a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventmesh.cli.process_options import broker_option, process_options, workers_option
+
+
+@click.command()
+@broker_option
+@workers_option
+@process_options
+@click.pass_context
+def command(ctx: click.Context, /, *, workers: int, **options: Any) -> None:
+    """Serve all services of a mesh at one address, until told to stop.
+
+    HTTP requests are passed on over the broker to whoever announces a route for them; functions
+    can be invoked by name, and the mesh controlled. Workers and signals are as in 'eventmesh run'.
+    """
+    from eventmesh.cli.processes import run_workers  # noqa: PLC0415 - not for --help
+
+    debug: bool = ctx.find_root().params["debug"]
+    ctx.exit(run_workers(["--gateway"], workers, options, debug=debug))
