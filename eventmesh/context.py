@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from eventmesh.abc import Transport
 from eventmesh.caller import Caller, trace_headers
@@ -57,6 +57,11 @@ class Context(Caller):
         """What came with the invocation: the sender's headers, or the HTTP request's."""
         http = self.invocation.http
         return self.invocation.headers if http is None else http.headers
+
+    @property
+    def now(self) -> datetime:
+        """What the time is, in UTC; in a test, what the mesh's clock says."""
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
     @property
     def deadline(self) -> float | None:

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -32,6 +32,12 @@ def test_it_tells_what_the_invocation_is(context):
 def test_the_headers_of_a_request_are_those_that_http_had(context):
     http = HttpRequest("GET", "/", {}, {}, {"accept": "*/*"})
     assert context(headers=TRACE, http=http).headers == {"accept": "*/*"}
+
+
+async def test_now_is_what_the_clock_says(mesh, context):
+    ctx = context()
+    await mesh.clock.advance("1d")
+    assert ctx.now == datetime.fromtimestamp(START, UTC) + timedelta(days=1)
 
 
 async def test_the_remaining_time_runs_out_and_stays_at_nothing(mesh, context):
