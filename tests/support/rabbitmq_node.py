@@ -239,7 +239,6 @@ class InstalledNode(Node):
 
     def _end(self) -> None:
         self._server.wait(CALL_SECONDS)
-        self._server.stdout.close()
         os.close(self._lifeline)
         self._server = None
 
@@ -271,16 +270,17 @@ class ContainerNode(Node):
             self._created = True
             publish = f"{self.host}:{self.port}:5672"
             self._docker("run", "-d", "--name", self._name, "-p", publish, self._image)
-        with subprocess.Popen(
+        log = subprocess.Popen(
             ["docker", "logs", "--follow", "--since", since, self._name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        ) as log:
-            try:
-                wait_until_started(log)
-            finally:
-                log.kill()
+        )
+        try:
+            wait_until_started(log)
+        finally:
+            log.kill()
+            log.wait(CALL_SECONDS)
 
     def signal(self, name: str) -> None:
         verb = {"STOP": "pause", "CONT": "unpause", "KILL": "kill"}[name]
@@ -337,11 +337,13 @@ def wait_until_started(server: subprocess.Popen[str]) -> None:
     said: list[str] = []
 
     def listen() -> None:
-        for line in server.stdout:
-            if not started.is_set():
-                said.append(line)
-            if STARTED in line:
-                started.set()
+        # Closed by who reads it: the server may end, or be killed, in the middle of a line.
+        with server.stdout as lines:
+            for line in lines:
+                if not started.is_set():
+                    said.append(line)
+                if STARTED in line:
+                    started.set()
         started.set()
 
     threading.Thread(target=listen, daemon=True).start()
