@@ -74,17 +74,6 @@ async def client(rabbitmq_url):
 
 
 @pytest.fixture
-def soon():
-    """Wait for what must happen in bounded real time."""
-
-    async def wait(awaitable):
-        async with asyncio.timeout(DEADLINE):
-            return await awaitable
-
-    return wait
-
-
-@pytest.fixture
 def function():
     """The name of a function that no other test knows."""
     return f"shop.f{uuid4().hex}"

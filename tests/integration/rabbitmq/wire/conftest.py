@@ -15,9 +15,6 @@ from eventmesh.brokers.rabbitmq.wire.handshake import connect
 from eventmesh.brokers.rabbitmq.wire.properties import encode_properties
 from eventmesh.message import Message
 
-DEADLINE = 30.0
-"""Real seconds in which anything that is expected has happened."""
-
 
 def pytest_asyncio_loop_factories(item):
     """Both, except where a node is stopped and killed, which takes its time."""
@@ -52,28 +49,6 @@ async def connection(rabbitmq_url):
 async def channel(connection):
     """One that is in confirm mode."""
     return await connection.open_channel(commands.Confirm.Select())
-
-
-@pytest.fixture
-def soon():
-    """Wait for what must happen in bounded time."""
-
-    async def soon(awaitable):
-        async with asyncio.timeout(DEADLINE):
-            return await awaitable
-
-    return soon
-
-
-@pytest.fixture
-def until(soon):
-    """Wait until something is so that no event tells of."""
-
-    async def passes(condition):
-        while not condition():
-            await asyncio.sleep(0)
-
-    return lambda condition: soon(passes(condition))
 
 
 @pytest.fixture

@@ -3,22 +3,8 @@
 from itertools import count
 
 import pytest
-import pytest_asyncio
 
-from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.message import Message
-from eventmesh.testing.clock import ManualClock
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest_asyncio.fixture
-async def broker(clock):
-    async with MemoryBroker(clock) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 import uvloop
-from fake_rabbitmq import DEADLINE, fake_rabbit
+from fake_rabbitmq import fake_rabbit
 
 from eventmesh.brokers.rabbitmq.wire.handshake import connect
 from eventmesh.message import Message
@@ -60,28 +60,6 @@ async def advance(monkeypatch):
             await asyncio.sleep(0)
 
     return advance
-
-
-@pytest.fixture
-def soon():
-    """Wait for what must happen in bounded time."""
-
-    async def soon(awaitable):
-        async with asyncio.timeout(DEADLINE):
-            return await awaitable
-
-    return soon
-
-
-@pytest.fixture
-def until(soon):
-    """Wait until something is so that no event tells of."""
-
-    async def passes(condition):
-        while not condition():
-            await asyncio.sleep(0)
-
-    return lambda condition: soon(passes(condition))
 
 
 @pytest.fixture

@@ -44,12 +44,6 @@ def shop(rabbit, clock):
 
 
 @pytest.fixture
-async def tasks():
-    async with asyncio.TaskGroup() as group:
-        yield group
-
-
-@pytest.fixture
 async def served(rabbit, shop, tasks, keeping_open, soon):
     """The server's end, while the consumer runs."""
     async with keeping_open(shop.link), consuming(shop.consumer, tasks):

@@ -1,7 +1,5 @@
 """Publishing: each message has one outcome in bounded time, and so many are under way."""
 
-import asyncio
-
 import pytest
 from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
@@ -43,12 +41,6 @@ class Shop:
             return await self.publisher.publish(route, message)
         except InvocationError as error:
             return error
-
-
-@pytest.fixture
-async def tasks():
-    async with asyncio.TaskGroup() as group:
-        yield group
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Requests and replies: one outcome in bounded time, and as soon as it is certain."""
 
-import asyncio
-
 import pytest
 from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
@@ -46,12 +44,6 @@ class Shop:
             return (await self.requests.request(ROUTE, message)).body
         except InvocationError as error:
             return error
-
-
-@pytest.fixture
-async def tasks():
-    async with asyncio.TaskGroup() as group:
-        yield group
 
 
 @pytest.fixture

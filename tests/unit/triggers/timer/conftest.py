@@ -19,22 +19,10 @@ from eventmesh.message import Message
 from eventmesh.result import Result
 from eventmesh.service import Service
 from eventmesh.settings import Settings
-from eventmesh.testing.clock import ManualClock
 from eventmesh.topology import Route, inbox
 from eventmesh.triggers.timer import TimerTrigger
 
 FUNCTION = "orders.tick"
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-async def broker(clock):
-    async with MemoryBroker(clock) as broker:
-        yield broker
 
 
 @pytest.fixture

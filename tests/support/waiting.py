@@ -1,0 +1,37 @@
+"""Fixtures for tests that wait: in real time, for what must happen, and never for ever."""
+
+import asyncio
+
+import pytest
+
+DEADLINE = 60.0
+"""Real seconds in which anything that is expected has happened, on a busy machine too."""
+
+
+@pytest.fixture
+def soon():
+    """Wait for what must happen in bounded time."""
+
+    async def soon(awaitable):
+        async with asyncio.timeout(DEADLINE):
+            return await awaitable
+
+    return soon
+
+
+@pytest.fixture
+def until(soon):
+    """Wait until something is so that no event tells of."""
+
+    async def passes(condition):
+        while not condition():
+            await asyncio.sleep(0)
+
+    return lambda condition: soon(passes(condition))
+
+
+@pytest.fixture
+async def tasks():
+    """Owns the tasks of a test, which ends when they have."""
+    async with asyncio.TaskGroup() as group:
+        yield group
