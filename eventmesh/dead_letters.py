@@ -97,16 +97,11 @@ class BrokerDeadLetters:
         self._clock = clock
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
-        taken = await _take(self._broker, function, limit)
-        _give_back(taken)
-        return [_letter(function, delivery.message) for delivery in taken]
+        return [_letter(function, message) for message in await self._browse(function)][:limit]
 
     async def show(self, function: str, id: str) -> DeadLetter | None:
-        taken = await _take(self._broker, function, MAX_LISTED, id)
-        _give_back(taken)
-        if not taken or taken[-1].message.id != id:
-            return None
-        return _letter(function, taken[-1].message)
+        found = (one for one in await self._browse(function) if one.id == id)
+        return next((_letter(function, message) for message in found), None)
 
     async def redrive(
         self, function: str, *, id: str | None = None, limit: int | None = None
@@ -126,13 +121,18 @@ class BrokerDeadLetters:
     async def purge(self, function: str) -> int:
         return await self._broker.purge(dead_letters(check_function(function)))
 
+    async def _browse(self, function: str) -> Sequence[Message]:
+        taken = await _take(self._broker, function)
+        _give_back(taken)
+        return [delivery.message for delivery in taken]
+
     async def _redrive_one(self, function: str, id: str) -> int:
-        taken = await _take(self._broker, function, MAX_LISTED, id)
-        if not taken or taken[-1].message.id != id:
-            _give_back(taken)
+        taken = await _take(self._broker, function)
+        wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
+        _give_back([delivery for delivery in taken if delivery is not wanted])
+        if wanted is None:
             return 0
-        _give_back(taken[:-1])
-        await self._redrive(function, taken[-1])
+        await self._redrive(function, wanted)
         return 1
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:
@@ -145,20 +145,22 @@ class BrokerDeadLetters:
         delivery.ack()
 
 
-async def _take(broker: Broker, function: str, limit: int, until: str = "") -> list[Delivery]:
-    """The oldest ones, up to that with the id `until`. Whoever has them answers them."""
+async def _take(broker: Broker, function: str) -> Sequence[Delivery]:
+    """The oldest ones, as many as may be held at once. Whoever has them answers them.
+
+    So many also where fewer are wanted: what comes back to a quorum queue is delivered before what
+    was never taken, but after what came back earlier. Taken in part, they would change their order.
+    """
     queue = dead_letters(check_function(function))
     taken: list[Delivery] = []
     size = 0
     try:
-        while len(taken) < min(limit, MAX_LISTED) and size < MAX_LISTED_BYTES:
+        while len(taken) < MAX_LISTED and size < MAX_LISTED_BYTES:
             delivery = await broker.get(queue)
             if delivery is None:
                 break
             taken.append(delivery)
             size += len(delivery.message.body)
-            if delivery.message.id == until:
-                break
     except BaseException:
         _give_back(taken)
         raise
@@ -166,8 +168,7 @@ async def _take(broker: Broker, function: str, limit: int, until: str = "") -> l
 
 
 def _give_back(taken: Sequence[Delivery]) -> None:
-    # The last one first: each goes to the front, and so all are in their order again.
-    for delivery in reversed(taken):
+    for delivery in taken:
         delivery.requeue()
 
 

@@ -14,6 +14,12 @@ from eventmesh.duration import seconds
 from eventmesh.errors import DeclarationError, SettingsError
 from eventmesh.value import value
 
+LOCAL_MESH: Final = "http://127.0.0.1:8080"
+"""Where a process that is told nothing serves the mesh."""
+
+MEMORY: Final = "memory://"
+"""Where the embedded broker is."""
+
 LogFormat: TypeAlias = Literal["auto", "json", "text"]
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -23,10 +29,11 @@ class Settings:
     """The settings of one process; the defaults are those of the variables.
 
     `broker` is where the broker is, "memory://" for the embedded one, and `url` where the
-    launcher's commands find the mesh: the repr shows neither's user, password and query. The
-    HTTP triggers listen at `http_host` and `http_port`, metrics and health at `admin_host` and
-    `admin_port`; port 0 is any free one. With `http_fd`, the descriptor of a socket that is bound
-    to that address already, they listen at that one, which other processes may share.
+    launcher's commands find the mesh, where `mesh` would not say so: the repr shows neither's
+    user, password and query. The HTTP triggers listen at `http_host` and `http_port`, metrics and
+    health at `admin_host` and `admin_port`; port 0 is any free one. With `http_fd`, the descriptor
+    of a socket that is bound to that address already, they listen at that one, which other
+    processes may share.
 
     A client has `http_header_timeout` seconds to send its request's headers and
     `http_read_timeout` seconds for the body, which has at most `max_body` bytes. HTTP is HTTPS
@@ -38,8 +45,8 @@ class Settings:
     "auto" is "text" on a terminal and "json" elsewhere.
     """
 
-    broker: str = "memory://"
-    url: str = "http://127.0.0.1:8080"
+    broker: str = MEMORY
+    url: str = ""
     http_host: str = "127.0.0.1"
     http_port: int = 8080
     http_fd: int | None = None
@@ -64,6 +71,11 @@ class Settings:
         """
         texts = {name: environ.get(variable(name), "").strip() for name in _VARIABLES}
         return cls(**{name: _read(name, text) for name, text in texts.items() if text})
+
+    @property
+    def mesh(self) -> str:
+        """Where commands find the mesh: `url`, or `broker` if other processes can reach it."""
+        return self.url or (LOCAL_MESH if self.broker == MEMORY else self.broker)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_shown(name, getattr(self, name))}" for name in _VARIABLES)
@@ -136,7 +148,7 @@ def _url(*schemes: str) -> Parse:
 
 
 def _broker(text: str) -> str:
-    return text if text == "memory://" else _url("amqp", "amqps")(text)
+    return text if text == MEMORY else _url("amqp", "amqps")(text)
 
 
 def _host(text: str) -> str:
@@ -175,7 +187,10 @@ _BROKER: Final = (
 
 _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "broker": (_broker, _BROKER),
-    "url": (_url("http", "https"), "a URL such as http://127.0.0.1:8080"),
+    "url": (
+        _url("http", "https", "amqp", "amqps"),
+        "a URL such as http://127.0.0.1:8080 or amqp://USER:PASSWORD@HOST:PORT/VHOST",
+    ),
     "http_host": _HOST,
     "http_port": _PORT,
     "http_fd": (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more"),

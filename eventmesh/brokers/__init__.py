@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from eventmesh.abc import Broker
-
-MEMORY: Final = "memory://"
+from eventmesh.settings import MEMORY
 
 
 def broker_at(url: str, name: str, *, connect_timeout: float | None = None) -> Broker:

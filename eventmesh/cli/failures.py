@@ -70,10 +70,11 @@ def _first(error: Exception) -> Exception:
 def _message(error: Exception) -> str:
     line = users_line(error)
     place = f"\n\n{_indented(str(line))}" if line is not None else ""
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     if isinstance(error, EventmeshError):
-        return f"{error}{place}"
+        return f"{error}{notes}{place}"
     return (
-        f"{type(error).__name__}: {error}{place}\n\n"
+        f"{type(error).__name__}: {error}{notes}{place}\n\n"
         "This was not foreseen: 'eventmesh --debug …' shows where it comes from."
     )
 

@@ -5,47 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final
 
 import click
 import orjson
-from click.shell_completion import CompletionItem
 
+from eventmesh.cli.completing import complete_function, complete_path
 from eventmesh.duration import seconds
 from eventmesh.errors import DeclarationError
 from eventmesh.settings import Settings
 
-_COMPLETION_TIMEOUT: Final = 0.5
-"""Seconds that somebody who presses Tab may wait."""
-
-
-def _complete_path(
-    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    return [CompletionItem(incomplete, type="file")]
-
-
-def _complete_function(
-    ctx: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """The functions of the mesh, asked for with the standard library: it is loaded sooner."""
-    from http.client import HTTPException  # noqa: PLC0415 - all of them for shells alone
-    from urllib.request import urlopen  # noqa: PLC0415
-
-    from eventmesh.triggers.http.names import CONTROL  # noqa: PLC0415
-
-    url: str = ctx.params.get("url") or Settings.from_environment(os.environ).url
-    try:
-        with urlopen(f"{url}{CONTROL}/functions", timeout=_COMPLETION_TIMEOUT) as answer:  # noqa: S310
-            functions = orjson.loads(answer.read())["functions"]
-    except (OSError, HTTPException, ValueError, LookupError):
-        return []  # Nothing runs there: a shell has nobody to tell.
-    names: list[str] = [function["name"] for function in functions]
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
 
 def _read_url(_ctx: click.Context, _parameter: click.Parameter, url: str | None) -> str:
-    return url or Settings.from_environment(os.environ).url
+    return url or Settings.from_environment(os.environ).mesh
 
 
 def read_duration(
@@ -106,20 +77,24 @@ def _payload_bytes(text: str) -> bytes:
 
 
 targets_argument = click.argument(
-    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=_complete_path
+    "targets", metavar="TARGET...", nargs=-1, required=True, shell_complete=complete_path
 )
 optional_targets_argument = click.argument(
-    "targets", metavar="[TARGET...]", nargs=-1, shell_complete=_complete_path
+    "targets", metavar="[TARGET...]", nargs=-1, shell_complete=complete_path
 )
-function_argument = click.argument("name", shell_complete=_complete_function)
+function_argument = click.argument("name", shell_complete=complete_function)
 payload_argument = click.argument(
     "payload", metavar="[JSON|@FILE|-]", required=False, callback=_read_payload
 )
 url_option = click.option(
     "--url",
+    "--broker",
+    "url",
     metavar="URL",
     callback=_read_url,
-    help="Where the mesh is.  [env var: EVENTMESH_URL; default: http://127.0.0.1:8080]",
+    help="Where the mesh is: http://HOST:PORT of a process that serves it, or "
+    "amqp://USER:PASSWORD@HOST:PORT/VHOST of its RabbitMQ.  "
+    "[env var: EVENTMESH_URL, EVENTMESH_BROKER; default: http://127.0.0.1:8080]",
 )
 header_option = click.option(
     "--header",

@@ -13,10 +13,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from eventmesh.abc import Broker
-from eventmesh.brokers import MEMORY, broker_at
+from eventmesh.brokers import broker_at
 from eventmesh.clock import SystemClock
 from eventmesh.errors import SettingsError
 from eventmesh.presence import Instance, Observer, observing
+from eventmesh.settings import MEMORY
 
 CONNECT_SECONDS: Final = 15.0
 """How long a command tries to reach the broker."""

@@ -7,13 +7,12 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eventmesh.brokers import MEMORY
 from eventmesh.cli.child import Launch
 from eventmesh.cli.process_options import settings_with
 from eventmesh.cli.supervisor import supervise
 from eventmesh.errors import SettingsError
 from eventmesh.observability.logs import configure_logging
-from eventmesh.settings import Settings, variable
+from eventmesh.settings import MEMORY, Settings, variable
 from eventmesh.triggers.http.sockets import bound_socket
 
 END_MARGIN = 5.0

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from eventmesh.abc import Broker
-from eventmesh.brokers import MEMORY, broker_at
+from eventmesh.brokers import broker_at
 from eventmesh.cli.announced import instance_of
 from eventmesh.cli.catalogue import catalogue_of
 from eventmesh.cli.loading import load_services
@@ -21,7 +21,7 @@ from eventmesh.errors import SettingsError
 from eventmesh.host import Host, hosting
 from eventmesh.presence import Instance, announcing, observing
 from eventmesh.service import Service
-from eventmesh.settings import Settings
+from eventmesh.settings import MEMORY, Settings
 from eventmesh.triggers.http.gateway import Gateway
 
 ANSWER_SECONDS: Final = 1.0

@@ -33,6 +33,7 @@ def test_other_variables_are_none_of_its_business():
         ("broker", "memory://", "memory://"),
         ("broker", "amqps://u:p%2F@mq.example:5671/shop", "amqps://u:p%2F@mq.example:5671/shop"),
         ("url", "https://mesh.example/base", "https://mesh.example/base"),
+        ("url", "amqps://u:p@mq.example/shop", "amqps://u:p@mq.example/shop"),
         ("http_host", "0.0.0.0", "0.0.0.0"),
         ("http_host", "::1", "::1"),
         ("http_port", " 80 ", 80),
@@ -106,7 +107,7 @@ def test_a_bad_variable_is_named_with_its_value_and_what_is_accepted(name, text,
         ("broker", "amqp://user:1?hunter2@host"),
         ("broker", "amqp://user:hunter2@[host"),
         ("broker", "memory://hunter2"),
-        ("url", "amqp://user:hunter2@host"),
+        ("url", "redis://user:hunter2@host"),
         ("url", "user:hunter2@host:8080"),
     ],
 )
@@ -128,6 +129,20 @@ def test_the_repr_shows_settings_but_no_secret():
     assert "hunter2" not in repr(settings)
     assert "amqp://***@mq.example:5672/shop'" in repr(settings)
     assert "http_port=81" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variables", "mesh"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"BROKER": "memory://"}, "http://127.0.0.1:8080"),
+        ({"BROKER": "amqp://mq"}, "amqp://mq"),
+        ({"BROKER": "amqp://mq", "URL": "http://gateway"}, "http://gateway"),
+        ({"URL": "amqp://other"}, "amqp://other"),
+    ],
+)
+def test_commands_find_the_mesh(variables, mesh):
+    assert read(**variables).mesh == mesh
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,7 @@ async def test_a_resource_that_cannot_be_opened(dev, write):
     )
     process = await dev("app.py")
     await process.line("^Error: ConnectionRefusedError: no database$")
+    await process.line("^This was raised while poor opened its resource app.Pool.$")
     await process.line("^  app.py:7$")
     assert await process.code() == 1
     assert not any("Traceback" in line for line in process.lines)
