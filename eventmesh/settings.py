@@ -7,6 +7,7 @@ the environment. The variables are listed in docs/settings.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -67,9 +68,12 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
         """The settings that the variables in `environ` make; an empty one counts as unset.
 
+        A URL that is unset is read from the file that the variable with "_FILE" behind its name
+        names, if there is one: passwords are handed to containers in files.
+
         Raises SettingsError, which names the variable and says what it accepts.
         """
-        texts = {name: environ.get(variable(name), "").strip() for name in _VARIABLES}
+        texts = {name: _text(name, environ) for name in _VARIABLES}
         return cls(**{name: _read(name, text) for name, text in texts.items() if text})
 
     @property
@@ -101,6 +105,22 @@ _SECRET: Final = frozenset(("broker", "url"))
 
 def _shown(name: str, setting: Any) -> str:
     return repr(redacted(setting) if name in _SECRET else setting)
+
+
+def _text(name: str, environ: Mapping[str, str]) -> str:
+    """What the environment has for a field: itself, or in a file that it names."""
+    text = environ.get(variable(name), "").strip()
+    file = environ.get(f"{variable(name)}_FILE", "").strip()
+    if text or not file or name not in _SECRET:
+        return text
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"{variable(name)}_FILE={file!r} cannot be read "
+            f"({getattr(error, 'strerror', None) or 'it is no text'}): it must be the path of a "
+            f"file with {_VARIABLES[name][1]}"
+        ) from None
 
 
 def _read(name: str, text: str) -> Any:

@@ -22,6 +22,36 @@ def test_an_empty_variable_counts_as_unset():
     assert read(HTTP_PORT="", BROKER="  ") == Settings()
 
 
+@pytest.mark.parametrize("name", ["broker", "url"])
+def test_a_url_may_be_in_a_file(tmp_path, name):
+    file = tmp_path / "secret"
+    file.write_text("amqp://user:hunter2@mq/shop\n")
+    variables = {f"{variable(name)}_FILE": str(file)}
+    settings = Settings.from_environment(variables)
+    assert getattr(settings, name) == "amqp://user:hunter2@mq/shop"
+    nearer = Settings.from_environment(variables | {variable(name): "amqp://mq"})
+    assert getattr(nearer, name) == "amqp://mq"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "EVENTMESH_BROKER_FILE='.*' cannot be read \\(No such file"),
+        (b"\xff", "EVENTMESH_BROKER_FILE='.*' cannot be read \\(it is no text"),
+        (
+            b"redis://user:hunter2@host",
+            "EVENTMESH_BROKER \\(not shown, it may be secret\\) must be",
+        ),
+    ],
+)
+def test_a_file_that_is_of_no_use(tmp_path, content, reason):
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=reason):
+        read(BROKER_FILE=str(file))
+
+
 def test_other_variables_are_none_of_its_business():
     # Kubernetes sets these where a service is called "eventmesh".
     assert read(SERVICE_HOST="10.0.0.1", PORT="tcp://10.0.0.1:80") == Settings()
