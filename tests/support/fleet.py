@@ -1,15 +1,20 @@
 """Worker processes that a test starts and kills, and what they say while they live."""
 
 import asyncio
-import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from footprint import Footprint
+
 WORKER = Path(__file__).with_name("fleet_worker.py")
 READY = "ready"
-START_SECONDS = 60
+FOOTPRINT = "footprint "
+START_SECONDS = 120
+ANSWER_SECONDS = 60
+STANDSTILL_SECONDS = 120
 
 
 class Worker:
@@ -18,6 +23,7 @@ class Worker:
     def __init__(self, process, listen):
         self.process = process
         self.ready = asyncio.Event()
+        self._footprints = asyncio.Queue()
         self._listen = listen
 
     @property
@@ -29,8 +35,16 @@ class Worker:
             text = line.decode().strip()
             if text == READY:
                 self.ready.set()
+            elif text.startswith(FOOTPRINT):
+                self._footprints.put_nowait(Footprint(*map(int, text.split()[1:])))
             else:
                 self._listen(self, text)
+
+    async def footprint(self):
+        """Ask what it has now."""
+        self.process.send_signal(signal.SIGUSR1)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await self._footprints.get()
 
     def kill(self):
         """End it with no chance to say good-bye."""
@@ -47,15 +61,18 @@ class Worker:
 class Fleet:
     """Workers that serve one of the services of `fleet_worker.py`, each in its own process."""
 
-    def __init__(self, tasks, url, service, listen):
+    def __init__(self, tasks, arguments, listen):
         self.workers = []
         self._tasks = tasks
-        self._arguments = (sys.executable, str(WORKER), url, service)
+        self._arguments = (sys.executable, str(WORKER), *arguments)
         self._listen = listen
 
     async def start(self):
         process = await asyncio.create_subprocess_exec(
-            *self._arguments, stdout=asyncio.subprocess.PIPE, env=os.environ, limit=1 << 20
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 20,
         )
         worker = Worker(process, self._listen)
         self.workers.append(worker)
@@ -73,10 +90,12 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(url: str, service: str, size: int, listen: Callable[[Worker, str], None]):
+async def fleet(
+    url: str, service: str, size: int, listen: Callable[[Worker, str], None], *arguments: str
+):
     """`size` workers while entered; `listen` is called with each line that one of them says."""
     async with asyncio.TaskGroup() as tasks:
-        running = Fleet(tasks, url, service, listen)
+        running = Fleet(tasks, (url, service, *arguments), listen)
         try:
             for _ in range(size):
                 await running.start()
@@ -103,9 +122,14 @@ class Progress:
     def duplicates(self):
         return sum(self.seen.values()) - len(self.seen)
 
-    async def reach(self, count, seconds=300):
-        """Wait until `count` distinct things have happened."""
-        async with asyncio.timeout(seconds):
-            while len(self.seen) < count:
-                self._changed.clear()
-                await self._changed.wait()
+    async def reach(self, count):
+        """Wait until `count` distinct things have happened, and not for ever for the next one."""
+        while len(self.seen) < count:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(STANDSTILL_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                raise AssertionError(
+                    f"{len(self.seen)} of {count}, and none for {STANDSTILL_SECONDS} s"
+                ) from None

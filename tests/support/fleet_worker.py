@@ -1,15 +1,21 @@
-"""A worker process for the fault tests: `python fleet_worker.py URL SERVICE`.
+"""A worker process for the fault tests: `python fleet_worker.py URL SERVICE [ARGUMENT]`.
 
 It says on its standard output what its handlers do. A line is one write, which a kill cannot cut.
+On SIGUSR1 it says what it has: tasks, connections, memory.
 """
 
 import asyncio
 import hashlib
 import os
-import resource
+import signal
 import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import closing
 
 import uvloop
+from footprint import footprint, memory
+from places import Places
 
 from eventmesh import Context, Event, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
@@ -55,17 +61,24 @@ async def drain(number: int) -> None:
     global drained
     drained += 1
     if drained % 1000 == 0:
-        say(f"drained {drained} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}")
+        say(f"drained {drained} {memory('VmHWM')}")
 
 
 slots = Service("slots")
 
 
+@slots.resource
+async def open_places() -> AsyncIterator[Places]:
+    with closing(Places(sys.argv[3])) as places:
+        yield places
+
+
 @slots.function(concurrency=5, reserved_concurrency=3, retry=Retry(3, initial=0.1))
-async def guarded(number: int) -> None:
-    say(f"enter {number}")
-    await asyncio.to_thread(labour, 60_000)
-    say(f"leave {number}")
+async def guarded(number: int, places: Places) -> None:
+    with places.taken() as place:
+        say(f"enter {number} {place}")
+        await asyncio.to_thread(labour, 60_000)
+    say(f"leave {number} {place}")
 
 
 timers = Service("timers")
@@ -87,8 +100,20 @@ async def letter(number: int) -> None:
 SERVICES = {service.name: service for service in (crash, backlog, slots, timers, dead)}
 
 
+def end_with_parent():
+    """A test that is killed kills nobody: its standard input ends."""
+    # Not by sys.stdin, which a thread that reads it keeps from being closed at the end.
+    os.read(0, 1)
+    os._exit(1)
+
+
+def say_footprint():
+    say(f"footprint {' '.join(map(str, footprint()))}")
+
+
 async def main(url, name):
     stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_footprint)
     with told_to_stop(lambda _: stop.set()):
         async with (
             RabbitBroker(url, name=f"worker {os.getpid()}") as broker,
@@ -99,4 +124,5 @@ async def main(url, name):
 
 
 if __name__ == "__main__":
-    uvloop.run(main(*sys.argv[1:]))
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    uvloop.run(main(*sys.argv[1:3]))

@@ -1,12 +1,11 @@
 """A redrive that is killed half way loses nothing: run again, it delivers the rest."""
 
 import asyncio
-import os
 import signal
 import sys
-from pathlib import Path
 
 from fleet import Progress, fleet
+from launching import clean_environment
 
 from eventmesh.codecs.json import encode
 from eventmesh.errors import Reject
@@ -14,48 +13,61 @@ from eventmesh.message import Message
 from eventmesh.settlement import dead_letter
 from eventmesh.topology import dead_letters, inbox, to_queue
 
-REDRIVE = Path(__file__).parents[2] / "support" / "redrive.py"
+FUNCTION = "dead.letter"
+BURIERS = 50
+
+
+async def bury(broker, total):
+    """Have so many dead letters, as a function makes them that rejects what it gets."""
+
+    async def one_after_the_other(numbers):
+        for number in numbers:
+            message = Message(encode({"number": number}), f"n{number}", 1_700_000_000.0)
+            letter = dead_letter(message, FUNCTION, Reject("buried"), "buried", 0.0)
+            await broker.publish(to_queue(dead_letters(FUNCTION)), letter)
+
+    await broker.declare([inbox(FUNCTION), dead_letters(FUNCTION)])
+    async with asyncio.TaskGroup() as tasks:
+        for first in range(BURIERS):
+            tasks.create_task(one_after_the_other(range(first, total, BURIERS)))
+
+
+async def redrive(url):
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "eventmesh", "dlq", "redrive", FUNCTION, "--all"),
+        *("--url", url),
+        env=clean_environment(),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
 
 
 async def test_an_interrupted_redrive_loses_no_dead_letter(rabbitmq, broker_at, size, capsys):
-    total = size(1_000, 10_000)
+    total = size(2_000, 10_000)
     url = await rabbitmq.new_virtual_host()
     progress = Progress()
 
     def listen(_, line):
         progress.add(int(line.split()[1]))
 
-    async with broker_at(url) as broker:
-        await broker.declare([inbox("dead.letter"), dead_letters("dead.letter")])
-
-        async def bury(numbers):
-            for number in numbers:
-                message = Message(encode({"number": number}), f"n{number}", 1_700_000_000.0)
-                letter = dead_letter(message, "dead.letter", Reject("buried"), "buried", 0.0)
-                await broker.publish(to_queue(dead_letters("dead.letter")), letter)
-
-        async with asyncio.TaskGroup() as tasks:
-            for part in range(50):
-                tasks.create_task(bury(range(part, total, 50)))
-
-        redrive = await asyncio.create_subprocess_exec(
-            sys.executable, str(REDRIVE), url, "dead.letter", stdout=asyncio.subprocess.PIPE
-        )
-        async with fleet(url, "dead", 1, listen):
-            await progress.reach(total // 2)
-            os.kill(redrive.pid, signal.SIGKILL)
-            await redrive.wait()
-            again = await asyncio.create_subprocess_exec(
-                sys.executable, str(REDRIVE), url, "dead.letter"
-            )
-            assert await again.wait() == 0
-            await progress.reach(total)
-        assert await broker.depth(dead_letters("dead.letter")) == 0
-        assert await broker.depth(inbox("dead.letter")) == 0
+    async with broker_at(url) as broker, fleet(url, "dead", 1, listen):
+        await bury(broker, total)
+        # Twice, with as many left as were delivered: so it is in the middle of its work.
+        for part in (total // 4, total // 2):
+            killed = await redrive(url)
+            await progress.reach(part)
+            killed.kill()
+            assert await killed.wait() == -signal.SIGKILL
+        left = await broker.depth(dead_letters(FUNCTION))
+        again = await redrive(url)
+        assert await again.wait() == 0
+        await progress.reach(total)
+        assert await broker.depth(dead_letters(FUNCTION)) == 0
+        assert await broker.depth(inbox(FUNCTION)) == 0
 
     assert progress.seen.keys() == set(range(total))
     with capsys.disabled():
         print(
-            f"\nredrive: {total:,} dead letters, killed half way and run again: all delivered, "
-            f"{progress.duplicates} twice"
+            f"\nredrive: {total:,} dead letters, killed twice, the second time with {left:,} left, "
+            f"and run again: all delivered, {progress.duplicates} twice"
         )
+    assert left

@@ -115,7 +115,7 @@ async def test_replacing_the_workers_fails_no_request_and_loses_nothing(
                 process.kill(signal.SIGHUP)
                 await process.line("all workers are replaced")
         for word, sent in load.sent.items():
-            await handled[word].reach(len(sent), 60)
+            await handled[word].reach(len(sent))
         for function in ("rolling.work", "rolling.note"):
             assert await broker.depth(dead_letters(function)) == 0
         process.kill(signal.SIGTERM)
