@@ -1,0 +1,88 @@
+"""Inventory: holds what is ordered, until the order is confirmed or cancelled."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from eventmesh import Context, Retry, Service, on
+
+from .models import Expiry, Hold, Item, Ledger, OrderRef, Reservation, Sku, Stock
+from .settings import Settings
+from .storage import Store, opened
+
+inventory = Service("inventory")
+
+PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
+"""For what must happen some time: a database that is away for an hour loses no event."""
+
+_SWEEP_LIMIT: Final = 500
+
+
+@inventory.resource
+async def settings() -> AsyncIterator[Settings]:
+    yield Settings.from_environment(os.environ)
+
+
+@inventory.resource
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    async with opened(settings.database_url) as store:
+        yield store
+
+
+@inventory.function(timeout="10s")
+async def reserve(hold: Hold, store: Store, settings: Settings, ctx: Context) -> Reservation:
+    """Hold everything that an order asks for, or nothing. Repeated, it is the same reservation."""
+    expires = ctx.now + timedelta(seconds=settings.hold_seconds)
+    reservation = await store.reserve(hold, expires)
+    if not reservation.missing:
+        expiry = Expiry(order_id=hold.order_id, expires=expires)
+        await ctx.send(expire, expiry, delay=settings.hold_seconds)
+    return reservation
+
+
+@inventory.function(retry=PATIENT)
+async def expire(expiry: Expiry, store: Store, ctx: Context) -> None:
+    """Say that a reservation is over. What is held stays so until orders has answered."""
+    if await store.is_held(expiry.order_id):
+        await _say_expired(expiry.order_id, ctx)
+
+
+@inventory.function(on.every("1m"))
+async def sweep(store: Store, settings: Settings, ctx: Context) -> None:
+    """Say it of reservations that are held for too long: a process died at the wrong moment."""
+    for order_id in await store.expired(ctx.now - timedelta(minutes=1), _SWEEP_LIMIT):
+        await _say_expired(order_id, ctx)
+        await store.extend(order_id, ctx.now + timedelta(seconds=settings.hold_seconds))
+
+
+@inventory.function(on.event("order.confirmed"), retry=PATIENT)
+async def commit(order: OrderRef, store: Store) -> None:
+    await store.commit(order.order_id)
+
+
+@inventory.function(on.event("order.cancelled", "order.abandoned"), retry=PATIENT)
+async def release(order: OrderRef, store: Store) -> None:
+    await store.release(order.order_id)
+
+
+@inventory.function(on.get("/inventory/items"))
+async def list_items(store: Store) -> list[Item]:
+    return await store.items()
+
+
+@inventory.function(on.put("/inventory/items/{sku}"))
+async def put_item(sku: Sku, stock: Stock, store: Store) -> Stock:
+    """Set an article's price and the pieces that may be sold; what is reserved stays so."""
+    await store.put(sku, stock)
+    return stock
+
+
+@inventory.function(on.get("/inventory/ledger"))
+async def get_ledger(store: Store) -> Ledger:
+    """How many reservations have which status, and how many pieces are where."""
+    return await store.ledger()
+
+
+async def _say_expired(order_id: str, ctx: Context) -> None:
+    await ctx.emit("reservation.expired", OrderRef(order_id=order_id), subject=order_id)

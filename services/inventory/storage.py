@@ -1,0 +1,225 @@
+"""The database of articles and reservations.
+
+Each transaction begins with a write: two of them then wait for each other and never fail halfway,
+on SQLite too, where a reader cannot become a writer once somebody else has written.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from .models import Hold, Item, Ledger, Reservation, Stock
+
+SEED: Final = {"tea": Stock(price=450, available=1000), "pot": Stock(price=3900, available=50)}
+"""What a new shop has."""
+
+_metadata = MetaData()
+_items = Table(
+    "items",
+    _metadata,
+    Column("sku", String(40), primary_key=True),
+    Column("price", BigInteger, nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("reserved", Integer, nullable=False),
+    Column("sold", Integer, nullable=False),
+)
+_reservations = Table(
+    "reservations",
+    _metadata,
+    Column("order_id", String(64), primary_key=True),
+    Column("counts", JSON, nullable=False),
+    Column("prices", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("expires", DateTime(timezone=True), nullable=False),
+    Index("reservations_by_expiry", "status", "expires"),
+)
+
+
+class _OutOfStock(Exception):
+    """Undoes the transaction in which something was missing."""
+
+
+class Store:
+    """The articles and the reservations. Pieces only move: available, reserved, sold."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def reserve(self, hold: Hold, expires: datetime) -> Reservation:
+        """Hold all lines of an order, or none; a second time for the same order, as the first."""
+        counts = Counter[str]()
+        for line in hold.lines:
+            counts[line.sku] += line.count
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(_reservations).values(_held(hold, counts, expires)))
+                prices = await _take(connection, counts)
+                await connection.execute(
+                    update(_reservations)
+                    .where(_reservations.c.order_id == hold.order_id)
+                    .values(prices=prices)
+                )
+        except _OutOfStock as missing:
+            return Reservation(missing=list(missing.args))
+        except IntegrityError:
+            return await self._reserved(hold.order_id)
+        return Reservation(prices=prices)
+
+    async def commit(self, order_id: str) -> bool:
+        """What is held for an order is sold; False if nothing is held."""
+        return await self._end(order_id, "committed", "sold")
+
+    async def release(self, order_id: str) -> bool:
+        """What is held for an order is available again; False if nothing is held."""
+        return await self._end(order_id, "released", "available")
+
+    async def is_held(self, order_id: str) -> bool:
+        query = select(_reservations.c.status).where(_reservations.c.order_id == order_id)
+        async with self._engine.connect() as connection:
+            return await connection.scalar(query) == "held"
+
+    async def expired(self, now: datetime, limit: int) -> list[str]:
+        """Orders for which something is held that should not be any more."""
+        query = (
+            select(_reservations.c.order_id)
+            .where(_reservations.c.status == "held", _reservations.c.expires <= now)
+            .order_by(_reservations.c.expires)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return list(await connection.scalars(query))
+
+    async def extend(self, order_id: str, expires: datetime) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(_reservations)
+                .where(_reservations.c.order_id == order_id)
+                .values(expires=expires)
+            )
+
+    async def items(self) -> list[Item]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(select(_items).order_by(_items.c.sku))
+            return [Item.model_validate(row) for row in rows.mappings()]
+
+    async def put(self, sku: str, stock: Stock) -> None:
+        """Set an article's price and available pieces; make it, if there is none."""
+        async with self._engine.begin() as connection:
+            changed = await connection.execute(
+                update(_items).where(_items.c.sku == sku).values(stock.model_dump())
+            )
+            if changed.rowcount == 0:
+                await connection.execute(insert(_items).values(_new(sku, stock)))
+
+    async def ledger(self) -> Ledger:
+        pieces = select(
+            func.coalesce(func.sum(_items.c.available), 0).label("available"),
+            func.coalesce(func.sum(_items.c.reserved), 0).label("reserved"),
+            func.coalesce(func.sum(_items.c.sold), 0).label("sold"),
+        )
+        statuses = select(_reservations.c.status, func.count()).group_by(_reservations.c.status)
+        async with self._engine.connect() as connection:
+            sums = (await connection.execute(pieces)).mappings().one()
+            counts: dict[str, int] = dict((await connection.execute(statuses)).all())
+        return Ledger(
+            held=counts.get("held", 0),
+            committed=counts.get("committed", 0),
+            released=counts.get("released", 0),
+            **sums,
+        )
+
+    async def _reserved(self, order_id: str) -> Reservation:
+        query = select(_reservations).where(_reservations.c.order_id == order_id)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().one()
+        if row["status"] == "released":  # It has expired, and stays so.
+            return Reservation(missing=sorted(row["counts"]))
+        return Reservation(prices=row["prices"])
+
+    async def _end(self, order_id: str, status: str, to: Literal["sold", "available"]) -> bool:
+        async with self._engine.begin() as connection:
+            ended = await connection.execute(
+                update(_reservations)
+                .where(_reservations.c.order_id == order_id, _reservations.c.status == "held")
+                .values(status=status)
+            )
+            if ended.rowcount == 0:
+                return False
+            query = select(_reservations.c.counts).where(_reservations.c.order_id == order_id)
+            counts: dict[str, int] = (await connection.execute(query)).scalar_one()
+            for sku, count in sorted(counts.items()):
+                moved = {"reserved": _items.c.reserved - count, to: _items.c[to] + count}
+                await connection.execute(update(_items).where(_items.c.sku == sku).values(moved))
+        return True
+
+
+async def _take(connection: AsyncConnection, counts: Counter[str]) -> dict[str, int]:
+    """Move the pieces from available to reserved, and return their prices."""
+    prices: dict[str, int] = {}
+    missing: list[str] = []
+    for sku, count in sorted(counts.items()):  # All orders lock in one order: no deadlock.
+        taken = await connection.execute(
+            update(_items)
+            .where(_items.c.sku == sku, _items.c.available >= count)
+            .values(available=_items.c.available - count, reserved=_items.c.reserved + count)
+        )
+        if taken.rowcount == 0:
+            missing.append(sku)
+        else:
+            price = select(_items.c.price).where(_items.c.sku == sku)
+            prices[sku] = (await connection.execute(price)).scalar_one()
+    if missing:
+        raise _OutOfStock(*missing)
+    return prices
+
+
+def _held(hold: Hold, counts: Counter[str], expires: datetime) -> dict[str, Any]:
+    row = {"order_id": hold.order_id, "counts": dict(counts), "prices": {}}
+    return row | {"status": "held", "expires": expires}
+
+
+def _new(sku: str, stock: Stock) -> dict[str, Any]:
+    return {"sku": sku, **stock.model_dump(), "reserved": 0, "sold": 0}
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[Store]:
+    """The store in the database at `url`, whose tables are made and filled if they are missing."""
+    engine = create_async_engine(url)
+    try:
+        await _prepare(engine, [_new(sku, stock) for sku, stock in SEED.items()])
+        yield Store(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _prepare(engine: AsyncEngine, seed: Iterable[dict[str, Any]]) -> None:
+    async with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        await connection.run_sync(_metadata.create_all)
+        if not await connection.scalar(select(func.count()).select_from(_items)):
+            await connection.execute(insert(_items), list(seed))
+        await connection.commit()

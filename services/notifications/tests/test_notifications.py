@@ -1,0 +1,88 @@
+from datetime import UTC, datetime
+
+import aiohttp
+
+from ..app import deliver
+from ..mailing import mail_about
+from ..models import EndedOrder
+from ..storage import opened
+
+
+def order(number, status="confirmed"):
+    return {
+        "order_id": str(number),
+        "customer": f"customer{number}@example.com",
+        "total": 1350,
+        "status": status,
+        "reason": "the card was declined" if status == "cancelled" else "",
+    }
+
+
+async def end(mesh, *orders):
+    for one in orders:
+        await mesh.emit(f"order.{one['status']}", one)
+    await mesh.advance("1s")
+
+
+async def test_mails_say_what_became_of_the_order(start, mail_server):
+    async with start(http=True) as mesh, aiohttp.ClientSession(mesh.url) as client:
+        await end(mesh, order(1), order(2, "cancelled"))
+        async with client.get("/notifications/ledger") as reply:
+            assert await reply.json() == {"confirmed": 1, "cancelled": 1}
+    confirmed, cancelled = mail_server.mails
+    assert confirmed["To"] == "customer1@example.com"
+    assert confirmed["Subject"] == "Your order 1 is confirmed"
+    assert "13.50" in confirmed.get_content()
+    assert "the card was declined" in cancelled.get_content()
+
+
+async def test_a_batch_is_one_connection(start, mail_server):
+    async with start() as mesh:
+        await end(mesh, *map(order, range(40)))
+    assert (len(mail_server.mails), mail_server.connections) == (40, 1)
+
+
+async def test_an_event_that_comes_twice_makes_one_mail(start, mail_server):
+    async with start() as mesh:
+        await end(mesh, order(1), order(1))
+        await end(mesh, order(1))
+    assert [mail["Message-ID"] for mail in mail_server.mails] == ["<1.confirmed@example.com>"]
+
+
+async def test_only_the_mail_that_failed_is_sent_again(start, mail_server):
+    mail_server.refuse["customer2@example.com"] = "451 come again"
+    async with start() as mesh:
+        await end(mesh, order(1), order(2), order(3))
+        assert [mail["Subject"][11] for mail in mail_server.mails] == ["1", "3"]
+        mail_server.refuse.clear()
+        await mesh.advance("1m")
+        assert [mail["Subject"][11] for mail in mail_server.mails] == ["1", "3", "2"]
+        assert len(mesh.retried) == 1
+
+
+async def test_a_mail_that_will_never_be_taken_is_a_dead_letter(start, mail_server):
+    mail_server.refuse["customer2@example.com"] = "550 nobody of that name"
+    async with start(allow_failures=True) as mesh:
+        await end(mesh, order(1), order(2))
+        (letter,) = mesh.dead_letters
+        assert (letter.function, letter.attempts) == (deliver.full_name, 1)
+        assert "550 nobody of that name" in letter.reason
+    assert len(mail_server.mails) == 1
+
+
+async def test_a_server_that_is_away_is_waited_for(start, settings, mail_server):
+    port, settings.smtp_port = settings.smtp_port, 1
+    async with start() as mesh:
+        await end(mesh, order(1))
+        assert mail_server.mails == []
+        settings.smtp_port = port
+        await mesh.advance("1m")
+    assert len(mail_server.mails) == 1
+
+
+async def test_what_is_noted_twice_counts_once(mail_server, settings):
+    mail = mail_about(EndedOrder.model_validate(order(1)))
+    async with opened(settings.database_url) as store:
+        for _ in range(2):
+            await store.record(mail, datetime.now(UTC))
+        assert (await store.ledger()).confirmed == 1

@@ -1,0 +1,157 @@
+"""Orders: taken over HTTP, confirmed or cancelled by what becomes of their payment.
+
+An order's status decides for the whole shop: inventory and payments follow the event that tells
+of it, so that they cannot disagree about an order, whatever overtakes what.
+"""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from eventmesh import Context, Header, InvocationError, Problem, Retry, Service, Throttled, on
+
+from .models import (
+    Expired,
+    Hold,
+    NewOrder,
+    Order,
+    OrderPage,
+    Payment,
+    Reservation,
+    Status,
+)
+from .settings import Settings
+from .storage import Parcel, Store, opened
+
+orders = Service("orders")
+
+PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
+"""For what must happen some time: a database that is away for an hour loses no event."""
+
+_KEYS: Final = uuid.UUID("5ac5e1a3-2f0b-4a52-9f51-0d2f3d5c1c8e")
+_OUTBOX_AGE: Final = timedelta(seconds=5)
+_OUTBOX_LIMIT: Final = 500
+
+
+@orders.resource
+async def settings() -> AsyncIterator[Settings]:
+    yield Settings.from_environment(os.environ)
+
+
+@orders.resource
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    async with opened(settings.database_url) as store:
+        yield store
+
+
+@orders.function(on.post("/orders", status=201, problems=[409, 422, 503]), timeout="10s")
+async def place_order(
+    order: NewOrder,
+    store: Store,
+    ctx: Context,
+    key: Annotated[str, Header("idempotency-key"), Field(max_length=200)] = "",
+) -> Order:
+    """Place an order. Repeated with the same Idempotency-Key, it is the same order."""
+    order_id = uuid.uuid5(_KEYS, f"{order.customer} {key}").hex if key else uuid.uuid4().hex
+    known = await store.order(order_id) if key else None
+    if known is not None:
+        return _repeated(known, order)
+    # Should the process die from here on, the reservation expires by itself.
+    reservation = await _reserve(Hold(order_id=order_id, lines=order.lines), ctx)
+    placed = _priced(order, order_id, reservation.prices, ctx)
+    event = Parcel(f"{order_id}.placed", "order.placed", placed.model_dump(mode="json"))
+    if not await store.place(placed, event):
+        return _repeated(await store.order(order_id), order)
+    await _emit(event, store, ctx)
+    return placed
+
+
+@orders.function(on.get("/orders/{order_id}", problems=[404]))
+async def get_order(order_id: str, store: Store) -> Order:
+    order = await store.order(order_id)
+    if order is None:
+        raise Problem(404, f"there is no order {order_id}")
+    return order
+
+
+@orders.function(on.get("/orders"))
+async def list_orders(
+    store: Store,
+    status: Status | None = None,
+    after: str = "",
+    limit: Annotated[int, Field(ge=1, le=500)] = 100,
+) -> OrderPage:
+    """A page of orders; `next` of one page is `after` for the next."""
+    return await store.page(status, after, limit)
+
+
+@orders.function(on.event("payment.succeeded"), retry=PATIENT)
+async def confirm(payment: Payment, store: Store, ctx: Context) -> None:
+    await _tell(await store.close(payment.order_id, "confirmed"), ctx)
+
+
+@orders.function(on.event("payment.failed"), retry=PATIENT)
+async def cancel(payment: Payment, store: Store, ctx: Context) -> None:
+    await _tell(await store.close(payment.order_id, "cancelled", payment.reason), ctx)
+
+
+@orders.function(on.event("reservation.expired"), retry=PATIENT)
+async def expire(expired: Expired, store: Store, ctx: Context) -> None:
+    """Cancel an order that nobody has paid in time; tell again of one that has been closed."""
+    order_id = expired.order_id
+    if await store.abandon(order_id, ctx.now):
+        await ctx.emit("order.abandoned", {"order_id": order_id}, subject=order_id)
+    else:
+        await _tell(await store.close(order_id, "cancelled", "not paid in time"), ctx)
+
+
+@orders.function(on.every("5s"))
+async def post_outbox(store: Store, ctx: Context) -> None:
+    """Emit what was stored but not emitted: its process died, or the broker was away."""
+    for event in await store.waiting(ctx.now - _OUTBOX_AGE, _OUTBOX_LIMIT):
+        await _emit(event, store, ctx)
+
+
+async def _reserve(hold: Hold, ctx: Context) -> Reservation:
+    try:
+        reservation = await ctx.invoke("inventory.reserve", hold, returns=Reservation, timeout=8)
+    except InvocationError as error:
+        ctx.logger.warning("nothing could be reserved: %s", error)
+        # What was reserved all the same expires, or is found when the request is repeated.
+        busy = f"{error.retry_after:.0f}" if isinstance(error, Throttled) else "1"
+        raise Problem(503, "inventory does not answer", headers={"Retry-After": busy}) from error
+    if reservation.missing:
+        raise Problem(409, "out of stock", title="Out of stock", missing=reservation.missing)
+    return reservation
+
+
+def _priced(order: NewOrder, order_id: str, prices: dict[str, int], ctx: Context) -> Order:
+    total = sum(line.count * prices[line.sku] for line in order.lines)
+    return Order(**order.model_dump(), order_id=order_id, total=total, placed=ctx.now)
+
+
+def _repeated(known: Order | None, order: NewOrder) -> Order:
+    if known is None:
+        raise Problem(409, "its reservation has expired: order with another Idempotency-Key")
+    if known.lines != order.lines:
+        raise Problem(422, "the Idempotency-Key was used for another order: take a new one")
+    return known
+
+
+async def _emit(event: Parcel, store: Store, ctx: Context) -> None:
+    try:
+        await ctx.emit(event.type, event.data, id=event.event_id, subject=event.data["order_id"])
+    except InvocationError as error:
+        ctx.logger.warning("%s stays in the outbox: %s", event.event_id, error)
+    else:
+        await store.emitted(event.event_id)
+
+
+async def _tell(order: Order | None, ctx: Context) -> None:
+    """Tell how an order ended. Told twice, whoever hears it does nothing the second time."""
+    if order is not None:
+        await ctx.emit(f"order.{order.status}", order, subject=order.order_id)

@@ -1,0 +1,67 @@
+"""What orders look like: in requests, in answers and in events. Money is in cents."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
+Status = Literal["placed", "confirmed", "cancelled"]
+
+
+class Line(BaseModel):
+    """So many pieces of one article."""
+
+    sku: Sku
+    count: int = Field(ge=1, le=1000)
+
+
+class NewOrder(BaseModel):
+    """What a customer asks for."""
+
+    customer: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200, description="e-mail")
+    lines: list[Line] = Field(min_length=1, max_length=50)
+
+
+class Order(NewOrder):
+    """An order as it stands; `reason` says why it was cancelled."""
+
+    order_id: str
+    status: Status = "placed"
+    total: int
+    placed: datetime
+    reason: str = ""
+
+
+class OrderPage(BaseModel):
+    """Some orders, by their ids; `next` is the `after` of the next page, null on the last."""
+
+    orders: list[Order]
+    next: str | None
+
+
+class Hold(BaseModel):
+    """What inventory is asked to reserve."""
+
+    order_id: str
+    lines: list[Line]
+
+
+class Reservation(BaseModel):
+    """What inventory answers: the prices; or what is not in stock, and then nothing is held."""
+
+    prices: dict[str, int]
+    missing: list[str]
+
+
+class Payment(BaseModel):
+    """What became of a payment."""
+
+    order_id: str
+    reason: str = ""
+
+
+class Expired(BaseModel):
+    """A reservation that has been held long enough."""
+
+    order_id: str

@@ -1,0 +1,24 @@
+"""What the environment decides: ORDERS_DATABASE_URL, and so on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel
+
+
+class Settings(BaseModel):
+    """Each field is the variable ORDERS_ and its name; with _FILE, a file that has it."""
+
+    database_url: str = "sqlite+aiosqlite:///orders.db?timeout=30"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """The settings that the variables make. Raises ValueError, and OSError for a file."""
+        texts = {name: _text(environ, f"ORDERS_{name.upper()}") for name in cls.model_fields}
+        return cls.model_validate({name: text for name, text in texts.items() if text})
+
+
+def _text(environ: Mapping[str, str], variable: str) -> str:
+    file = environ.get(f"{variable}_FILE")
+    return Path(file).read_text().strip() if file else environ.get(variable, "")

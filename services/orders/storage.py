@@ -1,0 +1,168 @@
+"""The database of orders, and the outbox beside them.
+
+Each transaction begins with a write: two of them then wait for each other and never fail halfway,
+on SQLite too, where a reader cannot become a writer once somebody else has written.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from .models import Order, OrderPage, Status
+
+ABANDONED: Final = "abandoned"
+"""The status of an id under which nothing was ordered, and nothing may be any more."""
+
+_metadata = MetaData()
+_orders = Table(
+    "orders",
+    _metadata,
+    Column("order_id", String(64), primary_key=True),
+    Column("customer", String(200), nullable=False),
+    Column("lines", JSON, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("placed", DateTime(timezone=True), nullable=False),
+    Index("orders_by_status", "status", "order_id"),
+)
+_outbox = Table(
+    "outbox",
+    _metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("type", String(100), nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("stored", DateTime(timezone=True), nullable=False, index=True),
+)
+
+
+class Parcel(NamedTuple):
+    """An event that is to be emitted."""
+
+    event_id: str
+    type: str
+    data: dict[str, Any]
+
+
+class Store:
+    """The orders, and the events of them that are still to be emitted."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def place(self, order: Order, event: Parcel) -> bool:
+        """Store the order and the event that tells of it, both or neither; False if it is there."""
+        row = order.model_dump() | {"lines": [line.model_dump() for line in order.lines]}
+        parcel = event._asdict() | {"stored": order.placed}
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(_orders).values(row))
+                await connection.execute(insert(_outbox).values(parcel))
+        except IntegrityError:
+            return False
+        return True
+
+    async def order(self, order_id: str) -> Order | None:
+        async with self._engine.connect() as connection:
+            return await _order(connection, order_id)
+
+    async def page(self, status: Status | None, after: str, limit: int) -> OrderPage:
+        """The orders behind `after`, of one status or of any."""
+        query = select(_orders).where(_orders.c.order_id > after)
+        query = query.where(_orders.c.status == status if status else _orders.c.status != ABANDONED)
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(query.order_by(_orders.c.order_id).limit(limit + 1))
+            orders = [_from_row(row) for row in rows.mappings()]
+        return OrderPage(
+            orders=orders[:limit], next=orders[limit - 1].order_id if orders[limit:] else None
+        )
+
+    async def close(self, order_id: str, status: Status, reason: str = "") -> Order | None:
+        """Give a placed order its last status, and return it as it then is; None if there is none.
+
+        An order that has its last status already keeps it.
+        """
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(_orders)
+                .where(_orders.c.order_id == order_id, _orders.c.status == "placed")
+                .values(status=status, reason=reason[:500])
+            )
+            return await _order(connection, order_id)
+
+    async def abandon(self, order_id: str, now: datetime) -> bool:
+        """See to it that nothing is ordered under this id any more; False if something was."""
+        row: dict[str, Any] = {"order_id": order_id, "customer": "", "lines": [], "total": 0}
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(
+                    insert(_orders).values(row | {"status": ABANDONED, "reason": "", "placed": now})
+                )
+        except IntegrityError:
+            return await self.order(order_id) is None
+        return True
+
+    async def waiting(self, before: datetime, limit: int) -> list[Parcel]:
+        """What lies in the outbox since `before`, the oldest first."""
+        query = select(_outbox.c.event_id, _outbox.c.type, _outbox.c.data)
+        query = query.where(_outbox.c.stored <= before).order_by(_outbox.c.stored).limit(limit)
+        async with self._engine.connect() as connection:
+            return [Parcel(*row) for row in await connection.execute(query)]
+
+    async def emitted(self, event_id: str) -> None:
+        """Take an event out of the outbox."""
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(_outbox).where(_outbox.c.event_id == event_id))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[Store]:
+    """The store in the database at `url`, whose tables are made where they are missing."""
+    engine = create_async_engine(url)
+    try:
+        await _prepare(engine)
+        yield Store(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _prepare(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        await connection.run_sync(_metadata.create_all)
+        await connection.commit()
+
+
+async def _order(connection: AsyncConnection, order_id: str) -> Order | None:
+    rows = await connection.execute(
+        select(_orders).where(_orders.c.order_id == order_id, _orders.c.status != ABANDONED)
+    )
+    row = rows.mappings().first()
+    return None if row is None else _from_row(row)
+
+
+def _from_row(row: RowMapping) -> Order:
+    # SQLite keeps no offsets; all times are in UTC.
+    return Order.model_validate(dict(row) | {"placed": row["placed"].replace(tzinfo=UTC)})

@@ -1,0 +1,47 @@
+"""The payment provider, as its HTTP API looks from here."""
+
+from typing import Any
+
+import aiohttp
+
+from eventmesh import RetryLater
+
+from .models import PlacedOrder
+
+
+class ProviderError(Exception):
+    """The provider did not answer as agreed: whether it has charged is not known."""
+
+
+class Declined(Exception):
+    """The provider will not charge this; the reason is for the customer."""
+
+
+class Charging:
+    """Charges and refunds. Orders are the idempotency keys: repeated, a call does nothing."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def charge(self, order: PlacedOrder) -> None:
+        """Charge for an order. Raises Declined, ProviderError or RetryLater."""
+        answer = await self._post("/charges", {"key": order.order_id, "amount": order.total})
+        if answer["status"] == "declined":
+            raise Declined(answer["reason"])
+
+    async def refund(self, order_id: str) -> None:
+        """Give back what was charged; what was not will never be. Raises as `charge` does."""
+        await self._post("/refunds", {"key": order_id})
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            async with self._session.post(path, json=body) as reply:
+                if reply.status == 429:  # noqa: PLR2004 - RFC 6585, section 4
+                    after = float(reply.headers.get("Retry-After", "1"))
+                    raise RetryLater(after, "the provider asks for a pause")
+                if reply.status not in (200, 402):
+                    raise ProviderError(f"the provider answered {path} with {reply.status}")
+                answer: dict[str, Any] = await reply.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ProviderError(f"the provider cannot be reached: {error!r}") from error
+        return answer

@@ -1,0 +1,105 @@
+"""A payment provider to try the shop with: slow and flaky, but it never charges a key twice.
+
+    python -m payments.provider        # settings: PROVIDER_PORT, PROVIDER_FAILURE_RATE, …
+
+It belongs to somebody else, so it shares nothing with the service, and forgets all when it ends.
+"""
+
+import asyncio
+import logging
+import os
+import random
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, Field
+
+
+class Behaviour(BaseModel):
+    """How it behaves; each field is read from PROVIDER_ and its name.
+
+    Of `failure_rate` of the requests (0 to 1), half fail before they have an effect, the others
+    after it. An amount over `decline_over` (cents) is declined.
+    """
+
+    failure_rate: float = Field(default=0.2, ge=0, le=1)
+    latency_seconds: float = Field(default=0.05, ge=0)
+    decline_over: int = 100_000
+
+
+class Provider:
+    """The provider's books, and the application that serves them."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.charges: dict[str, int] = {}
+        self.refunds: set[str] = set()
+        self.requests = 0
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._flaky])
+        app.router.add_post("/charges", self._charge)
+        app.router.add_post("/refunds", self._refund)
+        app.router.add_get("/ledger", self._ledger)
+        app.router.add_get("/healthz", self._health)
+        return app
+
+    @web.middleware
+    async def _flaky(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "GET":
+            return await handler(request)
+        self.requests += 1
+        await asyncio.sleep(self.behaviour.latency_seconds)
+        drawn = random.random()  # noqa: S311 - chance, no secret
+        if drawn < self.behaviour.failure_rate / 2:
+            raise web.HTTPServiceUnavailable
+        response = await handler(request)
+        if drawn < self.behaviour.failure_rate:
+            raise web.HTTPInternalServerError
+        return response
+
+    async def _charge(self, request: web.Request) -> web.Response:
+        wanted = await request.json()
+        key, amount = str(wanted["key"]), int(wanted["amount"])
+        if key in self.refunds:
+            return _declined("the charge was withdrawn")
+        if key not in self.charges and amount > self.behaviour.decline_over:
+            return _declined("the card was declined")
+        self.charges.setdefault(key, amount)
+        return web.json_response({"status": "succeeded"})
+
+    async def _refund(self, request: web.Request) -> web.Response:
+        self.refunds.add(str((await request.json())["key"]))
+        return web.json_response({"status": "refunded"})
+
+    async def _ledger(self, _: web.Request) -> web.Response:
+        return web.json_response(self.ledger())
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    def ledger(self) -> dict[str, int]:
+        """What was charged and not given back: how many charges, and cents; and all requests."""
+        kept = [amount for key, amount in self.charges.items() if key not in self.refunds]
+        return {"charges": len(kept), "amount": sum(kept), "requests": self.requests}
+
+
+def _declined(reason: str) -> web.Response:
+    return web.json_response({"status": "declined", "reason": reason}, status=402)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    logging.basicConfig(level="INFO")
+    texts = {name: os.environ.get(f"PROVIDER_{name.upper()}") for name in Behaviour.model_fields}
+    behaviour = Behaviour.model_validate({name: text for name, text in texts.items() if text})
+    web.run_app(
+        Provider(behaviour).app(),
+        host=os.environ.get("PROVIDER_HOST", "127.0.0.1"),
+        port=int(os.environ.get("PROVIDER_PORT", "8090")),
+        access_log=None,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Orders as they are reported, and sums of them. Money is in cents."""
+
+import datetime as dt
+from typing import Literal
+
+from pydantic import BaseModel
+
+Status = Literal["placed", "confirmed", "cancelled"]
+
+
+class Order(BaseModel):
+    """An order, as its latest event has it."""
+
+    order_id: str
+    customer: str
+    total: int
+    status: Status
+    placed: dt.datetime
+
+
+class Day(BaseModel):
+    """The orders that were placed on one day (UTC); `revenue` is of those confirmed."""
+
+    day: dt.date
+    placed: int
+    confirmed: int
+    cancelled: int
+    revenue: int
