@@ -285,6 +285,9 @@ class ContainerNode(Node):
     def signal(self, name: str) -> None:
         verb = {"STOP": "pause", "CONT": "unpause", "KILL": "kill"}[name]
         self._docker(verb, self._name)
+        if name == "KILL":
+            # Until it has ended its port is open, and a start would do nothing.
+            self._docker("wait", self._name)
 
     def shut_down(self) -> None:
         self._docker("stop", self._name)

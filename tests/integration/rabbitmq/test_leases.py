@@ -137,7 +137,8 @@ async def test_of_two_states_the_newer_one_counts(client, name, order):
     for version in order:
         await client.publish(name, b"%d" % version, headers={lease.EPOCH: 9, lease.NUMBER: version})
     assert await next_state(client, name) == b"1"
-    assert await client.control.depth(named(name)) == 1
+    # A quorum queue takes back what was held a moment after the channel was closed.
+    await client.depth_reaches(named(name), 1)
 
 
 async def test_what_a_lost_holder_stores_late_does_not_count(client, name):

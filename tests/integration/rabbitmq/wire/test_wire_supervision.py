@@ -115,7 +115,9 @@ async def test_a_consumer_comes_back_once(rabbitmq, broker, function, new, box, 
             await soon(stored(broker, function, sent))
             await box.sees(sent.id)
             assert await consumers(rabbitmq, function) == 1
-    assert await consumers(rabbitmq, function) == 0
+    # What the broker lists is late by as long as a quorum queue takes to hear of it.
+    while await consumers(rabbitmq, function):
+        pass
 
 
 async def consumers(rabbitmq, function):
