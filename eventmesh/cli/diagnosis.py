@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from eventmesh.brokers.rabbitmq.inspecting import Difference, Found, Server
@@ -72,7 +72,8 @@ def alarm_finding(trouble: str) -> Finding:
         "problem",
         "alarms",
         trouble,
-        "free memory or disk space on its machine; 'rabbitmq-diagnostics alarms' says which",
+        "free memory or disk space on its machine, and look again: until then no process can say "
+        "that it is there",
     )
 
 
@@ -116,8 +117,18 @@ def _missing(seen: Seen) -> Finding:
         "problem",
         queue.name,
         f"it is not there, and {_processes(seen)}",
-        "somebody deleted it, and it is made again soon; if it is not, restart the service",
+        _MADE_AGAIN[seen.expected.role],
     )
+
+
+_AGAIN: Final = "somebody deleted it, and it is made again soon"
+_MADE_AGAIN: Final[Mapping[Role, str]] = {
+    "inbox": f"{_AGAIN}; if it is not, restart the service",
+    "line": f"{_AGAIN}; if it is not, restart the service",
+    "dead letters": "somebody deleted it: restart the service, which makes it anew; until then "
+    "what is to be set aside is run again and again",
+    "source": f"{_AGAIN}; or what runs is other code than this: restart the service",
+}
 
 
 def _different(expected: Expected, difference: Difference) -> Finding:

@@ -9,7 +9,6 @@ from typing import Final
 
 from eventmesh.abc import Broker
 from eventmesh.brokers.rabbitmq.inspecting import Inspector
-from eventmesh.caller import new_id
 from eventmesh.cli.diagnosis import (
     Expected,
     Finding,
@@ -18,19 +17,15 @@ from eventmesh.cli.diagnosis import (
     queue_findings,
     server_findings,
 )
-from eventmesh.cli.present import check_shared, mesh_at
-from eventmesh.clock import SystemClock
-from eventmesh.errors import InvocationError
-from eventmesh.message import Message
+from eventmesh.cli.present import check_shared, check_taking, mesh_at
+from eventmesh.errors import BrokerUnavailable
 from eventmesh.presence import Instance, Observer
 from eventmesh.service import Service
-from eventmesh.topology import PREFIX, Route, dead_letters, inbox, line
+from eventmesh.topology import dead_letters, inbox, line
 from eventmesh.triggers.queue import QueueTrigger
 
 AGAIN_SECONDS: Final = 2.0
 """After which what looks wrong is looked at once more: processes start and stop all the time."""
-
-NOBODY: Final = Route("", f"{PREFIX}.nobody", mandatory=False, name="nobody")
 
 
 async def examine(url: str, services: Sequence[Service], wait: float) -> list[Finding]:
@@ -44,7 +39,11 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
         server = list(server_findings(await inspector.server()))
         async with mesh_at(url, "doctor") as (broker, observer):
             await asyncio.sleep(wait)
-            alarm = alarm_finding(await _trouble(broker))
+            trouble = await _trouble(broker)
+            alarm = alarm_finding(trouble)
+            if trouble:
+                # No process can answer: all that is consumed would seem to be so by strangers.
+                return [*server, alarm]
             queues = await _queues(inspector, observer, services)
             if any(finding.level == "problem" for finding in queues):
                 await asyncio.sleep(AGAIN_SECONDS)
@@ -55,8 +54,8 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
 async def _trouble(broker: Broker) -> str:
     """Why the broker takes no messages; empty if it does."""
     try:
-        await broker.publish(NOBODY, Message(b"", new_id(), SystemClock().now()))
-    except InvocationError as error:
+        await check_taking(broker)
+    except BrokerUnavailable as error:
         return str(error)
     return ""
 

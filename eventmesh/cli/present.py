@@ -14,13 +14,18 @@ from rich.table import Table
 
 from eventmesh.abc import Broker
 from eventmesh.brokers import broker_at
+from eventmesh.caller import new_id
 from eventmesh.clock import SystemClock
 from eventmesh.errors import SettingsError
+from eventmesh.message import Message
 from eventmesh.presence import Instance, Observer, observing
 from eventmesh.settings import MEMORY
+from eventmesh.topology import PREFIX, Route
 
 CONNECT_SECONDS: Final = 15.0
 """How long a command tries to reach the broker."""
+
+NOBODY: Final = Route("", f"{PREFIX}.nobody", mandatory=False, name="nobody")
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
@@ -38,6 +43,15 @@ async def mesh_at(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observer]
         observing(broker, SystemClock(), lambda _: None) as observer,
     ):
         yield broker, observer
+
+
+async def check_taking(broker: Broker) -> None:
+    """Raises BrokerUnavailable while the broker takes no messages: nobody can answer then.
+
+    RabbitMQ tells a connection of an alarm when that has published something: here, the question
+    who is there. So it knows a moment later.
+    """
+    await broker.publish(NOBODY, Message(b"", new_id(), SystemClock().now()))
 
 
 def check_shared(url: str) -> None:

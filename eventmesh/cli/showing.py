@@ -8,16 +8,20 @@ from typing import Final
 import click
 
 from eventmesh.cli.output import console, print_json, print_table
-from eventmesh.cli.present import instance_fields, mesh_at, presence_tables
+from eventmesh.cli.present import check_taking, instance_fields, mesh_at, presence_tables
 from eventmesh.cli.signals import told_to_stop
 
 REFRESH_SECONDS: Final = 1.0
 
 
 async def show_presence(url: str, wait: float, *, as_json: bool) -> None:
-    """Print who answers within `wait` seconds. Raises what `mesh_at` raises."""
-    async with mesh_at(url, "ps") as (_, observer):
+    """Print who answers within `wait` seconds.
+
+    Raises what `mesh_at` raises, and BrokerUnavailable where nobody can answer.
+    """
+    async with mesh_at(url, "ps") as (broker, observer):
         await asyncio.sleep(wait)
+        await check_taking(broker)
         instances = list(observer.instances.values())
     if as_json:
         print_json([instance_fields(instance) for instance in instances])

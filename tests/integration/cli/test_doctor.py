@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 
 import pytest
 
@@ -114,11 +116,56 @@ async def test_consumers_that_are_too_many(launch, doctor, write, other, rabbitm
     assert doubled["what"] == "2 consumers, and 1 process serves shop.sell"
 
 
-async def test_an_alarm(doctor, rabbitmq):
-    await rabbitmq.raise_memory_alarm()
+async def test_queues_that_were_deleted(launch, doctor, write, rabbitmq, url, vhost):
+    write("app.py", APP)
+    await declare(rabbitmq, vhost, "sales", "quorum")
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py", EVENTMESH_BROKER=url)
+    await process.line(READY)
+    await rabbitmq.delete_queue("em.inbox.shop.sell", vhost)
+    await rabbitmq.delete_queue("em.dead.shop.sell", vhost)
+    await process.line("the consumer of em.inbox.shop.sell is started again")
     code, findings = await doctor()
     assert code == 1
-    assert "rabbitmq-diagnostics alarms" in findings["alarms"]["advice"]
+    (missing,) = findings.values()
+    assert missing["subject"] == "em.dead.shop.sell"
+    assert missing["what"] == "it is not there, and 1 process serves shop.sell"
+    assert "restart the service" in missing["advice"]
+
+
+async def test_a_process_that_does_not_answer(launch, doctor, write, rabbitmq, url, vhost):
+    write("app.py", APP)
+    await declare(rabbitmq, vhost, "sales", "quorum")
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py", EVENTMESH_BROKER=url)
+    pid = int((await process.line(r"worker 1 \(process (\d+)\) is ready"))[1])
+    os.kill(pid, signal.SIGSTOP)
+    code, findings = await doctor("app.py")
+    os.kill(pid, signal.SIGCONT)
+    assert code == 1
+    found = findings["em.inbox.shop.sell"]
+    assert found["what"] == "1 consumer, and no processes serve shop.sell"
+    assert "a process does not answer" in found["advice"]
+
+
+async def test_an_alarm_is_all_there_is_to_tell(launch, doctor, run, write, rabbitmq, url, vhost):
+    write("app.py", APP)
+    await declare(rabbitmq, vhost, "sales", "quorum")
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py", EVENTMESH_BROKER=url)
+    await process.line(READY)
+    await rabbitmq.raise_memory_alarm()
+    while "memory" not in await rabbitmq.ctl("eval", "rabbit_alarm:get_alarms()."):
+        pass
+    code, findings = await doctor("app.py")
+    assert (code, findings.keys()) == (1, {"alarms"})
+    assert "low on memory" in findings["alarms"]["what"]
+    ended = await run("ps", EVENTMESH_BROKER=url)
+    assert (ended.code, ended.out) == (4, "")
+    assert "low on memory" in ended.err
+
+
+async def test_a_broker_that_is_not_there(run):
+    ended = await run("doctor", "--broker", "amqp://127.0.0.1:1")
+    assert (ended.code, ended.out) == (4, "")
+    assert "127.0.0.1:1" in ended.err
 
 
 async def test_the_embedded_broker_needs_no_doctor(run):
