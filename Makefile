@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt
 # Arguments for pytest or the benchmarks: make test ARGS="tests/unit -x"
 ARGS ?=
+COMPOSE ?= docker compose
 FAULTS := tests/integration/faults
+# What `versions` tests with, beside the RabbitMQ that `test` takes.
+RABBITMQ_IMAGES ?= rabbitmq:4.0-management rabbitmq:4-management
 # The newest Python that can make a virtual environment: make install PYTHON=python3.12 takes another.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -16,18 +19,41 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults faultsfull check ruff format mypy pyright layers lengths bench constraints clean
+.PHONY: help install demo up down test versions faults faultsfull check ruff format mypy pyright layers lengths bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## make .venv and install the project and its tools into it
 
-demo: install ## run a small shop: HTTP, queues, events and timers on the embedded broker
-	$(BIN)/python examples/demo.py
+demo: install ## run the shop of services/: order by HTTP, and see what fires what
+	$(BIN)/python -m services.demo
+
+up: secrets ## build the same shop's images and start it in containers, at http://127.0.0.1:8080
+	$(COMPOSE) up --detach --build --wait
+
+down: ## stop the containers, and keep their data
+	$(COMPOSE) down
+
+# A password that nobody chose. The folder is its owner's alone; in containers others read the files.
+secrets:
+	@umask 022 && mkdir -m 700 secrets.new \
+	&& password=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n') \
+	&& echo "amqp://eventmesh:$$password@rabbitmq:5672/" > secrets.new/broker_url \
+	&& printf 'default_user = eventmesh\ndefault_pass = %s\n' "$$password" > secrets.new/rabbitmq.conf \
+	&& mv secrets.new secrets
 
 test: install ## run the tests, but for those of `faults` (ARGS="..." goes to pytest)
 	$(BIN)/python -m pytest --ignore $(FAULTS) $(ARGS)
+
+versions: install ## test what speaks to RabbitMQ with 4.0 and the latest 4.x, in containers
+	@docker info >/dev/null 2>&1 || { echo >&2 \
+		"No container engine answers: start Docker, or say in DOCKER_HOST where it is."; exit 1; }
+	@set -e; for image in $(RABBITMQ_IMAGES); do \
+		echo "$$image"; \
+		EVENTMESH_TEST_IMAGE=$$image \
+			$(BIN)/python -m pytest tests/contract tests/integration/rabbitmq $(ARGS); \
+	done
 
 faults: install ## kill, cut and restart RabbitMQ and workers for minutes, and print the figures
 	$(BIN)/python -m pytest $(FAULTS) $(ARGS)

@@ -46,21 +46,6 @@ def test_the_launcher_finds_the_services_of_every_example():
             assert f"{service}." in listed
 
 
-def test_demo():
-    done = python("examples/demo.py")
-    assert done.stderr == ""
-    request, *story = [line.strip() for line in done.stdout.splitlines()]
-    assert request.startswith("POST http://127.0.0.1:")
-    assert [line.partition(" <- ")[0].strip() for line in story] == [
-        *("shop.place_order", "pricing.quote", "warehouse.reserve"),
-        *("not yet: the shelf is being filled", '201 {"total":12.0}'),
-        *("10s later", "warehouse.reserve"),
-        *("1m later", "warehouse.ship", "shop.notify"),
-        *("18h later", "shop.report"),
-        *("6d 6h later", "shop.ask_for_review"),
-    ]
-
-
 async def test_hello_http(example, client):
     async with example.mesh(http=True) as mesh:
         async with client.get(f"{mesh.url}/hello/Ada?times=2") as reply:

@@ -1,0 +1,146 @@
+"""The whole shop in one process, with a payment provider and a mail server: to try and to test."""
+
+import asyncio
+import email
+import email.policy
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from eventmesh.testing import TestMesh
+
+from .inventory.app import inventory
+from .inventory.settings import Settings as InventorySettings
+from .notifications.app import notifications
+from .notifications.settings import Settings as NotificationsSettings
+from .orders.app import orders
+from .orders.settings import Settings as OrdersSettings
+from .payments.app import payments
+from .payments.provider import Behaviour, Provider
+from .payments.settings import Settings as PaymentsSettings
+from .reports.app import reports
+from .reports.settings import Settings as ReportsSettings
+
+
+class Mailbox:
+    """What a mail server has been given, for whomever."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+
+    # aiosmtpd calls it by the command's name.
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Take a mail (RFC 5321, section 4.1.1.4)."""
+        content = envelope.original_content or b""
+        self.mails.append(email.message_from_bytes(content, policy=email.policy.default))
+        return "250 OK"
+
+
+@dataclass
+class Shop:
+    """The services on a mesh whose clock is moved by hand, and what is outside of them."""
+
+    mesh: TestMesh
+    http: aiohttp.ClientSession
+    provider: Provider
+    mailbox: Mailbox
+
+    async def order(self, key: str, headers: dict[str, str], **counts: int) -> tuple[int, Any]:
+        """Order so many of each article by a real HTTP request: the status, and the answer."""
+        lines = [{"sku": sku, "count": count} for sku, count in counts.items()]
+        body = {"customer": "ada@example.com", "lines": lines}
+        headers = {"Idempotency-Key": key} | headers
+        async with self.http.post("/orders", json=body, headers=headers) as reply:
+            return reply.status, await reply.json()
+
+    async def get(self, path: str) -> Any:
+        """What a route answers with."""
+        async with self.http.get(path, raise_for_status=True) as reply:
+            return await reply.json()
+
+    async def ledgers(self) -> list[tuple[str, int, int]]:
+        """For each party, by its own books, how many orders went well and how many did not."""
+        stock = await self.get("/inventory/ledger")
+        paid = await self.get("/payments/ledger")
+        mailed = await self.get("/notifications/ledger")
+        days = await self.get("/reports/days")
+        kinds = [str(mail["Subject"]).rpartition(" ")[2] for mail in self.mailbox.mails]
+        return [
+            ("orders", await self._count("confirmed"), await self._count("cancelled")),
+            ("inventory", stock["committed"], stock["released"]),
+            ("payments", paid["succeeded"], paid["failed"] + paid["refunded"]),
+            ("notifications", mailed["confirmed"], mailed["cancelled"]),
+            ("reports", _sum(days, "confirmed"), _sum(days, "cancelled")),
+            ("mailbox", kinds.count("confirmed"), kinds.count("cancelled")),
+        ]
+
+    async def _count(self, status: str) -> int:
+        page = await self.get(f"/orders?status={status}&limit=500")
+        count = len(page["orders"])
+        while page["next"]:
+            page = await self.get(f"/orders?status={status}&limit=500&after={page['next']}")
+            count += len(page["orders"])
+        return count
+
+
+def _sum(days: list[dict[str, int]], column: str) -> int:
+    return sum(day[column] for day in days)
+
+
+@asynccontextmanager
+async def open_shop(
+    folder: Path, behaviour: Behaviour, *, start: datetime | None = None
+) -> AsyncGenerator[Shop]:
+    """Run the shop, with its databases in `folder` and a provider that behaves so."""
+
+    def database(name: str) -> str:
+        return f"sqlite+aiosqlite:///{folder}/{name}.db?timeout=30"
+
+    provider, mailbox = Provider(behaviour), Mailbox()
+    async with AsyncExitStack() as stack:
+        provider_url = await stack.enter_async_context(_serving(provider.app()))
+        smtp_port = await stack.enter_async_context(_receiving(mailbox))
+        settings = {
+            OrdersSettings: OrdersSettings(database_url=database("orders")),
+            InventorySettings: InventorySettings(database_url=database("inventory")),
+            PaymentsSettings: PaymentsSettings(
+                database_url=database("payments"), provider_url=provider_url
+            ),
+            NotificationsSettings: NotificationsSettings(
+                database_url=database("notifications"), smtp_port=smtp_port
+            ),
+            ReportsSettings: ReportsSettings(database_url=database("reports")),
+        }
+        services = (orders, inventory, payments, notifications, reports)
+        mesh = TestMesh(*services, resources=settings, start=start, http=True, allow_failures=True)
+        await stack.enter_async_context(mesh)
+        http = await stack.enter_async_context(aiohttp.ClientSession(mesh.url))
+        yield Shop(mesh, http, provider, mailbox)
+
+
+@asynccontextmanager
+async def _serving(app: web.Application) -> AsyncGenerator[str]:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _receiving(mailbox: Mailbox) -> AsyncGenerator[int]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]

@@ -1,0 +1,51 @@
+"""All five services together, with a provider that fails two times out of five."""
+
+import asyncio
+
+from services.payments.provider import Behaviour
+from services.shop import open_shop
+
+FLAKY = Behaviour(failure_rate=0.4, latency_seconds=0)
+TEA = {"tea": 3}
+TOO_DEAR = {"pot": 30}
+"""More than the provider takes at once."""
+NOT_SOLD = {"unicorn": 1}
+
+
+async def test_the_ledgers_balance(tmp_path):
+    async with open_shop(tmp_path, FLAKY) as shop:
+        baskets = [TEA] * 40 + [TOO_DEAR] + [NOT_SOLD] * 4
+        answers = await asyncio.gather(
+            *(shop.order(str(number), {}, **basket) for number, basket in enumerate(baskets))
+        )
+        assert [status for status, _ in answers] == [201] * 41 + [409] * 4
+        await shop.mesh.advance("20m")
+
+        ((confirmed, cancelled),) = {tuple(ends) for _, *ends in await shop.ledgers()}
+        assert confirmed + cancelled == 41
+        paid, stock = await shop.get("/payments/ledger"), await shop.get("/inventory/ledger")
+        provider = shop.provider.ledger()
+        assert (provider["charges"], provider["amount"]) == (paid["succeeded"], paid["amount"])
+        assert provider["requests"] > 41
+        assert (stock["held"], stock["reserved"], stock["sold"]) == (0, 0, 3 * confirmed)
+
+
+async def test_a_customer_who_asks_again_orders_once(tmp_path):
+    async with open_shop(tmp_path, FLAKY) as shop:
+        answers = await asyncio.gather(*(shop.order("basket", {}, **TEA) for _ in range(10)))
+        assert {status for status, _ in answers} == {201}
+        assert len({order["order_id"] for _, order in answers}) == 1
+        await shop.mesh.advance("20m")
+        assert {sum(ends) for _, *ends in await shop.ledgers()} == {1}
+
+
+async def test_a_provider_that_is_away_costs_nobody_anything(tmp_path):
+    async with open_shop(tmp_path, Behaviour(failure_rate=1, latency_seconds=0)) as shop:
+        for number in range(5):
+            await shop.order(str(number), {}, **TEA)
+        await shop.mesh.advance("20m")
+        shop.provider.behaviour = Behaviour(failure_rate=0, latency_seconds=0)
+        await shop.mesh.advance("1h")
+        assert {tuple(ends) for _, *ends in await shop.ledgers()} == {(0, 5)}
+        assert shop.provider.ledger()["charges"] == 0
+        assert (await shop.get("/inventory/ledger"))["available"] == 1050
