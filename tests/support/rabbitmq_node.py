@@ -8,10 +8,8 @@ image or nothing is installed. Nothing a node starts outlives the tests, even if
 import asyncio
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -21,10 +19,15 @@ from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
+import certificates
+from certificates import Certificates
+from machine import CALL_SECONDS, free_ports, quiet, run
+
 IMAGE_VARIABLE = "EVENTMESH_TEST_IMAGE"
 STARTED = "startup complete"
 START_SECONDS = 120
-CALL_SECONDS = 60
+TLS_FOLDER = "/etc/eventmesh-tests"
+"""Where a container has its certificates."""
 
 # Debian's own rabbitmq-server in the PATH is a wrapper that changes the user and the folders.
 PROGRAMS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
@@ -35,13 +38,25 @@ class Node(ABC):
 
     host = "127.0.0.1"
     port: int
+    tls_port: int
+    certificates: Certificates
     _running = False
     _paused = False
     _alarmed = False
 
+    def _new_folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="eventmesh-rabbitmq-"))
+        self.certificates = Certificates(folder)
+        return folder
+
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@{self.host}:{self.port}/"
+
+    @property
+    def tls_url(self) -> str:
+        """Over TLS, without the options that say whom to trust."""
+        return f"amqps://guest:guest@{self.host}:{self.tls_port}/"
 
     @abstractmethod
     def launch(self) -> None:
@@ -166,8 +181,8 @@ class InstalledNode(Node):
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
-        self._folder = Path(tempfile.mkdtemp(prefix="eventmesh-rabbitmq-"))
-        self.port, distribution_port, epmd_port = free_ports(3)
+        self._folder = self._new_folder()
+        self.port, self.tls_port, distribution_port, epmd_port = free_ports(4)
         self._name = f"em{uuid4().hex[:12]}@localhost"
         self._server: subprocess.Popen[str] | None = None
         self._lifeline = -1
@@ -193,13 +208,14 @@ class InstalledNode(Node):
         cookie = self._folder / ".erlang.cookie"
         cookie.write_text(uuid4().hex)
         cookie.chmod(0o400)
-        (self._folder / "plugins").write_text("[].")
+        (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
         (self._folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = {self.host}:{self.port}\n"
             "log.console = true\n"
             "log.file = false\n"
             "disk_free_limit.absolute = 10MB\n"
             "vm_memory_high_watermark.relative = 0.8\n"
+            + certificates.settings(str(self._folder), f"{self.host}:{self.tls_port}")
         )
 
     def launch(self) -> None:
@@ -256,7 +272,8 @@ class ContainerNode(Node):
     """A node in a container of an image of RabbitMQ."""
 
     def __init__(self, image: str) -> None:
-        (self.port,) = free_ports(1)
+        self.port, self.tls_port = free_ports(2)
+        self._folder = self._new_folder()
         self._image = image
         self._name = f"eventmesh-rabbitmq-{uuid4().hex[:12]}"
         self._created = False
@@ -264,12 +281,10 @@ class ContainerNode(Node):
     def launch(self) -> None:
         # Those of former starts are in the log as well.
         since = f"{time.time():.3f}"
-        if self._created:
-            self._docker("start", self._name)
-        else:
+        if not self._created:
             self._created = True
-            publish = f"{self.host}:{self.port}:5672"
-            self._docker("run", "-d", "--name", self._name, "-p", publish, self._image)
+            self._create()
+        self._docker("start", self._name)
         log = subprocess.Popen(
             ["docker", "logs", "--follow", "--since", since, self._name],
             stdout=subprocess.PIPE,
@@ -281,6 +296,18 @@ class ContainerNode(Node):
         finally:
             log.kill()
             log.wait(CALL_SECONDS)
+
+    def _create(self) -> None:
+        ports = (f"-p={self.host}:{self.port}:5672", f"-p={self.host}:{self.tls_port}:5671")
+        self._docker("create", "--name", self._name, *ports, self._image)
+        (self._folder / "tests.conf").write_text(certificates.settings(TLS_FOLDER, "5671"))
+        (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
+        # The server runs as another user, who has to read them.
+        for path in (self._folder, *self._folder.iterdir()):
+            path.chmod(0o755)
+        self._docker("cp", str(self._folder), f"{self._name}:{TLS_FOLDER}")
+        for file, place in (("tests.conf", "conf.d/90-tests.conf"), ("plugins", "enabled_plugins")):
+            self._docker("cp", str(self._folder / file), f"{self._name}:/etc/rabbitmq/{place}")
 
     def signal(self, name: str) -> None:
         verb = {"STOP": "pause", "CONT": "unpause", "KILL": "kill"}[name]
@@ -294,6 +321,7 @@ class ContainerNode(Node):
 
     def remove(self) -> None:
         self._docker("rm", "--force", "--volumes", self._name)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def control(self, *arguments: str) -> str:
         return self._docker("exec", self._name, "rabbitmqctl", *arguments)
@@ -352,30 +380,3 @@ def wait_until_started(server: subprocess.Popen[str]) -> None:
     threading.Thread(target=listen, daemon=True).start()
     if not started.wait(START_SECONDS) or not said or STARTED not in said[-1]:
         raise RuntimeError(f"RabbitMQ did not start:\n{''.join(said[-40:])}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free, and that no outgoing connection takes while a node is down."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.append(port)
-    return ports
-
-
-def run(command: list[str], environment: dict[str, str], timeout: float = CALL_SECONDS) -> str:
-    done = subprocess.run(
-        command, env=environment, timeout=timeout, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
-    return done.stdout
-
-
-def quiet() -> dict[str, int]:
-    return {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

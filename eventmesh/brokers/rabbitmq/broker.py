@@ -72,11 +72,12 @@ class RabbitBroker:
                         await link.wait_connected()
             except TimeoutError:
                 link = self._consuming if self._publishing.connection else self._publishing
-                raise BrokerUnavailable(
-                    f"after {self._connect_timeout:g} s, {link.absence}"
-                ) from None
-            self._stack = stack.pop_all()
-        return self
+                absence = link.absence
+            else:
+                self._stack = stack.pop_all()
+                return self
+        # Only here: the task group would have put it into a group of errors.
+        raise BrokerUnavailable(f"after {self._connect_timeout:g} s, {absence}")
 
     async def __aexit__(
         self,
