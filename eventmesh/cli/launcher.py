@@ -23,6 +23,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "emit": "Publish an event.",
     "dlq": "Look at dead letters, deliver them again or drop them.",
     "new": "Make a service that runs and has a test.",
+    "build": "Build images of services.",
+    "export": "Print what runs services elsewhere: a compose file.",
+    "health": "Ask the process on this machine whether it is ready.",
     "completion": "Print the script that completes commands in a shell.",
 }
 """Each is the module of its name in `eventmesh.cli.commands`, which has it as `command`."""
@@ -33,7 +36,7 @@ _HIDDEN: Final = ("_worker",)
 _EXIT_CODES: Final = """\b
 Exit codes:
   0  done
-  1  the function failed, or something that was not foreseen
+  1  the function failed, the doctor found a problem, or something that was not foreseen
   2  wrong usage: an option, a target, a payload, a declaration
   3  there is no such function, or it may not be called
   4  not now: throttled, or nothing answers at the address

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Final
 
 import click
 
+from eventmesh.cli.image import TEMPLATES, dockerfile_fields, image_of_new, rendered
 from eventmesh.errors import SettingsError
 from eventmesh.topology import check_service
 
@@ -23,12 +22,12 @@ _SUFFIX: Final = ".tmpl"
     help="The folder to write it to.  [default: NAME, in the current folder]",
 )
 def command(name: str, directory: Path | None) -> None:
-    """Write a service NAME that runs, and its test.
+    """Write a service NAME that runs, its test, and what its image is made of.
 
     Nothing that is there already is overwritten.
     """
     folder = directory or Path(name)
-    texts = _texts(check_service(name))
+    texts = _texts(check_service(name), folder)
     taken = [file for file in texts if (folder / file).exists()]
     if taken:
         raise SettingsError(
@@ -42,14 +41,8 @@ def command(name: str, directory: Path | None) -> None:
     click.echo(f"\nRun it with: eventmesh dev {folder}")
 
 
-def _texts(name: str) -> dict[str, str]:
+def _texts(name: str, folder: Path) -> dict[str, str]:
     """The text of each file, by its name."""
-    # The name of a project begins and ends with a letter or digit (PEP 508), a service's need not.
-    project = name.strip("-_") or "service"
-    return {
-        template.name.removesuffix(_SUFFIX): Template(
-            template.read_text(encoding="utf-8")
-        ).substitute(name=name, project=project)
-        for template in (files("eventmesh.cli") / "template").iterdir()
-        if template.name.endswith(_SUFFIX)
-    }
+    fields = {"name": name, **dockerfile_fields(image_of_new(folder))}
+    templates = (one.name.removesuffix(_SUFFIX) for one in TEMPLATES.iterdir())
+    return {template: rendered(template, fields) for template in templates}

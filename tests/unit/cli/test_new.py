@@ -6,7 +6,15 @@ from click.testing import CliRunner
 
 from eventmesh.cli.launcher import cli
 
-FILES = {"README.md", "app.py", "pyproject.toml", "test_app.py"}
+FILES = {
+    ".dockerignore",
+    "Dockerfile",
+    "README.md",
+    "app.py",
+    "pyproject.toml",
+    "requirements.txt",
+    "test_app.py",
+}
 
 
 @pytest.fixture
@@ -25,6 +33,7 @@ def test_what_is_written(new, project):
 def test_in_a_folder_of_another_name(new, project):
     assert new("shop", "--directory", "services/one").exit_code == 0
     assert 'Service("shop")' in (project / "services/one/app.py").read_text()
+    assert 'CMD ["run", "one"]' in (project / "services/one/Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("name", ["shop", "_my-shop-"])

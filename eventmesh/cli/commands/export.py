@@ -1,0 +1,56 @@
+"""`eventmesh export`: what runs services elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eventmesh.cli.options import targets_argument
+from eventmesh.cli.targets import read_target
+
+
+@click.group()
+def command() -> None:
+    """Print what runs services elsewhere, from what their code declares."""
+
+
+@command.command("compose")
+@targets_argument
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it to this file, and the secrets that it names beside it.",
+)
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Join the mesh of this compose file: no RabbitMQ and no gateway of its own.",
+)
+@click.option("--cpus", default=1.0, show_default=True, help="CPU cores that each service gets.")
+@click.option("--memory", default="256M", show_default=True, help="Memory that each gets.")
+def compose(
+    *,
+    targets: tuple[str, ...],
+    output: Path | None,
+    beside: Path | None,
+    cpus: float,
+    memory: str,
+) -> None:
+    """Print a compose file with a container for each TARGET, RabbitMQ and a gateway.
+
+    A TARGET is a file or a folder with an app.py. It is imported, and nothing else of it is run.
+    Paths in what is printed are relative to the current folder, in a file to that file.
+    """
+    found = [read_target(target) for target in targets]
+    from eventmesh.cli.compose import Resources  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.exporting import compose_text, write_compose  # noqa: PLC0415
+
+    folder = Path() if output is None else output.parent
+    text = compose_text(found, folder, Resources(cpus, memory), beside)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    for file in write_compose(text, output, with_secrets=beside is None):
+        click.echo(f"wrote {file}")

@@ -1,0 +1,45 @@
+import pytest
+
+APP = """
+from eventmesh import Service
+
+app = Service("app")
+"""
+
+
+@pytest.fixture
+async def admin(launch, write):
+    """Start `eventmesh run` and return the address of its health."""
+
+    async def admin(broker):
+        write("app.py", APP)
+        process = await launch("run", "app.py", "--broker", broker, "--port=0", "--admin-port=0")
+        found = await process.line(r"metrics and health of all workers: http://([\d.]+):(\d+)")
+        return process, {"EVENTMESH_ADMIN_HOST": found[1], "EVENTMESH_ADMIN_PORT": found[2]}
+
+    return admin
+
+
+async def test_a_process_that_is_ready(admin, run):
+    process, address = await admin("memory://")
+    await process.line("is ready at")
+    for host in (address["EVENTMESH_ADMIN_HOST"], "0.0.0.0"):
+        health = await run("health", **address | {"EVENTMESH_ADMIN_HOST": host})
+        assert (health.code, health.err) == (0, "")
+        assert '"status":"ready"' in health.out
+
+
+async def test_a_process_that_lives_and_is_not_ready(admin, run):
+    # Nothing listens there: the worker goes on trying.
+    _, address = await admin("amqp://127.0.0.1:1")
+    health = await run("health", **address)
+    assert (health.code, health.err) == (1, "")
+    assert '"status":"not ready"' in health.out
+    assert (await run("health", "--live", **address)).code == 0
+
+
+async def test_nothing_runs(run):
+    health = await run("health", EVENTMESH_ADMIN_PORT="1")
+    assert health.code == 1
+    assert "nothing answers at http://127.0.0.1:1 (" in health.err
+    assert "is the process running" in health.err
