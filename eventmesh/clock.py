@@ -7,14 +7,18 @@ clock it was given. Tests give one that they move themselves.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from eventmesh.errors import InvocationTimeout
 
 T = TypeVar("T")
+
+_GRAIN: Final = 0.001
+"""Seconds. uvloop's timers count whole milliseconds, so one may ring that much too early."""
 
 
 class Timer(Protocol):
@@ -85,6 +89,51 @@ class TimeLimit:
         from_outside = self._task.uncancel() > self._cancelling
         if kind is asyncio.CancelledError and not from_outside:
             raise TimeoutError from error
+
+
+class Deadlines(Generic[T]):
+    """What must have ended by some moment each, and one timer for all of it.
+
+    Nearly everything ends in time, so a timer for each would be set and cancelled for nothing, at
+    a cost above that of most else in an invocation. This one is set for the first deadline there
+    is; when it rings, it is set for the next. If what had that one has ended, it rings for nothing.
+    """
+
+    __slots__ = ("_clock", "_ends", "_expire", "_rings_at", "_timer")
+
+    def __init__(self, clock: Clock, expire: Callable[[T], object]) -> None:
+        """`expire` is called with what has not ended in time; it must not raise."""
+        self._clock = clock
+        self._expire = expire
+        self._ends: dict[T, float] = {}
+        self._timer: Timer | None = None
+        self._rings_at = math.inf
+
+    def add(self, what: T, ends: float) -> None:
+        """Expire it at `ends` (seconds since the epoch), unless it is removed before."""
+        self._ends[what] = ends
+        if ends < self._rings_at:
+            self._set_timer(ends)
+
+    def remove(self, what: T) -> None:
+        """It has ended, maybe because it expired."""
+        self._ends.pop(what, None)
+
+    def _set_timer(self, ends: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = ends
+        self._timer = self._clock.call_later(ends - self._clock.now(), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._rings_at = math.inf
+        latest = self._clock.now() + _GRAIN
+        for what in [what for what, ends in self._ends.items() if ends <= latest]:
+            del self._ends[what]
+            self._expire(what)
+        if self._ends:
+            self._set_timer(min(self._ends.values()))
 
 
 async def sleep(clock: Clock, delay: float) -> None:

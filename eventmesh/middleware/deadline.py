@@ -9,13 +9,10 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.clock import Clock, Timer
+from eventmesh.clock import Clock, Deadlines
 from eventmesh.errors import InvocationTimeout
 from eventmesh.invocation import Invocation
 from eventmesh.result import Result, close
-
-_GRAIN: Final = 0.001
-"""Seconds. uvloop's timers count whole milliseconds, so one may ring that much too early."""
 
 _STOPPED: Final = (Exception, asyncio.CancelledError)
 """What a handler that is cancelled ends with; whatever else is raised stops the program."""
@@ -110,70 +107,41 @@ def _out_of_time(
 
 
 class _Run:
-    """A task and when its time is over."""
+    """A task whose time may end."""
 
-    __slots__ = ("cancelling", "ends", "expired", "task")
+    __slots__ = ("cancelling", "expired", "task")
 
-    def __init__(self, task: asyncio.Task[Any], ends: float) -> None:
+    def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
-        self.ends = ends
         self.cancelling = task.cancelling()
         self.expired = False
 
+    def expire(self) -> None:
+        self.expired = True
+        self.task.cancel()
+
 
 class _Runs:
-    """The runs of one function that have a deadline, and one timer for them all.
+    """The runs of one function that have a deadline."""
 
-    Nearly every run ends in time, so a timer for each would be set and cancelled for nothing, at
-    a cost above that of all else here. This one is set for the first deadline there is; when it
-    rings, it is set for the next. If that run has ended, it rings for nothing, once a timeout.
-    """
-
-    __slots__ = ("_clock", "_rings_at", "_runs", "_timer")
+    __slots__ = ("_deadlines",)
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._runs: set[_Run] = set()
-        self._timer: Timer | None = None
-        self._rings_at = math.inf
+        self._deadlines = Deadlines(clock, _Run.expire)
 
     def begin(self, ends: float) -> _Run:
         """Cancel the current task at `ends`, unless `end` is called before."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a function with a timeout runs in a task")
-        run = _Run(task, ends)
-        self._runs.add(run)
-        if ends < self._rings_at:
-            self._set_timer(ends)
+        run = _Run(task)
+        self._deadlines.add(run, ends)
         return run
 
     def end(self, run: _Run) -> bool:
         """Whether the run was out of time, and nobody else cancelled its task as well."""
-        self._runs.remove(run)
+        self._deadlines.remove(run)
         return run.expired and run.task.uncancel() <= run.cancelling
-
-    def _set_timer(self, ends: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._rings_at = ends
-        self._timer = self._clock.call_later(ends - self._clock.now(), self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._rings_at = math.inf
-        latest = self._clock.now() + _GRAIN
-        following = math.inf
-        for run in self._runs:
-            if run.expired:
-                continue
-            if run.ends <= latest:
-                run.expired = True
-                run.task.cancel()
-            else:
-                following = min(following, run.ends)
-        if following < math.inf:
-            self._set_timer(following)
 
 
 class _TimedStream(AsyncIterator[bytes]):

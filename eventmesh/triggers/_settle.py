@@ -92,7 +92,9 @@ class Asynchronous:
 
     async def handle(self, delivery: Delivery) -> None:
         """Run one delivery and settle it."""
-        if await self._refused(delivery):
+        refusal = self._refusal(delivery)
+        if refusal is not None:
+            await self._act(delivery, Result(b""), refusal)
             return
         try:
             result = await self._dispatch(self._invocation(delivery.message))
@@ -127,7 +129,9 @@ class Asynchronous:
             elif len(message.body) > limit:
                 error = PayloadTooLarge(len(message.body), limit)
                 await self._settle(delivery, Result(b"", error=error))
-            elif not await self._refused(delivery):
+            elif (refusal := self._refusal(delivery)) is not None:
+                await self._act(delivery, Result(b""), refusal)
+            else:
                 unsettled.append(delivery)
 
     async def _run_items(self, unsettled: deque[Delivery]) -> None:
@@ -136,14 +140,10 @@ class Asynchronous:
         for index in range(len(unsettled)):
             await self._settle(unsettled.popleft(), Result(error=failures.get(index, result.error)))
 
-    async def _refused(self, delivery: Delivery) -> bool:
-        """Whether it is not to be run at all; it is then settled."""
+    def _refusal(self, delivery: Delivery) -> DeadLetter | None:
+        """Why it is not to be run at all, if so."""
         age = self._age(delivery.message)
-        refused = refuse(delivery.redeliveries, age, self._function.retry)
-        if refused is None:
-            return False
-        await self._act(delivery, Result(b""), refused)
-        return True
+        return refuse(delivery.redeliveries, age, self._function.retry)
 
     def _age(self, message: Message) -> float:
         """Seconds that count towards the retry policy's `max_age`.

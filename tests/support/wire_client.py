@@ -15,11 +15,13 @@ TARGET = publish_target("", "gone", mandatory=True)
 
 
 class Socket:
-    """A transport that takes everything."""
+    """A transport that takes everything, or, where it `holds_back`, keeps it."""
 
     def __init__(self):
         self.writes = []
         self.aborted = False
+        self.closed = False
+        self.holds_back = False
 
     @property
     def written(self):
@@ -31,8 +33,11 @@ class Socket:
     def abort(self):
         self.aborted = True
 
+    def close(self):
+        self.closed = True
+
     def get_write_buffer_size(self):
-        return 0
+        return len(self.written) if self.holds_back else 0
 
 
 class Client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Final
 
@@ -15,7 +16,7 @@ from eventmesh.brokers.rabbitmq.wire.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.wire.connection import Connection
 from eventmesh.brokers.rabbitmq.wire.frames import publish_target
 from eventmesh.brokers.rabbitmq.wire.properties import encode_properties
-from eventmesh.clock import Clock, TimeLimit
+from eventmesh.clock import Clock, Deadlines, TimeLimit
 from eventmesh.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -54,7 +55,9 @@ class Publisher:
         self._timeout = timeout or PUBLISH_SECONDS
         self._window = window
         self._outlet = Outlet(link, self._open, patient=timeout > 0)
-        self._waiting: dict[asyncio.Future[None], None] = {}
+        # A plain dict looks for its first key past all that were deleted before it.
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._unconfirmed = Deadlines[asyncio.Future[None]](clock, _give_up)
         self._under_way = 0
 
     async def prepare(self, connection: Connection) -> None:
@@ -70,32 +73,58 @@ class Publisher:
         """Return once the broker holds the message. Raises what `Broker.publish` says."""
         check_size(message)
         properties = encoded(message, durable=True)
-        confirmed: asyncio.Future[None] | None = None
+        ends = self._clock.now() + self._timeout
+        channel = self._take_turn_nowait() or await self._wait(route)
+        confirmed = self._send(channel, route, properties, message)
+        self._unconfirmed.add(confirmed, ends)
         try:
-            with TimeLimit(self._clock, self._timeout):
-                confirmed = await self._send(route, properties, message)
-                await confirmed
+            await confirmed
         except TimeoutError:
-            raise BrokerUnavailable(f"{route.name}: {self._why_late(confirmed)}") from None
+            raise BrokerUnavailable(
+                f"{route.name}: RabbitMQ did not confirm the message within {self._timeout:g} s; "
+                "it may or may not be stored"
+            ) from None
         except Returned:
             raise FunctionNotFound(route.name) from None
         except Refused:
             raise Throttled(
                 f"the queue of {route.name} is full, or just going away", RETRY_AFTER
             ) from None
+        finally:
+            self._unconfirmed.remove(confirmed)
 
-    async def _send(
-        self, route: Route, properties: bytes, message: Message
+    def _send(
+        self, channel: Channel, route: Route, properties: bytes, message: Message
     ) -> asyncio.Future[None]:
-        """Publish when it is this message's turn: from then on, the turn is the channel's."""
-        await self._take_turn()
+        """Publish: from then on, the turn is the channel's."""
         try:
-            channel = self._outlet.get() or await self._outlet.wait()
             target = target_of(route.exchange, route.key, mandatory=route.mandatory)
             return channel.publish(target, properties, message.body, message.id)
         except BaseException:
             self._give_turn()
             raise
+
+    def _take_turn_nowait(self) -> Channel | None:
+        """The channel and a turn on it, if both are there now."""
+        if self._under_way >= self._window:
+            return None
+        channel = self._outlet.get()
+        if channel is not None:
+            self._under_way += 1
+        return channel
+
+    async def _wait(self, route: Route) -> Channel:
+        """The channel and a turn on it, once they are there."""
+        try:
+            with TimeLimit(self._clock, self._timeout):
+                await self._take_turn()
+                try:
+                    return await self._outlet.wait()
+                except BaseException:
+                    self._give_turn()
+                    raise
+        except TimeoutError:
+            raise BrokerUnavailable(f"{route.name}: {self._why_not_sent()}") from None
 
     async def _take_turn(self) -> None:
         if self._under_way < self._window:
@@ -121,12 +150,7 @@ class Publisher:
                 return
         self._under_way -= 1
 
-    def _why_late(self, confirmed: asyncio.Future[None] | None) -> str:
-        if confirmed is not None:
-            return (
-                f"RabbitMQ did not confirm the message within {self._timeout:g} s; it may or may "
-                "not be stored"
-            )
+    def _why_not_sent(self) -> str:
         if self._link.connection is None:
             return f"the message was not sent: {self._link.absence}"
         return (
@@ -135,10 +159,28 @@ class Publisher:
         )
 
 
-def encoded(message: Message, *, durable: bool, expiration: int | None = None) -> bytes:
-    """The message's properties. Raises PayloadInvalid for one that does not fit into AMQP."""
+def _give_up(confirmed: asyncio.Future[None]) -> None:
+    if not confirmed.done():
+        confirmed.set_exception(TimeoutError())
+
+
+def encoded(
+    message: Message,
+    *,
+    durable: bool,
+    expiration: int | None = None,
+    reply_to: str = "",
+    correlation_id: str = "",
+) -> bytes:
+    """As `encode_properties`. Raises PayloadInvalid for a message that does not fit into AMQP."""
     try:
-        return encode_properties(message, durable=durable, expiration=expiration)
+        return encode_properties(
+            message,
+            durable=durable,
+            expiration=expiration,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+        )
     except ValueError as error:
         raise PayloadInvalid(f"the message {message.id[:40]} cannot be sent: {error}") from None
 

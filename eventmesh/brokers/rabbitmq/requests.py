@@ -6,7 +6,6 @@ Requests go out, and replies come in, on one channel: the broker knows a request
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Final
@@ -112,9 +111,11 @@ class Requests:
         remaining: float,
     ) -> asyncio.Future[None]:
         properties = encoded(
-            replace(message, reply_to=REPLY_TO, correlation_id=correlation_id),
+            message,
             durable=False,
             expiration=min(max(int(remaining * 1000), 1), _MAX_EXPIRATION),
+            reply_to=REPLY_TO,
+            correlation_id=correlation_id,
         )
         target = target_of(route.exchange, route.key, mandatory=True)
         return channel.publish(target, properties, message.body, message.id)
@@ -143,10 +144,9 @@ class Requests:
             raise BrokerUnavailable(
                 f"{connection.buffered:,} bytes wait to be sent already, and RabbitMQ takes none"
             )
-        if reply.correlation_id != request.correlation_id:
-            reply = replace(reply, correlation_id=request.correlation_id)
         target = target_of("", request.reply_to, mandatory=False)
-        channel.publish_unconfirmed(target, encoded(reply, durable=False), reply.body)
+        properties = encoded(reply, durable=False, correlation_id=request.correlation_id)
+        channel.publish_unconfirmed(target, properties, reply.body)
 
     def _on_reply(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
         del tag  # Replies are not acknowledged.

@@ -65,7 +65,7 @@ class Channel:
         self._take: Callable[[bytes, bytes], None] | None = None
         self._properties = b""
         self._missing = 0
-        self._pieces: list[bytes] = []
+        self._pieces = bytearray()
 
     @property
     def is_open(self) -> bool:
@@ -231,10 +231,11 @@ class Channel:
         if not self._missing and not self._pieces:
             self._complete(payload)
             return
-        self._pieces.append(payload)
+        # Joined as they come: a list of small pieces would be far larger than what they make.
+        self._pieces += payload
         if not self._missing:
-            pieces, self._pieces = self._pieces, []
-            self._complete(b"".join(pieces))
+            pieces, self._pieces = self._pieces, bytearray()
+            self._complete(bytes(pieces))
 
     def end(self, reason: str) -> None:
         """The channel is no more: whoever waits for something on it is told."""

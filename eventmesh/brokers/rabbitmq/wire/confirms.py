@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
@@ -56,7 +57,8 @@ class Confirms:
         self.on_answered: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._published = 0
-        self._unanswered: dict[int, _Publish] = {}
+        # A plain dict looks for its first key past all that were deleted before it.
+        self._unanswered: OrderedDict[int, _Publish] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._unanswered)
@@ -95,7 +97,7 @@ class Confirms:
 
     def end(self, reason: str) -> None:
         """No answer can come any more."""
-        unanswered, self._unanswered = self._unanswered, {}
+        unanswered, self._unanswered = self._unanswered, OrderedDict()
         for publish in unanswered.values():
             publish.fail(BrokerUnavailable(f"{reason}; the message may or may not be stored"))
             if self.on_answered is not None:

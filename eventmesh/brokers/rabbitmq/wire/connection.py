@@ -27,6 +27,10 @@ MAX_BODY: Final = 512 * 1024 * 1024
 FLUSH_AT: Final = 64 * 1024
 """Bytes that are written at once: transports say only of those whether they are too many."""
 
+MAX_UNSENT: Final = 128 * 1024 * 1024
+"""Bytes that may wait for a socket that takes none. Who publishes stops long before, but answers,
+such as acknowledgements, are written whatever waits."""
+
 FrameT = TypeVar("FrameT", bound=base.Frame)
 
 _REFUSALS: Final = (403, 530)
@@ -199,6 +203,8 @@ class Connection(asyncio.Protocol):
         if outgoing and self._transport is not None and not self.closed.done():
             self._written = True
             self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+            if not self.writable and self.buffered > MAX_UNSENT:
+                self.fail(f"RabbitMQ takes nothing, and {self.buffered:,} bytes wait to be sent")
 
     async def open_channel(self, *first: base.Frame) -> Channel:
         """A new channel, on which the methods `first` have been called.

@@ -39,7 +39,9 @@ PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_INDEX: Final = Struct(">I")
 _ACK_FRAME: Final = Struct(">BHI4sQBB")
 _ACK_SIZE: Final = 13
-_CONTENT: Final = Struct(">BHIHHQ")
+_CONTENT: Final = Struct(">BBHIHHQ")
+_PIECE: Final = Struct(">BBHI")
+"""What stands between two frames of a message: the end of one, the beginning of the next."""
 _CONTENT_FIXED: Final = 12
 HEADER_OVERHEAD: Final = OVERHEAD + _CONTENT_FIXED
 """Bytes of a content header's frame that are not properties."""
@@ -94,13 +96,12 @@ def publish(channel: int, target: bytes, properties: bytes, body: bytes, frame_m
     parts = [
         PREAMBLE.pack(METHOD, channel, len(target)),
         target,
-        b"\xce",
-        _CONTENT.pack(HEADER, channel, _CONTENT_FIXED + len(properties), BASIC, 0, len(body)),
+        _CONTENT.pack(END, HEADER, channel, _CONTENT_FIXED + len(properties), BASIC, 0, len(body)),
         properties,
-        b"\xce",
     ]
     piece = frame_max - OVERHEAD
     for start in range(0, len(body), piece):
-        chunk = body[start : start + piece] if len(body) > piece else body
-        parts += (PREAMBLE.pack(BODY, channel, len(chunk)), chunk, b"\xce")
+        chunk = body[start : start + piece]
+        parts += (_PIECE.pack(END, BODY, channel, len(chunk)), chunk)
+    parts.append(b"\xce")
     return b"".join(parts)

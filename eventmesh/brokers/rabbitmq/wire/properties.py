@@ -89,8 +89,17 @@ class Received(NamedTuple):
     redeliveries: int
 
 
-def encode_properties(message: Message, *, durable: bool, expiration: int | None = None) -> bytes:
+def encode_properties(
+    message: Message,
+    *,
+    durable: bool,
+    expiration: int | None = None,
+    reply_to: str = "",
+    correlation_id: str = "",
+) -> bytes:
     """The property flags and list of a message; `expiration` is milliseconds.
+
+    `reply_to` and `correlation_id`, where they are given, stand in place of the message's own.
 
     Raises ValueError for a property or header name that is too long for AMQP's short strings.
     """
@@ -101,12 +110,12 @@ def encode_properties(message: Message, *, durable: bool, expiration: int | None
         _table(message),
         _PERSISTENT if durable else _TRANSIENT,
     ]
-    if message.correlation_id:
+    if correlation_id := correlation_id or message.correlation_id:
         flags |= _CORRELATION_ID
-        parts.append(_short(message.correlation_id))
-    if message.reply_to:
+        parts.append(_short(correlation_id))
+    if reply_to := reply_to or message.reply_to:
         flags |= _REPLY_TO
-        parts.append(_short(message.reply_to))
+        parts.append(_short(reply_to))
     if expiration is not None:
         flags |= _EXPIRATION
         parts.append(_short(str(expiration)))
