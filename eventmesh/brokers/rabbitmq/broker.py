@@ -125,8 +125,17 @@ class RabbitBroker:
         if prefetch < 1:
             raise ValueError(f"prefetch={prefetch} would take nothing, or all: use 1 or more")
         declare = partial(self._declare_again, queue)
+        # After a fault both connections come back, in any order: a caller whose answer cannot be
+        # sent yet would wait for it in vain.
+        replies = self._publishing if queue.kind == "line" else None
         consumer = Consumer(
-            self._consuming, self._clock, queue.name, prefetch, deliver=deliver, declare=declare
+            self._consuming,
+            self._clock,
+            queue.name,
+            prefetch,
+            deliver=deliver,
+            declare=declare,
+            replies=replies,
         )
         async with AsyncExitStack() as stack:
             if queue.kind in ("broadcast", "notes"):

@@ -105,8 +105,12 @@ class Consumer:
         *,
         deliver: Callable[[Delivery], None],
         declare: Callable[[], Awaitable[None]],
+        replies: Link | None = None,
     ) -> None:
-        """`declare` makes the queue and its bindings again, after they may have been lost."""
+        """`declare` makes the queue and its bindings again, after they may have been lost.
+
+        `replies` is the link by which deliveries are replied to: without it nothing is begun.
+        """
         self.live = asyncio.Event()
         self._link = link
         self._clock = clock
@@ -114,6 +118,7 @@ class Consumer:
         self._prefetch = prefetch
         self._deliver = deliver
         self._declare = declare
+        self._replies = replies or link
         self._serving: _Serving | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
@@ -160,6 +165,7 @@ class Consumer:
         """Try until it works; `passing` are the errors that may pass by themselves."""
         for wait in backoff():
             try:
+                await self._replies.wait_connected()
                 connection = await self._link.wait_connected()
                 async with self._starting:
                     if not self._stopped:

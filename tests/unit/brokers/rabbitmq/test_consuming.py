@@ -97,6 +97,26 @@ async def test_properties_that_cannot_be_read_cost_no_connection(served, shop, s
     assert shop.consumer.live.is_set()
 
 
+async def test_who_cannot_reply_yet_takes_nothing(rabbit, shop, clock, keeping_open, tasks, soon):
+    replies = Link(rabbit.address, "replies")
+    replying = Consumer(
+        *(shop.link, clock, "em.line.shop.place", 5),
+        deliver=shop.deliveries.put_nowait,
+        declare=shop.declare,
+        replies=replies,
+    )
+    async with keeping_open(shop.link):
+        starting = tasks.create_task(replying.start())
+        # On the same connection, and longer than it takes to be served.
+        await soon(shop.consumer.start())
+        await soon(shop.consumer.stop())
+        await soon(shop.consumer.close())
+        assert not replying.live.is_set()
+        async with keeping_open(replies):
+            await soon(starting)
+        assert replying.live.is_set()
+
+
 async def restarted(shop, session, soon):
     """Wait for the next consumer, and check that it is the only one, and serves."""
     channel, consume = await session.next(commands.Basic.Consume, channel=True)
