@@ -133,6 +133,18 @@ class Node(ABC):
         )
         return {row["name"]: row for row in rows}
 
+    async def active_consumer(self, queue: str, vhost: str) -> str:
+        """What the client of the queue's single active consumer calls itself, or ""."""
+        consumers, channels, connections = await asyncio.gather(
+            self.table("list_consumers", "queue_name", "channel_pid", "active", vhost=vhost),
+            self.table("list_channels", "pid", "connection"),
+            self.table("list_connections", "pid", "client_properties"),
+        )
+        channel = {row["queue_name"]: row["channel_pid"] for row in consumers if row["active"]}
+        connection = {row["pid"]: row["connection"] for row in channels}
+        client = {row["pid"]: str(row["client_properties"]) for row in connections}
+        return client.get(connection.get(channel.get(queue)), "")
+
     async def close_connections(self, name: str = "") -> int:
         """Close the connections whose name contains `name`, as an operator would."""
         rows = await self.ctl(

@@ -14,8 +14,9 @@ LINGER_ZERO = struct.pack("ii", 1, 0)
 class TcpProxy:
     """Forwards connections to `host:port`, until told otherwise.
 
-    `stall` holds back all bytes and keeps the connections open, as a cut cable does; `reset` ends
-    the open ones with an RST; `refuse` takes no new ones; `forward` undoes stall and refuse.
+    `stall` holds back all bytes and keeps the connections open, as a cut cable does; `drop` ends
+    the open ones with what is under way, `reset` with an RST; `refuse` takes no new ones; `forward`
+    undoes stall and refuse.
     `latency` is seconds that every chunk is under way, each direction for itself.
     """
 
@@ -43,6 +44,10 @@ class TcpProxy:
 
     def stall(self) -> None:
         self._flowing.clear()
+
+    def drop(self) -> None:
+        for writer in tuple(self._writers):
+            writer.close()
 
     def reset(self) -> None:
         for writer in tuple(self._writers):

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 
 from fleet import Progress, fleet
 
@@ -41,6 +42,7 @@ async def test_killed_workers_and_a_restarted_broker_lose_nothing(
     def listen(_, line):
         progress.add(int(line.split()[1]))
 
+    started = time.monotonic()
     async with (
         broker_at(url) as broker,
         fleet(url, "crash", 4, listen) as workers,
@@ -54,6 +56,7 @@ async def test_killed_workers_and_a_restarted_broker_lose_nothing(
             if kill == kills // 2:
                 await rabbitmq.restart()
         await progress.reach(total)
+        seconds = time.monotonic() - started
         assert await broker.depth(dead_letters("crash.work")) == 0
         for worker in workers.workers:
             assert await worker.stop() == 0
@@ -62,6 +65,6 @@ async def test_killed_workers_and_a_restarted_broker_lose_nothing(
     assert progress.seen.keys() == set(range(total))
     with capsys.disabled():
         print(
-            f"\ncrash: {total:,} handled, {kills} kill -9 of 4 workers, one broker restart, "
-            f"{progress.duplicates} handled twice, none lost, none set aside"
+            f"\ncrash: {total:,} handled in {seconds:.0f} s, {kills} kill -9 of 4 workers, one "
+            f"broker restart, {progress.duplicates} handled twice, none lost, none set aside"
         )
