@@ -172,6 +172,26 @@ async def test_statuses_that_are_worth_it(mesh):
     ]
 
 
+async def test_who_finds_the_line_full_is_told_when_to_come_again(mesh):
+    service = Service("shop")
+    running, enough = asyncio.Event(), asyncio.Event()
+
+    @service.function(on.get("/narrow"), concurrency=1, line=0)
+    async def narrow() -> None:
+        running.set()
+        await enough.wait()
+
+    await mesh.start(service)
+    gateway = await mesh.gateway()
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(answer(gateway, "GET", "/narrow", {}))
+        await running.wait()
+        status, headers, _ = await answer(gateway, "GET", "/narrow", {})
+        enough.set()
+    assert (status, "retry-after" in headers) == (429, True)
+    assert first.result()[0] == 200
+
+
 async def test_services_come_and_go(mesh):
     gateway = await mesh.gateway()
     asked = ("GET", "/hello/you", {})

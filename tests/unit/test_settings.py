@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+import eventmesh
 from eventmesh.errors import SettingsError
 from eventmesh.settings import Settings, redacted, variable
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+NAMED = re.compile(r"EVENTMESH_[A-Z][A-Z_]*[A-Z]")
 
 
 def read(**variables):
@@ -193,3 +195,10 @@ def test_every_setting_has_a_variable_and_is_documented_with_its_default():
     rows = re.findall(r"^\| `(\w+)` \|\s*`?([^`|]*?)`?\s*\|", DOCS.read_text(), flags=re.MULTILINE)
     assert [name for name, _ in rows] == [variable(field.name) for field in fields(Settings)]
     assert Settings.from_environment(dict(rows)) == Settings()
+
+
+def test_every_variable_that_the_code_names_is_documented():
+    sources = Path(eventmesh.__file__).parent.rglob("*.py")
+    # A shell sets that of completion, whose name click makes.
+    named = {name for file in sources for name in NAMED.findall(file.read_text())}
+    assert named - set(NAMED.findall(DOCS.read_text())) == {"EVENTMESH_COMPLETE"}

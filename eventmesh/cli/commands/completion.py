@@ -19,12 +19,12 @@ _SHELLS: Final[Mapping[str, type[ShellComplete]]] = {
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def command(ctx: click.Context, /, shell: str) -> None:
-    r"""Print the script that completes eventmesh's commands in a SHELL.
+    """Print the script that completes eventmesh's commands in a SHELL.
 
     \b
     bash: eval "$(eventmesh completion bash)"           in ~/.bashrc
     zsh:  eval "$(eventmesh completion zsh)"            in ~/.zshrc
     fish: eventmesh completion fish | source            in ~/.config/fish/config.fish
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     script = _SHELLS[shell](ctx.find_root().command, {}, "eventmesh", "_EVENTMESH_COMPLETE")
     click.echo(script.source())

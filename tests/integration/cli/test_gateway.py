@@ -66,10 +66,42 @@ async def test_a_request_whose_process_is_killed_is_answered(started, write):
             assert "Retry-After" in answer.headers
 
 
-async def test_replacing_a_gateway_refuses_no_request(started, write):
+async def test_the_broker_may_come_last_and_go_away(launch, write, rabbitmq, broker):
     write("app.py", APP)
-    await started("run", "app.py")
-    gateway = await started("gateway")
+    await rabbitmq.stop()
+    processes = [
+        await launch(*arguments, "--port=0", "--admin-port=0", **broker)
+        for arguments in (["gateway"], ["run", "app.py"])
+    ]
+    for process in processes:
+        await process.line("cannot be reached")
+    await rabbitmq.start()
+    url, _ = [(await process.line(READY))[1] for process in processes]
+    async with aiohttp.ClientSession(url) as http:
+
+        async def ask():
+            async with http.get("/hello") as answer:
+                return answer.status, "Retry-After" in answer.headers
+
+        while await ask() != (200, False):
+            pass
+        await rabbitmq.stop()
+        while (answer := await ask()) == (200, False):
+            pass
+        assert answer == (503, True)
+        await rabbitmq.start()
+        while await ask() != (200, False):
+            pass
+
+
+@pytest.mark.parametrize("replaced", ["gateway", "service"])
+async def test_replacing_workers_refuses_no_request(started, write, replaced):
+    write("app.py", APP)
+    processes = {
+        "service": await started("run", "app.py"),
+        "gateway": await started("gateway"),
+    }
+    gateway = processes["gateway"]
     over = asyncio.Event()
 
     async def keep_asking():
@@ -82,8 +114,8 @@ async def test_replacing_a_gateway_refuses_no_request(started, write):
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
             tasks.create_task(keep_asking())
-        gateway.kill(signal.SIGHUP)
-        await gateway.line("all workers are replaced")
+        processes[replaced].kill(signal.SIGHUP)
+        await processes[replaced].line("all workers are replaced")
         over.set()
 
 
