@@ -7,29 +7,13 @@ import logging
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO, get_args
+from typing import Any, TextIO, get_args
 
 import orjson
-from rich.console import Console, ConsoleRenderable
-from rich.logging import RichHandler
-from rich.text import Text
 
 from eventmesh.errors import SettingsError
+from eventmesh.observability.records import TOLD, fields_of, readable
 from eventmesh.settings import LogFormat
-
-_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""Attributes that every record has; the others are its fields."""
-
-_TOLD: Final = frozenset(("outcome", "duration_ms", "error", "error_type"))
-"""Fields that people need not be shown: the message of the record that has them says it all."""
-
-_WHERE: Final = frozenset(
-    ("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id")
-)
-"""Fields that tell which invocation a record belongs to: too long for the line of a terminal."""
-
-_DRAWN_ID: Final = 32
-"""The length of an id that was drawn at random, of which a few digits tell it from others."""
 
 
 def configure_logging(
@@ -64,12 +48,17 @@ def configure_logging(
         root.removeHandler(former)
         former.close()
     root.addHandler(handler)
+    # It warns of each lost connection with a traceback, which we tell in a line of our own.
+    logging.getLogger("aiormq").setLevel(logging.ERROR)
 
 
 def _handler(log_format: LogFormat, stream: TextIO) -> logging.Handler:
     if log_format not in get_args(LogFormat):
         raise SettingsError(f"there is no log format {log_format!r}: use 'json', 'text' or 'auto'")
     if log_format != "json" and stream.isatty():
+        # Only a process at a terminal pays for loading what colours its log.
+        from eventmesh.observability.terminal import TerminalHandler  # noqa: PLC0415
+
         return TerminalHandler(stream)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextFormatter() if log_format == "text" else JsonFormatter())
@@ -93,7 +82,7 @@ class JsonFormatter(logging.Formatter):
         traceback = _traceback(record)
         if traceback:
             own["exception"] = traceback
-        line = own | _fields(record) | own  # Its own come first, and no field takes their place.
+        line = own | fields_of(record) | own  # Its own come first, and no field takes their place.
         try:
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         except TypeError:
@@ -107,58 +96,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         start = f"{_timestamp(record)} {record.levelname:<8} {record.name}:"
-        line = f"{start} {record.getMessage()}{_readable(record, _TOLD)}"
+        line = f"{start} {record.getMessage()}{readable(record, TOLD)}"
         traceback = _traceback(record)
         return f"{line}\n{traceback}" if traceback else line
-
-
-class TerminalHandler(RichHandler):
-    """Writes records to a terminal, in colour, with their fields and invocation dimmed."""
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(
-            console=Console(file=stream),
-            show_path=False,
-            omit_repeated_times=False,
-            log_time_format="%H:%M:%S",
-            rich_tracebacks=True,
-        )
-        self.setFormatter(logging.Formatter())
-
-    def render_message(self, record: logging.LogRecord, message: str) -> ConsoleRenderable:
-        first, newline, rest = message.partition("\n")
-        fields = _readable(record, _TOLD | _WHERE) + _invocation(record)
-        return Text.assemble(self.highlighter(first), (fields, "dim"), newline, rest)
 
 
 def _timestamp(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN}
-
-
-def _readable(record: logging.LogRecord, without: frozenset[str]) -> str:
-    fields = {name: value for name, value in _fields(record).items() if name not in without}
-    return "".join(f" {name}={_quoted(str(value))}" for name, value in fields.items())
-
-
-def _invocation(record: logging.LogRecord) -> str:
-    """The invocation that a record belongs to, in a few characters, or ""."""
-    fields = _fields(record)
-    if "invocation_id" not in fields:
-        return ""
-    id = str(fields["invocation_id"])
-    short = id[:8] if len(id) == _DRAWN_ID else id
-    attempt = fields.get("attempt", 1)
-    again = f" attempt {attempt}" if attempt != 1 else ""
-    return f" ({fields.get('function', '')} {short}{again})"
-
-
-def _quoted(text: str) -> str:
-    return text if text.isprintable() and " " not in text else repr(text)
 
 
 def _traceback(record: logging.LogRecord) -> str:

@@ -98,3 +98,8 @@ def test_declaring_a_service_loads_no_broker_and_no_server():
 
 def test_a_client_over_http_loads_no_server_until_it_is_used():
     assert loaded_by("from eventmesh import Client", "aiohttp", "eventmesh.triggers.http") == []
+
+
+def test_a_worker_loads_nothing_for_a_terminal_or_for_watching_files():
+    """Each costs megabytes in every worker there is."""
+    assert loaded_by("import eventmesh.cli.commands._worker", "rich", "watchfiles") == []

@@ -1,0 +1,31 @@
+"""The log at a terminal."""
+
+from __future__ import annotations
+
+import logging
+from typing import TextIO
+
+from rich.console import Console, ConsoleRenderable
+from rich.logging import RichHandler
+from rich.text import Text
+
+from eventmesh.observability.records import TOLD, WHERE, invocation_of, readable
+
+
+class TerminalHandler(RichHandler):
+    """Writes records to a terminal, in colour, with their fields and invocation dimmed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(
+            console=Console(file=stream),
+            show_path=False,
+            omit_repeated_times=False,
+            log_time_format="%H:%M:%S",
+            rich_tracebacks=True,
+        )
+        self.setFormatter(logging.Formatter())
+
+    def render_message(self, record: logging.LogRecord, message: str) -> ConsoleRenderable:
+        first, newline, rest = message.partition("\n")
+        fields = readable(record, TOLD | WHERE) + invocation_of(record)
+        return Text.assemble(self.highlighter(first), (fields, "dim"), newline, rest)
