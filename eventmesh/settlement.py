@@ -35,8 +35,11 @@ PROVENANCE: Final = frozenset(
 
 MAX_TRACEBACK: Final = 16 * 1024
 MAX_REASON: Final = 2 * 1024
-"""Characters of a traceback, and of an error's message or a reason, kept with a dead letter: all
-headers must fit one frame (AMQP 0-9-1, section 4.2.6), and RabbitMQ's frames are 128 KiB."""
+"""Characters of a traceback, and of an error's message or a reason, kept with a dead letter."""
+
+MAX_HEADERS: Final = 124 * 1024
+"""Bytes of all headers of a dead letter: with the properties they must fit one frame (AMQP 0-9-1,
+section 4.2.6), and RabbitMQ's frames are 128 KiB."""
 
 MAX_CRASHES: Final = 20
 """Deliveries that were never answered, after which a message counts as what kills its handler.
@@ -135,7 +138,21 @@ def dead_letter(
             ERROR_MESSAGE: bounded(str(error), MAX_REASON),
             TRACEBACK: bounded(str(fields.get("traceback", "")), MAX_TRACEBACK),
         }
-    return replace(message, headers=headers)
+    return replace(message, headers=_fitting(headers))
+
+
+def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers without those that are too many: what is told of the error goes first."""
+    sizes = {name: len(name.encode()) + len(text.encode()) + 6 for name, text in headers.items()}
+    excess = sum(sizes.values()) - MAX_HEADERS
+    if excess <= 0:
+        return headers
+    kept = dict(headers)
+    senders = sorted(headers.keys() - PROVENANCE, key=sizes.__getitem__, reverse=True)
+    for name in (TRACEBACK, ERROR_MESSAGE, *senders):
+        if excess > 0 and kept.pop(name, None) is not None:
+            excess -= sizes[name]
+    return kept
 
 
 def redriven(message: Message, now: float) -> Message:

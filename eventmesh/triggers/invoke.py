@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from eventmesh.abc import Delivery
 from eventmesh.codecs.wire import invocation_from, reply_from
-from eventmesh.errors import BrokerUnavailable, InvocationError
+from eventmesh.errors import BrokerUnavailable, InvocationError, PayloadTooLarge
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import SYNC
 from eventmesh.message import Message
@@ -96,14 +96,23 @@ class Synchronous:
         return self._routes(message)
 
     def _answer(self, delivery: Delivery, result: Result) -> None:
-        request, runtime = delivery.message, self._runtime
+        request = delivery.message
         try:
-            runtime.broker.reply(request, reply_from(result, request, runtime.clock.now()))
+            self._reply(request, result)
         except InvocationError as error:
             _log.warning(
                 "%s: the answer to %s is lost: %s", self._function.full_name, request.id, error
             )
         delivery.ack()
+
+    def _reply(self, request: Message, result: Result) -> None:
+        """Send the result, or that it is too large for the broker."""
+        now = self._runtime.clock.now()
+        reply = self._runtime.broker.reply
+        try:
+            reply(request, reply_from(result, request, now))
+        except PayloadTooLarge as error:
+            reply(request, reply_from(Result(b"", error=error), request, now))
 
 
 def _not_run(why: str) -> Result:

@@ -25,6 +25,7 @@ from eventmesh.settlement import (
     FUNCTION,
     LAST_FAILURE,
     MAX_CRASHES,
+    MAX_HEADERS,
     MAX_REASON,
     MAX_TRACEBACK,
     PROVENANCE,
@@ -232,3 +233,22 @@ def test_a_redriven_message_is_as_if_it_was_new():
 def test_provenance_is_all_that_is_taken_off():
     headers = dict.fromkeys(PROVENANCE, "x") | {"traceparent": "00-…"}
     assert without_provenance(headers) == {"traceparent": "00-…"}
+
+
+def test_what_is_told_of_an_error_makes_room_for_the_headers_that_were_there():
+    own = {"large": "ü" * 60 * 1024, "small": "y"}
+    dead = dead_letter(Message(b"", "a", 1.0, headers=own), "app.work", Reject("x" * 3000), "r", 2)
+    assert dead.headers.items() >= own.items()
+    assert size(dead.headers) <= MAX_HEADERS
+
+
+def test_headers_that_leave_no_room_at_all_go_too():
+    own = {"large": "x" * MAX_HEADERS, "small": "y"}
+    dead = dead_letter(Message(b"", "a", 1.0, headers=own), "app.work", Reject("no"), "r", 2)
+    assert "large" not in dead.headers
+    assert (dead.headers["small"], dead.headers[REASON]) == ("y", "r")
+    assert size(dead.headers) <= MAX_HEADERS
+
+
+def size(headers):
+    return sum(len(name.encode()) + len(text.encode()) for name, text in headers.items())

@@ -4,10 +4,22 @@ import asyncio
 
 import pytest
 
-from eventmesh import Client, FunctionError, FunctionNotFound, Retry, Service, on
+from eventmesh import (
+    Client,
+    FunctionError,
+    FunctionNotFound,
+    PayloadTooLarge,
+    Retry,
+    Service,
+    on,
+)
 from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.clock import SystemClock
+from eventmesh.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
+from eventmesh.message import Message
 from eventmesh.settings import Settings
+from eventmesh.topology import named, to_queue
 
 
 async def test_a_client_invokes_sends_emits_and_redrives(rabbitmq):
@@ -45,3 +57,43 @@ async def test_a_client_invokes_sends_emits_and_redrives(rabbitmq):
         assert await heard.get() == 2
         assert await client.dead_letters.redrive("called.hear") == 1
         assert await heard.get() == 1
+
+
+async def test_a_result_that_the_broker_does_not_carry_is_told(rabbitmq):
+    url = await rabbitmq.new_virtual_host()
+    app = Service("large")
+
+    @app.function(max_payload=32 * 1024 * 1024)
+    async def copy() -> str:
+        return "x" * 17 * 1024 * 1024
+
+    async with (
+        RabbitBroker(url) as broker,
+        hosting([app], broker, Settings(grace=5), http=False),
+        asyncio.timeout(60),
+        Client(url) as client,
+    ):
+        with pytest.raises(PayloadTooLarge):
+            await client.invoke(copy)
+
+
+async def test_a_message_full_of_headers_is_set_aside_all_the_same(rabbitmq):
+    url = await rabbitmq.new_virtual_host()
+    app = Service("full")
+
+    @app.function(on.queue("full"), retry=Retry(2, initial=0.1))
+    async def fail() -> None:
+        raise ValueError("ü" * 10_000)
+
+    async with (
+        RabbitBroker(url) as broker,
+        hosting([app], broker, Settings(grace=5), http=False),
+        asyncio.timeout(60),
+    ):
+        headers = {"large": "x" * 120 * 1024, "small": "y"}
+        await broker.publish(to_queue(named("full")), Message(b"{}", "a", 1.0, headers=headers))
+        letters = BrokerDeadLetters(broker, SystemClock())
+        while not (found := await letters.list("full.fail")):
+            await asyncio.sleep(0)
+    assert found[0].headers == headers
+    assert (found[0].attempts, found[0].error_type) == (2, "ValueError")
