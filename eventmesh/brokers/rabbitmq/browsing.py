@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -12,12 +13,15 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from eventmesh.brokers.rabbitmq.faults import answered
 from eventmesh.brokers.rabbitmq.session import Session
-from eventmesh.brokers.rabbitmq.wire.properties import decode_properties
+from eventmesh.brokers.rabbitmq.wire.properties import TIME, receive
 from eventmesh.errors import BrokerUnavailable, Throttled
 from eventmesh.message import Message
 
 MAX_TAKEN: Final = 10_000
 """Messages that may be taken and not answered."""
+
+_ROUGHLY: Final = 256.0
+"""Seconds by which a time of this century in 32 bits may be wrong, and more."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
@@ -140,10 +144,13 @@ async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None
 
 
 def _read(taken: DeliveredMessage, desk: Desk, tag: int) -> TakenMessage:
-    received = decode_properties(
-        taken.header.properties.marshal(),
-        taken.body,
-        time.time(),
-        redelivered=bool(taken.redelivered),
+    properties = taken.header.properties
+    # pamqp writes floating-point numbers in 32 bits, in which a time is wrong by up to a minute.
+    written_at = (properties.headers or {}).get(TIME)
+    received = receive(
+        properties.marshal(), taken.body, time.time(), redelivered=bool(taken.redelivered)
     )
-    return TakenMessage(received.message, received.redeliveries, desk, tag)
+    message = received.message
+    if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:
+        message = replace(message, timestamp=written_at)
+    return TakenMessage(message, received.redeliveries, desk, tag)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from eventmesh.brokers.rabbitmq import browsing
+from eventmesh.brokers.rabbitmq import RabbitBroker, browsing
 from eventmesh.errors import Throttled
-from eventmesh.topology import dead_letters, named
+from eventmesh.message import Message
+from eventmesh.topology import dead_letters, named, to_queue
 
 
 @pytest.fixture
@@ -95,3 +96,14 @@ async def test_an_answer_after_the_connection_was_lost_does_nothing(rabbitmq, co
         await client.depth_reaches(queue, 1)
         held.ack()
         assert await client.take(queue) == b"1"
+
+
+async def test_its_time_is_told_to_the_millisecond(client, function, rabbitmq_url):
+    queue = named(function)
+    await client.control.declare([queue])
+    sent = Message(b"", "a", 1_700_000_000.123, headers={"x": "y"})
+    async with RabbitBroker(rabbitmq_url) as broker:
+        await broker.publish(to_queue(queue), sent)
+    held = await client.control.get(queue)
+    held.ack()
+    assert held.message == sent
