@@ -4,9 +4,11 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy import Column, DateTime, MetaData, String, Table, func, insert, select
+from sqlalchemy import Column, DateTime, MetaData, String, Table, event, func, insert, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from .models import Ledger, Mail
 
@@ -53,12 +55,28 @@ class Store:
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
     """The store in the database at `url`, whose tables are made where they are missing."""
-    engine = create_async_engine(url)
+    engine = _engine(url)
     try:
         await _prepare(engine)
         yield Store(engine)
     finally:
         await engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    if not url.startswith("sqlite"):
+        return create_async_engine(url)
+    # SQLite's writers poll for their turn. Who waits for the process's one connection polls not.
+    engine = create_async_engine(url, pool_size=1, max_overflow=0)
+    event.listen(engine.sync_engine, "connect", _sync_rarely)
+    return engine
+
+
+def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
 
 
 async def _prepare(engine: AsyncEngine) -> None:

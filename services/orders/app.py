@@ -48,7 +48,13 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
-@orders.function(on.post("/orders", status=201, problems=[409, 422, 503]), timeout="10s")
+# More than can be done in time are refused at once, with 429.
+@orders.function(
+    on.post("/orders", status=201, problems=[409, 422, 503]),
+    timeout="10s",
+    concurrency=20,
+    line=50,
+)
 async def place_order(
     order: NewOrder,
     store: Store,

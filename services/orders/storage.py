@@ -20,12 +20,15 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    event,
     insert,
     select,
     update,
 )
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from .models import Order, OrderPage, Status
 
@@ -69,14 +72,14 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def place(self, order: Order, event: Parcel) -> bool:
+    async def place(self, order: Order, parcel: Parcel) -> bool:
         """Store the order and the event that tells of it, both or neither; False if it is there."""
         row = order.model_dump() | {"lines": [line.model_dump() for line in order.lines]}
-        parcel = event._asdict() | {"stored": order.placed}
+        posted = parcel._asdict() | {"stored": order.placed}
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(insert(_orders).values(row))
-                await connection.execute(insert(_outbox).values(parcel))
+                await connection.execute(insert(_outbox).values(posted))
         except IntegrityError:
             return False
         return True
@@ -137,12 +140,28 @@ class Store:
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
     """The store in the database at `url`, whose tables are made where they are missing."""
-    engine = create_async_engine(url)
+    engine = _engine(url)
     try:
         await _prepare(engine)
         yield Store(engine)
     finally:
         await engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    if not url.startswith("sqlite"):
+        return create_async_engine(url)
+    # SQLite's writers poll for their turn. Who waits for the process's one connection polls not.
+    engine = create_async_engine(url, pool_size=1, max_overflow=0)
+    event.listen(engine.sync_engine, "connect", _sync_rarely)
+    return engine
+
+
+def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
 
 
 async def _prepare(engine: AsyncEngine) -> None:

@@ -7,6 +7,7 @@ on SQLite too, where a reader cannot become a writer once somebody else has writ
 import datetime as dt
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,15 +19,20 @@ from sqlalchemy import (
     String,
     Table,
     case,
+    event,
     func,
     insert,
     select,
     update,
 )
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from .models import Day, Order
+
+_PAGE: Final = 500
 
 _metadata = MetaData()
 _orders = Table(
@@ -109,25 +115,50 @@ class Store:
             return [Day.model_validate(row) for row in rows.mappings()]
 
     async def orders(self) -> AsyncGenerator[Order]:
-        """All orders by their ids, read as they are asked for."""
-        query = select(_orders).order_by(_orders.c.order_id)
+        """All orders by their ids, some at a time: no connection is held meanwhile."""
+        page = await self._page("")
+        while page:
+            for order in page:
+                yield order
+            page = await self._page(page[-1].order_id)
+
+    async def _page(self, after: str) -> list[Order]:
+        query = select(_orders).where(_orders.c.order_id > after)
+        query = query.order_by(_orders.c.order_id).limit(_PAGE)
         async with self._engine.connect() as connection:
-            rows = await connection.stream(query.execution_options(yield_per=500))
-            async for row in rows.mappings():
-                # SQLite keeps no offsets; all times are in UTC.
-                placed = row["placed"].replace(tzinfo=dt.UTC)
-                yield Order.model_validate(dict(row) | {"placed": placed})
+            rows = await connection.execute(query)
+            # SQLite keeps no offsets; all times are in UTC.
+            return [
+                Order.model_validate(dict(row) | {"placed": row["placed"].replace(tzinfo=dt.UTC)})
+                for row in rows.mappings()
+            ]
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
     """The store in the database at `url`, whose tables are made where they are missing."""
-    engine = create_async_engine(url)
+    engine = _engine(url)
     try:
         await _prepare(engine)
         yield Store(engine)
     finally:
         await engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    if not url.startswith("sqlite"):
+        return create_async_engine(url)
+    # SQLite's writers poll for their turn. Who waits for the process's one connection polls not.
+    engine = create_async_engine(url, pool_size=1, max_overflow=0)
+    event.listen(engine.sync_engine, "connect", _sync_rarely)
+    return engine
+
+
+def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
 
 
 async def _prepare(engine: AsyncEngine) -> None:
