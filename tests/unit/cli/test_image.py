@@ -1,3 +1,4 @@
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def test_in_a_clone_of_eventmesh_it_is_made_from_source(write, project):
     assert "COPY services/hello/ /app/hello\n" in dockerfile(image)
     written = {file.relative_to(project).as_posix() for file in complete(image)}
     assert written == {"services/hello/Dockerfile", "services/hello/requirements.txt"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_the_shops_services_need_is_pinned(service):
+    def names(file):
+        return {re.split("[^a-z0-9]", line.lower())[0] for line in file.read_text().splitlines()}
+
+    wanted = names(ROOT / "services" / service / "requirements.txt")
+    assert wanted
+    assert wanted <= names(ROOT / "constraints.txt")
 
 
 @pytest.mark.parametrize("service", SERVICES)
