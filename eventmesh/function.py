@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
@@ -116,6 +116,9 @@ class Trigger(Protocol):
         ...
 
 
+Stop: TypeAlias = Callable[[], Awaitable[None]]
+"""Stop the intake of a source, which finishes what it has until it is left."""
+
 Watch: TypeAlias = Callable[[str, str, Callable[[], float]], None]
 """Show a number, of a function, in the metrics: its name, the function's, and how to read it."""
 
@@ -145,6 +148,9 @@ class Runtime:
     watch: Watch
     announce: Callable[[str, str], None]
     """Tell the host under which address a source is reached: a name, and a URL."""
+    at_stop: Callable[[Stop], object]
+    """Have this called when the host stops, before any source is left: none of them is to take
+    new work while another still finishes what it has."""
     instance: str
     """The name of this process among the replicas of its services."""
 

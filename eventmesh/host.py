@@ -102,6 +102,7 @@ async def hosting(
         )
         dispatcher.watch(metrics.watch)
         addresses: dict[str, str] = {}
+        taking = AsyncExitStack()
         runtime = Runtime(
             broker,
             environment,
@@ -111,10 +112,12 @@ async def hosting(
             dispatcher.pipeline,
             metrics.watch,
             addresses.__setitem__,
+            taking.push_async_callback,
             new_id()[:12],
         )
         async with _draining(clock, settings.grace) as sources:
             await _start_sources(functions, runtime, sources, doors if http else None)
+            await sources.enter_async_context(taking)
             yield Host(
                 runtime.instance,
                 dispatcher.functions,
@@ -186,7 +189,8 @@ async def _start_sources(
     """Open the sources, those that others wait for first.
 
     Left in reverse: the doors close first, then the timers and queues, then the inboxes, and last
-    the lines, because a handler that is finishing may still call another synchronously.
+    the lines, because a handler that is finishing may still call another synchronously. Before
+    that, those with `at_stop` take nothing more.
     """
     await stack.enter_async_context(lines(functions, runtime))
     await stack.enter_async_context(inboxes(functions, runtime))

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.clock import Clock, TimeLimit
+from eventmesh.function import Stop
 from eventmesh.topology import Queue
 from eventmesh.triggers._tasks import owned_tasks
 from eventmesh.value import value
@@ -59,17 +60,18 @@ class BatchConsumption:
 @asynccontextmanager
 async def consuming(
     broker: Broker, clock: Clock, consumptions: Sequence[Consumption | BatchConsumption]
-) -> AsyncGenerator[None]:
+) -> AsyncGenerator[Stop]:
     """Consume all these queues while entered.
 
     Leaving stops the intake of all of them, hands back what no worker has begun, and waits for
     the workers. If that wait is cancelled, so are the workers, and what they had goes back too.
+    Calling what this yields stops the intake before.
     """
     async with AsyncExitStack() as stack:
         # Left in reverse: first all intakes are stopped and closed, then the workers end, and
         # only then the consumers, through which the workers answer.
         intakes: list[Intake] = []
-        stops: list[Callable[[], Awaitable[None]]] = []
+        stops: list[Stop] = []
         for consumption in consumptions:
             intake = Intake()
             subscription = await stack.enter_async_context(
@@ -79,12 +81,13 @@ async def consuming(
             intakes.append(intake)
             stops.append(subscription.stop)
         tasks = await stack.enter_async_context(owned_tasks())
+        taking = await stack.enter_async_context(AsyncExitStack())
         for intake, consumption in zip(intakes, consumptions, strict=True):
-            stack.callback(intake.close, finish=consumption.finish)
+            taking.callback(intake.close, finish=consumption.finish)
             _start(tasks, clock, intake, consumption)
         for stop in stops:
-            stack.push_async_callback(stop)
-        yield
+            taking.push_async_callback(stop)
+        yield taking.aclose
 
 
 def _prefetch(consumption: Consumption | BatchConsumption) -> int:

@@ -62,5 +62,6 @@ class EventTrigger:
                 # A retry is this instance's own, like the event it repeats.
                 asynchronous = Asynchronous(function, runtime, retry_to=queue)
                 broadcasts[name] = Consumption(queue, asynchronous.handle, function.places)
-        async with consuming(runtime.broker, runtime.clock, list(broadcasts.values())):
+        async with consuming(runtime.broker, runtime.clock, list(broadcasts.values())) as stop:
+            runtime.at_stop(stop)
             yield

@@ -51,7 +51,8 @@ async def inboxes(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGe
         asynchronous = Asynchronous(function, runtime, batch=trigger is not None)
         # The failed items of a batch come back here, and are items of a batch again.
         consumptions.append(consumption(function, asynchronous, queue, trigger))
-    async with consuming(runtime.broker, runtime.clock, consumptions):
+    async with consuming(runtime.broker, runtime.clock, consumptions) as stop:
+        runtime.at_stop(stop)
         yield
 
 

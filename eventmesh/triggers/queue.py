@@ -83,7 +83,8 @@ class QueueTrigger:
             queues = [trigger.queue] if trigger.declare else []
             await runtime.broker.declare([*queues, dead_letters(function.full_name)])
         consumptions = [trigger.consumption(function, runtime) for function, trigger in bound]
-        async with consuming(runtime.broker, runtime.clock, consumptions):
+        async with consuming(runtime.broker, runtime.clock, consumptions) as stop:
+            runtime.at_stop(stop)
             yield
 
     def consumption(

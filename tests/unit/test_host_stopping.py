@@ -44,7 +44,7 @@ class Stuck:
     kind: ClassVar[str] = "stuck"
 
     def describe(self):
-        return "stuck"
+        return self.kind
 
     def check(self, function): ...
 
@@ -53,6 +53,19 @@ class Stuck:
     async def source(cls, bound, runtime):
         yield
         await asyncio.Event().wait()
+
+
+@value
+class Finishing(Stuck):
+    """A trigger whose source finishes what it has for ten seconds."""
+
+    kind: ClassVar[str] = "finishing"
+
+    @classmethod
+    @asynccontextmanager
+    async def source(cls, bound, runtime):
+        yield
+        await sleep(runtime.clock, 10)
 
 
 class Process:
@@ -149,6 +162,22 @@ async def test_nothing_new_is_begun_while_it_drains(slow, app, start, clock, bro
         await clock.advance(20)
         assert process.task.done()
     assert slow == ["begun", "ended"]
+    assert await broker.depth(inbox("app.work")) == 1
+
+
+async def test_nothing_new_is_begun_while_another_source_finishes(slow, app, start, clock, broker):
+    app.function(Finishing(), name="finishing")(lambda: None)
+    async with asyncio.TaskGroup() as tasks, start(Service("other")) as other:
+        process = Process(start(app, grace=60), tasks)
+        await process.host
+        process.stop()
+        await clock.settle()
+        await other.caller.send("app.work")
+        await clock.advance(9)
+        assert not process.task.done()
+        await clock.advance(1)
+        assert process.task.done()
+    assert slow == []
     assert await broker.depth(inbox("app.work")) == 1
 
 

@@ -167,5 +167,6 @@ def runtime_of(broker, clock) -> Runtime:
         lambda _, handler: handler,
         lambda *_: None,
         lambda *_: None,
+        lambda *_: None,
         "instance",
     )
