@@ -82,8 +82,8 @@ lengths:
 	@find . -name '*.py' -not -path './.*' -not -path './build/*' -exec awk \
 		'FNR == 400 { print FILENAME ": 400 lines or more, split it"; long = 1 } END { exit long }' {} +
 
-bench: $(VENV)/.installed-bench ## run the benchmarks (ARGS="..." goes to them); wrk must be there
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: build/bench/.installed ## run the benchmarks (ARGS="..." goes to them); wrk must be there
+	build/bench/bin/python -m benchmarks $(ARGS)
 
 # With the oldest Python that is supported: what it needs, the newer ones can use.
 constraints: PYTHON = python3.11
@@ -111,6 +111,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --build-constraint constraints.txt --editable . --group dev
 	@touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed
-	$(PIP_INSTALL) --group bench
+# The peers stay apart from what the project is developed and tested with.
+build/bench/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv build/bench
+	build/bench/bin/python -m pip install -qq --constraint constraints.txt --upgrade pip
+	build/bench/bin/python -m pip install -qq --constraint constraints.txt \
+		--build-constraint constraints.txt --editable . --group bench
 	@touch $@

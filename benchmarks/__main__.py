@@ -4,76 +4,62 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import embedded, http
-
-Measurement = Callable[[], float]
-
-
-def _in_own_process(function: Callable[[str], float], argument: str) -> float:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
-        return processes.submit(function, argument).result()
+from benchmarks.broker import brokers
+from benchmarks.peers import PEERS
+from benchmarks.processes import LeftOut
+from benchmarks.results import Results, print_ratios, write_json
+from benchmarks.scenario import Bench, Scenario
+from benchmarks.scenarios import SCENARIOS
 
 
-def _interleaved(
-    names: Sequence[str], measure: Callable[[str], float], rounds: int
-) -> Mapping[str, list[float]]:
-    """Each name measured once a round, so that a slow minute of the machine hits all alike."""
-    rates: dict[str, list[float]] = {name: [] for name in names}
+def _measure(scenario: Scenario, bench: Bench, rounds: int, without: Sequence[str]) -> Results:
+    """Each subject once a round, so that a slow minute of the machine hits all alike."""
+    results = Results(scenario)
     for _ in range(rounds):
-        for name in names:
-            rates[name].append(measure(name))
-    return rates
-
-
-def _spread(rates: Sequence[float]) -> str:
-    return f"{min(rates):,.0f}..{max(rates):,.0f}"
-
-
-def _embedded_table(rounds: int) -> Table:
-    table = Table("embedded broker, one process", "a second", "spread", title_justify="left")
-    rates = _interleaved(
-        list(embedded.MEASUREMENTS), lambda name: _in_own_process(embedded.run, name), rounds
-    )
-    for name, title in embedded.MEASUREMENTS.items():
-        table.add_row(title, f"{statistics.median(rates[name]):,.0f}", _spread(rates[name]))
-    return table
-
-
-def _http_table(rounds: int) -> Table:
-    names = ["aiohttp", "fastapi", "eventmesh"]
-    table = Table("HTTP echo, wrk, 32 connections", "requests a second", "spread", "eventmesh is")
-    rates = _interleaved(names, http.run, rounds)
-    medians = {name: statistics.median(rates[name]) for name in names}
-    for name in names:
-        ratio = medians["eventmesh"] / medians[name]
-        table.add_row(name, f"{medians[name]:,.0f}", _spread(rates[name]), f"{ratio:.2f} x")
-    return table
-
-
-SUITES = {"embedded": _embedded_table, "http": _http_table}
+        for subject in scenario.subjects:
+            if subject in without:
+                results.leave_out(subject, "left out by --without")
+                continue
+            try:
+                results.add(subject, scenario.measure(bench, subject))
+            except LeftOut as reason:
+                results.leave_out(subject, str(reason))
+    return results
 
 
 @click.command()
-@click.argument("suites", nargs=-1, type=click.Choice(list(SUITES)))
+@click.argument("groups", nargs=-1, type=click.Choice(list(SCENARIOS)))
 @click.option("--rounds", default=3, show_default=True, help="How often each is measured.")
-def main(suites: Sequence[str], rounds: int) -> None:
-    """Measure SUITES, or all of them."""
-    console = Console()
-    console.print(
+@click.option("--quick", is_flag=True, help="Few messages: shows that it works, not how fast.")
+@click.option(
+    "--without", multiple=True, type=click.Choice(list(PEERS)), help="A peer to leave out."
+)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures there.")
+def main(
+    *, groups: Sequence[str], rounds: int, quick: bool, without: Sequence[str], file: Path | None
+) -> None:
+    """Measure GROUPS, or all of them."""
+    console = Console(width=None if os.isatty(1) else 110)
+    machine = (
         f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.machine()}, "
         f"medians of {rounds} rounds"
     )
-    for suite in suites or SUITES:
-        console.print(SUITES[suite](rounds))
+    console.print(machine)
+    results: dict[str, Results] = {}
+    with brokers() as (url, amqp1_url):
+        bench = Bench(url, amqp1_url, quick)
+        for group in groups or SCENARIOS:
+            results[group] = _measure(SCENARIOS[group], bench, rounds, without)
+            results[group].print(console)
+    print_ratios(console, list(results.values()))
+    if file is not None:
+        write_json(file, machine, results)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,14 @@ def fastapi(port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
+def blacksheep(port: int) -> None:
+    import uvicorn
+
+    from benchmarks.blacksheep_echo import app
+
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
 def eventmesh(port: int) -> None:
     import asyncio
 
@@ -64,6 +72,7 @@ def eventmesh(port: int) -> None:
 SERVERS: dict[str, Callable[[int], None]] = {
     "aiohttp": handwritten_aiohttp,
     "fastapi": fastapi,
+    "blacksheep": blacksheep,
     "eventmesh": eventmesh,
 }
 

@@ -1,4 +1,4 @@
-"""The payload of all benchmarks: an order of about 200 bytes of JSON."""
+"""The payload of all benchmarks: an order of about 200 bytes of JSON, or of another size."""
 
 from __future__ import annotations
 
@@ -27,3 +27,11 @@ ORDER = Order(
     note="leave it at the door",
 )
 BODY = ORDER.model_dump_json().encode()
+
+
+def order_of(size: int) -> Order:
+    """An order whose JSON has `size` bytes, from 100 on; `ORDER` if that is 0."""
+    if not size:
+        return ORDER
+    order = Order(id="1", customer="", email="", items=[], note="")
+    return order.model_copy(update={"note": "x" * (size - len(order.model_dump_json()))})

@@ -1,4 +1,4 @@
-"""Invocations a second through the embedded broker, in one process."""
+"""eventmesh on the embedded broker, in one process. Each function at the end is a role."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from benchmarks.job import Job, report
 from benchmarks.order import BODY, Order
 from eventmesh import Context, Service
 from eventmesh.brokers.memory import MemoryBroker
@@ -56,13 +57,13 @@ async def _rate(work: Callable[[int], Awaitable[None]], times: int) -> float:
 
 
 async def measure(name: str, times: int) -> float:
-    """The rate of one of `MEASUREMENTS`, in invocations a second."""
+    """The rate of the role of that name, in invocations a second."""
     async with (
         MemoryBroker() as broker,
         hosting([app], broker, Settings(), http=False) as host,
     ):
 
-        async def send(number: int) -> None:
+        async def send_all(number: int) -> None:
             global handled, wanted
             handled, wanted = 0, number
             all_handled.clear()
@@ -70,24 +71,24 @@ async def measure(name: str, times: int) -> float:
                 await host.caller.send("bench.count", BODY)
             await all_handled.wait()
 
-        async def invoke(number: int) -> None:
+        async def invoke_all(number: int) -> None:
             await host.caller.invoke("bench.call_echo", {"times": number}, timeout=60)
 
         async def invoke_in_parallel(number: int) -> None:
             payload = {"times": number, "callers": 64}
             await host.caller.invoke("bench.call_echo_in_parallel", payload, timeout=60)
 
-        works = {"send": send, "invoke": invoke, "invoke64": invoke_in_parallel}
+        works = {"send": send_all, "invoke": invoke_all, "invoke64": invoke_in_parallel}
         return await _rate(works[name], times)
 
 
-MEASUREMENTS = {
-    "send": "send to handled",
-    "invoke": "ctx.invoke, 1 in flight",
-    "invoke64": "ctx.invoke, 64 in flight",
-}
+def send(job: Job) -> None:
+    report(rate=uvloop.run(measure("send", job.count)))
 
 
-def run(name: str, times: int = 100_000) -> float:
-    """Measure in a fresh event loop."""
-    return uvloop.run(measure(name, times))
+def invoke(job: Job) -> None:
+    report(rate=uvloop.run(measure("invoke", job.count)))
+
+
+def invoke64(job: Job) -> None:
+    report(rate=uvloop.run(measure("invoke64", job.count)))

@@ -1,0 +1,99 @@
+"""What a run measured: kept, printed, and compared."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.processes import Figures
+from benchmarks.scenario import Scenario
+
+OURS: Final = "eventmesh"
+WHOLE_FROM: Final = 100
+"""Figures from here on are shown without decimals."""
+
+
+class Results:
+    """The figures of one scenario by subject, round by round, and who was left out and why."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._figures: dict[str, dict[str, list[float]]] = {}
+        self._reasons: dict[str, str] = {}
+
+    def add(self, subject: str, figures: Figures) -> None:
+        of_subject = self._figures.setdefault(subject, defaultdict(list))
+        for name, figure in figures.items():
+            of_subject[name].append(figure)
+
+    def leave_out(self, subject: str, reason: str) -> None:
+        """Name a subject that could not be measured; it is tried again in the next round."""
+        self._reasons[subject] = reason
+
+    def print(self, console: Console) -> None:
+        units = self._scenario.units
+        table = Table(
+            self._scenario.title, *(head for unit in units.values() for head in (unit, "spread"))
+        )
+        for subject, title in self._scenario.subjects.items():
+            figures = self._figures.get(subject)
+            if figures:
+                table.add_row(title, *(cell for unit in units for cell in _cells(figures[unit])))
+        console.print(table)
+        for subject, reason in self._reasons.items():
+            console.print(
+                f"not measured: {self._scenario.subjects[subject]}: {reason}", markup=False
+            )
+
+    def ratios(self) -> list[tuple[str, str, list[float]]]:
+        """Titles of figure and peer, and how many times the peer's our figure is, by round."""
+        ours = self._figures.get(OURS)
+        if ours is None:
+            return []
+        return [
+            (unit, self._scenario.subjects[subject], _ratios(ours[name], figures[name]))
+            for name, unit in self._scenario.units.items()
+            for subject, figures in self._figures.items()
+            if subject != OURS
+        ]
+
+    def data(self) -> object:
+        """All of it as JSON has it."""
+        return {"figures": self._figures, "not measured": self._reasons}
+
+
+def print_ratios(console: Console, results: Sequence[Results]) -> None:
+    """One table of all comparisons."""
+    table = Table("eventmesh compared", "figure", "eventmesh / peer", "spread")
+    for result in results:
+        for unit, peer, ratios in result.ratios():
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            table.add_row(peer, unit, f"{median(ratios):.2f}", spread)
+    if table.row_count:
+        console.print(table)
+
+
+def write_json(path: Path, machine: str, results: dict[str, Results]) -> None:
+    """Every figure of every round."""
+    data = {name: result.data() for name, result in results.items()}
+    path.write_text(json.dumps({"machine": machine, "scenarios": data}, indent=2) + "\n")
+
+
+def _cells(figures: Sequence[float]) -> tuple[str, str]:
+    return _number(median(figures)), f"{_number(min(figures))} to {_number(max(figures))}"
+
+
+def _number(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= WHOLE_FROM else f"{figure:.2f}"
+
+
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    # A round that one of the two missed has no ratio of its own.
+    return [our / their for our, their in zip(ours, theirs, strict=False)]

@@ -1,0 +1,55 @@
+"""What a scenario is: who is measured in it, in which units, and how one of them is, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from benchmarks.job import Job
+from benchmarks.peers import PEERS
+from benchmarks.processes import Figures, LeftOut
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run: its brokers, and whether it is only to show that everything works."""
+
+    url: str
+    amqp1_url: str | None = None
+    quick: bool = False
+
+    def job(
+        self,
+        count: int,
+        in_flight: int = 1,
+        *,
+        size: int = 0,
+        wait: float = 0.0,
+        amqp1: bool = False,
+    ) -> Job:
+        """A job with a queue of its own; a quick run has a fiftieth of the messages."""
+        url = self.amqp1_url if amqp1 else self.url
+        if url is None:
+            raise LeftOut("needs RabbitMQ 4: say in EVENTMESH_BENCH_AMQP1 where one is")
+        count = max(count // 50, 2 * in_flight) if self.quick else count
+        return Job(url, f"bench-{uuid4().hex[:12]}", count, in_flight, size, wait)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`subjects` and `units` give titles to what is measured and to each of its figures.
+
+    `lower_is_better` are the figures of which less is more.
+    """
+
+    title: str
+    subjects: Mapping[str, str]
+    units: Mapping[str, str]
+    measure: Callable[[Bench, str], Figures]
+    lower_is_better: frozenset[str] = field(default=frozenset())
+
+
+def peers_playing(role: str) -> Mapping[str, str]:
+    """Names and titles of the peers that have this role."""
+    return {name: peer.title for name, peer in PEERS.items() if role in peer.roles}

@@ -1,0 +1,67 @@
+"""eventmesh alone: what has one figure or two, and no peers that do the same."""
+
+from __future__ import annotations
+
+from benchmarks.processes import Figures, complete, measure, peer, running
+from benchmarks.scenario import Bench, Scenario
+
+SUBJECT = {"eventmesh": "eventmesh"}
+WAIT = 0.01
+SUBSCRIBERS = 10
+DELAY_SECONDS = 1.0
+
+
+def _wait(bench: Bench, _: str) -> Figures:
+    job = bench.job(20_000, 100, wait=WAIT)
+    complete("eventmesh", "fill", job)
+    return measure("eventmesh", "consume", job)
+
+
+def _fan_out(bench: Bench, _: str) -> Figures:
+    job = bench.job(5_000, SUBSCRIBERS)
+    with running(*peer("eventmesh_alone", "subscribe", job)) as subscribers:
+        subscribers.report()
+        complete("eventmesh_alone", "emit", job)
+        return subscribers.figures()
+
+
+def _delay(bench: Bench, _: str) -> Figures:
+    return measure("eventmesh_alone", "delay", bench.job(500, 50, wait=DELAY_SECONDS))
+
+
+def _functions(bench: Bench, _: str) -> Figures:
+    return measure("eventmesh_alone", "functions", bench.job(1_000, 10))
+
+
+def _timers(bench: Bench, _: str) -> Figures:
+    return measure("eventmesh_alone", "timers", bench.job(10_000, 100))
+
+
+LATENESS = {"p50": "late, p50, ms", "worst": "worst, ms"}
+
+WAITING = Scenario(
+    "eventmesh: handlers that wait 10 ms, 100 at once (10,000 is all there could be)",
+    SUBJECT,
+    {"rate": "messages/s"},
+    _wait,
+)
+FAN_OUT = Scenario(
+    "eventmesh: events to 10 subscribers", SUBJECT, {"rate": "deliveries/s"}, _fan_out
+)
+DELAY = Scenario(
+    "eventmesh: a message delayed by 1 s", SUBJECT, LATENESS, _delay, frozenset(LATENESS)
+)
+FUNCTIONS = Scenario(
+    "eventmesh: 1,000 functions in a service",
+    SUBJECT,
+    {"start": "start, s", "rate": "send to handled, /s", "rss": "memory, MB"},
+    _functions,
+    frozenset({"start", "rss"}),
+)
+TIMERS = Scenario(
+    "eventmesh: 10,000 timers of 20 s",
+    SUBJECT,
+    {"start": "start, s", **LATENESS, "rss": "memory, MB"},
+    _timers,
+    frozenset({"start", "rss", *LATENESS}),
+)
