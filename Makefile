@@ -7,8 +7,11 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt
 ARGS ?=
 COMPOSE ?= docker compose
 FAULTS := tests/integration/faults
+E2E := tests/e2e
 # What `versions` tests with, beside the RabbitMQ that `test` takes.
 RABBITMQ_IMAGES ?= rabbitmq:4.0-management rabbitmq:4-management
+ENGINE_ANSWERS := docker info >/dev/null 2>&1 || { echo >&2 \
+	"No container engine answers: start Docker, or say in DOCKER_HOST where it is."; exit 1; }
 # The newest Python that can make a virtual environment: make install PYTHON=python3.12 takes another.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -19,10 +22,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test versions faults faultsfull check ruff format mypy pyright layers lengths bench constraints clean
+.PHONY: help install demo up down test versions e2e faults faultsfull check ruff format mypy pyright layers lengths bench constraints clean
 
 help: ## list what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## make .venv and install the project and its tools into it
 
@@ -44,16 +47,19 @@ secrets:
 	&& mv secrets.new secrets
 
 test: install ## run the tests, but for those of `faults` (ARGS="..." goes to pytest)
-	$(BIN)/python -m pytest --ignore $(FAULTS) $(ARGS)
+	$(BIN)/python -m pytest --ignore $(FAULTS) --ignore $(E2E) $(ARGS)
 
 versions: install ## run the contract suite on RabbitMQ 4.0 and the latest 4.x, in containers
-	@docker info >/dev/null 2>&1 || { echo >&2 \
-		"No container engine answers: start Docker, or say in DOCKER_HOST where it is."; exit 1; }
+	@$(ENGINE_ANSWERS)
 	@set -e; for image in $(RABBITMQ_IMAGES); do \
 		echo "$$image"; \
 		EVENTMESH_TEST_IMAGE=$$image \
 			$(BIN)/python -m pytest tests/contract $(ARGS); \
 	done
+
+e2e: install ## build the shop, start it in containers, and kill, scale and replace them under load
+	@$(ENGINE_ANSWERS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=1200 $(E2E) $(ARGS)
 
 faults: install ## kill, cut and restart RabbitMQ and workers for minutes, and print the figures
 	$(BIN)/python -m pytest $(FAULTS) $(ARGS)

@@ -1,0 +1,84 @@
+"""The shop in real containers: built, started and removed once for all tests here.
+
+Give `make e2e` the engine with DOCKER_HOST, as docker itself takes it. What the containers printed
+is kept in build/e2e when a test has failed.
+"""
+
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from composed import composed, run
+from rabbitmq_node import free_ports
+from shopping import Shop
+
+ROOT = Path(__file__).parents[2]
+ARTEFACTS = ROOT / "build" / "e2e"
+IMAGES = (
+    *("orders", "inventory", "payments", "notifications", "reports"),
+    *("shop-gateway", "shop-provider", "shop-mailbox"),
+)
+
+_failures = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All on one event loop: that of the session, in which the shop lives."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed:
+        item.session.stash[_failures] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def say(request):
+    """Print a figure to the screen, also of a test that passes."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(text):
+        with capture.global_and_fixture_disabled():
+            print(f"\n    {text}", flush=True)
+
+    return say
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def project(request, say):
+    """The compose project of a clone, healthy."""
+    await run("make", "secrets", cwd=ROOT)
+    tag = f"test-{uuid4().hex[:8]}"
+    (port,) = free_ports(1)
+    async with composed(
+        tag, ROOT, ROOT / "compose.yaml", TAG=tag, GATEWAY_PORT=str(port)
+    ) as project:
+        project.url = f"http://127.0.0.1:{port}"
+        project.images = [f"{image}:{tag}" for image in IMAGES]
+        say(f"built in {await project.timed('build', '--quiet'):.0f} s")
+        say(f"built again in {await project.timed('build', '--quiet'):.1f} s")
+        try:
+            say(f"up and healthy in {await project.timed('up', '--detach', '--wait'):.0f} s")
+            yield project
+        finally:
+            if request.session.stash.get(_failures, True):
+                await project.save_logs(ARTEFACTS)
+            say(f"down in {await project.timed('down'):.0f} s")
+            await run("docker", "image", "rm", *project.images)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shop(project):
+    """The shop behind its gateway."""
+    timeout = aiohttp.ClientTimeout(total=60)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(project.url, timeout=timeout, connector=connector) as client:
+        yield Shop(client)
