@@ -48,8 +48,8 @@ def configure_logging(
         root.removeHandler(former)
         former.close()
     root.addHandler(handler)
-    # It warns of each lost connection with a traceback, which we tell in a line of our own.
-    logging.getLogger("aiormq").setLevel(logging.ERROR)
+    # Each lost connection is an error with a traceback to it; a line of our own says the same.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 def _handler(log_format: LogFormat, stream: TextIO) -> logging.Handler:
