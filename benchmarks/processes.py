@@ -90,8 +90,9 @@ class Running:
 
     def _last_words(self) -> str:
         self._log.seek(0)
-        said = self._log.read().strip().splitlines()
-        return said[-1] if said else f"ended with code {self.process.wait(SECONDS)}"
+        # A group of exceptions is drawn as a tree, which may end in nothing but a branch.
+        said = [line for line in self._log.read().splitlines() if line.strip(" |+-")]
+        return said[-1].strip(" |+-") if said else f"ended with code {self.process.wait(SECONDS)}"
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uvloop
+from aiormq import Connection
 from repid import AmqpServer, Repid, Router
-from repid.connections.amqp import Header
+from repid.connections.amqp import AmqpMessageHeader
 
 from benchmarks.job import Job, Tally, in_parallel
 from benchmarks.order import ORDER, Order
@@ -27,10 +28,13 @@ def fill(job: Job) -> None:
             channel=job.queue,
             payload=payload,
             headers={"topic": "handle"},
-            server_specific_parameters={"header": Header(durable=True)},
+            server_specific_parameters={"header": AmqpMessageHeader(durable=True)},
         )
 
     async def main() -> None:
+        # It declares no queues itself; the same port speaks AMQP 0-9-1 too.
+        async with Connection(job.url) as connection:
+            await (await connection.channel()).queue_declare(job.queue, durable=True)
         async with app.servers.default.connection():
             await in_parallel(send, job)
 
