@@ -136,7 +136,7 @@ class Broker(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether it would take a message now."""
+        """Whether it would take a message now, and each subscription has its consumer."""
         ...
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:

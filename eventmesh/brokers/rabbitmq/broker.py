@@ -34,7 +34,7 @@ class RabbitBroker:
 
     Entering waits for the first connections: `connect_timeout` seconds, None for as long as it
     takes. Once entered it stays: connections that are lost are opened again for ever, consumers
-    with them, and `ready` says whether they are there.
+    with them, and `ready` says whether all of them are there.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class RabbitBroker:
         self._control = Control(address, f"{name} (control)")
         self._ladder = DelayLadder(self._control)
         self._bindings: dict[str, list[Binding]] = {}
+        self._consumers: set[Consumer] = set()
         self._tasks = asyncio.TaskGroup()
         self._stack = AsyncExitStack()
 
@@ -98,6 +99,7 @@ class RabbitBroker:
             publishing is not None
             and not publishing.blocked
             and self._consuming.connection is not None
+            and all(consumer.served for consumer in self._consumers)
         )
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
@@ -138,6 +140,8 @@ class RabbitBroker:
             replies=replies,
         )
         async with AsyncExitStack() as stack:
+            self._consumers.add(consumer)
+            stack.callback(self._consumers.discard, consumer)
             if queue.kind in ("broadcast", "notes"):
                 stack.push_async_callback(self._delete, queue)
             yield await stack.enter_async_context(consuming(consumer, self._tasks))

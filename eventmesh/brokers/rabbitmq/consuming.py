@@ -124,6 +124,11 @@ class Consumer:
         self._stopped = False
         self._trouble = ""
 
+    @property
+    def served(self) -> bool:
+        """Whether it gets what it wants: one that was stopped wants nothing."""
+        return self._stopped or self.live.is_set()
+
     async def start(self) -> None:
         """Begin to consume, as soon as RabbitMQ is there.
 

@@ -1,9 +1,22 @@
+import asyncio
+
 import pytest
+
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.topology import named
 
 APP = """
 from eventmesh import Service
 
 app = Service("app")
+"""
+TAKES = """
+from eventmesh import Service, on
+
+app = Service("app")
+
+@app.function(on.queue("theirs", declare=False))
+async def take(number: int) -> None: ...
 """
 
 
@@ -11,8 +24,8 @@ app = Service("app")
 async def admin(launch, write):
     """Start `eventmesh run` and return the address of its health."""
 
-    async def admin(broker):
-        write("app.py", APP)
+    async def admin(broker, app=APP):
+        write("app.py", app)
         process = await launch("run", "app.py", "--broker", broker, "--port=0", "--admin-port=0")
         found = await process.line(r"metrics and health of all workers: http://([\d.]+):(\d+)")
         return process, {"EVENTMESH_ADMIN_HOST": found[1], "EVENTMESH_ADMIN_PORT": found[2]}
@@ -36,6 +49,27 @@ async def test_a_process_that_lives_and_is_not_ready(admin, run):
     assert (health.code, health.err) == (1, "")
     assert '"status":"not ready"' in health.out
     assert (await run("health", "--live", **address)).code == 0
+
+
+async def test_a_process_without_its_queue_is_not_ready(admin, run, rabbitmq):
+    url = await rabbitmq.new_virtual_host()
+
+    async def until(code):
+        async with asyncio.timeout(60):
+            while (await run("health", **address)).code != code:
+                pass
+
+    async with RabbitBroker(url, connect_timeout=60) as owner:
+        await owner.declare([named("theirs")])
+        process, address = await admin(url, TAKES)
+        await process.line("is ready at")
+        await until(0)
+        await rabbitmq.delete_queue("theirs", url.rpartition("/")[2])
+        await until(1)
+        health = await run("health", **address)
+        assert '"worker 1 broker":"not ready"' in health.out
+        await owner.declare([named("theirs")])
+        await until(0)
 
 
 async def test_nothing_runs(run):

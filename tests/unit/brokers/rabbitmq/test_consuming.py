@@ -283,6 +283,8 @@ async def test_a_stopped_consumer_stays_stopped_after_a_loss(rabbit, served, sho
     channel = await shop.link.connection.open_channel()
     assert session.count(commands.Basic.Consume) == 0
     assert channel.is_open
+    assert not shop.consumer.live.is_set()
+    assert shop.consumer.served  # With nothing, which is what it wants.
 
 
 async def test_it_waits_for_a_broker_that_is_away(clock, tasks, keeping_open, soon, caplog):
