@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import asynccontextmanager, suppress
 
-DEADLINE = 60
+DEADLINE = 120
 
 
 class Launched:

@@ -89,7 +89,7 @@ def app(tmp_path):
 async def test_replacing_the_workers_fails_no_request_and_loses_nothing(
     rabbitmq, broker_at, mesh_of, app, size, capsys
 ):
-    rounds, workers = size(2, 10), size(2, 4)
+    rounds, workers = size(2, 5), size(2, 4)
     url = await rabbitmq.new_virtual_host()
     handled = {"worked": Progress(), "noted": Progress()}
 
@@ -113,6 +113,9 @@ async def test_replacing_the_workers_fails_no_request_and_loses_nothing(
         async with load.running():
             for _ in range(rounds):
                 process.kill(signal.SIGHUP)
+                # Each for itself: under load a worker takes its time to start.
+                for _ in range(workers):
+                    await process.line(r"worker \d+ \(process \d+\) has ended")
                 await process.line("all workers are replaced")
         for word, sent in load.sent.items():
             await handled[word].reach(len(sent))
