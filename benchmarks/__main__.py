@@ -21,13 +21,13 @@ from benchmarks.scenarios import SCENARIOS
 def _measure(scenario: Scenario, bench: Bench, rounds: int, without: Sequence[str]) -> Results:
     """Each subject once a round, so that a slow minute of the machine hits all alike."""
     results = Results(scenario)
-    for _ in range(rounds):
+    for number in range(rounds):
         for subject in scenario.subjects:
             if subject in without:
                 results.leave_out(subject, "left out by --without")
                 continue
             try:
-                results.add(subject, scenario.measure(bench, subject))
+                results.add(number, subject, scenario.measure(bench, subject))
             except LeftOut as reason:
                 results.leave_out(subject, str(reason))
     return results

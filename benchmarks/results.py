@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -25,13 +25,13 @@ class Results:
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
-        self._figures: dict[str, dict[str, list[float]]] = {}
+        self._figures: dict[str, dict[str, dict[int, float]]] = {}
         self._reasons: dict[str, str] = {}
 
-    def add(self, subject: str, figures: Figures) -> None:
-        of_subject = self._figures.setdefault(subject, defaultdict(list))
+    def add(self, number: int, subject: str, figures: Figures) -> None:
+        of_subject = self._figures.setdefault(subject, defaultdict(dict))
         for name, figure in figures.items():
-            of_subject[name].append(figure)
+            of_subject[name][number] = figure
 
     def leave_out(self, subject: str, reason: str) -> None:
         """Name a subject that could not be measured; it is tried again in the next round."""
@@ -45,24 +45,28 @@ class Results:
         for subject, title in self._scenario.subjects.items():
             figures = self._figures.get(subject)
             if figures:
-                table.add_row(title, *(cell for unit in units for cell in _cells(figures[unit])))
+                table.add_row(
+                    title,
+                    *(cell for unit in units for cell in _cells(list(figures[unit].values()))),
+                )
         console.print(table)
         for subject, reason in self._reasons.items():
             console.print(
                 f"not measured: {self._scenario.subjects[subject]}: {reason}", markup=False
             )
 
-    def ratios(self) -> list[tuple[str, str, list[float]]]:
-        """Titles of figure and peer, and how many times the peer's our figure is, by round."""
-        ours = self._figures.get(OURS)
-        if ours is None:
-            return []
-        return [
-            (unit, self._scenario.subjects[subject], _ratios(ours[name], figures[name]))
-            for name, unit in self._scenario.units.items()
-            for subject, figures in self._figures.items()
-            if subject != OURS
-        ]
+    def ratios(self) -> Iterator[tuple[str, str, list[float]]]:
+        """Titles of figure and peer, and how many times the peer's our figure is, by round.
+
+        A round in which one of the two could not be measured has no ratio.
+        """
+        ours = self._figures.get(OURS, {})
+        for name, unit in self._scenario.units.items() if ours else ():
+            for subject, figures in self._figures.items():
+                both = ours[name].keys() & figures[name].keys()
+                if subject != OURS and both:
+                    ratios = [ours[name][number] / figures[name][number] for number in both]
+                    yield unit, self._scenario.subjects[subject], ratios
 
     def data(self) -> object:
         """All of it as JSON has it."""
@@ -92,8 +96,3 @@ def _cells(figures: Sequence[float]) -> tuple[str, str]:
 
 def _number(figure: float) -> str:
     return f"{figure:,.0f}" if figure >= WHOLE_FROM else f"{figure:.2f}"
-
-
-def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    # A round that one of the two missed has no ratio of its own.
-    return [our / their for our, their in zip(ours, theirs, strict=False)]

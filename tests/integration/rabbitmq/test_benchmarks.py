@@ -42,5 +42,5 @@ async def test_measures_what_is_there_and_names_what_is_not(benchmark, group):
 
     assert {"eventmesh", "aio_pika", "bare"} <= measured["figures"].keys()
     for figures in measured["figures"].values():
-        assert all(figure > 0 for values in figures.values() for figure in values)
+        assert all(figure > 0 for rounds in figures.values() for figure in rounds.values())
     assert measured["not measured"].keys() <= set(LEFT_OUT)
