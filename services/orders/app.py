@@ -4,6 +4,7 @@ An order's status decides for the whole shop: inventory and payments follow the 
 of it, so that they cannot disagree about an order, whatever overtakes what.
 """
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -35,6 +36,7 @@ PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
 _KEYS: Final = uuid.UUID("5ac5e1a3-2f0b-4a52-9f51-0d2f3d5c1c8e")
 _OUTBOX_AGE: Final = timedelta(seconds=5)
 _OUTBOX_LIMIT: Final = 500
+_EMIT_SECONDS: Final = 2.0
 
 
 @orders.resource
@@ -53,7 +55,7 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
     on.post("/orders", status=201, problems=[409, 422, 503]),
     timeout="10s",
     concurrency=20,
-    line=50,
+    line=30,
 )
 async def place_order(
     order: NewOrder,
@@ -124,7 +126,7 @@ async def post_outbox(store: Store, ctx: Context) -> None:
 
 async def _reserve(hold: Hold, ctx: Context) -> Reservation:
     try:
-        reservation = await ctx.invoke("inventory.reserve", hold, returns=Reservation, timeout=8)
+        reservation = await ctx.invoke("inventory.reserve", hold, returns=Reservation, timeout=5)
     except InvocationError as error:
         ctx.logger.warning("nothing could be reserved: %s", error)
         # What was reserved all the same expires, or is found when the request is repeated.
@@ -149,10 +151,14 @@ def _repeated(known: Order | None, order: NewOrder) -> Order:
 
 
 async def _emit(event: Parcel, store: Store, ctx: Context) -> None:
+    """Tell of what is stored. While the broker is away nobody waits: it will be told later."""
     try:
-        await ctx.emit(event.type, event.data, id=event.event_id, subject=event.data["order_id"])
-    except InvocationError as error:
-        ctx.logger.warning("%s stays in the outbox: %s", event.event_id, error)
+        async with asyncio.timeout(_EMIT_SECONDS):
+            await ctx.emit(
+                event.type, event.data, id=event.event_id, subject=event.data["order_id"]
+            )
+    except (InvocationError, TimeoutError) as error:
+        ctx.logger.warning("%s stays in the outbox: %r", event.event_id, error)
     else:
         await store.emitted(event.event_id)
 

@@ -107,8 +107,8 @@ class Load:
     """Requests at a fixed rate, whether or not the earlier ones were answered.
 
     One in `EVERY` places an order, the others look at one. `placed` has the ids of the orders
-    that were accepted, `statuses` counts the answers, and `dishonest` has those that no customer
-    should see.
+    that were accepted, `statuses` counts the answers, and `dishonest` those that no customer
+    should see, by status and text.
     """
 
     EVERY = 8
@@ -121,7 +121,7 @@ class Load:
         self._room = asyncio.Semaphore(self.AT_ONCE)
         self.placed = []
         self.statuses = Counter()
-        self.dishonest = []
+        self.dishonest = Counter()
 
     async def __aenter__(self):
         self._tasks = asyncio.TaskGroup()
@@ -169,4 +169,4 @@ class Load:
             self._room.release()
         self.statuses[status] += 1
         if status not in HONEST:
-            self.dishonest.append((number, status, body))
+            self.dishonest[status, str(body)[:200]] += 1
