@@ -10,7 +10,7 @@ def broker_at(url: str, name: str, *, connect_timeout: float | None = None) -> B
     """The broker that a URL names, to be entered: "memory://", "amqp://…" or "amqps://…".
 
     `name` is what RabbitMQ's tools call its connections, and `connect_timeout` how many seconds
-    entering waits for them, None for as long as it takes.
+    entering waits for them; None is for as long as it takes, also where the user is refused.
 
     Raises SettingsError for a URL that cannot be used.
     """

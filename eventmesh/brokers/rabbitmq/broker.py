@@ -22,7 +22,7 @@ from eventmesh.brokers.rabbitmq.requests import Requests
 from eventmesh.brokers.rabbitmq.slots import holding_slots
 from eventmesh.brokers.rabbitmq.wire.connection import Connection
 from eventmesh.clock import Clock, SystemClock
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.errors import AccessDenied, BrokerUnavailable, InvocationError
 from eventmesh.message import Message
 from eventmesh.topology import Binding, Queue, Route
 
@@ -32,9 +32,12 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 class RabbitBroker:
     """RabbitMQ 3.10 to 4.3. See docs/rabbitmq.md for what it makes there.
 
-    Entering waits for the first connections: `connect_timeout` seconds, None for as long as it
-    takes. Once entered it stays: connections that are lost are opened again for ever, consumers
-    with them, and `ready` says whether all of them are there.
+    Entering waits for the first connections. With a `connect_timeout`, in seconds, it raises
+    BrokerUnavailable after that, and AccessDenied as soon as the user or the virtual host is
+    refused. With None it waits for as long as it takes, also for these to be created.
+
+    Once entered it stays: connections that are lost are opened again for ever, consumers with
+    them, and `ready` says whether all of them are there.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class RabbitBroker:
         address = parse_address(url)
         self._clock = clock = clock or SystemClock()
         self._connect_timeout = connect_timeout
-        self._publishing = Link(address, f"{name} (publishing)", self._prepare)
-        self._consuming = Link(address, f"{name} (consuming)")
+        patient = connect_timeout is None
+        self._publishing = Link(address, f"{name} (publishing)", self._prepare, patient=patient)
+        self._consuming = Link(address, f"{name} (consuming)", patient=patient)
         self._publisher = Publisher(self._publishing, clock, publish_timeout)
         self._requests = Requests(self._publishing, clock, publish_timeout)
         self._control = Control(address, f"{name} (control)")
@@ -67,18 +71,25 @@ class RabbitBroker:
             for link in (self._publishing, self._consuming):
                 stack.callback(self._tasks.create_task(link.run()).cancel)
             await stack.enter_async_context(self._control)
-            try:
-                async with asyncio.timeout(self._connect_timeout):
-                    for link in (self._publishing, self._consuming):
-                        await link.wait_connected()
-            except TimeoutError:
-                link = self._consuming if self._publishing.connection else self._publishing
-                absence = link.absence
-            else:
+            failure = await self._connect()
+            if failure is None:
                 self._stack = stack.pop_all()
                 return self
         # Only here: the task group would have put it into a group of errors.
-        raise BrokerUnavailable(f"after {self._connect_timeout:g} s, {absence}")
+        raise failure
+
+    async def _connect(self) -> InvocationError | None:
+        """Wait for the first connections; the return is why that was given up."""
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                for link in (self._publishing, self._consuming):
+                    await link.wait_connected()
+        except AccessDenied as refusal:
+            return refusal
+        except TimeoutError:
+            link = self._consuming if self._publishing.connection else self._publishing
+            return BrokerUnavailable(f"after {self._connect_timeout:g} s, {link.absence}")
+        return None
 
     async def __aexit__(
         self,

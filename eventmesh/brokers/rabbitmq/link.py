@@ -11,7 +11,7 @@ from typing import Final
 
 from eventmesh.brokers.rabbitmq.wire.connection import Address, Connection
 from eventmesh.brokers.rabbitmq.wire.handshake import connect
-from eventmesh.errors import BrokerUnavailable, InvocationError
+from eventmesh.errors import AccessDenied, BrokerUnavailable, InvocationError
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
@@ -41,12 +41,20 @@ class Link:
     `run` has ended.
     """
 
-    def __init__(self, address: Address, name: str, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, address: Address, name: str, prepare: Prepare | None = None, *, patient: bool = True
+    ) -> None:
+        """One that is `patient` waits for a user or virtual host that is refused to be created.
+
+        Otherwise whoever waits for the connection is told at once.
+        """
         self.trouble = "it was not opened yet"
         self.closed = False
         self._address = address
         self._name = name
         self._prepare = prepare
+        self._patient = patient
+        self._refusal: AccessDenied | None = None
         self._connection: Connection | None = None
         self._changed = asyncio.Event()
 
@@ -64,11 +72,14 @@ class Link:
     async def wait_connected(self) -> Connection:
         """The open connection, once there is one. The caller limits the wait.
 
-        Raises BrokerUnavailable when there will be none any more.
+        Raises BrokerUnavailable when there will be none any more, and AccessDenied when the broker
+        does not let us in and the link is not patient.
         """
         while (connection := self.connection) is None:
             if self.closed:
                 raise BrokerUnavailable("the connection to RabbitMQ is closed")
+            if self._refusal is not None:
+                raise self._refusal
             self._changed.clear()
             await self._changed.wait()
         return connection
@@ -101,10 +112,14 @@ class Link:
         return asyncio.get_running_loop().time() - opened
 
     async def _open(self) -> Connection | None:
+        self._refusal = None
         try:
             connection = await connect(self._address, self._name)
         except InvocationError as error:
-            self._say(str(error))
+            if isinstance(error, AccessDenied) and not self._patient:
+                self._refuse(error)
+            else:
+                self._say(str(error))
             return None
         try:
             if self._prepare is not None:
@@ -117,6 +132,12 @@ class Link:
             connection.fail("it is not wanted any more")
             raise
         return connection
+
+    def _refuse(self, error: AccessDenied) -> None:
+        # Not logged: whoever waits raises it.
+        self.trouble = str(error)
+        self._refusal = error
+        self._changed.set()
 
     def _say(self, trouble: str) -> None:
         # Once a reason, not once an attempt: a broker that is away for an hour fills no log.

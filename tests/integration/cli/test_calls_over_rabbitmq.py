@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
@@ -149,11 +150,23 @@ async def test_an_address_that_is_given_comes_first(shop, run, url):
         assert (ended.code, json.loads(ended.out)["sum"]) == (0, 1)
 
 
-async def test_a_broker_that_cannot_be_used_is_told_at_once(launch, rabbitmq):
+CALLS = [("send", "shop.note", "1"), ("dlq", "list", "shop.note"), ("ps",), ("doctor",)]
+
+
+@pytest.mark.parametrize("command", CALLS, ids=lambda command: command[0])
+async def test_a_broker_that_refuses_the_user_is_told_at_once(run, rabbitmq, command):
     wrong = rabbitmq.url.replace("guest:guest", "guest:secret")
-    process = await launch("send", "shop.note", "1", "--broker", wrong)
-    told = await process.line("refuses the user or the virtual host")
-    assert "secret" not in told.string
+    ended = await run(*command, "--broker", wrong)
+    assert ended.code == 3
+    assert ended.err.startswith("Error: amqp://")
+    assert re.search("refuse[sd] the user .*check the name", ended.err)
+    assert "secret" not in ended.err
+
+
+async def test_a_virtual_host_that_is_not_there_is_told_at_once(run, rabbitmq):
+    ended = await run("invoke", "shop.add", "{}", "--broker", f"{rabbitmq.url}nowhere")
+    assert ended.code == 3
+    assert "vhost nowhere not found" in ended.err
 
 
 async def test_an_interrupted_redrive_loses_nothing(run, launch, url):

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from eventmesh.brokers.rabbitmq import faults, session
+from eventmesh.brokers.rabbitmq import RabbitBroker, faults, session
 from eventmesh.errors import AccessDenied, BrokerUnavailable
 from eventmesh.topology import inbox, named
 
@@ -21,6 +21,32 @@ async def test_a_virtual_host_that_is_not_there_is_told(rabbitmq_url, connecting
     async with connecting(f"{rabbitmq_url.rpartition('/')[0]}/nowhere") as client:
         with pytest.raises(AccessDenied, match="virtual host 'nowhere'"):
             await client.control.depth(inbox(function))
+
+
+async def test_a_client_is_told_at_once_that_it_is_refused(rabbitmq_url, soon):
+    async def enter(url):
+        async with RabbitBroker(url, connect_timeout=600):
+            pytest.fail("it was let in")
+
+    with pytest.raises(AccessDenied, match="403 ACCESS_REFUSED") as raised:
+        await soon(enter(rabbitmq_url.replace(":guest@", ":s3cret@")))
+    assert "s3cret" not in str(raised.value)
+    with pytest.raises(AccessDenied, match="vhost nowhere not found"):
+        await soon(enter(f"{rabbitmq_url.rpartition('/')[0]}/nowhere"))
+
+
+async def test_a_service_waits_for_its_user_to_be_created(rabbitmq, function, soon, until, caplog):
+    async def enter():
+        async with RabbitBroker(rabbitmq.url.replace("guest:guest", f"{function}:new")) as broker:
+            await broker.declare([inbox(function)])
+
+    async with asyncio.TaskGroup() as tasks:
+        entering = tasks.create_task(enter())
+        await until(lambda: caplog.text.count("403 ACCESS_REFUSED") == 2)
+        await rabbitmq.ctl("add_user", function, "new")
+        await until(lambda: caplog.text.count("530 NOT_ALLOWED") == 2)
+        await rabbitmq.ctl("set_permissions", function, ".*", ".*", ".*")
+        await soon(entering)
 
 
 async def test_a_virtual_host_may_have_any_name(rabbitmq, connecting, function):

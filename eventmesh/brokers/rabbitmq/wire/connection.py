@@ -289,7 +289,10 @@ class Connection(asyncio.Protocol):
     def _why_ended(self) -> InvocationError:
         reason = self.closed.result()
         if self._refused:
-            return AccessDenied(f"{self.address!r} refuses the user or the virtual host: {reason}")
+            return AccessDenied(
+                f"{self.address!r} refuses the user or the virtual host: {reason}; check the name, "
+                "the password, and the user's permissions in that virtual host"
+            )
         return BrokerUnavailable(f"the connection to RabbitMQ ended: {reason}")
 
     async def close(self) -> None:

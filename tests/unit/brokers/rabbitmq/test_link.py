@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 
 import pytest
@@ -10,7 +10,7 @@ from fake_rabbitmq import fake_rabbit, handshake
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.link import FIRST_WAIT, LONGEST_WAIT, Link, backoff
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.errors import AccessDenied, BrokerUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -113,26 +113,65 @@ async def test_a_connection_that_cannot_be_made_ready_is_tried_again(rabbit, soo
             await soon(session.ended.wait())
 
 
-async def test_being_refused_is_tried_again_and_said_once(soon, log):
+def refusing(times):
+    """A server that refuses the user so often, and then lets it in."""
     tries = 0
 
     async def shake(session):
         nonlocal tries
         tries += 1
-        if tries < 4:
+        if tries <= times:
             session.send(0, commands.Connection.Start(0, 9, {}, "PLAIN", "en_US"))
             await session.read_frame()
             session.close_connection(403, "ACCESS_REFUSED - Login was refused")
         else:
             await handshake()(session)
 
-    async with fake_rabbit(shake) as rabbit:
+    return shake
+
+
+async def test_being_refused_is_tried_again_and_said_once(soon, log):
+    async with fake_rabbit(refusing(times=3)) as rabbit:
         link = Link(rabbit.address, "shop")
         async with running(link):
             await soon(link.wait_connected())
     warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
     assert len([text for text in warnings if "Login was refused" in text]) == 1
     assert warnings[0].startswith("shop: ")
+
+
+async def test_a_link_that_is_not_patient_tells_at_once_that_it_is_refused(soon, log):
+    async with fake_rabbit(refusing(times=1)) as rabbit:
+        link = Link(rabbit.address, "shop", patient=False)
+        async with running(link):
+            with pytest.raises(AccessDenied, match="Login was refused"):
+                await soon(link.wait_connected())
+            assert "Login was refused" in link.absence
+            await soon(connected(link))
+    assert not [record for record in log.records if record.levelname == "WARNING"]
+
+
+async def connected(link):
+    while True:
+        with suppress(AccessDenied):
+            return await link.wait_connected()
+        await asyncio.sleep(0)
+
+
+async def test_a_link_that_is_not_patient_waits_for_a_broker_that_is_away(soon):
+    async with fake_rabbit() as gone:
+        pass
+    link = Link(gone.address, "shop", patient=False)
+    async with running(link), asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(link.wait_connected())
+        await soon(said(link, "cannot be reached"))
+        async with fake_rabbit(port=gone.port):
+            await soon(waiting)
+
+
+async def said(link, trouble):
+    while trouble not in link.trouble:
+        await asyncio.sleep(0)
 
 
 async def test_a_reason_that_comes_back_is_said_again(rabbit, soon, log):
