@@ -81,7 +81,7 @@ class Asynchronous:
         )
         self._trigger = trigger
         self._retry_to = to_queue(retry_to or inbox(function.full_name))
-        self._dead_letters = to_queue(dead_letters(function.full_name))
+        self._dead_letters = dead_letters(function.full_name)
         self._retried = 0
         self._dead_lettered = 0
         self._undelivered = 0
@@ -217,13 +217,22 @@ class Asynchronous:
                 self._retried += settlement.spent
             case DeadLetter(reason=reason):
                 dead = dead_letter(message, function.full_name, result.error, reason, now)
-                await self._broker.publish(self._dead_letters, dead)
+                await self._set_aside(dead)
                 self._dead_lettered += 1
                 if function.on_failure is not None:
                     await self._record(function.on_failure, message, result, reason)
             case _:
                 if function.on_success is not None:
                     await self._record(function.on_success, message, result)
+
+    async def _set_aside(self, dead: Message) -> None:
+        route = to_queue(self._dead_letters)
+        try:
+            await self._broker.publish(route, dead)
+        except FunctionNotFound:
+            # Nobody consumes this queue, so nobody else notices that it was deleted.
+            await self._broker.declare([self._dead_letters])
+            await self._broker.publish(route, dead)
 
     async def _record(
         self, route: Route, message: Message, result: Result, reason: str = ""

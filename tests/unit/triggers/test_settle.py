@@ -160,6 +160,23 @@ async def test_a_rejection_is_set_aside_at_once(work, send, take):
     assert (dead.attempt, dead.headers[REASON]) == (1, "it is fake")
 
 
+async def test_a_queue_of_dead_letters_that_is_gone_is_made_again(work, send, take, monkeypatch):
+    declare, declared = MemoryBroker.declare, []
+
+    async def forgetful(broker, queues, bindings=()):
+        """As if somebody had deleted the queue after it was first declared."""
+        declared.extend(queues)
+        kept = [queue for queue in queues if queue != DEAD or declared.count(DEAD) > 1]
+        await declare(broker, kept, bindings)
+
+    monkeypatch.setattr(MemoryBroker, "declare", forgetful)
+    work.script = [Reject("it is fake")]
+    await send(work)
+    assert work.attempts == [1]
+    (dead,) = await take(DEAD)
+    assert dead.headers[REASON] == "it is fake"
+
+
 async def test_a_rejection_for_an_exceptions_sake_takes_nobody_down(work, send, take):
     work.script = [Reject(KeyError("colour"))]
     await send(work)
