@@ -37,6 +37,7 @@ _KEYS: Final = uuid.UUID("5ac5e1a3-2f0b-4a52-9f51-0d2f3d5c1c8e")
 _OUTBOX_AGE: Final = timedelta(seconds=5)
 _OUTBOX_LIMIT: Final = 500
 _EMIT_SECONDS: Final = 2.0
+_PLACE_SECONDS: Final = 8.0
 
 
 @orders.resource
@@ -64,18 +65,12 @@ async def place_order(
     key: Annotated[str, Header("idempotency-key"), Field(max_length=200)] = "",
 ) -> Order:
     """Place an order. Repeated with the same Idempotency-Key, it is the same order."""
-    order_id = uuid.uuid5(_KEYS, f"{order.customer} {key}").hex if key else uuid.uuid4().hex
-    known = await store.order(order_id) if key else None
-    if known is not None:
-        return _repeated(known, order)
-    # Should the process die from here on, the reservation expires by itself.
-    reservation = await _reserve(Hold(order_id=order_id, lines=order.lines), ctx)
-    placed = _priced(order, order_id, reservation.prices, ctx)
-    event = Parcel(f"{order_id}.placed", "order.placed", placed.model_dump(mode="json"))
-    if not await store.place(placed, event):
-        return _repeated(await store.order(order_id), order)
-    await _emit(event, store, ctx)
-    return placed
+    try:
+        async with asyncio.timeout(_PLACE_SECONDS):
+            return await _place(order, key, store, ctx)
+    except TimeoutError as error:
+        # Done or not, whoever repeats it with its key has one order in the end.
+        raise Problem(503, "there is too much to do", headers={"Retry-After": "2"}) from error
 
 
 @orders.function(on.get("/orders/{order_id}", problems=[404]))
@@ -122,6 +117,21 @@ async def post_outbox(store: Store, ctx: Context) -> None:
     """Emit what was stored but not emitted: its process died, or the broker was away."""
     for event in await store.waiting(ctx.now - _OUTBOX_AGE, _OUTBOX_LIMIT):
         await _emit(event, store, ctx)
+
+
+async def _place(order: NewOrder, key: str, store: Store, ctx: Context) -> Order:
+    order_id = uuid.uuid5(_KEYS, f"{order.customer} {key}").hex if key else uuid.uuid4().hex
+    known = await store.order(order_id) if key else None
+    if known is not None:
+        return _repeated(known, order)
+    # Should the process die from here on, the reservation expires by itself.
+    reservation = await _reserve(Hold(order_id=order_id, lines=order.lines), ctx)
+    placed = _priced(order, order_id, reservation.prices, ctx)
+    event = Parcel(f"{order_id}.placed", "order.placed", placed.model_dump(mode="json"))
+    if not await store.place(placed, event):
+        return _repeated(await store.order(order_id), order)
+    await _emit(event, store, ctx)
+    return placed
 
 
 async def _reserve(hold: Hold, ctx: Context) -> Reservation:
