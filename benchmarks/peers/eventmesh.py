@@ -74,7 +74,10 @@ def host(app: Service, url: str) -> None:
     """Run a service until the process is killed, as a worker of the launcher does."""
 
     async def main() -> None:
-        async with broker_at(url, "bench") as broker, hosting([app], broker, Settings()):
+        async with (
+            broker_at(url, "bench") as broker,
+            hosting([app], broker, Settings(), http=False),
+        ):
             report()
             await asyncio.Event().wait()
 
