@@ -97,7 +97,12 @@ class Subscription(Protocol):
 
 
 class Slots(Protocol):
-    """Places for runs of one function at once in the whole mesh."""
+    """Places for runs of one function at once in the whole mesh.
+
+    Places are lost with the connection. What runs in them goes on, so that for a while there may be
+    more in the mesh than the limit says: that is logged, and these runs get places again before
+    anything new does.
+    """
 
     async def acquire(self) -> None:
         """Take a place, waiting until one is free. Cancelling the wait loses none."""
@@ -194,5 +199,8 @@ class Broker(Protocol):
         ...
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
-        """Wait until the lease is ours; leaving gives it to the next who waits."""
+        """Wait until the lease is ours; leaving gives it to the next who waits.
+
+        When it is lost meanwhile, what is inside is cancelled, and BrokerUnavailable raised for it.
+        """
         ...
