@@ -15,13 +15,14 @@ from rabbitmq_node import free_ports
 from shopping import Shop
 
 ROOT = Path(__file__).parents[2]
+FILES = (ROOT / "compose.yaml", Path(__file__).with_name("compose.test.yaml"))
 ARTEFACTS = ROOT / "build" / "e2e"
 IMAGES = (
     *("orders", "inventory", "payments", "notifications", "reports"),
     *("shop-gateway", "shop-provider", "shop-mailbox"),
 )
 
-_failures = pytest.StashKey[bool]()
+_failed = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item):
     report = yield
     if report.failed:
-        item.session.stash[_failures] = True
+        item.session.stash[_failed] = True
     return report
 
 
@@ -58,18 +59,18 @@ async def project(request, say):
     await run("make", "secrets", cwd=ROOT)
     tag = f"test-{uuid4().hex[:8]}"
     (port,) = free_ports(1)
-    async with composed(
-        tag, ROOT, ROOT / "compose.yaml", TAG=tag, GATEWAY_PORT=str(port)
-    ) as project:
+    async with composed(tag, ROOT, *FILES, TAG=tag, GATEWAY_PORT=str(port)) as project:
         project.url = f"http://127.0.0.1:{port}"
         project.images = [f"{image}:{tag}" for image in IMAGES]
         say(f"built in {await project.timed('build', '--quiet'):.0f} s")
         say(f"built again in {await project.timed('build', '--quiet'):.1f} s")
         try:
+            request.session.stash[_failed] = True
             say(f"up and healthy in {await project.timed('up', '--detach', '--wait'):.0f} s")
+            request.session.stash[_failed] = False
             yield project
         finally:
-            if request.session.stash.get(_failures, True):
+            if request.session.stash[_failed]:
                 await project.save_logs(ARTEFACTS)
             say(f"down in {await project.timed('down'):.0f} s")
             await run("docker", "image", "rm", *project.images)
