@@ -35,6 +35,7 @@ LOOKING = (
     "docker compose exec",
     "docker compose logs",
     "docker compose ps",
+    "docker logs",
     "eventmesh dlq list",
     "eventmesh doctor",
     "eventmesh ps",
