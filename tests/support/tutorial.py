@@ -1,4 +1,5 @@
-"""The tutorial, done as its readers do it: files are written, commands are typed."""
+"""The tutorial, and other documents, done as their readers do it: files are written, commands are
+typed."""
 
 import asyncio
 import os
@@ -14,6 +15,8 @@ from launching import clean_environment, launched
 ROOT = Path(__file__).parents[2]
 DEADLINE = 180.0
 """Real seconds in which what was sent or ordered has had its effect, on a busy machine too."""
+
+TUTORIAL = "docs/tutorial.md"
 
 AT_HOME = (
     "The shop in one process",
@@ -44,10 +47,10 @@ LOOKING = (
 until they show what is expected."""
 
 
-def sections():
+def sections(document=TUTORIAL):
     """The code blocks, their kind and text, by the titles under which they stand."""
-    text = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
-    found = {}
+    text = (ROOT / document).read_text("utf-8")
+    found, blocks = {}, []  # What stands above all titles is nobody's.
     for title, kind, block in re.findall(
         r"^## ([^\n]+)$|^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
     ):
@@ -61,10 +64,11 @@ def sections():
 class Reader:
     """Somebody in a folder beside a clone, whose terminals have these variables.
 
-    `instead` is what is written in place of addresses and names that the tutorial has.
+    `instead` is what is written in place of addresses and names that the document has.
     """
 
-    def __init__(self, folder, instead, **variables):
+    def __init__(self, folder, instead, document=TUTORIAL, **variables):
+        self._document = document
         self._folder = folder.resolve()
         self._instead = instead
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -77,7 +81,7 @@ class Reader:
         for title in titles:
             # What was started in the foreground is stopped at the end of its section.
             async with AsyncExitStack() as self._foreground:
-                for kind, block in sections()[title]:
+                for kind, block in sections(self._document)[title]:
                     await self._do(kind, self._adapted(block))
 
     async def _do(self, kind, text):
