@@ -185,12 +185,13 @@ class Node(ABC):
 class InstalledNode(Node):
     """A node of the RabbitMQ that is installed here."""
 
-    # The group ends when the write end of the pipe does, which is when the tests do.
+    # The group ends when the write end of the pipe does, which is when the tests do. epmd is begun
+    # again while none answers: that of a node just killed may hold the port for a moment yet.
     SCRIPT = (
         "exec 3<&0 </dev/null; "
         "(read -r end <&3; kill -KILL -$$) & "
-        "epmd -address 127.0.0.1 >/dev/null 2>&1 3<&- & "
-        "until epmd -names >/dev/null 2>&1; do :; done; "
+        "until epmd -names >/dev/null 2>&1; "
+        "do epmd -address 127.0.0.1 >/dev/null 2>&1 3<&- & done; "
         'exec "$@" 3<&-'
     )
 
