@@ -97,7 +97,7 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
         await client.control.declare([queue, gone])
         # More than one level takes care of at once: 32.
         for number in range(50):
-            await send(client, delays, gone, 0.3, b"%d" % number)
+            await send(client, delays, gone, 5, b"%d" % number)  # None is due before the end.
         await client.control.delete(gone.name)
         await client.depth_reaches(LOST_QUEUE, 50)
         await send(client, delays, queue, 0.3, b"late")
