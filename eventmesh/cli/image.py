@@ -25,7 +25,7 @@ _FROM_WHEEL: Final = "COPY vendor vendor"
 _FROM_SOURCE: Final = """\
 COPY pyproject.toml README.md LICENSE ./
 COPY eventmesh eventmesh
-RUN --mount=type=cache,target=/root/.cache/pip \\
+RUN --mount=type=cache,target=/var/cache/pip \\
     pip --quiet wheel . --no-deps --wheel-dir vendor"""
 """A service in a clone of eventmesh: the wheel is made of what lies there."""
 
