@@ -3,7 +3,7 @@
 import pytest_asyncio
 from composed import composed, run
 from rabbitmq_node import free_ports
-from tutorial import IN_CONTAINERS, Reader
+from reader import IN_CONTAINERS, Reader
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -1,7 +1,7 @@
 """The first service of the README, as a newcomer types it."""
 
 from rabbitmq_node import free_ports
-from tutorial import Reader
+from reader import Reader
 
 
 async def test_a_first_service(tmp_path):

@@ -1,7 +1,7 @@
 """The part of the tutorial that needs no containers; the rest is followed in tests/e2e."""
 
 from rabbitmq_node import free_ports
-from tutorial import AT_HOME, IN_CONTAINERS, OVER_RABBITMQ, Reader, sections
+from reader import AT_HOME, IN_CONTAINERS, OVER_RABBITMQ, Reader, sections
 
 
 def test_every_section_is_followed():
