@@ -125,8 +125,7 @@ _AGAIN: Final = "somebody deleted it, and it is made again soon"
 _MADE_AGAIN: Final[Mapping[Role, str]] = {
     "inbox": f"{_AGAIN}; if it is not, restart the service",
     "line": f"{_AGAIN}; if it is not, restart the service",
-    "dead letters": "somebody deleted it: restart the service, which makes it anew; until then "
-    "what is to be set aside is run again and again",
+    "dead letters": "somebody deleted it, and it is made again when something is set aside",
     "source": f"{_AGAIN}; or what runs is other code than this: restart the service",
 }
 
