@@ -129,7 +129,7 @@ async def test_queues_that_were_deleted(launch, doctor, write, rabbitmq, url, vh
     (missing,) = findings.values()
     assert missing["subject"] == "em.dead.shop.sell"
     assert missing["what"] == "it is not there, and 1 process serves shop.sell"
-    assert "restart the service" in missing["advice"]
+    assert "made again when something is set aside" in missing["advice"]
 
 
 async def test_a_process_that_does_not_answer(launch, doctor, write, rabbitmq, url, vhost):
