@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
+from eventmesh.brokers.rabbitmq.delays import LOST
 from eventmesh.brokers.rabbitmq.inspecting import Difference, Found, Server
 from eventmesh.topology import Queue
 from eventmesh.value import value
@@ -74,6 +75,20 @@ def alarm_finding(trouble: str) -> Finding:
         trouble,
         "free memory or disk space on its machine, and look again: until then no process can say "
         "that it is there",
+    )
+
+
+def delay_finding(lost: int) -> Finding:
+    """About delayed messages whose queue was gone when they were due."""
+    if not lost:
+        return Finding("ok", LOST, "all that was delayed found its queue")
+    return Finding(
+        "note",
+        LOST,
+        f"{_counted(lost, 'delayed message')} had nowhere to go: the queue was deleted, or nobody "
+        "subscribes any more",
+        "where to is at the end of their routing keys: send again what is still wanted, and "
+        f"'rabbitmqctl purge_queue {LOST}'",
     )
 
 

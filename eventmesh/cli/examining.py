@@ -14,6 +14,7 @@ from eventmesh.cli.diagnosis import (
     Finding,
     Seen,
     alarm_finding,
+    delay_finding,
     queue_findings,
     server_findings,
 )
@@ -48,7 +49,8 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
             if any(finding.level == "problem" for finding in queues):
                 await asyncio.sleep(AGAIN_SECONDS)
                 queues = await _queues(inspector, observer, services)
-    return [*server, alarm, *queues]
+            delays = delay_finding(await inspector.lost())
+    return [*server, alarm, delays, *queues]
 
 
 async def _trouble(broker: Broker) -> str:

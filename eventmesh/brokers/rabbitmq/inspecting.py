@@ -11,6 +11,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.control import INEQUIVALENT
 from eventmesh.brokers.rabbitmq.declaring import queue_arguments
+from eventmesh.brokers.rabbitmq.delays import LOST
 from eventmesh.brokers.rabbitmq.faults import answered
 from eventmesh.brokers.rabbitmq.session import Session
 from eventmesh.topology import Queue
@@ -92,13 +93,25 @@ class Inspector:
 
     async def look(self, queue: Queue) -> Found | None:
         """The queue as it is; None if it is not there. RabbitMQ tells one difference at a time."""
-        async with self._session.channel() as channel, answered(f"looking at {queue.name!r}"):
+        there = await self._counts(queue.name)
+        if there is None:
+            return None
+        difference = await self._difference(queue) if queue.declare else None
+        return Found(*there, difference)
+
+    async def lost(self) -> int:
+        """How many delayed messages had nowhere to go when they were due, and are kept."""
+        messages, _ = await self._counts(LOST) or (0, 0)
+        return messages
+
+    async def _counts(self, name: str) -> tuple[int, int] | None:
+        """Messages that wait in a queue, and its consumers; None if it is not there."""
+        async with self._session.channel() as channel, answered(f"looking at {name!r}"):
             try:
-                there = await channel.queue_declare(queue.name, passive=True)
+                there = await channel.queue_declare(name, passive=True)
             except ChannelNotFoundEntity:
                 return None
-        difference = await self._difference(queue) if queue.declare else None
-        return Found(there.message_count or 0, there.consumer_count or 0, difference)
+        return there.message_count or 0, there.consumer_count or 0
 
     async def _difference(self, queue: Queue) -> Difference | None:
         # It is there: so declaring it makes nothing, but compares.

@@ -73,7 +73,7 @@ async def test_a_mesh_that_is_well(launch, run, write, rabbitmq, url, vhost):
     for _ in range(2):
         await process.line(READY)
     ended = await run("doctor", "app.py", **environment)
-    assert (ended.code, ended.out) == (0, "9 things looked at: all is well.\n"), ended
+    assert (ended.code, ended.out) == (0, "10 things looked at: all is well.\n"), ended
     shown = await run("doctor", "--all", **environment)
     assert shown.code == 0
     assert "em.line.shop.sell" in shown.out

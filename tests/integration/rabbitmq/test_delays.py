@@ -9,6 +9,7 @@ import pytest
 
 from eventmesh.brokers.rabbitmq.declaring import QueueDeclaration
 from eventmesh.brokers.rabbitmq.delays import LEVELS, LOST, DelayLadder, ladder, level_name
+from eventmesh.brokers.rabbitmq.inspecting import Inspector
 from eventmesh.errors import BrokerUnavailable, FunctionNotFound
 from eventmesh.topology import Binding, inbox, named, to_queue, to_subscribers
 
@@ -91,7 +92,9 @@ async def test_a_queue_that_is_made_again_gets_what_is_on_its_way(client, delays
 async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
     rabbitmq, connecting, queue, function
 ):
-    async with connecting(await rabbitmq.new_virtual_host()) as client:
+    url = await rabbitmq.new_virtual_host()
+    async with connecting(url) as client, Inspector(url, "test") as inspector:
+        assert await inspector.lost() == 0
         delays = DelayLadder(client.control)
         gone = inbox(f"{function}_gone")
         await client.control.declare([queue, gone])
@@ -100,6 +103,7 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
             await send(client, delays, gone, 5, b"%d" % number)  # None is due before the end.
         await client.control.delete(gone.name)
         await client.depth_reaches(LOST_QUEUE, 50)
+        assert await inspector.lost() == 50
         await send(client, delays, queue, 0.3, b"late")
         assert await client.take(queue) == b"late"
 

@@ -5,6 +5,7 @@ from eventmesh.cli.diagnosis import (
     Expected,
     Seen,
     alarm_finding,
+    delay_finding,
     queue_findings,
     server_findings,
 )
@@ -53,6 +54,13 @@ def test_a_broker_that_is_no_rabbitmq():
 def test_alarms():
     assert alarm_finding("").level == "ok"
     assert alarm_finding("low on memory").level == "problem"
+
+
+def test_delayed_messages_that_had_nowhere_to_go():
+    assert delay_finding(0).level == "ok"
+    told = delay_finding(3)
+    assert (told.level, told.subject) == ("note", "em.delay.lost")
+    assert told.what.startswith("3 delayed messages had nowhere to go")
 
 
 @pytest.mark.parametrize(
