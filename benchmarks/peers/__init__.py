@@ -31,7 +31,7 @@ def _peer(title: str, *roles: str, amqp1: bool = False) -> Peer:
 
 PEERS: Final[Mapping[str, Peer]] = {
     "eventmesh": _peer("eventmesh", "fill", "consume", "request", "publish"),
-    "eventmesh_queue": _peer("eventmesh, a classic queue", "consume"),
+    "eventmesh_queue": _peer("eventmesh, a classic queue", "consume", "publish"),
     "faststream": _peer("FastStream", "consume", "request", "publish"),
     "nameko": _peer("Nameko", "consume", "request", "publish"),
     "celery": _peer("Celery, solo", "fill", "consume", "publish"),

@@ -14,7 +14,7 @@ import uvloop
 from benchmarks.job import Job, Tally, in_parallel, report
 from benchmarks.memory import resident
 from benchmarks.order import ORDER, Order
-from benchmarks.peers.chunks import CHUNK
+from benchmarks.peers.chunks import CHUNK, PARTS
 from benchmarks.peers.eventmesh import CONCURRENCY, host
 from eventmesh import Client, Event, Service, on
 from eventmesh.brokers import broker_at
@@ -105,6 +105,29 @@ def functions(job: Job) -> None:
         await all_handled.wait()
         rate = wanted / (time.perf_counter() - sending)
         report(start=start, rate=rate, rss=resident())
+
+    uvloop.run(_hosted(app, job, work))
+
+
+def grow(job: Job) -> None:
+    """Send itself `PARTS` times `job.count` orders and handle them; report memory after each."""
+    app, handled, enough = Service(job.queue), 0, asyncio.Event()
+
+    @app.function(concurrency=CONCURRENCY)
+    async def handle(_: Order) -> None:
+        nonlocal handled
+        handled += 1
+        if handled % job.count == 0:
+            enough.set()
+
+    async def work(here: Host) -> None:
+        started = time.perf_counter()
+        for part in range(1, PARTS + 1):
+            await in_parallel(lambda: here.caller.send(f"{job.queue}.handle", ORDER), job)
+            await enough.wait()
+            enough.clear()
+            seconds = time.perf_counter() - started
+            report(rss=resident(), rate=part * job.count / seconds)
 
     uvloop.run(_hosted(app, job, work))
 

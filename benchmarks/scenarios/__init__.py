@@ -30,6 +30,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "delay": alone.DELAY,
     "functions": alone.FUNCTIONS,
     "timers": alone.TIMERS,
+    "growth": alone.GROWTH,
     "footprint": footprint.SCENARIO,
     "embedded": embedded.SCENARIO,
 }

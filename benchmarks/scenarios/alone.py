@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.peers.chunks import PARTS
 from benchmarks.processes import Figures, complete, measure, peer, running
 from benchmarks.scenario import Bench, Scenario
 
@@ -9,6 +10,8 @@ SUBJECT = {"eventmesh": "eventmesh"}
 WAIT = 0.01
 SUBSCRIBERS = 10
 DELAY_SECONDS = 1.0
+COUNT = 5_000_000
+"""Messages that go through a process whose memory is watched."""
 
 
 def _wait(bench: Bench, _: str) -> Figures:
@@ -35,6 +38,13 @@ def _functions(bench: Bench, _: str) -> Figures:
 
 def _timers(bench: Bench, _: str) -> Figures:
     return measure("eventmesh_alone", "timers", bench.job(10_000, 100))
+
+
+def _grow(bench: Bench, _: str) -> Figures:
+    with running(*peer("eventmesh_alone", "grow", bench.job(COUNT // PARTS, 100))) as process:
+        figures = [process.figures() for _ in range(PARTS)]
+    sizes = [said["rss"] for said in figures]
+    return {"first": sizes[0], "most": max(sizes), "rate": figures[-1]["rate"]}
 
 
 LATENESS = {"p50": "late, p50, ms", "worst": "worst, ms"}
@@ -64,4 +74,11 @@ TIMERS = Scenario(
     {"start": "start, s", **LATENESS, "rss": "memory, MB"},
     _timers,
     frozenset({"start", "rss", *LATENESS}),
+)
+GROWTH = Scenario(
+    "eventmesh: a process that sends itself 5,000,000 orders",
+    SUBJECT,
+    {"first": "after 250,000, MB", "most": "most, MB", "rate": "sent and handled/s"},
+    _grow,
+    frozenset({"first", "most"}),
 )
