@@ -53,8 +53,19 @@ def say(request):
     return say
 
 
+@pytest.fixture(scope="session")
+def keep_logs(request):
+    """Keep what the containers of a project have printed if a test has failed so far."""
+
+    async def keep_logs(project):
+        if request.session.stash[_failed]:
+            await project.save_logs(ARTEFACTS)
+
+    return keep_logs
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def project(request, say):
+async def project(request, say, keep_logs):
     """The compose project of a clone, healthy."""
     await run("make", "secrets", cwd=ROOT)
     tag = f"test-{uuid4().hex[:8]}"
@@ -70,8 +81,7 @@ async def project(request, say):
             request.session.stash[_failed] = False
             yield project
         finally:
-            if request.session.stash[_failed]:
-                await project.save_logs(ARTEFACTS)
+            await keep_logs(project)
             say(f"down in {await project.timed('down'):.0f} s")
             await run("docker", "image", "rm", *project.images)
 

@@ -7,7 +7,7 @@ from reader import IN_CONTAINERS, Reader
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def reader(project, tmp_path):
+async def reader(project, tmp_path, keep_logs):
     """A reader whose shop is the one that all tests share; it runs again afterwards."""
     tag = project.name
     (amqp,) = free_ports(1)
@@ -30,8 +30,11 @@ async def reader(project, tmp_path):
         EVENTMESH_URL=project.url,
     )
     try:
-        async with composed(f"{tag}-loyalty", tmp_path):
-            yield reader
+        async with composed(f"{tag}-loyalty", tmp_path) as loyalty:
+            try:
+                yield reader
+            finally:
+                await keep_logs(loyalty)
     finally:
         await run("docker", "rm", "--force", "--volumes", f"{tag}-loyalty-rabbitmq")
         await run("docker", "image", "rm", "--force", f"loyalty:{tag}-1", f"loyalty:{tag}-2")
