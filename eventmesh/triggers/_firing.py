@@ -50,25 +50,23 @@ class Timer:
         return now
 
     def firing(self, moment: Moment, now: Moment) -> Message:
-        """The message for one moment, made at `now`; its id depends on the moment alone."""
+        """The message for one moment, made at `now`; its id depends on the moment alone.
+
+        Its timestamp is when it is to run: part of the jitter after its moment, or `now` if that is
+        over. Which part depends on the id, so that whoever fires it means the same time.
+        """
+        id = _hash(f"{self.key} {moment}")
+        shift = int(id, 16) * self.jitter >> _HASH_BITS
         return Message(
             b"null",
-            _hash(f"{self.key} {moment}"),
-            now / SECOND,
+            id,
+            max(moment + shift, now) / SECOND,
             headers=event_headers(
                 f"/timers/{self.function}", moment / SECOND, subject=described(self.schedule)
             ),
             trigger=self.schedule.kind,
             type=TIMER_TYPE,
         )
-
-    def delay(self, firing: Message, moment: Moment, now: Moment) -> float:
-        """Seconds from `now` until the firing is to run: part of the jitter after its moment.
-
-        Which part depends on the firing's id, so that whoever fires it means the same time.
-        """
-        shift = int(firing.id, 16) * self.jitter >> _HASH_BITS
-        return max(moment + shift - now, 0) / SECOND
 
 
 def described(schedule: Schedule) -> str:

@@ -196,9 +196,8 @@ class Keeper:
     async def _publish(self, timer: Timer, moment: Moment) -> None:
         now = self._now()
         firing = timer.firing(moment, now)
-        await self._broker.publish(
-            to_function(timer.function), firing, delay=timer.delay(firing, moment, now)
-        )
+        delay = firing.timestamp - now / SECOND
+        await self._broker.publish(to_function(timer.function), firing, delay=delay)
 
     def _note(self, timer: Timer, moment: Moment | None) -> None:
         if moment is not None:

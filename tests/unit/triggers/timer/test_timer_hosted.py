@@ -1,6 +1,6 @@
 """Timers of a service that runs: from the clock to the handler."""
 
-from eventmesh import Context, Event, Service, on
+from eventmesh import Context, Event, Retry, Service, on
 from eventmesh.testing import TestMesh
 
 
@@ -31,3 +31,15 @@ async def test_a_function_without_parameters_is_run():
     async with TestMesh(reports) as mesh:
         await mesh.advance("1m")
     assert runs == [1] * 6
+
+
+async def test_jitter_makes_no_firing_too_old():
+    reports, runs = Service("reports"), []
+
+    @reports.function(on.cron("0 0 * * *", jitter="12h"), retry=Retry(max_age="1h"))
+    async def nightly(ctx: Context) -> None:
+        runs.append(ctx.scheduled_at.day)
+
+    async with TestMesh(reports) as mesh:
+        await mesh.advance("5d")
+    assert runs == [2, 3, 4, 5]
