@@ -18,6 +18,7 @@ from eventmesh.brokers.rabbitmq.delays import DelayLadder
 from eventmesh.brokers.rabbitmq.lease import leasing
 from eventmesh.brokers.rabbitmq.link import Link
 from eventmesh.brokers.rabbitmq.publishing import PUBLISH_SECONDS, Publisher
+from eventmesh.brokers.rabbitmq.replies import Replies
 from eventmesh.brokers.rabbitmq.requests import Requests
 from eventmesh.brokers.rabbitmq.slots import holding_slots
 from eventmesh.brokers.rabbitmq.wire.connection import Connection
@@ -58,6 +59,7 @@ class RabbitBroker:
         self._consuming = Link(address, f"{name} (consuming)", patient=patient)
         self._publisher = Publisher(self._publishing, clock, publish_timeout)
         self._requests = Requests(self._publishing, clock, publish_timeout)
+        self._replies = Replies(self._publishing, clock)
         self._control = Control(address, f"{name} (control)")
         self._ladder = DelayLadder(self._control)
         self._bindings: dict[str, list[Binding]] = {}
@@ -68,6 +70,7 @@ class RabbitBroker:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._tasks)
+            stack.callback(self._replies.close)
             for link in (self._publishing, self._consuming):
                 stack.callback(self._tasks.create_task(link.run()).cancel)
             await stack.enter_async_context(self._control)
@@ -102,6 +105,7 @@ class RabbitBroker:
     async def _prepare(self, connection: Connection) -> None:
         await self._publisher.prepare(connection)
         await self._requests.prepare(connection)
+        await self._replies.prepare(connection)
 
     @property
     def ready(self) -> bool:
@@ -129,7 +133,7 @@ class RabbitBroker:
         return await self._requests.request(route, message)
 
     def reply(self, request: Message, reply: Message) -> None:
-        self._requests.reply(request, reply)
+        self._replies.reply(request, reply)
 
     @asynccontextmanager
     async def consume(

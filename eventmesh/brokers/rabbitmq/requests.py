@@ -39,36 +39,27 @@ REPLY_TO: Final = "amq.rabbitmq.reply-to"
 MAX_OPEN: Final = 10_000
 """Requests of one process that may wait for their replies; more are throttled."""
 
-MAX_BUFFERED: Final = 64 * 1024 * 1024
-"""Bytes that wait for the socket before replies are dropped: nothing slows them down."""
-
 _MAX_EXPIRATION: Final = 2**32 - 1
 """Milliseconds: RabbitMQ closes the channel for more."""
 
 
 class Requests:
-    """Requests whose replies are awaited here, and the replies to others' requests."""
+    """Requests whose replies are awaited here."""
 
     def __init__(self, link: Link, clock: Clock, timeout: float) -> None:
         """`timeout` is seconds to wait for a connection, if the deadline allows; 0 not to wait."""
         self._link = link
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
-        self._outlet = Outlet(link, self._open_requests, patient=timeout > 0)
-        self._replies: Channel | None = None
+        self._outlet = Outlet(link, self._open_channel, patient=timeout > 0)
         self._open: dict[str, asyncio.Future[Message]] = {}
         self._numbers = count(1)
 
     async def prepare(self, connection: Connection) -> None:
-        """Open the channels of a new connection. Raises BrokerUnavailable."""
+        """Open the channel of a new connection. Raises BrokerUnavailable."""
         await self._outlet.open(connection)
-        self._replies = await connection.open_channel()
-        # Nobody who replies can wait for another channel, so the whole connection is made anew.
-        self._replies.closed.add_done_callback(
-            lambda closed: connection.fail(f"the channel for replies ended: {closed.result()}")
-        )
 
-    async def _open_requests(self, connection: Connection) -> Channel:
+    async def _open_channel(self, connection: Connection) -> Channel:
         channel = await connection.open_channel(commands.Confirm.Select())
         try:
             await channel.consume(REPLY_TO, 0, self._on_reply, no_ack=True)
@@ -128,25 +119,6 @@ class Requests:
         except TimeoutError:
             trouble = "RabbitMQ is slow" if self._link.connection else self._link.absence
             raise BrokerUnavailable(f"{route.name} was not called: {trouble}") from None
-
-    def reply(self, request: Message, reply: Message) -> None:
-        """As `Broker.reply` says: nothing waits for it and nothing is sent again.
-
-        Raises PayloadTooLarge, PayloadInvalid, and BrokerUnavailable if it cannot be sent now.
-        """
-        if not request.reply_to:
-            return
-        check_size(reply)
-        connection, channel = self._link.connection, self._replies
-        if connection is None or channel is None:
-            raise BrokerUnavailable(self._link.absence)
-        if connection.buffered > MAX_BUFFERED:
-            raise BrokerUnavailable(
-                f"{connection.buffered:,} bytes wait to be sent already, and RabbitMQ takes none"
-            )
-        target = target_of("", request.reply_to, mandatory=False)
-        properties = encoded(reply, durable=False, correlation_id=request.correlation_id)
-        channel.publish_unconfirmed(target, properties, reply.body)
 
     def _on_reply(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
         del tag  # Replies are not acknowledged.

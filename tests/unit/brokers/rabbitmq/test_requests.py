@@ -278,66 +278,6 @@ async def test_who_does_not_want_to_wait_is_told_at_once(rabbit, clock, tasks, m
     assert "there is no connection" in str(await soon(shop.ask(message(wait=600))))
 
 
-def request(message):
-    return message(reply_to=REPLY_TO, correlation_id="7")
-
-
-async def test_a_reply_is_sent_and_nothing_waits_for_it(shop, session, message):
-    shop.requests.reply(request(message), message(b"42", type="error"))
-    channel, published = await session.next(Published, channel=True)
-    assert channel == 2
-    assert published.body == b"42"
-    assert (published.method.exchange, published.method.routing_key) == ("", REPLY_TO)
-    assert (published.properties.correlation_id, published.properties.message_type) == (
-        "7",
-        "error",
-    )
-    assert not published.method.mandatory
-
-
-async def test_who_gave_no_address_gets_no_reply(shop, session, message):
-    shop.requests.reply(message(), message(b"nothing"))
-    shop.requests.reply(request(message), message(b"something"))
-    assert (await session.next(Published)).body == b"something"
-
-
-async def test_a_reply_that_cannot_be_sent_says_so(shop, session, message, soon):
-    reply = shop.requests.reply
-    with pytest.raises(PayloadTooLarge):
-        reply(request(message), message(bytes(MAX_BODY + 1)))
-    with pytest.raises(PayloadInvalid):
-        reply(request(message), message(headers={"n": "v" * 200_000}))
-    session.cut()
-    await soon(shop.link.connection.closed)
-    with pytest.raises(BrokerUnavailable, match="there is no connection"):
-        reply(request(message), message())
-
-
-async def test_replies_that_the_socket_does_not_take_have_a_bound(
-    shop, session, message, monkeypatch
-):
-    monkeypatch.setattr(requests_module, "MAX_BUFFERED", 10_000_000)
-    monkeypatch.setattr(shop.link.connection, "_flush", lambda: None)
-    asked = request(message)
-    for _ in range(10):
-        shop.requests.reply(asked, message(bytes(1_000_000)))
-    with pytest.raises(BrokerUnavailable, match="wait to be sent already"):
-        shop.requests.reply(asked, message(bytes(1_000_000)))
-    assert shop.link.connection.buffered < 12_000_000
-
-
-async def test_a_closed_channel_for_replies_costs_the_connection(
-    rabbit, shop, session, message, soon
-):
-    """Nobody who replies can wait for another: so there is one as soon as there is a connection."""
-    session.close_channel(2, 406, "PRECONDITION_FAILED - message size 5 is larger than 4")
-    await soon(session.ended.wait())
-    other = await rabbit.session()
-    await soon(shop.link.wait_connected())
-    shop.requests.reply(request(message), message(b"again"))
-    assert (await other.next(Published)).body == b"again"
-
-
 async def test_closing_ends_open_requests(rabbit, clock, tasks, message, keeping_open, soon):
     shop = Shop(rabbit.address, clock, tasks)
     async with keeping_open(shop.link):
