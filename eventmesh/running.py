@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from concurrent import futures
 from functools import partial
 from types import TracebackType
@@ -33,6 +33,8 @@ RAISED: Final = (Exception, asyncio.CancelledError, SystemExit)
 """What a handler may end with that does not end the process."""
 
 BYTES: Final = "application/octet-stream"
+
+_invalid: Final = contextvars.ContextVar[dict[int, Failure]]("eventmesh_invalid")
 
 _END: Final = object()
 """What comes after the last item: a StopIteration cannot cross from a thread into a coroutine."""
@@ -90,6 +92,7 @@ def batch_invoker(function: AnyFunction, environment: Environment) -> Handler:
     async def handle(invocation: Invocation) -> Result:
         arguments, good, invalid = bind(invocation.batch or ())
         failures: dict[int, Failure] = dict(invalid)
+        _invalid.get({}).update(invalid)
         if not good:
             return Result(failures=failures)
         inject(arguments, invocation)
@@ -105,6 +108,17 @@ def batch_invoker(function: AnyFunction, environment: Environment) -> Handler:
         return Result(failures=failures or None)
 
     return handle
+
+
+def noting_invalid() -> Mapping[int, Failure]:
+    """Which items of the batch that this task runs next do not validate, as soon as that is known.
+
+    That is true of them however the run ends. One that is out of time, or whose middleware raises,
+    has a result that does not tell.
+    """
+    noted: dict[int, Failure] = {}
+    _invalid.set(noted)
+    return noted
 
 
 def _injector(

@@ -19,7 +19,7 @@ from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import ASYNC, Invocation
 from eventmesh.message import Message
 from eventmesh.result import Result
-from eventmesh.running import batch_invoker
+from eventmesh.running import batch_invoker, noting_invalid
 from eventmesh.settlement import (
     UNSPENT_DELAY,
     Again,
@@ -135,8 +135,9 @@ class Asynchronous:
                 unsettled.append(delivery)
 
     async def _run_items(self, unsettled: deque[Delivery]) -> None:
+        invalid = noting_invalid()
         result = await self._run_batch(self._batch_invocation(unsettled))
-        failures = result.failures or {}
+        failures = {**invalid, **(result.failures or {})}
         for index in range(len(unsettled)):
             await self._settle(unsettled.popleft(), Result(error=failures.get(index, result.error)))
 

@@ -22,6 +22,14 @@ class Job(BaseModel):
     n: int
 
 
+async def hang():
+    await asyncio.Event().wait()
+
+
+async def fail():
+    raise ValueError("of the service's own middleware")
+
+
 @pytest.fixture
 def app():
     return Service("app")
@@ -201,6 +209,32 @@ class TestBatches:
             "payload_invalid",
             "payload_too_large",
         ]
+
+    @pytest.mark.parametrize("end", [hang, fail])
+    async def test_items_that_do_not_fit_are_set_aside_however_the_run_ends(
+        self, app, start, put, clock, seen, take, end
+    ):
+        def ending_badly(handler):
+            async def run(invocation):
+                await handler(invocation)
+                await end()
+
+            return run
+
+        app.middleware = (ending_badly,)
+
+        @app.function(on.queue("jobs", batch=10, batch_window=1), retry=RETRY, timeout=5)
+        async def work(jobs: list[Job], ctx: Context) -> None:
+            seen.append(([job.n for job in jobs], ctx.attempt))
+
+        await put(0, b"no json", 1)
+        async with start(app):
+            await clock.advance(100)
+        assert seen == [([0, 1], 1), ([0, 1], 2), ([0, 1], 3)]
+        first, *others = await take(dead_letters("app.work"))
+        assert (first.body, first.attempt) == (b"no json", 1)
+        assert "Invalid JSON" in first.headers[REASON]
+        assert [one.attempt for one in others] == [3, 3]
 
     async def test_each_item_may_say_what_becomes_of_it(self, app, start, put, clock, seen, take):
         @app.function(on.queue("jobs", batch=10), retry=RETRY)
