@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Final
 
-from aiosmtplib import SMTPException
+from aiosmtplib import SMTP
 
-from eventmesh import Context, PartialFailure, Reject, Retry, Service, on
+from eventmesh import Context, PartialFailure, Retry, Service, on
 
 from .mailing import MailDelayed, Mailer, mail_about
 from .models import EndedOrder, Ledger, Mail
@@ -15,8 +16,13 @@ from .storage import Store, opened
 
 notifications = Service("notifications")
 
-PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
+PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For what must happen some time: a mail server that is away for an hour is waited for."""
+
+TIMEOUT: Final = timedelta(minutes=2)
+CLAIM: Final = TIMEOUT + timedelta(minutes=1)
+"""A mail stays claimed for as long as the run that sends it may last; a minute more, because the
+clocks of replicas differ."""
 
 MAILS: Final = "notifications.mails"
 
@@ -45,26 +51,23 @@ async def write(order: EndedOrder, ctx: Context) -> None:
 
 
 @notifications.function(
-    on.queue(MAILS, batch=100, batch_window="500ms"), timeout="2m", concurrency=2, retry=PATIENT
+    on.queue(MAILS, batch=100, batch_window="500ms"), timeout=TIMEOUT, concurrency=2, retry=PATIENT
 )
 async def deliver(mails: list[Mail], store: Store, mailer: Mailer, ctx: Context) -> None:
     """Send what was not sent yet; only what fails comes back.
 
-    A mail goes out twice only if the process dies between sending it and noting that.
+    Of several runs with the same mail one sends it. It goes out twice only if its run ends after
+    the mail server took it and before that is noted (the process dies, the server's answer is lost
+    or late, the database is away, the time is up), or after its claim (the process was halted,
+    clocks differ by more than a minute).
     """
-    sent = await store.sent(mails)
     failures: dict[int, Exception | str] = {}
     async with mailer.connected() as smtp:
         for index, mail in enumerate(mails):
-            if mail.key in sent:
-                continue
             try:
-                await mailer.send(smtp, mail)
-            except (Reject, MailDelayed, SMTPException, OSError) as error:
+                await _send_once(mail, smtp, mailer, store, ctx)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this mail's
                 failures[index] = error
-            else:
-                await store.record(mail, ctx.now)
-                sent.add(mail.key)
     if failures:
         raise PartialFailure(failures)
 
@@ -73,3 +76,17 @@ async def deliver(mails: list[Mail], store: Store, mailer: Mailer, ctx: Context)
 async def get_ledger(store: Store) -> Ledger:
     """How many mails of each kind were sent."""
     return await store.ledger()
+
+
+async def _send_once(mail: Mail, smtp: SMTP, mailer: Mailer, store: Store, ctx: Context) -> None:
+    """Send a mail, unless it was sent. Raises MailDelayed while another run is sending it."""
+    if not await store.claim(mail, ctx.now, ctx.now + CLAIM):
+        if await store.is_sent(mail):
+            return
+        raise MailDelayed("another run is sending it")
+    try:
+        await mailer.send(smtp, mail)
+    except Exception:
+        await store.release(mail, ctx.now)
+        raise
+    await store.record(mail, ctx.now)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from email.message import EmailMessage
 
 from aiosmtplib import SMTP, SMTPRecipientsRefused, SMTPResponseException
+from aiosmtplib.email import quote_address
 
 from eventmesh import Reject
 
@@ -16,7 +17,7 @@ _PERMANENT = 500
 
 
 class MailDelayed(Exception):
-    """The mail server does not take this mail now."""
+    """This mail cannot be sent now, but maybe later."""
 
 
 def mail_about(order: EndedOrder) -> Mail:
@@ -58,22 +59,41 @@ class Mailer:
     async def send(self, smtp: SMTP, mail: Mail) -> None:
         """Hand a mail to the server.
 
-        Raises Reject if it will never take it, MailDelayed if not now, and SMTPException or
-        OSError if the connection is gone.
+        Raises Reject if it cannot be written or will never be taken, MailDelayed if it is not
+        taken now, and SMTPException or OSError if the connection is gone.
         """
-        message = EmailMessage()
-        message["From"] = self._settings.sender
-        message["To"] = mail.to
-        message["Subject"] = mail.subject
-        # The same whenever it is sent: what gets it twice can tell (RFC 5322, section 3.6.4).
-        message["Message-ID"] = f"<{mail.key}@{self._settings.sender.partition('@')[2]}>"
-        message.set_content(mail.text)
+        sender = self._settings.sender
+        message = _message(mail, sender.partition("@")[2])
+        message["From"] = sender
         try:
-            await smtp.send_message(message)
+            await smtp.send_message(message, recipients=[mail.to])
         except SMTPRecipientsRefused as refused:
             raise _failure(refused.recipients[0]) from refused
         except SMTPResponseException as error:
             raise _failure(error) from error
+
+
+def _message(mail: Mail, domain: str) -> EmailMessage:
+    """The mail without its sender. Raises Reject if it, or its address, cannot be written."""
+    message = EmailMessage()
+    try:
+        message["To"] = mail.to
+        message["Subject"] = mail.subject
+        # The same whenever it is sent: what gets it twice can tell (RFC 5322, section 3.6.4).
+        message["Message-ID"] = f"<{mail.key}@{domain}>"
+        message.set_content(mail.text)
+        _check_address(message, mail.to)
+    except Exception as error:  # What the parser of headers raises is of all kinds.
+        raise Reject(f"the mail cannot be written: {error!r}") from error
+    return message
+
+
+def _check_address(message: EmailMessage, address: str) -> None:
+    """Raise ValueError for what is not exactly one address, or none that SMTP can name."""
+    addresses = [one.addr_spec for one in message["To"].addresses]
+    if addresses != [address]:
+        raise ValueError(f"its recipient is no address but is read as {addresses}")
+    quote_address(address)
 
 
 def _failure(error: SMTPResponseException) -> Exception:

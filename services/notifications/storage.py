@@ -1,10 +1,23 @@
-"""The database of mails that were sent."""
+"""The database of mails: those that were sent, and those that are being sent."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy import Column, DateTime, MetaData, String, Table, event, func, insert, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    MetaData,
+    String,
+    Table,
+    and_,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -13,43 +26,69 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from .models import Ledger, Mail
 
 _metadata = MetaData()
-_sent = Table(
-    "sent_mails",
+_mails = Table(
+    "mails",
     _metadata,
     Column("order_id", String(64), primary_key=True),
     Column("kind", String(16), primary_key=True),
-    Column("sent", DateTime(timezone=True), nullable=False),
+    Column("claimed_until", DateTime(timezone=True), nullable=False),
+    Column("sent", DateTime(timezone=True)),
 )
 
 
 class Store:
-    """Which mails were sent."""
+    """Which mails were sent, and which of them somebody is sending."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def sent(self, mails: Collection[Mail]) -> set[str]:
-        """The keys of those mails that were sent already, and maybe some more."""
-        orders = {mail.order_id for mail in mails}
-        query = select(_sent.c.order_id, _sent.c.kind).where(_sent.c.order_id.in_(orders))
-        async with self._engine.connect() as connection:
-            return {f"{order_id}.{kind}" for order_id, kind in await connection.execute(query)}
+    async def claim(self, mail: Mail, now: datetime, until: datetime) -> bool:
+        """Take a mail, to send it; False if it was sent, or is claimed until later than `now`.
 
-    async def record(self, mail: Mail, now: datetime) -> None:
-        """Note that a mail was sent; a second time changes nothing."""
-        row = {"order_id": mail.order_id, "kind": mail.kind, "sent": now}
+        Of all who try at once one gets it: a row is inserted once, and updated by one at a time.
+        """
+        row = {"order_id": mail.order_id, "kind": mail.kind, "claimed_until": until}
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(insert(_sent).values(row))
+                await connection.execute(insert(_mails).values(row))
         except IntegrityError:
-            if mail.key not in await self.sent([mail]):
-                raise
+            free = and_(_is_open(mail), _mails.c.claimed_until <= now)
+            async with self._engine.begin() as connection:
+                claimed = await connection.execute(
+                    update(_mails).where(free).values(claimed_until=until)
+                )
+            return claimed.rowcount == 1
+        return True
+
+    async def release(self, mail: Mail, now: datetime) -> None:
+        """Let others claim a mail that was not sent."""
+        async with self._engine.begin() as connection:
+            await connection.execute(update(_mails).where(_is_open(mail)).values(claimed_until=now))
+
+    async def record(self, mail: Mail, now: datetime) -> None:
+        """Note that a claimed mail was sent; a second time changes nothing."""
+        async with self._engine.begin() as connection:
+            await connection.execute(update(_mails).where(_is_open(mail)).values(sent=now))
+
+    async def is_sent(self, mail: Mail) -> bool:
+        query = select(_mails.c.sent).where(_is(mail))
+        async with self._engine.connect() as connection:
+            return await connection.scalar(query) is not None
 
     async def ledger(self) -> Ledger:
-        query = select(_sent.c.kind, func.count()).group_by(_sent.c.kind)
+        sent = _mails.c.sent.is_not(None)
+        query = select(_mails.c.kind, func.count()).where(sent).group_by(_mails.c.kind)
         async with self._engine.connect() as connection:
             counts: dict[str, int] = dict((await connection.execute(query)).all())
         return Ledger.model_validate({"confirmed": 0, "cancelled": 0} | counts)
+
+
+def _is(mail: Mail) -> ColumnElement[bool]:
+    return and_(_mails.c.order_id == mail.order_id, _mails.c.kind == mail.kind)
+
+
+def _is_open(mail: Mail) -> ColumnElement[bool]:
+    return and_(_is(mail), _mails.c.sent.is_(None))
 
 
 @asynccontextmanager

@@ -13,12 +13,18 @@ from ..settings import Settings
 
 
 class MailServer:
-    """A real SMTP server; `refuse` has the replies that some recipients get."""
+    """A real SMTP server; `refuse` has the replies that some recipients get.
+
+    It tells of each mail in `asked`, and takes it when `open` is set.
+    """
 
     def __init__(self):
         self.mails = []
         self.connections = 0
         self.refuse = {}
+        self.asked = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):  # noqa: N802
         self.connections += 1
@@ -32,6 +38,8 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.asked.set()
+        await self.open.wait()
         self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         return "250 OK"
 

@@ -1,8 +1,10 @@
+import asyncio
 from datetime import UTC, datetime
 
 import aiohttp
+import pytest
 
-from ..app import deliver
+from ..app import CLAIM, deliver
 from ..mailing import mail_about
 from ..models import EndedOrder
 from ..storage import opened
@@ -70,19 +72,66 @@ async def test_a_mail_that_will_never_be_taken_is_a_dead_letter(start, mail_serv
     assert len(mail_server.mails) == 1
 
 
-async def test_a_server_that_is_away_is_waited_for(start, settings, mail_server):
+@pytest.mark.parametrize("address", ["(@x", "a@[", "a:;@x", "a,b@x", "a@b>x", "a\x1fb@x"])
+async def test_a_mail_that_cannot_be_addressed_fails_alone(start, mail_server, address):
+    async with start(allow_failures=True) as mesh:
+        await end(mesh, order(1) | {"customer": address}, order(2))
+        (letter,) = mesh.dead_letters
+        assert (letter.function, letter.attempts) == (deliver.full_name, 1)
+        assert "the mail cannot be written" in letter.reason
+        assert mesh.retried == []
+    assert [mail["To"] for mail in mail_server.mails] == ["customer2@example.com"]
+
+
+async def test_a_server_that_is_away_for_an_hour_is_waited_for(start, settings, mail_server):
     port, settings.smtp_port = settings.smtp_port, 1
     async with start() as mesh:
         await end(mesh, order(1))
+        await mesh.advance("1h")
         assert mail_server.mails == []
         settings.smtp_port = port
-        await mesh.advance("1m")
+        await mesh.advance("5m")
     assert len(mail_server.mails) == 1
 
 
-async def test_what_is_noted_twice_counts_once(mail_server, settings):
-    mail = mail_about(EndedOrder.model_validate(order(1)))
+async def test_two_runs_at_once_send_a_mail_once(start, mail_server):
+    mail_server.open.clear()
+    async with start() as one, start() as other, asyncio.TaskGroup() as tasks:
+        tasks.create_task(end(one, order(1)))
+        await mail_server.asked.wait()
+        await end(other, order(1))
+        mail_server.open.set()
+        await other.advance("1m")
+        assert len(other.retried) == 1
+    assert len(mail_server.mails) == 1
+
+
+async def test_a_mail_whose_sender_died_is_sent_when_its_claim_runs_out(
+    start, settings, mail_server
+):
+    async with start() as mesh, opened(settings.database_url) as store:
+        mail = mail_about(EndedOrder.model_validate(order(1)))
+        assert await store.claim(mail, mesh.now, mesh.now + CLAIM)
+        await end(mesh, order(1))
+        await mesh.advance(CLAIM / 2)
+        assert mail_server.mails == []
+        await mesh.advance(CLAIM * 2)
+    assert len(mail_server.mails) == 1
+
+
+async def test_of_all_who_claim_a_mail_one_gets_it(settings):
+    mail, now = mail_about(EndedOrder.model_validate(order(1))), datetime.now(UTC)
+    async with opened(settings.database_url) as one, opened(settings.database_url) as other:
+        for start in (now, now + CLAIM):
+            claims = (store.claim(mail, start, start + CLAIM) for store in (one, other) * 10)
+            assert sum(await asyncio.gather(*claims)) == 1
+
+
+async def test_what_is_noted_twice_counts_once(settings):
+    mail, now = mail_about(EndedOrder.model_validate(order(1))), datetime.now(UTC)
     async with opened(settings.database_url) as store:
+        assert await store.claim(mail, now, now)
         for _ in range(2):
-            await store.record(mail, datetime.now(UTC))
+            await store.record(mail, now)
         assert (await store.ledger()).confirmed == 1
+        assert not await store.claim(mail, now, now + CLAIM)
