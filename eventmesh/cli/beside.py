@@ -17,7 +17,10 @@ _ADVICE: Final = "as in the files that 'eventmesh export compose' writes"
 
 @value
 class Mesh:
-    """How to join it: its network's name, and the file with the URL of its RabbitMQ."""
+    """How to join it: its network's name, and the file with the URL of its RabbitMQ.
+
+    Both as they stand in a compose file, perhaps with variables in them.
+    """
 
     network: str
     broker_url: Path
@@ -36,7 +39,12 @@ def read_mesh(file: Path) -> Mesh:
     project = document.get("name") or image_name(file.resolve().parent.name)
     # It has another name where the other project runs under one that its file does not say.
     name = network.get("name", f"${{MESH_NETWORK:-{project}_mesh}}")
-    return Mesh(name, file.resolve().parent / secret)
+    return Mesh(name, literal(file.resolve().parent) / secret)
+
+
+def literal(path: Path) -> Path:
+    """A path as compose files have it, where '$' begins a variable and '$$' is a '$'."""
+    return Path(str(path).replace("$", "$$"))
 
 
 def _entry(document: Any, section: str, name: str, file: Path) -> dict[str, Any]:

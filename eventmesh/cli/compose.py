@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from eventmesh.cli.beside import Mesh
+from eventmesh.cli.beside import Mesh, literal
 from eventmesh.cli.credentials import BROKER_URL, RABBITMQ_CONF
-from eventmesh.cli.image import Image
+from eventmesh.cli.image import Image, check_image_names
 from eventmesh.errors import SettingsError
 from eventmesh.service import Service
 from eventmesh.settings import Settings
@@ -62,8 +62,9 @@ def compose_document(
 ) -> dict[str, Any]:
     """The compose file, to lie in a folder: a mesh of its own, or containers beside a `beside`.
 
-    Raises SettingsError where two containers would have the same name.
+    Raises SettingsError where two containers, or images of two folders, would have the same name.
     """
+    check_image_names(unit.image for unit in units)
     _check_names([unit.name for unit in units])
     services = {unit.name: _service(unit, folder, resources, beside) for unit in units}
     if beside is not None:
@@ -118,7 +119,7 @@ def _gateway(image: Image, folder: Path, resources: Resources) -> dict[str, Any]
 
 def _build(image: Image, folder: Path) -> dict[str, Any]:
     return {
-        "context": _path(image.context, folder),
+        "context": _path(literal(image.context), folder),
         "dockerfile": image.dockerfile.relative_to(image.context).as_posix(),
     }
 
@@ -183,5 +184,5 @@ _AFTER_RABBITMQ: Final[Mapping[str, Any]] = {
 
 def _path(path: Path, folder: Path) -> str:
     """As it is written in a file of that folder: relative, and never taken for a name."""
-    relative = Path(os.path.relpath(path, folder)).as_posix()
+    relative = Path(os.path.relpath(path, literal(folder))).as_posix()
     return relative if relative.startswith(".") else f"./{relative}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import distributions
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,9 @@ from eventmesh.value import value
 TEMPLATES: Final = files("eventmesh.cli") / "template"
 
 _APP: Final = "app.py"
+
+_PLAIN: Final = re.compile(r"[\w.][\w.+-]*")
+"""Names that mean themselves everywhere in a Dockerfile, a compose file and a TARGET."""
 
 _FROM_WHEEL: Final = "COPY vendor vendor"
 """A service of its own: beside it lies a wheel of the eventmesh that built it."""
@@ -66,18 +69,49 @@ class Image:
 
 
 def image_of(target: Target) -> Image:
-    """The image of a target. Raises SettingsError for one that is no file or folder."""
+    """The image of a target.
+
+    Raises SettingsError for one that is no file or folder, or has a name with characters that
+    mean something else to Docker.
+    """
     if not isinstance(target.module, Path):
         raise SettingsError(
             f"{target.text} is a module, and images are made of folders: name its file, or the "
             "folder with its app.py"
         )
-    return Image(target.folder, target.module, target.attribute)
+    return _checked(Image(target.folder, target.module, target.attribute))
 
 
 def image_of_new(folder: Path) -> Image:
-    """The image of a service that is yet to be written to a folder."""
-    return Image(folder.resolve(), folder.resolve() / _APP)
+    """The image of a service that is yet to be written to a folder.
+
+    Raises SettingsError as `image_of` does.
+    """
+    return _checked(Image(folder.resolve(), folder.resolve() / _APP))
+
+
+def _checked(image: Image) -> Image:
+    """The same image. What stands above its context is in no Dockerfile, and may be called so."""
+    above = image.folder.parent if image.context == image.folder else image.context
+    for name in image.file.relative_to(above).parts:
+        if not _PLAIN.fullmatch(name):
+            raise SettingsError(
+                f"no image can be made of what is called {name!r}: rename it, with letters, digits "
+                "and '_', '-', '.', '+' alone, and no '-' or '+' at its beginning"
+            )
+    return image
+
+
+def check_image_names(images: Iterable[Image]) -> None:
+    """Raises SettingsError where two folders would become images of one name."""
+    folders: dict[str, Path] = {}
+    for image in images:
+        other = folders.setdefault(image.name, image.folder)
+        if other != image.folder:
+            raise SettingsError(
+                f"the images of {other} and {image.folder} would both be called {image.name!r}, "
+                "and one would replace the other: rename one of the folders"
+            )
 
 
 def image_name(text: str) -> str:

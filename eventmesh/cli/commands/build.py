@@ -20,9 +20,10 @@ def command(*, targets: tuple[str, ...], tag: str, registry: str | None) -> None
     with the versions that are installed here, and eventmesh itself. Nothing is overwritten.
     """
     from eventmesh.cli.engine import answering  # noqa: PLC0415 - not for --help
-    from eventmesh.cli.image import complete, image_of  # noqa: PLC0415
+    from eventmesh.cli.image import check_image_names, complete, image_of  # noqa: PLC0415
 
     images = [image_of(read_target(target)) for target in targets]
+    check_image_names(images)
     engine = answering()
     for image in images:
         for file in complete(image):

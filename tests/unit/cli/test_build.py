@@ -50,6 +50,23 @@ def test_an_image_of_each_folder(engines, build, project):
     assert result.stdout.endswith("built other-one:1.2\n")
 
 
+def test_two_images_of_one_name(engines, build, write, project):
+    engines("docker")
+    write("other_one/app.py", "")
+    result = build("Other_One", "other_one")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: the images of {project / 'Other_One'} and {project / 'other_one'} would both be "
+        "called 'other-one', and one would replace the other: rename one of the folders\n"
+    )
+    assert not (project / "calls").exists()
+
+
+def test_one_folder_twice(engines, build):
+    engines("docker")
+    assert build("hello", "hello/app.py:one").exit_code == 0
+
+
 def test_pushing(engines, build, project):
     engines("docker")
     result = build("hello", "--push", "registry.example/shop/")

@@ -233,3 +233,30 @@ def test_two_containers_of_one_name(run, write, name):
     result = run("shop/orders", "other")
     assert result.exit_code == 2
     assert f"two containers would be called {name!r}" in result.stderr
+
+
+def test_two_images_of_one_name(run, write):
+    for folder, name in (("team1/api", "one"), ("team2/api", "two")):
+        write(f"{folder}/app.py", f"from eventmesh import Service\nit = Service({name!r})\n")
+    result = run("team1/api", "team2/api")
+    assert result.exit_code == 2
+    assert "would both be called 'api', and one would replace the other" in result.stderr
+
+
+def test_a_dollar_sign_in_a_path_is_no_variable(run, write, project):
+    write("a$b/one/app.py", "from eventmesh import Service\nit = Service('one')\n")
+    for arguments in (("--output",), ("--beside", "a$b/compose.yaml", "--output")):
+        folder = "c$d" if "--beside" in arguments else "a$b"
+        (project / folder).mkdir(exist_ok=True)
+        result = run("a$b/one", *arguments, f"{folder}/compose.yaml")
+        assert result.exit_code == 0, result.output
+    document = yaml.safe_load((project / "c$d/compose.yaml").read_text())
+    assert document["services"]["one"]["build"]["context"] == "../a$$b/one"
+    assert document["secrets"]["broker_url"]["file"] == "../a$$b/secrets/broker_url"
+
+
+def test_a_variable_in_the_path_of_a_secret_stays_one(export, write):
+    text = "networks: {mesh: }\nsecrets: {broker_url: {file: '${SECRETS:-secrets}/url'}}"
+    write("other/compose.yaml", text)
+    document = export("shop/tools/quick.py", "--beside", "other/compose.yaml")
+    assert document["secrets"]["broker_url"]["file"] == "./other/${SECRETS:-secrets}/url"

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from eventmesh.cli.image import complete, dockerfile_fields, image_name, image_of, rendered
+from eventmesh.cli.image import (
+    complete,
+    dockerfile_fields,
+    image_name,
+    image_of,
+    image_of_new,
+    rendered,
+)
 from eventmesh.cli.targets import read_target
 from eventmesh.errors import SettingsError
 
@@ -46,6 +53,45 @@ def test_a_module_is_no_folder(write):
     write("shop/__init__.py", "")
     with pytest.raises(SettingsError, match=r"shop\.orders is a module, and images are made of"):
         image_of(read_target("shop.orders"))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("my shop/app.py", "my shop"),
+        ("a$b/app.py", "a$b"),
+        ('a"b/app.py', 'a"b'),
+        ("a:b/app.py", "a:b"),
+        ("-a/app.py", "-a"),
+        ("a/b c.py", "b c.py"),
+    ],
+)
+def test_a_name_that_means_something_else_to_docker(write, path, name):
+    write(path, "")
+    with pytest.raises(SettingsError) as refused:
+        image_of(read_target(path))
+    assert f"no image can be made of what is called {name!r}: rename it" in str(refused.value)
+
+
+def test_a_new_folder_whose_name_means_something_else_to_docker(project):
+    with pytest.raises(SettingsError, match="no image can be made of what is called 'my shop'"):
+        image_of_new(project / "my shop")
+
+
+def test_what_lies_above_the_folder_may_be_called_as_it_likes(write, project):
+    write("my $hops/été_1.0+b/app.py", "")
+    image = image_of(read_target("my $hops/été_1.0+b"))
+    assert image.folder == project / "my $hops/été_1.0+b"
+
+
+def test_in_a_clone_every_folder_below_it_counts(write):
+    for file in ("a b/pyproject.toml", "a b/eventmesh/cli/template/Dockerfile.tmpl"):
+        write(file, "")
+    for folder in ("services", "my services"):
+        write(f"a b/{folder}/hello/app.py", "")
+    assert image_of(read_target("a b/services/hello")).argument == "hello"
+    with pytest.raises(SettingsError, match="'my services'"):
+        image_of(read_target("a b/my services/hello"))
 
 
 @pytest.mark.parametrize(
