@@ -32,10 +32,13 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 
 @inventory.function(timeout="10s", concurrency=20, line=100)
 async def reserve(hold: Hold, store: Store, settings: Settings, ctx: Context) -> Reservation:
-    """Hold everything that an order asks for, or nothing. Repeated, it is the same reservation."""
+    """Hold everything that an order asks for, or nothing. Repeated, it is the same reservation.
+
+    What asks for other counts than the first for an order is refused.
+    """
     expires = ctx.now + timedelta(seconds=settings.hold_seconds)
     reservation = await store.reserve(hold, expires)
-    if not reservation.missing:
+    if reservation.is_held:
         expiry = Expiry(order_id=hold.order_id, expires=expires)
         await ctx.send(expire, expiry, delay=settings.hold_seconds)
     return reservation

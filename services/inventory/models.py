@@ -1,7 +1,7 @@
 """Articles, and what is held of them for an order. Money is in cents."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -38,10 +38,19 @@ class Hold(BaseModel):
 
 
 class Reservation(BaseModel):
-    """The prices of what is held; or what is not in stock, and then nothing is held."""
+    """The prices of what is held; or what is not in stock, or why it was refused.
+
+    It is refused if other counts were reserved for the order ("conflict"), and once what was
+    reserved has been released: that stays so.
+    """
 
     prices: dict[str, int] = {}
     missing: list[str] = []
+    refused: Literal["conflict", "released"] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return not self.missing and self.refused is None
 
 
 class OrderRef(BaseModel):

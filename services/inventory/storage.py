@@ -69,7 +69,7 @@ class Store:
         self._engine = engine
 
     async def reserve(self, hold: Hold, expires: datetime) -> Reservation:
-        """Hold all lines of an order, or none; a second time for the same order, as the first."""
+        """Hold all lines of an order, or none; the same counts again are the same reservation."""
         counts = Counter[str]()
         for line in hold.lines:
             counts[line.sku] += line.count
@@ -85,7 +85,7 @@ class Store:
         except _OutOfStock as missing:
             return Reservation(missing=list(missing.args))
         except IntegrityError:
-            return await self._reserved(hold.order_id)
+            return await self._reserved(hold.order_id, counts)
         return Reservation(prices=prices)
 
     async def commit(self, order_id: str) -> bool:
@@ -151,12 +151,14 @@ class Store:
             **sums,
         )
 
-    async def _reserved(self, order_id: str) -> Reservation:
+    async def _reserved(self, order_id: str, counts: Counter[str]) -> Reservation:
         query = select(_reservations).where(_reservations.c.order_id == order_id)
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).mappings().one()
-        if row["status"] == "released":  # It has expired, and stays so.
-            return Reservation(missing=sorted(row["counts"]))
+        if row["status"] == "released":
+            return Reservation(refused="released")
+        if row["counts"] != dict(counts):
+            return Reservation(refused="conflict")
         return Reservation(prices=row["prices"])
 
     async def _end(self, order_id: str, status: str, to: Literal["sold", "available"]) -> bool:

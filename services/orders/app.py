@@ -126,6 +126,8 @@ async def _place(order: NewOrder, key: str, store: Store, ctx: Context) -> Order
         return _repeated(known, order)
     # Should the process die from here on, the reservation expires by itself.
     reservation = await _reserve(Hold(order_id=order_id, lines=order.lines), ctx)
+    if reservation.refused == "released":
+        return _repeated(await store.order(order_id), order)
     placed = _priced(order, order_id, reservation.prices, ctx)
     event = Parcel(f"{order_id}.placed", "order.placed", placed.model_dump(mode="json"))
     if not await store.place(placed, event):
@@ -144,6 +146,8 @@ async def _reserve(hold: Hold, ctx: Context) -> Reservation:
         raise Problem(503, "inventory does not answer", headers={"Retry-After": busy}) from error
     if reservation.missing:
         raise Problem(409, "out of stock", title="Out of stock", missing=reservation.missing)
+    if reservation.refused == "conflict":
+        raise _other_basket()
     return reservation
 
 
@@ -156,8 +160,12 @@ def _repeated(known: Order | None, order: NewOrder) -> Order:
     if known is None:
         raise Problem(409, "its reservation has expired: order with another Idempotency-Key")
     if known.lines != order.lines:
-        raise Problem(422, "the Idempotency-Key was used for another order: take a new one")
+        raise _other_basket()
     return known
+
+
+def _other_basket() -> Problem:
+    return Problem(422, "the Idempotency-Key was used for another order: take a new one")
 
 
 async def _emit(event: Parcel, store: Store, ctx: Context) -> None:

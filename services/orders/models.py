@@ -48,10 +48,11 @@ class Hold(BaseModel):
 
 
 class Reservation(BaseModel):
-    """What inventory answers: the prices; or what is not in stock, and then nothing is held."""
+    """What inventory answers: the prices; or what is not in stock, or why it was refused."""
 
     prices: dict[str, int]
     missing: list[str]
+    refused: Literal["conflict", "released"] | None = None
 
 
 class Payment(BaseModel):

@@ -1,6 +1,8 @@
 """All five services together, with a provider that fails two times out of five."""
 
 import asyncio
+import sqlite3
+from contextlib import closing, contextmanager
 
 from services.payments.provider import Behaviour
 from services.shop import open_shop
@@ -37,6 +39,37 @@ async def test_a_customer_who_asks_again_orders_once(tmp_path):
         assert len({order["order_id"] for _, order in answers}) == 1
         await shop.mesh.advance("20m")
         assert {sum(ends) for _, *ends in await shop.ledgers()} == {1}
+
+
+async def test_a_key_whose_order_was_lost_keeps_its_basket(tmp_path):
+    async with open_shop(tmp_path, FLAKY) as shop:
+        with nothing_stored(tmp_path):
+            assert (await shop.order("basket", {}, tea=1))[0] == 500
+        for other in ({"tea": 10}, {"tea": 1, "pot": 1}, {"pot": 1}):
+            assert (await shop.order("basket", {}, **other))[0] == 422
+        status, order = await shop.order("basket", {}, tea=1)
+        assert (status, order["total"]) == (201, 450)
+        await shop.mesh.advance("20m")
+        assert {sum(ends) for _, *ends in await shop.ledgers()} == {1}
+
+
+async def test_a_key_whose_reservation_has_expired_is_told_so(tmp_path):
+    async with open_shop(tmp_path, FLAKY) as shop:
+        with nothing_stored(tmp_path):
+            assert (await shop.order("basket", {}, **TEA))[0] == 500
+        await shop.mesh.advance("20m")
+        status, problem = await shop.order("basket", {}, **TEA)
+        assert (status, "has expired" in problem["detail"]) == (409, True)
+        assert (await shop.get("/inventory/ledger"))["available"] == 1050
+
+
+@contextmanager
+def nothing_stored(folder):
+    """Let orders fail behind the reservation, as when it is killed there."""
+    with closing(sqlite3.connect(folder / "orders.db")) as connection:
+        connection.execute("ALTER TABLE outbox RENAME TO away")
+        yield
+        connection.execute("ALTER TABLE away RENAME TO outbox")
 
 
 async def test_a_provider_that_is_away_costs_nobody_anything(tmp_path):

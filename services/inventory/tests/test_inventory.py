@@ -31,6 +31,16 @@ async def test_an_order_is_reserved_for_once(mesh):
     assert (await mesh.invoke(get_ledger)).reserved == 2
 
 
+async def test_other_counts_for_the_same_order_are_refused(mesh):
+    first = await mesh.invoke(reserve, hold("1", tea=2))
+    for other in ({"tea": 20}, {"tea": 1}, {"tea": 2, "pot": 1}, {"pot": 2}):
+        refused = await mesh.invoke(reserve, hold("1", **other))
+        assert (refused.refused, refused.prices) == ("conflict", {})
+    assert (await mesh.invoke(get_ledger)).reserved == 2
+    lines = [{"sku": "tea", "count": 1}, {"sku": "tea", "count": 1}]
+    assert await mesh.invoke(reserve, {"order_id": "1", "lines": lines}) == first
+
+
 async def test_two_lines_of_one_article_are_held_together(mesh):
     lines = [{"sku": "pot", "count": 30}, {"sku": "pot", "count": 30}]
     assert (await mesh.invoke(reserve, {"order_id": "1", "lines": lines})).missing == ["pot"]
@@ -52,7 +62,8 @@ async def test_cancelled_is_available_again_and_stays_so(mesh):
         await mesh.emit(type, {"order_id": order_id})
         await mesh.settle()
     assert await mesh.invoke(get_ledger) == NEW.model_copy(update={"released": 2})
-    assert (await mesh.invoke(reserve, hold("1", tea=2))).missing == ["tea"]
+    again = await mesh.invoke(reserve, hold("1", tea=2))
+    assert (again.refused, again.missing, again.prices) == ("released", [], {})
 
 
 async def test_a_reservation_that_is_over_is_told_and_held_until_orders_answers(mesh):

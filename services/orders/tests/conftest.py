@@ -14,11 +14,13 @@ class Inventory:
 
     def __init__(self) -> None:
         self.holds = []
+        self.refused = None
 
     def reserve(self, order_id: str, lines: list) -> dict:
         self.holds.append(order_id)
         missing = [line["sku"] for line in lines if line["sku"] != "tea"]
-        return {"prices": {} if missing else {"tea": 450}, "missing": missing}
+        prices = {} if missing or self.refused else {"tea": 450}
+        return {"prices": prices, "missing": missing, "refused": self.refused}
 
 
 @pytest.fixture

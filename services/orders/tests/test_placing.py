@@ -70,6 +70,19 @@ async def test_with_the_same_key_it_is_the_same_order(client, inventory, mesh):
     assert len(mesh.emitted) == 2
 
 
+@pytest.mark.parametrize(
+    ("refused", "status", "detail"),
+    [("conflict", 422, "another order"), ("released", 409, "its reservation has expired")],
+)
+async def test_a_reservation_of_another_basket_or_an_old_one_is_not_ordered(
+    client, inventory, refused, status, detail
+):
+    inventory.refused = refused
+    answer, problem = await post(client, TEA, headers=KEY)
+    assert (answer, detail in problem["detail"]) == (status, True)
+    assert await get(client, "/orders") == (200, {"orders": [], "next": None})
+
+
 async def test_without_a_key_each_order_is_one_of_its_own(client):
     assert await post(client, TEA) != await post(client, TEA)
 
