@@ -18,7 +18,7 @@ from .storage import Store, opened
 
 reports = Service("reports")
 
-PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
+PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For what must happen some time: a database that is away for an hour loses no event."""
 
 COLUMNS: Final = ("order_id", "customer", "total", "status", "placed")

@@ -1,4 +1,6 @@
 import csv
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime
 
 import aiohttp
@@ -15,9 +17,14 @@ START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TODAY = START.date()
 
 
+@pytest.fixture
+def database(tmp_path):
+    return tmp_path / "reports.db"
+
+
 @pytest_asyncio.fixture
-async def mesh(tmp_path):
-    settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/reports.db")
+async def mesh(database):
+    settings = Settings(database_url=f"sqlite+aiosqlite:///{database}")
     async with TestMesh(reports, resources={Settings: settings}, start=START, http=True) as mesh:
         yield mesh
 
@@ -29,6 +36,11 @@ async def hear(mesh, order_id, *statuses, placed="2026-05-01T10:00:00Z"):
         await mesh.settle()
 
 
+def rename(database, table, name):
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
+
+
 @pytest.mark.parametrize(
     "statuses",
     [("placed", "confirmed"), ("confirmed", "placed"), ("placed", "confirmed", "confirmed")],
@@ -38,6 +50,15 @@ async def test_events_count_once_in_whatever_order_they_come(mesh, statuses):
     assert await mesh.invoke(list_days, {"first": None}) == [
         Day(day=TODAY, placed=1, confirmed=1, cancelled=0, revenue=100)
     ]
+
+
+async def test_events_wait_while_the_orders_are_away_for_an_hour(mesh, database):
+    rename(database, "orders", "away")
+    await hear(mesh, "1", "confirmed")
+    await mesh.advance("1h")
+    rename(database, "away", "orders")
+    await mesh.advance("5m")
+    assert [day.confirmed for day in await mesh.invoke(list_days, {"first": None})] == [1]
 
 
 async def test_sums_of_days(mesh):
