@@ -78,8 +78,12 @@ def requeue(channel: int, tag: int) -> bytes:
 
 
 def publish_target(exchange: str, key: str, *, mandatory: bool) -> bytes:
-    """The payload of basic.publish (section 1.8.3.7): the same for all messages of one route."""
-    name, routing = exchange.encode(), key.encode()
+    """The payload of basic.publish (section 1.8.3.7): the same for all messages of one route.
+
+    A key that came with a message, such as where its reply goes, may be no UTF-8: it is written
+    byte for byte as it came. Raises ValueError for what is longer than 255 bytes.
+    """
+    name, routing = exchange.encode(), key.encode(errors="surrogateescape")
     return b"".join(
         (
             bytes((0, BASIC, 0, 40, 0, 0, len(name))),

@@ -24,7 +24,11 @@ DEADLINE: Final = "em-deadline"
 UNREADABLE: Final = "em-unreadable"
 """A header made here, not sent: why the properties a message came with could not be read."""
 
-_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE))
+_COPIES: Final = ("CC", "BCC")
+"""Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes the
+channel of whoever writes them as a text."""
+
+_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, *_COPIES))
 _DELIVERY_COUNT: Final = "x-delivery-count"
 _NOTES: Final = frozenset(
     (
@@ -63,6 +67,8 @@ _JSON: Final = bytes((len(JSON),)) + JSON.encode()
 _PERSISTENT: Final = b"\x02"
 _TRANSIENT: Final = b"\x01"
 _MAX_SHORT: Final = 255
+_MAX_ATTEMPT: Final = 2**31 - 1
+"""What the header `em-attempt` holds as it is written here."""
 
 _STRING_KIND: Final = ord("S")
 _DECIMAL_KIND: Final = ord("D")
@@ -101,33 +107,37 @@ def encode_properties(
 
     `reply_to` and `correlation_id`, where they are given, stand in place of the message's own.
 
-    Raises ValueError for a property or header name that is too long for AMQP's short strings.
+    Raises ValueError for a property or header name that is too long for AMQP's short strings, and
+    for a time or a number that does not fit.
     """
-    flags = _HEADERS | _DELIVERY_MODE | _CONTENT_TYPE | _MESSAGE_ID | _TIMESTAMP
-    parts = [
-        b"",
-        _JSON if message.content_type == JSON else _short(message.content_type),
-        _table(message),
-        _PERSISTENT if durable else _TRANSIENT,
-    ]
-    if correlation_id := correlation_id or message.correlation_id:
-        flags |= _CORRELATION_ID
-        parts.append(_short(correlation_id))
-    if reply_to := reply_to or message.reply_to:
-        flags |= _REPLY_TO
-        parts.append(_short(reply_to))
-    if expiration is not None:
-        flags |= _EXPIRATION
-        parts.append(_short(str(expiration)))
-    parts += (_short(message.id), _SECONDS.pack(max(int(message.timestamp), 0)))
-    if message.type:
-        flags |= _TYPE
-        parts.append(_short(message.type))
-    if message.caller:
-        flags |= _APP_ID
-        parts.append(_short(message.caller))
-    parts[0] = _FLAGS.pack(flags)
-    return b"".join(parts)
+    try:
+        flags = _HEADERS | _DELIVERY_MODE | _CONTENT_TYPE | _MESSAGE_ID | _TIMESTAMP
+        parts = [
+            b"",
+            _JSON if message.content_type == JSON else _short(message.content_type),
+            _table(message),
+            _PERSISTENT if durable else _TRANSIENT,
+        ]
+        if correlation_id := correlation_id or message.correlation_id:
+            flags |= _CORRELATION_ID
+            parts.append(_short(correlation_id))
+        if reply_to := reply_to or message.reply_to:
+            flags |= _REPLY_TO
+            parts.append(_short(reply_to))
+        if expiration is not None:
+            flags |= _EXPIRATION
+            parts.append(_short(str(expiration)))
+        parts += (_short(message.id), _SECONDS.pack(max(int(message.timestamp), 0)))
+        if message.type:
+            flags |= _TYPE
+            parts.append(_short(message.type))
+        if message.caller:
+            flags |= _APP_ID
+            parts.append(_short(message.caller))
+        parts[0] = _FLAGS.pack(flags)
+        return b"".join(parts)
+    except (OverflowError, struct.error) as error:
+        raise ValueError(f"a time or a number does not fit: {error}") from error
 
 
 def _short(text: str) -> bytes:
@@ -307,7 +317,7 @@ class _Headers:
         elif name == DEADLINE:
             self.deadline = number if math.isfinite(number) else None
         elif name == ATTEMPT and isinstance(number, int):
-            self.attempt = max(number, 1)
+            self.attempt = min(max(number, 1), _MAX_ATTEMPT)
         elif name == _DELIVERY_COUNT and isinstance(number, int):
             self.deliveries = max(number, 0)
         elif name not in _NOTES:
@@ -321,7 +331,22 @@ def _text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
     end = start + data[place]
     if end > len(data):
         raise ValueError("a short string goes over the end of its frame")
-    return data[start:end].decode(errors=errors), end
+    short = data[start:end]
+    try:
+        return short.decode(), end
+    except UnicodeDecodeError:
+        return _readable(short, errors), end
+
+
+def _readable(short: bytes, errors: str) -> str:
+    """A short string that is no UTF-8, as a text that is written in 255 bytes again.
+
+    What stands in place of one byte that cannot be read has three.
+    """
+    text = short.decode(errors=errors)
+    if errors == "surrogateescape":
+        return text
+    return text.encode()[:_MAX_SHORT].decode(errors="ignore")
 
 
 def _sized(data: bytes, place: int) -> tuple[int, int]:

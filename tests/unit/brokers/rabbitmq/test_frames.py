@@ -48,6 +48,17 @@ def test_pamqp_reads_a_message_that_is_published(channel, exchange, key, mandato
     assert b"".join(piece.value for piece in pieces) == body
 
 
+@given(st.binary(max_size=255))
+def test_a_key_that_is_no_text_is_written_as_it_came(key):
+    target = frames.publish_target("", key.decode(errors="surrogateescape"), mandatory=False)
+    assert target.endswith(bytes((len(key),)) + key + b"\0")
+
+
+def test_a_key_that_is_too_long_is_refused():
+    with pytest.raises(ValueError, match="range"):
+        frames.publish_target("", "ä" * 128, mandatory=False)
+
+
 @given(CHANNELS, TAGS, st.booleans())
 def test_answers_are_those_of_pamqp(channel, tag, multiple):
     assert frames.ack(channel, tag, multiple=multiple) == frame.marshal(

@@ -249,13 +249,19 @@ def test_a_deadline_that_is_none_is_not_taken(number):
     assert decoded(table(entry)).message.deadline is None
 
 
-@pytest.mark.parametrize(("sent", "attempt"), [(7, 7), (0, 1), (-2, 1), ("7", 1), (2.5, 1)])
-def test_an_attempt_counts_from_one(sent, attempt):
-    assert decoded(by_pamqp(headers={"em-attempt": sent})).message.attempt == attempt
+@pytest.mark.parametrize(
+    ("sent", "attempt"),
+    [(7, 7), (0, 1), (-2, 1), ("7", 1), (2.5, 1), (2**31, 2**31 - 1), (2**63 - 1, 2**31 - 1)],
+)
+def test_an_attempt_counts_from_one_and_can_be_written_again(sent, attempt):
+    message = decoded(by_pamqp(headers={"em-attempt": sent})).message
+    assert message.attempt == attempt
+    assert decoded(encode_properties(message, durable=True)).message.attempt == attempt
 
 
 def test_headers_named_like_eventmesh_own_do_not_pass_for_them():
-    disguised = Message(b"", "x", NOW, headers=dict.fromkeys(RESERVED, "9") | {"y": "1"})
+    names = RESERVED | {"CC", "BCC"}
+    disguised = Message(b"", "x", NOW, headers=dict.fromkeys(names, "9") | {"y": "1"})
     message = decoded(encode_properties(disguised, durable=True)).message
     assert (message.attempt, message.trigger, message.timestamp) == (1, "invoke", NOW)
     assert message.headers == {"y": "1", "x-delivery-count": "9"}
@@ -283,6 +289,12 @@ def test_a_property_that_is_too_long_is_refused(field):
     assert encode_properties(replace(message, **{field: fits}), durable=True)
     with pytest.raises(ValueError, match="256 bytes, a short string has 255 at most"):
         encode_properties(replace(message, **{field: too_long}), durable=True)
+
+
+@pytest.mark.parametrize("number", [{"attempt": 2**31}, {"timestamp": math.inf}])
+def test_a_number_that_does_not_fit_is_refused(number):
+    with pytest.raises(ValueError, match="does not fit"):
+        encode_properties(replace(Message(b"", "x", NOW), **number), durable=True)
 
 
 def test_a_header_name_that_is_too_long_is_refused_and_a_long_value_is_not():

@@ -3,11 +3,15 @@
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.wire.properties import Received, decode_properties
+from eventmesh.brokers.rabbitmq.wire.properties import (
+    Received,
+    decode_properties,
+    encode_properties,
+)
 
 FULL = commands.Basic.Properties(
     content_type="application/json",
@@ -55,6 +59,28 @@ def test_any_changed_byte(place, byte):
     changed[place] = byte
     received = try_to_decode(bytes(changed))
     assert received is None or isinstance(received, Received)
+
+
+SHORT = st.binary(max_size=255).map(lambda text: bytes((len(text),)) + text)
+NAME = st.binary(max_size=254).map(lambda text: bytes((len(text) + 1,)) + b"h" + text)
+
+
+@given(
+    SHORT,
+    NAME,
+    *[SHORT] * 6,
+    st.sampled_from([b"l", b"L", b"T"]),
+    st.binary(min_size=8, max_size=8),
+)
+@example(*[b"\xff" * 256] * 8, b"L", b"\x7f" + b"\xff" * 7)
+def test_whatever_is_read_can_be_written_again(
+    content_type, name, correlation_id, reply_to, id, type, user_id, caller, kind, number
+):
+    headers = b"".join((name, b"t\1\x0aem-attempt", kind, number))
+    texts = (correlation_id, reply_to, id, type, user_id, caller)
+    properties = b"".join((b"\xa6\xb8", content_type, table(headers)[2:], *texts))
+    message = try_to_decode(properties).message
+    assert try_to_decode(encode_properties(message, durable=True)).message == message
 
 
 @pytest.mark.parametrize("length", range(len(FULL)))
