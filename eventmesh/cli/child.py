@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from eventmesh.triggers._tasks import owned_tasks
 from eventmesh.value import value
 
 _log: Final = logging.getLogger(__name__)
@@ -111,9 +112,19 @@ async def working(number: int, launch: Launch) -> AsyncGenerator[Worker]:
         ours.close()
         raise
     try:
-        yield Worker(number, process, reader, launch.end_seconds)
+        async with owned_tasks() as tasks:
+            tasks.create_task(_close_at_end(process, writer))
+            try:
+                yield Worker(number, process, reader, launch.end_seconds)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
     finally:
         writer.close()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+
+
+async def _close_at_end(process: Process, writer: asyncio.StreamWriter) -> None:
+    """Hear no more once the process has ended: what it forked may keep the other end open."""
+    await process.wait()
+    writer.close()

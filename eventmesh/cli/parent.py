@@ -26,8 +26,9 @@ class Parent:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        # What a handler starts is not to keep it open.
+        # What a handler starts or forks is not to keep it open.
         self._socket.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._socket.close)
 
     def report(self, stage: str, addresses: Mapping[str, str]) -> None:
         """Tell how far the worker is; see `Report`."""
