@@ -62,6 +62,11 @@ class Place:
         if self._worker is not None:
             self._worker.end()
 
+    async def leave(self) -> None:
+        """Retire it, and return when nothing runs here any more."""
+        self.retire()
+        await self.ended.wait()
+
     def kill(self) -> None:
         """End the worker at once."""
         if self._worker is not None:

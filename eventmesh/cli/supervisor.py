@@ -112,15 +112,15 @@ class Supervisor:
         for old in list(self._places.values()):
             new = self._open_place()
             if not await _becomes_ready(new):
-                new.retire()
                 _log.error(
                     "worker %d did not start: no more are replaced; mend what it complains of and "
                     "send SIGHUP again",
                     new.number,
                 )
+                # Another SIGHUP is to find the places of those who stay, and no other.
+                await new.leave()
                 return
-            old.retire()
-            await old.ended.wait()
+            await old.leave()
         _log.info("all workers are replaced")
 
     def _open_place(self) -> Place:

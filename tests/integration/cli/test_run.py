@@ -35,6 +35,19 @@ async def hang() -> str:
     return "done"
 """
 HELLO = APP.format("Hello")
+FORKING = """
+import ctypes, os, signal
+from eventmesh import Service, on
+
+service = Service("forker")
+
+@service.function(on.get("/fork"))
+async def fork() -> int:
+    child = {}.fork()
+    while not child:
+        signal.pause()
+    return child
+"""
 READY = r"worker (\d+) \(process (\d+)\) is ready at (http://\S+)"
 
 
@@ -104,6 +117,24 @@ async def test_a_worker_that_dies_is_started_again(launched, write, http):
     await process.line(r"worker 1 is started again in 0\.\d s$")
     await process.line(READY)
     assert await http(f"{process.url}/hello") == (200, '"Hello"')
+
+
+@pytest.mark.parametrize("forked_by", ["os", "ctypes.PyDLL(None)"])
+async def test_a_worker_that_dies_before_its_forked_child(launched, write, http, forked_by):
+    write("app.py", FORKING.format(forked_by))
+    process = await launched("app.py")
+    _, child = await http(f"{process.url}/fork")
+    try:
+        os.kill(process.workers["1"], signal.SIGKILL)
+        await process.line(r"worker 1 \(process \d+\) was ended by SIGKILL$")
+        await process.line(READY)
+        process.kill(signal.SIGHUP)
+        await process.line("all workers are replaced$")
+        process.kill(signal.SIGTERM)
+        await process.line(" stopped$")
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+    assert await process.code() == 0
 
 
 async def test_one_that_dies_again_and_again_is_started_for_ever(launched, write, http, tmp_path):
@@ -222,6 +253,22 @@ async def test_code_that_cannot_be_loaded_replaces_nothing(launched, write, http
     write("app.py", APP.format("Mended"))
     process.kill(signal.SIGHUP)
     await process.line("all workers are replaced$")
+    assert await http(f"{process.url}/hello") == (200, '"Mended"')
+
+
+async def test_a_restart_that_is_asked_for_while_one_fails(launched, write, http, pipe):
+    write("app.py", HELLO)
+    process = await launched("app.py")
+    write("app.py", "print('loading', flush=True); open('pipe'); oops")
+    process.kill(signal.SIGHUP)
+    await process.line("^loading$")
+    write("app.py", APP.format("Mended"))
+    process.kill(signal.SIGHUP)
+    await released(pipe)
+    await process.line("worker 2 did not start: no more are replaced")
+    await process.line("all workers are replaced$")
+    _, ready = await http(f"{process.admin}/readyz")
+    assert json.loads(ready)["checks"].keys() == {"worker 2 services", "worker 2 broker"}
     assert await http(f"{process.url}/hello") == (200, '"Mended"')
 
 
