@@ -91,8 +91,8 @@ def _message(mail: Mail, domain: str) -> EmailMessage:
 def _check_address(message: EmailMessage, address: str) -> None:
     """Raise ValueError for what is not exactly one address, or none that SMTP can name."""
     addresses = [one.addr_spec for one in message["To"].addresses]
-    if addresses != [address]:
-        raise ValueError(f"its recipient is no address but is read as {addresses}")
+    if addresses != [address] or not address.isprintable():
+        raise ValueError(f"its recipient is not one address: {addresses}")
     quote_address(address)
 
 

@@ -1,9 +1,12 @@
 """What orders look like: in requests, in answers and in events. Money is in cents."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field
+
+_ADDRESS: Final = r'^[^@\s()<>\[\]:;,\\"]+@[^@\s()<>\[\]:;,\\"]+$'
+"""Without the characters that have a meaning of their own in a mail (RFC 5322, section 3.2.3)."""
 
 Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
 Status = Literal["placed", "confirmed", "cancelled"]
@@ -19,13 +22,14 @@ class Line(BaseModel):
 class NewOrder(BaseModel):
     """What a customer asks for."""
 
-    customer: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200, description="e-mail")
+    customer: str = Field(pattern=_ADDRESS, max_length=200, description="e-mail")
     lines: list[Line] = Field(min_length=1, max_length=50)
 
 
 class Order(NewOrder):
     """An order as it stands; `reason` says why it was cancelled."""
 
+    customer: str  # Whatever was once taken can be read.
     order_id: str
     status: Status = "placed"
     total: int

@@ -72,7 +72,7 @@ async def test_a_mail_that_will_never_be_taken_is_a_dead_letter(start, mail_serv
     assert len(mail_server.mails) == 1
 
 
-@pytest.mark.parametrize("address", ["(@x", "a@[", "a:;@x", "a,b@x", "a@b>x", "a\x1fb@x"])
+@pytest.mark.parametrize("address", ["(@x", "a@[", "a:;@x", "a,b@x", "a@b>x", "a\x00b@x"])
 async def test_a_mail_that_cannot_be_addressed_fails_alone(start, mail_server, address):
     async with start(allow_failures=True) as mesh:
         await end(mesh, order(1) | {"customer": address}, order(2))

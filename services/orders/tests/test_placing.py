@@ -49,6 +49,8 @@ async def test_what_is_not_in_stock_is_not_ordered(client, mesh):
     "wrong",
     [
         {"customer": "nobody"},
+        {"customer": "a@["},
+        {"customer": "a:;@x"},
         {"lines": []},
         {"lines": [{"sku": "tea", "count": 0}]},
         {"lines": [{"sku": "tea/../pot", "count": 1}]},
