@@ -1,25 +1,33 @@
 """Payments: charges for orders at a provider that is slow, flaky and sometimes away."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import ClientSession, ClientTimeout
 
-from eventmesh import Context, Problem, Retry, Service, on
+from eventmesh import Context, Problem, Retry, RetryLater, Service, on
 
-from .charging import Charging, Declined
+from .charging import Charging, Declined, Pause
 from .models import Failure, Ledger, OrderRef, Payment, PlacedOrder
 from .settings import Settings
 from .storage import Store, opened
 
 payments = Service("payments")
 
-PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
-"""For what must happen some time: a provider that is away for an hour is waited for."""
+PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
+"""For what must happen some time: a database that is away for an hour loses no event."""
 
-AT_PROVIDER: Final = 4
-"""Requests that the provider takes from us at once, from all replicas together."""
+CHARGING: Final = Retry(attempts=30, initial="1s", maximum="1m", max_age="10m")
+"""So many attempts that only the age ends it. It ends before inventory's reservation does."""
+
+REFUNDING: Final = Retry(attempts=1500, initial="1s", maximum="1h", max_age="30d")
+"""Only the age ends it, and late: until it succeeds, somebody's money may be kept."""
+
+AT_PROVIDER: Final = 8
+"""Requests that the provider takes from us at once, from all replicas together: half of them are
+charges, half refunds."""
 
 
 @payments.resource
@@ -55,8 +63,8 @@ async def give_up(failure: Failure, store: Store, ctx: Context) -> None:
 @payments.function(
     on.event("order.placed"),
     timeout="20s",
-    retry=Retry(attempts=8, initial="1s", maximum="1m", max_age="10m"),
-    reserved_concurrency=AT_PROVIDER,
+    retry=CHARGING,
+    reserved_concurrency=AT_PROVIDER // 2,
     on_failure=give_up,
 )
 async def charge(order: PlacedOrder, store: Store, charging: Charging, ctx: Context) -> None:
@@ -64,7 +72,8 @@ async def charge(order: PlacedOrder, store: Store, charging: Charging, ctx: Cont
     payment = await store.begin(order.order_id, order.total)
     if payment.status == "pending":
         try:
-            await charging.charge(order)
+            with _pausing(CHARGING, ctx):
+                await charging.charge(order)
         except Declined as declined:
             payment = await store.decide(order.order_id, "failed", str(declined))
         else:
@@ -73,13 +82,17 @@ async def charge(order: PlacedOrder, store: Store, charging: Charging, ctx: Cont
 
 
 @payments.function(
-    on.event("order.cancelled"), timeout="20s", retry=PATIENT, reserved_concurrency=AT_PROVIDER
+    on.event("order.cancelled"),
+    timeout="20s",
+    retry=REFUNDING,
+    reserved_concurrency=AT_PROVIDER // 2,
 )
-async def refund(order: OrderRef, store: Store, charging: Charging) -> None:
+async def refund(order: OrderRef, store: Store, charging: Charging, ctx: Context) -> None:
     """Give back what was charged for a cancelled order, and see to it that nothing will be."""
     await store.begin(order.order_id, 0)
     await store.decide(order.order_id, "failed", "the order was cancelled")
-    await charging.refund(order.order_id)
+    with _pausing(REFUNDING, ctx):
+        await charging.refund(order.order_id)
     await store.refunded(order.order_id)
 
 
@@ -95,6 +108,15 @@ async def get_payment(order_id: str, store: Store) -> Payment:
     if payment is None:
         raise Problem(404, f"there is no payment of an order {order_id}")
     return payment
+
+
+@contextmanager
+def _pausing(retry: Retry, ctx: Context) -> Generator[None]:
+    """Come back after the pause that the provider asks for, and no sooner than without it."""
+    try:
+        yield
+    except Pause as pause:
+        raise RetryLater(max(pause.seconds, retry.delay(ctx.attempt)), str(pause)) from pause
 
 
 async def _tell(payment: Payment, ctx: Context) -> None:

@@ -4,13 +4,19 @@ from typing import Any
 
 import aiohttp
 
-from eventmesh import RetryLater
-
 from .models import PlacedOrder
 
 
 class ProviderError(Exception):
     """The provider did not answer as agreed: whether it has charged is not known."""
+
+
+class Pause(Exception):
+    """The provider asks not to be asked again before so many `seconds`."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"the provider asks for a pause of {seconds} s")
+        self.seconds = seconds
 
 
 class Declined(Exception):
@@ -24,7 +30,7 @@ class Charging:
         self._session = session
 
     async def charge(self, order: PlacedOrder) -> None:
-        """Charge for an order. Raises Declined, ProviderError or RetryLater."""
+        """Charge for an order. Raises Declined, Pause or ProviderError."""
         answer = await self._post("/charges", {"key": order.order_id, "amount": order.total})
         if answer["status"] == "declined":
             raise Declined(answer["reason"])
@@ -37,11 +43,15 @@ class Charging:
         try:
             async with self._session.post(path, json=body) as reply:
                 if reply.status == 429:  # noqa: PLR2004 - RFC 6585, section 4
-                    after = float(reply.headers.get("Retry-After", "1"))
-                    raise RetryLater(after, "the provider asks for a pause")
+                    raise Pause(_seconds(reply.headers.get("Retry-After", "")))
                 if reply.status not in (200, 402):
                     raise ProviderError(f"the provider answered {path} with {reply.status}")
                 answer: dict[str, Any] = await reply.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderError(f"the provider cannot be reached: {error!r}") from error
         return answer
+
+
+def _seconds(retry_after: str) -> int:
+    """How long to wait (RFC 9110, section 10.2.3); 0 if it says a date, or nothing."""
+    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0

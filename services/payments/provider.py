@@ -19,12 +19,14 @@ class Behaviour(BaseModel):
     """How it behaves; each field is read from PROVIDER_ and its name.
 
     Of `failure_rate` of the requests (0 to 1), half fail before they have an effect, the others
-    after it. An amount over `decline_over` (cents) is declined.
+    after it. An amount over `decline_over` (cents) is declined. If `pause_seconds` is not 0, all
+    requests are refused with 429, which asks for that pause.
     """
 
     failure_rate: float = Field(default=0.2, ge=0, le=1)
     latency_seconds: float = Field(default=0.05, ge=0)
     decline_over: int = 100_000
+    pause_seconds: int = Field(default=0, ge=0)
 
 
 class Provider:
@@ -35,6 +37,8 @@ class Provider:
         self.charges: dict[str, int] = {}
         self.refunds: set[str] = set()
         self.requests = 0
+        self.at_once = 0
+        self.most_at_once = 0
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._flaky])
@@ -49,7 +53,14 @@ class Provider:
         if request.method == "GET":
             return await handler(request)
         self.requests += 1
+        if self.behaviour.pause_seconds:
+            raise web.HTTPTooManyRequests(
+                headers={"Retry-After": str(self.behaviour.pause_seconds)}
+            )
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(self.behaviour.latency_seconds)
+        self.at_once -= 1
         drawn = random.random()  # noqa: S311 - chance, no secret
         if drawn < self.behaviour.failure_rate / 2:
             raise web.HTTPServiceUnavailable
