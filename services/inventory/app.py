@@ -13,7 +13,7 @@ from .storage import Store, opened
 
 inventory = Service("inventory")
 
-PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
+PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For what must happen some time: a database that is away for an hour loses no event."""
 
 _SWEEP_LIMIT: Final = 500

@@ -30,7 +30,7 @@ from .storage import Parcel, Store, opened
 
 orders = Service("orders")
 
-PATIENT: Final = Retry(attempts=20, initial="1s", maximum="5m")
+PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For what must happen some time: a database that is away for an hour loses no event."""
 
 _KEYS: Final = uuid.UUID("5ac5e1a3-2f0b-4a52-9f51-0d2f3d5c1c8e")

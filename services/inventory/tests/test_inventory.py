@@ -1,3 +1,6 @@
+import sqlite3
+from contextlib import closing
+
 import aiohttp
 
 from ..app import get_ledger, reserve
@@ -64,6 +67,17 @@ async def test_cancelled_is_available_again_and_stays_so(mesh):
     assert await mesh.invoke(get_ledger) == NEW.model_copy(update={"released": 2})
     again = await mesh.invoke(reserve, hold("1", tea=2))
     assert (again.refused, again.missing, again.prices) == ("released", [], {})
+
+
+async def test_a_database_that_is_away_for_an_hour_loses_no_event(mesh, tmp_path):
+    await mesh.invoke(reserve, hold("1", tea=2))
+    with closing(sqlite3.connect(tmp_path / "inventory.db")) as connection:
+        connection.execute("ALTER TABLE items RENAME TO away")
+        await mesh.emit("order.confirmed", {"order_id": "1"})
+        await mesh.advance("1h")
+        connection.execute("ALTER TABLE away RENAME TO items")
+    await mesh.advance("5m")
+    assert (await mesh.invoke(get_ledger)).sold == 2
 
 
 async def test_a_reservation_that_is_over_is_told_and_held_until_orders_answers(mesh):

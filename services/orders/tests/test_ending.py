@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 from eventmesh import BrokerUnavailable
@@ -87,6 +89,17 @@ async def test_an_order_that_was_told_leaves_nothing_in_the_outbox(mesh):
     await mesh.advance("1m")
     assert len(mesh.emitted) == 1
     assert {fired.function for fired in mesh.fired} == {post_outbox.full_name}
+
+
+async def test_a_database_that_is_away_for_an_hour_loses_no_event(mesh, tmp_path):
+    order_id = await place(mesh)
+    with closing(sqlite3.connect(tmp_path / "orders.db")) as connection:
+        connection.execute("ALTER TABLE orders RENAME TO away")
+        assert await end(mesh, "payment.succeeded", order_id) == []
+        await mesh.advance("1h")
+        connection.execute("ALTER TABLE away RENAME TO orders")
+    await mesh.advance("5m")
+    assert (await mesh.invoke(get_order, {"order_id": order_id})).status == "confirmed"
 
 
 def an_order(order_id, mesh):
