@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+import trustme
 from aiohttp import ClientSession
 
 from eventmesh.brokers.memory import MemoryBroker
@@ -52,3 +53,37 @@ def serving():
 def manual_clock():
     """A clock that the test moves, for the limits that take long."""
     return ManualClock()
+
+
+@pytest.fixture
+def authority():
+    """Whoever signs the certificates of a test's servers."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def certificate(authority, tmp_path):
+    """The settings of a server that speaks TLS."""
+    issued = authority.issue_cert("127.0.0.1")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(chain, append=True)
+    issued.private_key_pem.write_to_path(key)
+    return {"http_tls_certificate": str(chain), "http_tls_key": str(key)}
+
+
+@pytest.fixture
+def other_server():
+    """A server of somebody else's, which answers each request with what a function gives."""
+
+    @asynccontextmanager
+    async def serve(answer):
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    return serve

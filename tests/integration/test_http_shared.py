@@ -3,10 +3,12 @@
 import asyncio
 import os
 import socket
+import ssl
 
 import pytest
 
 from eventmesh import Service, SettingsError, on
+from eventmesh.triggers.http.server import HANDOVER
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -31,6 +33,39 @@ def greeter(text):
 def at(bound):
     """The settings of a server at that socket; it closes what it is given."""
     return {"http_fd": os.dup(bound.fileno())}
+
+
+class SecureClient:
+    """A client whose part of a TLS connection a test sees: what ends its handshake waits for it."""
+
+    def __init__(self, reader, writer, authority):
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        self._reader, self._writer = reader, writer
+        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._sent, server_hostname="127.0.0.1")
+
+    async def shake_hands(self):
+        """Until the last step, which is ours and goes with the first data."""
+        await self._once_received(self._tls.do_handshake)
+
+    def write(self, data):
+        self._tls.write(data)
+        self._writer.write(self._sent.read())
+
+    async def read(self):
+        return await self._once_received(self._tls.read)
+
+    def close(self):
+        self._writer.close()
+
+    async def _once_received(self, operation):
+        while True:
+            try:
+                return operation()
+            except ssl.SSLWantReadError:
+                self._writer.write(self._sent.read())
+                self._received.write(await self._reader.read(65536))
 
 
 async def test_nobody_is_let_in_before_one_listens(serving, bound):
@@ -65,6 +100,31 @@ async def test_a_request_that_is_on_its_way_is_answered_by_a_server_that_leaves(
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"Connection: close" in answer
             writer.close()
+
+
+async def test_a_client_amid_its_handshake_is_answered_by_a_server_that_leaves(
+    serving, bound, manual_clock, authority, certificate
+):
+    leave = asyncio.Event()
+    connected = asyncio.get_running_loop().create_future()
+
+    async def serve():
+        service = greeter("hello")
+        async with serving(service, clock=manual_clock, **at(bound), **certificate) as served:
+            connected.set_result(await served.connect())
+            await leave.wait()
+
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+        serving_it = tasks.create_task(serve())
+        client = SecureClient(*await connected, authority)
+        await client.shake_hands()
+        leave.set()
+        await manual_clock.settle()
+        assert not serving_it.done()
+        client.write(REQUEST)
+        assert (await client.read()).startswith(b"HTTP/1.1 200 ")
+        client.close()
+        await manual_clock.advance(HANDOVER)
 
 
 async def test_an_idle_connection_does_not_keep_a_server_that_leaves(serving, bound):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from eventmesh.clock import Clock
+from eventmesh.clock import Clock, sleep
 from eventmesh.errors import InvocationError, Problem, SettingsError
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.settings import Settings
@@ -83,6 +83,7 @@ class Server(web.Server):
         self._clock = clock
         self._limits = ConnectionLimits(settings.http_header_timeout, settings.http_read_timeout)
         self._handover = 0.0 if settings.http_fd is None else HANDOVER
+        self._tls = bool(settings.http_tls_certificate)
         self._draining = False
         self._aborting = False
 
@@ -109,6 +110,9 @@ class Server(web.Server):
         try:
             for _ in range(_ACCEPTING):
                 await asyncio.sleep(0)
+            if self._tls:
+                # One that is still shaking hands is none of our connections yet.
+                await sleep(self._clock, self._handover)
             while running := self._running():
                 await asyncio.wait(running)
         except asyncio.CancelledError:
