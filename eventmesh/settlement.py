@@ -49,6 +49,11 @@ counts what stopping workers hand back: while workers are killed once a second, 
 thousand is struck six times.
 """
 
+_REDUCED: Final = 400
+_REDUCED_WORD: Final = 60
+"""Characters of the reason, and of a word beside it, in a dead letter that every broker takes: with
+the properties they fit the smallest frame (4096 bytes: AMQP 0-9-1, section 4.2.3)."""
+
 UNSPENT_DELAY: Final = 1.0
 """Seconds before an invocation that was throttled is delivered again."""
 
@@ -153,6 +158,26 @@ def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
         if excess > 0 and kept.pop(name, None) is not None:
             excess -= sizes[name]
     return kept
+
+
+def reduced(dead: Message, error: Exception) -> Message:
+    """What any broker takes of a dead letter that was refused with `error`: what it was, and why.
+
+    The sender's headers are left out, and the body if that is what is too large.
+    """
+    reason = f"{dead.headers[REASON]}; only a part of it could be stored: {error}"
+    kept = (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE)
+    headers = {name: dead.headers[name][:_REDUCED_WORD] for name in kept if name in dead.headers}
+    headers |= {FUNCTION: dead.headers[FUNCTION], REASON: bounded(reason, _REDUCED)}
+    return replace(
+        dead,
+        body=b"" if isinstance(error, PayloadTooLarge) else dead.body,
+        headers=headers,
+        trigger=dead.trigger[:_REDUCED_WORD],
+        caller="",
+        reply_to="",
+        correlation_id="",
+    )
 
 
 def redriven(message: Message, now: float) -> Message:

@@ -13,7 +13,7 @@ from eventmesh.abc import Delivery
 from eventmesh.caller import new_id, trace_headers
 from eventmesh.clock import sleep
 from eventmesh.codecs.wire import invocation_from, outcome_record
-from eventmesh.errors import FunctionNotFound, InvocationError, PayloadTooLarge
+from eventmesh.errors import FunctionNotFound, InvocationError, PayloadInvalid, PayloadTooLarge
 from eventmesh.event import event_headers
 from eventmesh.function import AnyFunction, Runtime
 from eventmesh.invocation import ASYNC, Invocation
@@ -27,6 +27,7 @@ from eventmesh.settlement import (
     Settlement,
     attempt_again,
     dead_letter,
+    reduced,
     refuse,
     settle,
 )
@@ -185,21 +186,22 @@ class Asynchronous:
     async def _act(self, delivery: Delivery, result: Result, settlement: Settlement) -> None:
         try:
             await self._store(delivery.message, result, settlement)
-        except InvocationError as error:
+        except asyncio.CancelledError:
+            delivery.requeue()
+            raise
+        except Exception as error:  # noqa: BLE001  # one message does not end the service
             _log.warning(
                 "%s: the settlement of %s could not be stored, it will be delivered again: %s",
                 self._function.full_name,
                 delivery.message.id,
                 error,
+                exc_info=not isinstance(error, InvocationError),
             )
             # Given back at once it would come back at once, while the broker still refuses.
             try:
                 await sleep(self._clock, UNSPENT_DELAY)
             finally:
                 delivery.requeue()
-        except asyncio.CancelledError:
-            delivery.requeue()
-            raise
         else:
             delivery.ack()
 
@@ -211,11 +213,9 @@ class Asynchronous:
             message = replace(message, trigger=self._trigger)
         match settlement:
             case Again():
-                again = attempt_again(message, settlement, now)
-                if self._trigger is not None:
-                    again = replace(again, timestamp=now)  # See `_age`.
-                await self._broker.publish(self._retry_to, again, delay=settlement.delay)
-                self._retried += settlement.spent
+                refused = await self._try_again(message, settlement, now)
+                if refused is not None:
+                    await self._store(message, result, refused)
             case DeadLetter(reason=reason):
                 dead = dead_letter(message, function.full_name, result.error, reason, now)
                 await self._set_aside(dead)
@@ -226,7 +226,34 @@ class Asynchronous:
                 if function.on_success is not None:
                     await self._record(function.on_success, message, result)
 
+    async def _try_again(
+        self, message: Message, settlement: Again, now: float
+    ) -> DeadLetter | None:
+        """Have it delivered again; the return is why it never can be, if so."""
+        again = attempt_again(message, settlement, now)
+        if self._trigger is not None:
+            again = replace(again, timestamp=now)  # See `_age`.
+        try:
+            await self._broker.publish(self._retry_to, again, delay=settlement.delay)
+        except Exception as error:
+            if _may_pass(error):
+                raise
+            return DeadLetter(f"it cannot be stored for another attempt: {error}")
+        self._retried += settlement.spent
+        return None
+
     async def _set_aside(self, dead: Message) -> None:
+        try:
+            await self._store_aside(dead)
+        except Exception as error:
+            if _may_pass(error):
+                raise
+            _log.exception(
+                "%s: of the dead letter %s only a part is kept", self._function.full_name, dead.id
+            )
+            await self._store_aside(reduced(dead, error))
+
+    async def _store_aside(self, dead: Message) -> None:
         route = to_queue(self._dead_letters)
         try:
             await self._broker.publish(route, dead)
@@ -241,7 +268,7 @@ class Asynchronous:
         """Tell a destination of the outcome, waiting while the broker does not take that.
 
         What has run is not run again because of its record. If there is no such destination, or
-        the record is too large, that is logged.
+        no broker would take the record, that is logged.
         """
         now = self._clock.now()
         name = self._function.full_name
@@ -257,10 +284,19 @@ class Asynchronous:
         while True:
             try:
                 return await self._broker.publish(route, record)
-            except (FunctionNotFound, PayloadTooLarge) as error:
-                self._undelivered += 1
-                _log.error("%s: the outcome of %s was not delivered: %s", name, message.id, error)
-                return None
-            except InvocationError as error:
+            except Exception as error:  # noqa: BLE001  # the run counts, whatever this is
+                if isinstance(error, FunctionNotFound) or not _may_pass(error):
+                    self._undelivered += 1
+                    _log.error(
+                        "%s: the outcome of %s was not delivered: %s", name, message.id, error
+                    )
+                    return None
                 _log.warning("%s: the outcome of %s waits: %s", name, message.id, error)
                 await sleep(self._clock, UNSPENT_DELAY)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether what could not be stored may be stored later: the fault is not its own."""
+    return isinstance(error, InvocationError) and not isinstance(
+        error, (PayloadInvalid, PayloadTooLarge)
+    )

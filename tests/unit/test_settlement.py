@@ -2,6 +2,8 @@
 
 import pytest
 
+from eventmesh.brokers.rabbitmq.wire.frames import HEADER_OVERHEAD, SIZE_MIN
+from eventmesh.brokers.rabbitmq.wire.properties import encode_properties
 from eventmesh.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -38,6 +40,7 @@ from eventmesh.settlement import (
     attempt_again,
     dead_letter,
     redriven,
+    reduced,
     refuse,
     settle,
     without_provenance,
@@ -221,6 +224,33 @@ def test_the_headers_of_a_dead_letter_are_bounded():
 def test_text_that_utf_8_cannot_carry_is_written_as_an_escape():
     dead = dead_letter(MESSAGE, "orders.place", Reject("bad \udcff name"), "bad \udcff name", 150.0)
     assert dead.headers[REASON] == dead.headers[ERROR_MESSAGE] == "bad \\udcff name"
+
+
+def test_of_a_dead_letter_that_is_refused_what_any_broker_takes_is_kept():
+    wide = "\U0001f600"
+    message = Message(
+        b"{}",
+        wide * 63,
+        1_700_000_000.0,
+        content_type=wide * 63,
+        headers={"theirs": "x" * 200_000, FIRST_FAILURE: wide * 2000},
+        trigger=wide * 2000,
+        caller=wide * 63,
+        type=wide * 63,
+        reply_to=wide * 63,
+        correlation_id=wide * 63,
+        attempt=3,
+    )
+    function = f"{'s' * 63}.{'f' * 100}"
+    dead = dead_letter(
+        message, function, FunctionError(wide * 2000, ""), wide * 2000, 1_700_000_009.0
+    )
+    kept = reduced(dead, PayloadInvalid("it is odd"))
+    assert (kept.id, kept.body, kept.attempt) == (message.id, b"{}", 3)
+    assert kept.headers[FUNCTION] == function
+    assert kept.headers[REASON].endswith("only a part of it could be stored: it is odd")
+    assert len(encode_properties(kept, durable=True)) <= SIZE_MIN - HEADER_OVERHEAD
+    assert reduced(dead, PayloadTooLarge(9, 8)).body == b""
 
 
 def test_a_redriven_message_is_as_if_it_was_new():

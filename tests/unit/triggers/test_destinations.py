@@ -5,7 +5,13 @@ import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.context import Context
-from eventmesh.errors import BrokerUnavailable, PayloadTooLarge, Reject, Throttled
+from eventmesh.errors import (
+    BrokerUnavailable,
+    PayloadInvalid,
+    PayloadTooLarge,
+    Reject,
+    Throttled,
+)
 from eventmesh.event import Event
 from eventmesh.policy import Retry
 from eventmesh.service import Service
@@ -196,8 +202,17 @@ async def test_a_destination_that_takes_nothing_now_is_told_later_and_nothing_ru
     assert runs == [1]
 
 
-async def test_a_record_that_is_too_large_is_logged_and_nothing_runs_again(
-    app, start, clock, caplog
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        PayloadTooLarge(20_000_000, 16_000_000),
+        PayloadInvalid("a name has 256 bytes"),
+        KeyError("x"),
+    ],
+    ids=repr,
+)
+async def test_a_record_that_cannot_be_stored_is_logged_and_nothing_runs_again(
+    app, start, clock, caplog, refusal
 ):
     runs = []
 
@@ -205,13 +220,13 @@ async def test_a_record_that_is_too_large_is_logged_and_nothing_runs_again(
     async def work() -> None:
         runs.append(1)
 
-    async with Moody(clock, PayloadTooLarge(20_000_000, 16_000_000)) as broker:
+    async with Moody(clock, refusal) as broker:
         await broker.declare([OUTCOMES])
         async with start(app, broker=broker) as host:
             await host.caller.send(work)
             await clock.advance(100)
     assert runs == [1]
-    assert "was not delivered: the payload has 20,000,000 bytes" in caplog.text
+    assert f"was not delivered: {refusal}" in caplog.text
 
 
 async def test_a_stop_while_a_destination_takes_nothing_hands_the_invocation_back(
