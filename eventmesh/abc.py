@@ -151,20 +151,25 @@ class Broker(Protocol):
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """Return once the broker holds the message, to be delivered in `delay` seconds.
 
-        Raises FunctionNotFound where a mandatory route leads nowhere and Throttled where a queue
-        at its end is full. A delayed message is not lost where its queue is full when it is due.
+        Raises FunctionNotFound where a mandatory route leads nowhere, Throttled where a queue at
+        its end is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost
+        where its queue is full when it is due.
         """
         ...
 
     async def request(self, route: Route, message: Message) -> Message:
         """Publish and wait for the reply, until the message's deadline, which must be set.
 
-        Raises FunctionNotFound, Throttled (the line is full) and InvocationTimeout.
+        Raises FunctionNotFound, Throttled (the line is full), InvocationTimeout, and
+        PayloadTooLarge for a body over MAX_BODY.
         """
         ...
 
     def reply(self, request: Message, reply: Message) -> None:
-        """Answer a request. Nothing happens if nobody waits for it any more."""
+        """Answer a request. Nothing happens if nobody waits for it any more.
+
+        Raises PayloadTooLarge for a body over MAX_BODY.
+        """
         ...
 
     def consume(

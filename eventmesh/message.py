@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar, Final
 
+from eventmesh.errors import PayloadTooLarge
 from eventmesh.value import value
 
 JSON: Final = "application/json"
+
+MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes of a body that every broker carries: RabbitMQ 4's limit, for older ones and the embedded
+one too (https://www.rabbitmq.com/docs/limits)."""
 
 
 class _NoHeaders(dict[str, str]):
@@ -49,3 +54,9 @@ class Message:
     type: str = ""
     reply_to: str = ""
     correlation_id: str = ""
+
+
+def check_size(message: Message) -> None:
+    """Raises PayloadTooLarge for a body over MAX_BODY."""
+    if len(message.body) > MAX_BODY:
+        raise PayloadTooLarge(len(message.body), MAX_BODY)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from eventmesh.errors import FunctionNotFound, Throttled
-from eventmesh.message import Message
+from eventmesh.errors import FunctionNotFound, PayloadTooLarge, Throttled
+from eventmesh.message import MAX_BODY, Message
 from eventmesh.topology import Queue, Route, inbox, named, to_function, to_queue
 
 
@@ -133,3 +133,19 @@ async def test_a_delayed_message_waits_in_its_queue_when_it_is_due(mesh, broker,
 async def test_a_delay_does_not_hide_that_a_name_leads_nowhere(mesh, broker, function):
     with pytest.raises(FunctionNotFound):
         await broker.publish(to_function(function), mesh.message(), delay=60)
+
+
+async def test_a_body_of_the_largest_size_is_carried(mesh, broker, function):
+    await broker.declare([inbox(function)])
+    await broker.publish(to_function(function), mesh.message(bytes(MAX_BODY)))
+    delivery = await broker.get(inbox(function))
+    assert len(delivery.message.body) == MAX_BODY
+
+
+@pytest.mark.parametrize("delay", [0, 60])
+async def test_a_body_over_that_is_refused(mesh, broker, function, delay):
+    await broker.declare([inbox(function)])
+    message = mesh.message(bytes(MAX_BODY + 1))
+    with pytest.raises(PayloadTooLarge) as raised:
+        await broker.publish(to_function(function), message, delay=delay)
+    assert (raised.value.size, raised.value.limit) == (MAX_BODY + 1, MAX_BODY)

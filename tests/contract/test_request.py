@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 
-from eventmesh.errors import FunctionNotFound, InvocationTimeout, Throttled
+from eventmesh.errors import (
+    FunctionNotFound,
+    InvocationTimeout,
+    PayloadTooLarge,
+    Throttled,
+)
+from eventmesh.message import MAX_BODY
 from eventmesh.topology import line, to_line
 
 
@@ -202,3 +208,22 @@ async def test_a_request_that_came_back_is_answered_by_the_next(mesh, broker, ot
             other.reply(delivery.message, mesh.message(b"done"))
             delivery.ack()
             assert (await mesh.soon(reply)).body == b"done"
+
+
+async def test_a_request_and_a_reply_over_the_limit_are_refused(mesh, broker, function):
+    queue = line(function, 10)
+    received = mesh.collector()
+    await broker.declare([queue])
+    async with (
+        broker.consume(queue, received, prefetch=1),
+        asyncio.TaskGroup() as calls,
+    ):
+        with pytest.raises(PayloadTooLarge):
+            await broker.request(to_line(function), mesh.request(bytes(MAX_BODY + 1)))
+        asked = calls.create_task(broker.request(to_line(function), mesh.request()))
+        delivery = await received.next()
+        with pytest.raises(PayloadTooLarge):
+            broker.reply(delivery.message, mesh.message(bytes(MAX_BODY + 1)))
+        broker.reply(delivery.message, mesh.message(b"too large"))
+        delivery.ack()
+        assert (await mesh.soon(asked)).body == b"too large"

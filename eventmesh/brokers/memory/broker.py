@@ -24,7 +24,7 @@ from eventmesh.errors import (
     InvocationTimeout,
     Throttled,
 )
-from eventmesh.message import Message
+from eventmesh.message import Message, check_size
 from eventmesh.topology import Binding, Queue, Route
 from eventmesh.value import value
 
@@ -136,6 +136,7 @@ class MemoryBroker:
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """As the contract says. An event is stored for all its subscribers or for none."""
+        check_size(message)
         if self._turn_is_over():
             await asyncio.sleep(0)
         queues = self._targets(route)
@@ -146,6 +147,7 @@ class MemoryBroker:
 
     async def request(self, route: Route, message: Message) -> Message:
         """As the contract says. When the wait ends, a request still in its line is taken out."""
+        check_size(message)
         if message.deadline is None:
             raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
         if self._turn_is_over():
@@ -178,6 +180,7 @@ class MemoryBroker:
     def reply(self, request: Message, reply: Message) -> None:
         outcome = self._requests.get(request.correlation_id)
         if outcome is not None:
+            check_size(reply)
             _end(outcome, reply)
 
     @asynccontextmanager

@@ -21,10 +21,9 @@ from eventmesh.errors import (
     BrokerUnavailable,
     FunctionNotFound,
     PayloadInvalid,
-    PayloadTooLarge,
     Throttled,
 )
-from eventmesh.message import Message
+from eventmesh.message import Message, check_size
 from eventmesh.topology import Route
 
 WINDOW: Final = 2_000
@@ -32,9 +31,6 @@ WINDOW: Final = 2_000
 
 PUBLISH_SECONDS: Final = 10.0
 """How long one publish may take, waiting for a connection included."""
-
-MAX_BODY: Final = 16 * 1024 * 1024
-"""Bytes: RabbitMQ 4's limit, for older ones too (https://www.rabbitmq.com/docs/limits)."""
 
 RETRY_AFTER: Final = 1.0
 
@@ -183,9 +179,3 @@ def encoded(
         )
     except ValueError as error:
         raise PayloadInvalid(f"the message {message.id[:40]} cannot be sent: {error}") from None
-
-
-def check_size(message: Message) -> None:
-    """Raises PayloadTooLarge for what RabbitMQ would refuse, and close the channel for."""
-    if len(message.body) > MAX_BODY:
-        raise PayloadTooLarge(len(message.body), MAX_BODY)

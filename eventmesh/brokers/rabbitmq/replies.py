@@ -12,7 +12,6 @@ from typing import Final
 from eventmesh.brokers.rabbitmq.link import Link
 from eventmesh.brokers.rabbitmq.publishing import (
     PUBLISH_SECONDS,
-    check_size,
     encoded,
     target_of,
 )
@@ -20,7 +19,7 @@ from eventmesh.brokers.rabbitmq.wire.channel import Channel
 from eventmesh.brokers.rabbitmq.wire.connection import Connection
 from eventmesh.clock import Clock
 from eventmesh.errors import BrokerUnavailable
-from eventmesh.message import Message
+from eventmesh.message import Message, check_size
 from eventmesh.value import value
 
 MAX_BUFFERED: Final = 64 * 1024 * 1024

@@ -17,7 +17,6 @@ from eventmesh.brokers.rabbitmq.outlet import Outlet
 from eventmesh.brokers.rabbitmq.publishing import (
     PUBLISH_SECONDS,
     RETRY_AFTER,
-    check_size,
     encoded,
     target_of,
 )
@@ -32,7 +31,7 @@ from eventmesh.errors import (
     InvocationTimeout,
     Throttled,
 )
-from eventmesh.message import Message
+from eventmesh.message import Message, check_size
 from eventmesh.topology import Route
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"

@@ -8,7 +8,6 @@ import aio_pika
 import pytest
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.publishing import MAX_BODY
 from eventmesh.brokers.rabbitmq.wire.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.wire.frames import HEADER_OVERHEAD, publish_target
 from eventmesh.brokers.rabbitmq.wire.properties import (
@@ -17,7 +16,7 @@ from eventmesh.brokers.rabbitmq.wire.properties import (
     receive,
 )
 from eventmesh.errors import PayloadInvalid
-from eventmesh.message import Message
+from eventmesh.message import MAX_BODY, Message
 
 PIECE = 131_072 - 8
 SIZES = [0, 1, 200, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 1_000_000, MAX_BODY]

@@ -5,7 +5,7 @@ from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.link import Link
-from eventmesh.brokers.rabbitmq.publishing import MAX_BODY, PUBLISH_SECONDS, Publisher
+from eventmesh.brokers.rabbitmq.publishing import PUBLISH_SECONDS, Publisher
 from eventmesh.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -14,6 +14,7 @@ from eventmesh.errors import (
     PayloadTooLarge,
     Throttled,
 )
+from eventmesh.message import MAX_BODY
 from eventmesh.topology import Route, to_function
 
 ROUTE = to_function("shop.place")

@@ -5,9 +5,9 @@ from fake_rabbitmq import Published
 
 from eventmesh.brokers.rabbitmq import replies as replies_module
 from eventmesh.brokers.rabbitmq.link import Link
-from eventmesh.brokers.rabbitmq.publishing import MAX_BODY
 from eventmesh.brokers.rabbitmq.replies import Replies
 from eventmesh.errors import BrokerUnavailable, PayloadInvalid, PayloadTooLarge
+from eventmesh.message import MAX_BODY
 
 REPLY_TO = "amq.rabbitmq.reply-to.g1h2"
 

@@ -6,7 +6,6 @@ from pamqp import commands
 
 from eventmesh.brokers.rabbitmq import requests as requests_module
 from eventmesh.brokers.rabbitmq.link import Link
-from eventmesh.brokers.rabbitmq.publishing import MAX_BODY
 from eventmesh.brokers.rabbitmq.requests import Requests
 from eventmesh.errors import (
     BrokerUnavailable,
@@ -17,6 +16,7 @@ from eventmesh.errors import (
     PayloadTooLarge,
     Throttled,
 )
+from eventmesh.message import MAX_BODY
 from eventmesh.topology import to_line
 
 ROUTE = to_line("shop.price")
