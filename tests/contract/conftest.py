@@ -137,6 +137,14 @@ def mesh(request):
     return RabbitMesh(request.getfixturevalue("rabbitmq_url"))
 
 
+@pytest_asyncio.fixture(params=["memory", "rabbitmq"])
+async def empty_mesh(request):
+    """One in which nobody has ever declared anything."""
+    if request.param == "memory":
+        return MemoryMesh()
+    return RabbitMesh(await request.getfixturevalue("rabbitmq_node").new_virtual_host())
+
+
 @pytest_asyncio.fixture
 async def broker(mesh):
     async with mesh.connect() as connected:

@@ -81,6 +81,18 @@ async def test_an_event_that_nobody_wants_is_no_fault(mesh, broker, function):
     await broker.publish(to_subscribers(f"{function}.placed"), mesh.message())
 
 
+async def test_an_event_before_the_first_subscriber_ever_is_no_fault(empty_mesh, function):
+    async with empty_mesh.connect() as broker:
+        await broker.publish(to_subscribers("order.placed"), empty_mesh.message())
+        await broker.publish(to_subscribers("stock.low"), empty_mesh.message(), delay=0.1)
+        await broker.publish(to_present("here"), empty_mesh.message())
+        queue = inbox(function)
+        await broker.declare([queue], [Binding(queue, "order.*")])
+        await broker.publish(to_subscribers("order.placed"), empty_mesh.message(b"after"))
+        delivery = await broker.get(queue)
+        assert delivery.message.body == b"after"
+
+
 async def test_a_subscriber_gets_what_is_published_after_it_came(mesh, broker, function):
     queue = inbox(function)
     await broker.publish(to_subscribers(f"{function}.placed"), mesh.message(b"before"))

@@ -27,6 +27,7 @@ ANSWERS: dict[type[base.Frame], Callable[[base.Frame], base.Frame]] = {
     commands.Basic.Qos: lambda _: commands.Basic.QosOk(),
     commands.Basic.Consume: lambda call: commands.Basic.ConsumeOk(call.consumer_tag),
     commands.Basic.Cancel: lambda call: commands.Basic.CancelOk(call.consumer_tag),
+    commands.Exchange.Declare: lambda _: commands.Exchange.DeclareOk(),
     commands.Queue.Declare: lambda call: commands.Queue.DeclareOk(call.queue, 0, 0),
     commands.Connection.Close: lambda _: commands.Connection.CloseOk(),
 }
@@ -46,8 +47,8 @@ class Published:
 class Session:
     """One client's connection, on the server's side."""
 
-    def __init__(self, reader, writer, handshake):
-        self.answers = dict(ANSWERS)
+    def __init__(self, reader, writer, handshake, answers):
+        self.answers = dict(answers)
         self.log = []
         self.heartbeats = 0
         self.ended = asyncio.Event()
@@ -216,11 +217,15 @@ async def say(session, expected):
 
 
 class FakeRabbit:
-    """The server: `address` is where it is, and `session()` the next client that comes."""
+    """The server: `address` is where it is, and `session()` the next client that comes.
+
+    `answers` are those that each client begins with.
+    """
 
     def __init__(self, port, handshake):
         self.port = port
         self.handshake = handshake
+        self.answers = dict(ANSWERS)
         self.sessions = []
         self.faults = []
         self.server = None
@@ -231,7 +236,7 @@ class FakeRabbit:
         return Address("127.0.0.1", self.port, "/", "guest", "guest")
 
     async def serve(self, reader, writer):
-        session = Session(reader, writer, self.handshake)
+        session = Session(reader, writer, self.handshake, self.answers)
         self.sessions.append(session)
         self._came.put_nowait(session)
         try:

@@ -23,7 +23,7 @@ from eventmesh.brokers.rabbitmq.requests import Requests
 from eventmesh.brokers.rabbitmq.slots import holding_slots
 from eventmesh.brokers.rabbitmq.wire.connection import Connection
 from eventmesh.clock import Clock, SystemClock
-from eventmesh.errors import AccessDenied, BrokerUnavailable, InvocationError
+from eventmesh.errors import AccessDenied, BrokerUnavailable, FunctionNotFound, InvocationError
 from eventmesh.message import Message
 from eventmesh.topology import Binding, Queue, Route
 
@@ -126,8 +126,23 @@ class RabbitBroker:
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         if delay > 0:
-            route = await self._ladder.ensure(route, delay)
-        await self._publisher.publish(route, message)
+            await self._publish_later(route, message, delay)
+        else:
+            await self._publisher.publish(route, message)
+
+    async def _publish_later(self, route: Route, message: Message, delay: float) -> None:
+        losses = self._publisher.losses
+        delayed = await self._ladder.ensure(route, delay)
+        try:
+            await self._publisher.publish(delayed, message)
+        except FunctionNotFound:
+            # Not that at the end of the way, which is seen to: the queue of a level was deleted.
+            self._ladder.forget()
+            await self._publisher.publish(await self._ladder.ensure(route, delay), message)
+        except BrokerUnavailable:
+            if self._publisher.losses != losses:
+                self._ladder.forget()  # Its exchange may have been deleted.
+            raise
 
     async def request(self, route: Route, message: Message) -> Message:
         return await self._requests.request(route, message)

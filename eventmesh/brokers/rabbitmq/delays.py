@@ -55,6 +55,8 @@ def level_name(level: int) -> str:
 def delayed_route(route: Route, delay: float) -> Route:
     """The way to the same end, arriving `delay` seconds (above 0) later.
 
+    It is mandatory whatever the end: a level always has a queue for what stops at it.
+
     Raises DeclarationError for a delay over MAX_DELAY, and for a name that is too long to be
     carried along.
     """
@@ -68,7 +70,7 @@ def delayed_route(route: Route, delay: float) -> Route:
             f"{room} bytes; give it a shorter one, or send without a delay"
         )
     # Straight to the first level at which it stops: all digits before are 0.
-    return Route(level_name(units.bit_length() - 1), key, route.mandatory, route.name)
+    return Route(level_name(units.bit_length() - 1), key, mandatory=True, name=route.name)
 
 
 def _units(delay: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from functools import lru_cache
 from typing import Final
@@ -24,7 +25,9 @@ from eventmesh.errors import (
     Throttled,
 )
 from eventmesh.message import Message, check_size
-from eventmesh.topology import Route
+from eventmesh.topology import EVENTS, PRESENCE, Route
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 WINDOW: Final = 2_000
 """Messages that may be under way, published and not confirmed. More wait for their turn."""
@@ -34,12 +37,22 @@ PUBLISH_SECONDS: Final = 10.0
 
 RETRY_AFTER: Final = 1.0
 
+_EXCHANGES: Final = tuple(
+    commands.Exchange.Declare(exchange=name, exchange_type="topic", durable=True)
+    for name in (EVENTS, PRESENCE)
+)
+"""Those to which is published whether or not anybody listens: so there may be nobody to make them.
+They are made with each channel, because RabbitMQ closes it when one is not there."""
+
 target_of: Final = lru_cache(maxsize=8192)(publish_target)
 """The payload of basic.publish for a route; there are about as many as functions."""
 
 
 class Publisher:
-    """Publishes durable messages, each confirmed by the broker."""
+    """Publishes durable messages, each confirmed by the broker.
+
+    `losses` counts the channels that ended: what was published to may be gone.
+    """
 
     def __init__(self, link: Link, clock: Clock, timeout: float, window: int = WINDOW) -> None:
         """`timeout` is seconds for one publish in all, waiting for a connection included.
@@ -55,15 +68,25 @@ class Publisher:
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._unconfirmed = Deadlines[asyncio.Future[None]](clock, _give_up)
         self._under_way = 0
+        self.losses = 0
 
     async def prepare(self, connection: Connection) -> None:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
         await self._outlet.open(connection)
 
     async def _open(self, connection: Connection) -> Channel:
-        channel = await connection.open_channel(commands.Confirm.Select())
+        try:
+            channel = await connection.open_channel(*_EXCHANGES, commands.Confirm.Select())
+        except BrokerUnavailable as error:
+            # A user who may not make them, or finds them made otherwise, uses them as they are.
+            _log.info("the exchanges of events are not declared: %s", error)
+            channel = await connection.open_channel(commands.Confirm.Select())
         channel.confirms.on_answered = self._give_turn
+        channel.closed.add_done_callback(self._on_closed)
         return channel
+
+    def _on_closed(self, _reason: asyncio.Future[str]) -> None:
+        self.losses += 1
 
     async def publish(self, route: Route, message: Message) -> None:
         """Return once the broker holds the message. Raises what `Broker.publish` says."""

@@ -134,9 +134,9 @@ def test_a_queue_may_be_called_like_a_wildcard(name):
     assert walk.end(delayed_route(to_queue(named("a.other")), 1))[0] == DUE
 
 
-def test_where_it_ends_is_mandatory_if_it_was_before():
+def test_its_level_is_mandatory_whatever_the_end_is():
     assert delayed_route(INBOX, 1).mandatory
-    assert not delayed_route(to_subscribers("order.placed"), 1).mandatory
+    assert delayed_route(to_subscribers("order.placed"), 1).mandatory
     assert delayed_route(INBOX, 1).name == "shop.place"
 
 

@@ -69,6 +69,40 @@ async def test_it_returns_once_the_broker_holds_the_message(shop, session, messa
     assert await soon(send) is None
 
 
+async def test_what_events_go_through_is_made_with_each_channel(shop, session, message, soon):
+    for tag in (1, 2):
+        await session.next(commands.Channel.Open)
+        declared = [await session.next(commands.Exchange.Declare) for _ in range(2)]
+        assert [(one.exchange, one.exchange_type, one.durable) for one in declared] == [
+            ("em.events", "topic", True),
+            ("em.presence", "topic", True),
+        ]
+        send = shop.send(message())
+        await session.next(Published)
+        session.confirm(1, tag)
+        await soon(send)
+        session.close_channel(1)
+        await session.next(commands.Channel.CloseOk)
+        shop.send(message())
+
+
+async def test_who_may_not_make_what_events_go_through_publishes_all_the_same(
+    rabbit, clock, tasks, keeping_open, message, soon
+):
+    def refusal(_):
+        return commands.Channel.Close(403, "ACCESS_REFUSED - access to exchange", 40, 10)
+
+    rabbit.answers[commands.Exchange.Declare] = refusal
+    shop = Shop(rabbit.address, clock, tasks)
+    async with keeping_open(shop.link):
+        await soon(shop.link.wait_connected())
+        session = await rabbit.session()
+        send = shop.send(message(), Route("em.events", "order.placed", mandatory=False))
+        await session.next(Published)
+        session.confirm(1, 1)
+        assert await soon(send) is None
+
+
 async def test_an_event_need_not_reach_anybody(shop, session, message, soon):
     send = shop.send(message(), Route("em.events", "order.placed", mandatory=False))
     published = await session.next(Published)
@@ -288,7 +322,7 @@ async def test_a_channel_closed_alone_is_opened_again_once(shop, session, messag
         session.confirm(number, tag)
     assert [await soon(send) for send in sends] == [None] * WINDOW * 3
     assert session.count(commands.Channel.Open) == opened + 1
-    assert len(session.methods) == 3 + 2 + 1 + 2  # Logged in; opened; closed; opened again.
+    assert len(session.methods) == 3 + 4 + 1 + 4  # Logged in; opened; closed; opened again.
 
 
 async def test_a_connection_lost_while_its_channel_is_opened_again(
