@@ -79,6 +79,11 @@ class Delivery(Protocol):
         """How often it was handed over before and never answered, as far as the broker knows."""
         ...
 
+    @property
+    def stale(self) -> bool:
+        """Whether no answer reaches the broker any more: what has not begun need not be run."""
+        ...
+
     def ack(self) -> None:
         """It is dealt with; the broker forgets it."""
         ...

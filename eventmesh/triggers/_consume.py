@@ -112,8 +112,11 @@ def _start(
 class Intake:
     """Deliveries that were taken from the broker and that no worker has yet.
 
-    The broker's prefetch bounds them. One idle worker is woken at a time; when it finds more than
-    its own delivery it wakes the next, so that a worker that never waits is not disturbed.
+    The broker's prefetch bounds them: what a lost channel left behind is dropped before another is
+    added. It is never run, because it is delivered again.
+
+    One idle worker is woken at a time; when it finds more than its own delivery it wakes the next,
+    so that a worker that never waits is not disturbed.
     """
 
     __slots__ = ("_closed", "_deliveries", "_idle", "_taken", "_waking")
@@ -130,7 +133,11 @@ class Intake:
         if self._closed:
             delivery.requeue()
             return
-        self._deliveries.append(delivery)
+        deliveries = self._deliveries
+        # Those of a lost channel are the first: nothing comes by it behind those of another.
+        while deliveries and deliveries[0].stale:
+            deliveries.popleft()
+        deliveries.append(delivery)
         self._wake_one()
 
     async def take(self) -> Delivery | None:
@@ -146,12 +153,14 @@ class Intake:
 
     def take_nowait(self) -> Delivery | None:
         """The next delivery, if there is one now."""
-        if not self._deliveries:
-            return None
-        delivery = self._deliveries.popleft()
-        if self._deliveries:
-            self._wake_one()
-        return delivery
+        deliveries = self._deliveries
+        while deliveries:
+            delivery = deliveries.popleft()
+            if not delivery.stale:
+                if deliveries:
+                    self._wake_one()
+                return delivery
+        return None
 
     def close(self, *, finish: bool = False) -> None:
         """Take nothing more in, and let the workers end: with `finish`, after what is here."""
@@ -206,17 +215,18 @@ class Batches:
         """The next batch, of at least one delivery; None once the intake is closed."""
         # One worker collects at a time: two would each get half a batch.
         async with self._collecting:
-            first = await self._intake.take()
-            if first is None:
-                return None
-            batch = [first]
-            try:
-                await self._fill(batch)
-            except BaseException:
-                for delivery in reversed(batch):
-                    delivery.requeue()
-                raise
-            return batch
+            while (first := await self._intake.take()) is not None:
+                batch = [first]
+                try:
+                    await self._fill(batch)
+                except BaseException:
+                    for delivery in reversed(batch):
+                        delivery.requeue()
+                    raise
+                # While it was filled a channel may have been lost, and its deliveries with it.
+                if batch := [delivery for delivery in batch if not delivery.stale]:
+                    return batch
+            return None
 
     async def _fill(self, batch: list[Delivery]) -> None:
         """Add what is there already, and what comes within the window."""

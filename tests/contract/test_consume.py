@@ -124,6 +124,16 @@ async def test_what_a_lost_consumer_had_counts_as_redelivered(mesh, broker, func
         assert (await received.next()).redeliveries >= 1
 
 
+async def test_a_delivery_that_comes_again_is_stale(mesh, broker, function):
+    received = mesh.collector()
+    await fill(broker, function, mesh, b"1")
+    async with broker.consume(inbox(function), received, prefetch=1):
+        lost = await received.next()
+        assert not lost.stale
+    assert lost.stale
+    assert not (await broker.get(inbox(function))).stale
+
+
 async def test_an_answer_after_leaving_does_nothing(mesh, broker, function):
     received = mesh.collector()
     await fill(broker, function, mesh, b"1")

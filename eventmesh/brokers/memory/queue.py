@@ -38,6 +38,10 @@ class MemoryDelivery:
         self._unanswered = unanswered
         unanswered.add(self)
 
+    @property
+    def stale(self) -> bool:
+        return self._unanswered is None
+
     def ack(self) -> None:
         if self._answer():
             self.queue.answered()

@@ -37,6 +37,10 @@ class TakenMessage:
         self._desk: Desk | None = desk
         self._tag = tag
 
+    @property
+    def stale(self) -> bool:
+        return self._desk is None or self._desk.channel.is_closed
+
     def ack(self) -> None:
         self._answer(ack=True)
 

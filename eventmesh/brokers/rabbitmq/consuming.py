@@ -31,6 +31,10 @@ class RabbitDelivery:
         self._tag = tag
         self._answers = answers
 
+    @property
+    def stale(self) -> bool:
+        return not self._answers.channel.is_open
+
     def ack(self) -> None:
         self._answers.ack(self._tag)
 
@@ -46,10 +50,10 @@ class Answers:
     gap one by one, so that a slow delivery holds up nothing but itself.
     """
 
-    __slots__ = ("_acked", "_channel", "_flushing", "_open")
+    __slots__ = ("_acked", "_flushing", "_open", "channel")
 
     def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+        self.channel = channel
         self._open: dict[int, None] = {}
         self._acked: set[int] = set()
         self._flushing = False
@@ -68,7 +72,7 @@ class Answers:
     def requeue(self, tag: int) -> None:
         if tag in self._open and tag not in self._acked:
             del self._open[tag]
-            self._channel.requeue(tag)
+            self.channel.requeue(tag)
 
     def flush(self) -> None:
         """Write the acknowledgements that have gathered."""
@@ -83,10 +87,10 @@ class Answers:
             del self._open[tag]
         acked.difference_update(prefix)
         if prefix:
-            self._channel.ack(prefix[-1], multiple=len(prefix) > 1)
+            self.channel.ack(prefix[-1], multiple=len(prefix) > 1)
         for tag in sorted(acked):
             del self._open[tag]
-            self._channel.ack(tag)
+            self.channel.ack(tag)
 
 
 class Consumer:

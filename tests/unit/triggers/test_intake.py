@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -177,3 +177,66 @@ async def test_a_batch_that_is_cancelled_as_a_delivery_comes_goes_back_whole(
         await taking
     intake.close()
     assert await broker.depth(QUEUE) == 2
+
+
+@pytest.fixture
+def losing(broker, message):
+    """Delivers so many messages while entered, to a consumer that is then lost."""
+
+    @asynccontextmanager
+    async def losing(intake, count):
+        await broker.declare([QUEUE])
+        for _ in range(count):
+            await broker.publish(to_queue(QUEUE), message())
+        async with broker.consume(QUEUE, intake.put, prefetch=count):
+            yield
+        await broker.purge(QUEUE)
+
+    return losing
+
+
+async def test_what_a_lost_consumer_left_behind_is_not_taken(intake, deliveries, losing):
+    async with losing(intake, 2):
+        pass
+    assert intake.take_nowait() is None
+    async with losing(intake, 2):
+        pass
+    (delivery,) = await deliveries(1)
+    intake.put(delivery)
+    assert await intake.take() is delivery
+
+
+async def test_what_lost_consumers_left_behind_does_not_pile_up(intake, losing):
+    for _ in range(10):
+        async with losing(intake, 3):
+            assert len(intake._deliveries) == 3  # noqa: SLF001 nobody else sees them
+
+
+async def test_finishing_leaves_out_what_a_lost_consumer_left_behind(intake, losing):
+    async with losing(intake, 2):
+        pass
+    intake.close(finish=True)
+    assert await intake.take() is None
+
+
+async def test_what_is_lost_while_a_batch_is_filled_is_no_part_of_it(
+    clock, intake, deliveries, losing
+):
+    taking = asyncio.create_task(Batches(intake, clock, 3, 60.0).take())
+    async with losing(intake, 2):
+        await settled(taking)
+    (delivery,) = await deliveries(1)
+    intake.put(delivery)
+    assert await taking == [delivery]
+
+
+async def test_a_batch_of_which_all_is_lost_is_none(clock, intake, deliveries, losing):
+    taking = asyncio.create_task(Batches(intake, clock, 3, 60.0).take())
+    async with losing(intake, 2):
+        await settled(taking)
+    await clock.advance(60)
+    assert not taking.done()
+    (delivery,) = await deliveries(1)
+    intake.put(delivery)
+    await clock.advance(60)
+    assert await taking == [delivery]

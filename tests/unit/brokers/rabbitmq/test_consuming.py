@@ -190,8 +190,10 @@ async def test_an_old_delivery_does_not_answer_on_a_new_channel(served, shop, so
     channel, tag = await restarted(shop, served, soon)
     served.deliver(channel, tag, 2)
     old = await soon(shop.deliveries.get())
+    assert not old.stale
     served.send(channel, commands.Basic.Cancel(tag, True))
     await restarted(shop, served, soon)
+    assert old.stale
     old.ack()
     old.requeue()
     await asyncio.sleep(0)
