@@ -57,7 +57,8 @@ class Desk:
     """The channel on which the messages of one queue are taken and answered.
 
     One a queue: the broker closes a channel on which a queue is asked for that is not there, and
-    takes back what was taken on it.
+    takes back what was taken on it. `taken` counts what was asked for and not answered: one with
+    something of that is not closed.
     """
 
     __slots__ = ("_answers", "channel", "taken")
@@ -80,34 +81,48 @@ class Browser:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._desks: dict[str, Desk] = {}
+        self._choosing = asyncio.Lock()
         # No longer than what is taken: MAX_TAKEN.
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
 
     async def get(self, queue: str) -> TakenMessage | None:
-        """One message, if there is one. Raises Throttled beyond MAX_TAKEN unanswered ones."""
-        if sum(desk.taken for desk in self._desks.values()) >= MAX_TAKEN:
-            raise Throttled(f"{MAX_TAKEN:,} messages are taken and not answered: answer some first")
+        """One message, if there is one; what was given back before is there again.
+
+        Raises Throttled beyond MAX_TAKEN unanswered ones.
+        """
+        # What was given back before is to be found.
+        async with answered("answering messages"):
+            await self._answers.join()
         desk = await self._desk(queue)
         try:
             async with answered(f"taking a message from {queue!r}"):
                 taken = await _take(desk.channel, queue)
         except BaseException:
+            desk.taken -= 1
             # aiormq closes a channel on which a call was given up, some time later.
-            self._desks.pop(queue, None)
+            if self._desks.get(queue) is desk:
+                del self._desks[queue]
             raise
         if taken is None or taken.delivery_tag is None:
+            desk.taken -= 1
             return None
-        desk.taken += 1
         return _read(taken, desk, taken.delivery_tag)
 
     async def _desk(self, queue: str) -> Desk:
-        self._session.check_open()
-        desk = self._desks.get(queue)
-        if desk is None or desk.channel.is_closed:
-            await self._close_idle()
-            desk = Desk(await self._session.open_channel(), self._answers)
-            self._desks[queue] = desk
-        return desk
+        """The desk of the queue, with one more message taken: so nobody closes it."""
+        async with self._choosing:
+            self._session.check_open()
+            if sum(desk.taken for desk in self._desks.values()) >= MAX_TAKEN:
+                raise Throttled(
+                    f"{MAX_TAKEN:,} messages are taken and not answered: answer some first"
+                )
+            desk = self._desks.get(queue)
+            if desk is None or desk.channel.is_closed:
+                await self._close_idle()
+                desk = Desk(await self._session.open_channel(), self._answers)
+                self._desks[queue] = desk
+            desk.taken += 1
+            return desk
 
     async def _close_idle(self) -> None:
         # Only now: whoever looks at one message of a queue mostly looks at the next one as well.
@@ -123,6 +138,7 @@ class Browser:
             desk.taken -= 1
             if not desk.channel.is_closed:
                 await self._send(desk.channel, tag, ack=ack)
+            self._answers.task_done()
 
     async def _send(self, channel: AbstractChannel, tag: int, *, ack: bool) -> None:
         try:

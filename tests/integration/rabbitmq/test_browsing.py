@@ -1,5 +1,7 @@
 """Taking single messages: the answers, and when they are not given."""
 
+import asyncio
+
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker, browsing
@@ -58,6 +60,36 @@ async def test_several_queues_are_looked_into_at_once(client, letters, function)
         delivery.requeue()
     await client.depth_reaches(letters, 10)
     await client.depth_reaches(other, 1)
+
+
+async def test_looking_into_another_queue_ends_no_look_that_is_under_way(client, letters, function):
+    others = [named(f"{function}.{number}") for number in range(3)]
+    await client.control.declare(others)
+    (await client.control.get(letters)).requeue()
+    await client.depth_reaches(letters, 10)
+    held, *nothing = await asyncio.gather(*map(client.control.get, (letters, *others)))
+    assert nothing == [None] * 3
+    assert not held.stale
+    held.ack()
+    await client.depth_reaches(letters, 9)
+
+
+async def test_who_looks_into_a_queue_at_once_shares_a_channel(connecting, rabbitmq, function):
+    queue = dead_letters(function)
+    async with connecting(rabbitmq.url, f"{function} mine") as client:
+        await client.control.declare([queue])
+        await asyncio.gather(*(client.control.get(queue) for _ in range(5)))
+        connections = await rabbitmq.table("list_connections", "client_properties", "channels")
+    counts = [row["channels"] for row in connections if "mine" in str(row["client_properties"])]
+    assert counts == [1]
+
+
+async def test_the_bound_holds_for_whoever_takes_at_once(client, letters, monkeypatch):
+    monkeypatch.setattr(browsing, "MAX_TAKEN", 3)
+    looks = (client.control.get(letters) for _ in range(5))
+    outcomes = await asyncio.gather(*looks, return_exceptions=True)
+    assert sum(isinstance(one, Throttled) for one in outcomes) == 2
+    await client.depth_reaches(letters, 7)
 
 
 async def test_answers_that_were_given_are_sent_before_the_end(connecting, rabbitmq_url, letters):
