@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import field, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from eventmesh.errors import InvocationError, Signal
 from eventmesh.message import JSON, NO_HEADERS
 from eventmesh.value import value
 
 Failure: TypeAlias = InvocationError | Signal
+
+RAISED: Final = (Exception, asyncio.CancelledError, SystemExit)
+"""What a handler may end with that does not end the process."""
 
 
 @value

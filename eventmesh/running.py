@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from concurrent import futures
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -25,19 +24,17 @@ from eventmesh.errors import (
 from eventmesh.function import AnyFunction, Environment
 from eventmesh.invocation import SYNC, Invocation
 from eventmesh.message import JSON
-from eventmesh.result import Failure, Response, Result, close
+from eventmesh.result import RAISED, Failure, Response, Result, close
+from eventmesh.threads import FromThread
 
 Arguments = dict[str, Any]
-
-RAISED: Final = (Exception, asyncio.CancelledError, SystemExit)
-"""What a handler may end with that does not end the process."""
 
 BYTES: Final = "application/octet-stream"
 
 _invalid: Final = contextvars.ContextVar[dict[int, Failure]]("eventmesh_invalid")
 
 _END: Final = object()
-"""What comes after the last item: a StopIteration cannot cross from a thread into a coroutine."""
+"""What comes after the last item."""
 
 
 def invoker(function: AnyFunction, environment: Environment, bind: Binder) -> Handler:
@@ -237,36 +234,7 @@ def _items(
     if function.signature.is_async:
         yielded: AsyncIterator[Any] = items
         return yielded
-    return _FromThread(environment.executors[function.full_name], items)
-
-
-class _FromThread(AsyncIterator[Any]):
-    """The items of a generator that runs in threads, a step at a time, always in one context."""
-
-    __slots__ = ("_context", "_executor", "_items", "_step")
-
-    def __init__(self, executor: futures.Executor, items: Generator[Any]) -> None:
-        self._executor = executor
-        self._items = items
-        self._context = contextvars.copy_context()
-        self._step: futures.Future[Any] | None = None
-
-    async def __anext__(self) -> Any:
-        item = await self._in_thread(partial(next, self._items, _END))
-        if item is _END:
-            raise StopAsyncIteration
-        return item
-
-    async def aclose(self) -> None:
-        """Close the generator: at once, or when the step ends that nobody waits for any more."""
-        if self._step is not None and not self._step.done():
-            self._step.add_done_callback(lambda _: self._context.run(self._items.close))
-        else:
-            await self._in_thread(self._items.close)
-
-    def _in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
-        self._step = self._executor.submit(self._context.run, call)
-        return asyncio.wrap_future(self._step)
+    return FromThread(function, environment, items)
 
 
 class _Encoded(AsyncIterator[bytes]):
@@ -356,7 +324,7 @@ def _failure(error: BaseException) -> Failure:
     return failed(error.with_traceback(_of_handler(error.__traceback__)))
 
 
-_OURS: Final = frozenset((__name__, "concurrent.futures.thread"))
+_OURS: Final = frozenset((__name__, FromThread.__module__, "concurrent.futures.thread"))
 
 
 def _of_handler(traceback: TracebackType | None) -> TracebackType | None:

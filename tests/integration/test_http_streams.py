@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -129,6 +130,24 @@ async def test_an_old_client_gets_the_stream_to_the_end_of_its_connection(stream
     assert b"Transfer-Encoding" not in head
     assert b"Connection: close" in head
     assert body == b'{"number":0}\n'
+
+
+async def test_a_generator_that_gets_no_thread_is_out_of_time_too(serving):
+    service = Service("s")
+    going_on = threading.Event()
+
+    @service.function(on.get("/"), concurrency=1, timeout="50ms")
+    def stuck() -> Iterator[int]:
+        going_on.wait(10)
+        yield 1
+
+    async with serving(service) as served:
+        try:
+            for _ in range(3):  # The first keeps the thread, the others wait for it.
+                async with asyncio.timeout(5), served.http.get("/") as answer:
+                    assert answer.status == 504
+        finally:
+            going_on.set()
 
 
 class Endless:
