@@ -60,7 +60,11 @@ class Dispatcher:
             handler = middleware(handler)
         name = function.full_name
         return limited(
-            handler, self._limiters[name], self._environment.clock, self._slots.get(name)
+            handler,
+            self._limiters[name],
+            self._environment.clock,
+            self._slots.get(name),
+            function.limits.timeout,
         )
 
     def watch(self, watch: Watch) -> None:

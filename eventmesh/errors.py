@@ -67,7 +67,10 @@ class FunctionNotFound(InvocationError):
 
 
 class Throttled(InvocationError):
-    """A limit is reached and the line before it is full. `retry_after` is in seconds."""
+    """A limit is reached, and the line before it is full or was too slow.
+
+    Nothing was started or stored. `retry_after` is in seconds.
+    """
 
     code = "throttled"
 

@@ -10,6 +10,7 @@ from eventmesh.abc import Handler, Slots
 from eventmesh.clock import Clock, TimeLimit, wait_for
 from eventmesh.errors import InvocationError, InvocationTimeout, Throttled
 from eventmesh.invocation import SYNC, Invocation, Mode
+from eventmesh.policy import DEFAULT_TIMEOUT
 from eventmesh.result import Result, when_closed
 
 RETRY_AFTER = 1.0
@@ -60,9 +61,8 @@ class Limiter:
             return
         line = self._synchronous if mode is SYNC else self._asynchronous
         if mode is SYNC and len(line) >= self._line:
-            self._throttled += 1
-            raise Throttled(
-                f"all {self._capacity} places are taken and {self._line} callers wait", RETRY_AFTER
+            raise self.refusal(
+                f"all {self._capacity} places are taken and {self._line} callers wait"
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.append(place)
@@ -75,6 +75,11 @@ class Limiter:
             elif place.done() and not place.cancelled():
                 self.release()  # The place was given at the very moment the wait ended.
             raise
+
+    def refusal(self, why: str) -> Throttled:
+        """The error of a caller who gets no place; it is counted."""
+        self._throttled += 1
+        return Throttled(why, RETRY_AFTER)
 
     def release(self) -> None:
         """Give a place back: to the next who waits, if somebody does."""
@@ -101,20 +106,27 @@ class Limiter:
 
 
 def limited(
-    handler: Handler, limiter: Limiter, clock: Clock, slots: Slots | None = None
+    handler: Handler,
+    limiter: Limiter,
+    clock: Clock,
+    slots: Slots | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Handler:
     """`handler` under the limiter, and under the mesh-wide slots where the function has some.
 
     The place is held until the result's stream has ended, where it has one.
+
+    `timeout` is the function's own, in seconds. A synchronous caller that set no deadline waits for
+    as long in all (DEFAULT_TIMEOUT if it is None), and is then refused with Throttled.
     """
-    under_slots = handler if slots is None else _slotted(handler, slots, clock)
+    waits = _Waits(limiter, clock, DEFAULT_TIMEOUT if timeout is None else timeout)
+    under_slots = handler if slots is None else _slotted(handler, slots, waits)
 
     async def run(invocation: Invocation) -> Result:
         if not limiter.acquire_nowait():
-            try:
-                await limiter.acquire(invocation.mode, clock, invocation.deadline)
-            except InvocationError as error:
-                return Result(b"", error=error)
+            refused = await waits.for_place(invocation)
+            if refused is not None:
+                return Result(b"", error=refused)
         try:
             result = await under_slots(invocation)
         except BaseException:
@@ -125,9 +137,9 @@ def limited(
     return run
 
 
-def _slotted(handler: Handler, slots: Slots, clock: Clock) -> Handler:
+def _slotted(handler: Handler, slots: Slots, waits: _Waits) -> Handler:
     async def run(invocation: Invocation) -> Result:
-        refused = await _slot_refused(slots, clock, invocation.deadline)
+        refused = await waits.for_slot(invocation, slots)
         if refused is not None:
             return Result(b"", error=refused)
         try:
@@ -140,17 +152,47 @@ def _slotted(handler: Handler, slots: Slots, clock: Clock) -> Handler:
     return run
 
 
-async def _slot_refused(
-    slots: Slots, clock: Clock, deadline: float | None
-) -> InvocationError | None:
-    try:
-        if deadline is None:
-            await slots.acquire()
-        else:
-            with TimeLimit(clock, deadline - clock.now()):
+class _Waits:
+    """How long the invocations of one function wait before they run: None is a success."""
+
+    __slots__ = ("_clock", "_limiter", "_longest")
+
+    def __init__(self, limiter: Limiter, clock: Clock, longest: float) -> None:
+        """`longest` is for synchronous callers without a deadline, in seconds."""
+        self._limiter = limiter
+        self._clock = clock
+        self._longest = longest
+
+    async def for_place(self, invocation: Invocation) -> InvocationError | None:
+        try:
+            await self._limiter.acquire(invocation.mode, self._clock, self._until(invocation))
+        except InvocationTimeout as error:
+            return self._over(invocation, error)
+        except InvocationError as error:
+            return error
+        return None
+
+    async def for_slot(self, invocation: Invocation, slots: Slots) -> InvocationError | None:
+        until = self._until(invocation)
+        try:
+            if until is None:
                 await slots.acquire()
-    except TimeoutError:
-        return InvocationTimeout("waited for a slot of the mesh until the deadline passed")
-    except InvocationError as error:
-        return error
-    return None
+            else:
+                with TimeLimit(self._clock, until - self._clock.now()):
+                    await slots.acquire()
+        except TimeoutError:
+            waited = "waited for a slot of the mesh until the deadline passed"
+            return self._over(invocation, InvocationTimeout(waited))
+        except InvocationError as error:
+            return error
+        return None
+
+    def _until(self, invocation: Invocation) -> float | None:
+        if invocation.deadline is None and invocation.mode is SYNC:
+            return invocation.created + self._longest
+        return invocation.deadline
+
+    def _over(self, invocation: Invocation, timeout: InvocationTimeout) -> InvocationError:
+        if invocation.deadline is not None:
+            return timeout
+        return self._limiter.refusal(f"no place to run was free within {self._longest:g} s")

@@ -55,7 +55,7 @@ MAX_SERIES: Final = 100
 OTHER: Final = "other"
 
 WATCHED: Final[Mapping[str, str]] = {
-    "throttles_total": "Invocations refused because a limit was reached and the line was full.",
+    "throttles_total": "Invocations refused: the line for a place was full or too slow.",
     "retries_total": "Invocations that failed and were stored to be tried again.",
     "dead_letters_total": "Invocations set aside as dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",

@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from eventmesh import DeclarationError, Service, SettingsError, on
+from eventmesh.topology import slots
 
 
 class Slow:
@@ -76,6 +77,24 @@ async def test_stopping_waits_for_what_runs_and_takes_no_more(serving):
     assert left.is_set()
     writer.close()
     idle_writer.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/2015-03-31/functions/s.work/invocations"])
+async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(serving, path):
+    service = Service("s")
+
+    @service.function(on.post("/"), timeout="50ms", reserved_concurrency=1, line=0)
+    async def work() -> str:
+        return "done"
+
+    async with serving(service) as served, served.broker.slots(slots("s.work"), 1) as elsewhere:
+        await elsewhere.acquire()
+        async with asyncio.timeout(10), served.http.post(path, json={}) as answer:
+            assert answer.status == 429
+            assert answer.headers["Retry-After"] == "1"
+        elsewhere.release()
+        async with asyncio.timeout(10), served.http.post(path, json={}) as answer:
+            assert (answer.status, await answer.json()) == (200, "done")
 
 
 async def test_what_does_not_end_within_the_grace_time_is_503(serving):

@@ -13,6 +13,7 @@ from eventmesh.function import Environment
 from eventmesh.invocation import ASYNC, SYNC, Invocation
 from eventmesh.result import Result
 from eventmesh.service import Service
+from eventmesh.testing.clock import START
 
 
 def no_middleware(_):
@@ -45,7 +46,7 @@ def app(clock):
 
 
 def invocation(number=0, function="app.work", mode=ASYNC):
-    return Invocation(function, str(number), b'{"number": %d}' % number, 0.0, mode)
+    return Invocation(function, str(number), b'{"number": %d}' % number, START, mode)
 
 
 async def test_an_invocation_runs_by_the_name_of_its_function(app, dispatcher):

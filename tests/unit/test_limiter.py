@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.errors import BrokerUnavailable, InvocationTimeout, Throttled
+from eventmesh.errors import InvocationTimeout, Throttled
 from eventmesh.invocation import ASYNC, SYNC, Invocation
 from eventmesh.limiter import RETRY_AFTER, Limiter, limited
 from eventmesh.result import Result
@@ -300,47 +300,3 @@ class TestLimited:
         invocation = Invocation("orders.place", "a-1", b"", 0.0, SYNC)
         result = await limit(fine, limiter)(invocation)
         assert isinstance(result.error, Throttled)
-
-
-class TestSlots:
-    """Waiting for a place in the whole mesh."""
-
-    async def test_the_wait_ends_at_the_deadline(self, clock, slots):
-        limiter = Limiter(2, line=0)
-        await slots.acquire()
-        invocation = Invocation("a.b", "1", b"", 0.0, SYNC, deadline=clock.now() + 5)
-        run = asyncio.create_task(limited(fine, limiter, clock, slots)(invocation))
-        await clock.advance(5)
-        result = await run
-        assert isinstance(result.error, InvocationTimeout)
-        assert state(limiter) == (0, 0, 0)
-
-    async def test_without_a_deadline_it_lasts_until_one_is_free(self, clock, slots):
-        limiter = Limiter(2, line=0)
-        await slots.acquire()
-        run = asyncio.create_task(limited(fine, limiter, clock, slots)(INVOCATION))
-        await clock.advance("1h")
-        assert not run.done()
-        slots.release()
-        assert (await run).error is None
-
-    async def test_a_broker_that_goes_away_is_an_error_as_a_result(self, clock):
-        limiter = Limiter(2, line=0)
-        async with MemoryBroker(clock) as broker, broker.slots("a.b", 1) as slots:
-            await slots.acquire()
-            run = asyncio.create_task(limited(fine, limiter, clock, slots)(INVOCATION))
-            await clock.settle()
-            await broker.__aexit__(None, None, None)
-            assert isinstance((await run).error, BrokerUnavailable)
-        assert state(limiter) == (0, 0, 0)
-
-    async def test_who_stops_waiting_takes_no_slot_along(self, clock, slots):
-        limiter = Limiter(2, line=0)
-        await slots.acquire()
-        run = asyncio.create_task(limited(fine, limiter, clock, slots)(INVOCATION))
-        await clock.settle()
-        slots.release()
-        run.cancel()
-        with suppress(asyncio.CancelledError):
-            await run
-        assert (await limited(fine, limiter, clock, slots)(INVOCATION)).error is None
