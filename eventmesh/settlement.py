@@ -128,7 +128,11 @@ def attempt_again(message: Message, again: Again, now: float) -> Message:
 def dead_letter(
     message: Message, function: str, error: Failure | None, reason: str, now: float
 ) -> Message:
-    """The message as it lies in the dead-letter queue, with where it came from and why."""
+    """The message as it lies in the dead-letter queue, with where it came from and why.
+
+    What belongs to a reply is left out: nobody waits for one, and where it is no text, clients with
+    which people look at queues end their connection.
+    """
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
     headers |= {
@@ -143,7 +147,7 @@ def dead_letter(
             ERROR_MESSAGE: bounded(str(error), MAX_REASON),
             TRACEBACK: bounded(str(fields.get("traceback", "")), MAX_TRACEBACK),
         }
-    return replace(message, headers=_fitting(headers))
+    return replace(message, headers=_fitting(headers), reply_to="", correlation_id="")
 
 
 def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -175,8 +179,6 @@ def reduced(dead: Message, error: Exception) -> Message:
         headers=headers,
         trigger=dead.trigger[:_REDUCED_WORD],
         caller="",
-        reply_to="",
-        correlation_id="",
     )
 
 

@@ -27,8 +27,9 @@ MAX_NOTES: Final = 10_000
 MAX_QUEUE_LENGTH: Final = 5_000_000
 """Messages in one inbox before publishing to it is refused: a bound, not a working size."""
 
-_MAX_NAME_BYTES = 255
-"""A name is a short string (AMQP 0-9-1, section 4.2.5.3)."""
+_QUEUE = re.compile(r"[A-Za-z0-9_.:@#,/+ -]{1,255}")
+"""A name is a short string (AMQP 0-9-1, section 4.2.5.3), and these are the characters that pamqp,
+through which queues are declared, takes in one."""
 
 QUEUE_SCHEME: Final = "queue:"
 EVENT_SCHEME: Final = "event:"
@@ -182,10 +183,10 @@ def check_service(name: str) -> str:
 
 def check_queue(name: str) -> str:
     """The name, if users can call a queue so. DeclarationError if not."""
-    if not 1 <= len(name.encode(errors="replace")) <= _MAX_NAME_BYTES or not name.isprintable():
+    if not _QUEUE.fullmatch(name):
         raise DeclarationError(
-            f"a queue cannot be called {name!r}: a name has 1 to {_MAX_NAME_BYTES} bytes, all of "
-            "them printable"
+            f"a queue cannot be called {name!r}: use letters from A to Z, digits, spaces and any "
+            "of _ . : @ # , / + -, 1 to 255 in all"
         )
     if name.startswith(("amq.", f"{PREFIX}.")):
         raise DeclarationError(

@@ -245,6 +245,7 @@ def test_of_a_dead_letter_that_is_refused_what_any_broker_takes_is_kept():
     dead = dead_letter(
         message, function, FunctionError(wide * 2000, ""), wide * 2000, 1_700_000_009.0
     )
+    assert (dead.reply_to, dead.correlation_id) == ("", "")
     kept = reduced(dead, PayloadInvalid("it is odd"))
     assert (kept.id, kept.body, kept.attempt) == (message.id, b"{}", 3)
     assert kept.headers[FUNCTION] == function

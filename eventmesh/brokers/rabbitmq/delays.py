@@ -43,8 +43,10 @@ MAX_KNOWN: Final = 10_000
 _MAX_KEY_BYTES: Final = 255
 """A routing key is a short string (AMQP 0-9-1, section 4.2.5.3)."""
 
-_NOT_PLAIN: Final = str.maketrans({"%": "%25", "*": "%2A", "#": "%23"})
-"""Queues may be called what a binding takes for a wildcard."""
+_WILDCARD: Final = "#"
+_PLAIN: Final = "%23"
+"""Queues may be called what a binding takes for a wildcard; but none has a `%` in its name, nor the
+other wildcard, `*`."""
 
 
 def level_name(level: int) -> str:
@@ -88,7 +90,7 @@ def _target(route: Route) -> str:
 
 
 def _queue_target(name: str) -> str:
-    return f"q.{name.translate(_NOT_PLAIN)}"
+    return f"q.{name.replace(_WILDCARD, _PLAIN)}"
 
 
 _ANY_DELAY: Final = "*." * LEVELS

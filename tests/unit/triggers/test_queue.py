@@ -346,8 +346,8 @@ class TestDeclaring:
     @pytest.mark.parametrize(
         ("arguments", "advice"),
         [
-            ({"name": ""}, "1 to 255 bytes"),
-            ({"name": "x" * 256}, "1 to 255 bytes"),
+            ({"name": ""}, "1 to 255 in all"),
+            ({"name": "x" * 256}, "1 to 255 in all"),
             ({"name": "amq.x"}, "choose another name"),
             ({"name": "em.inbox.a.b"}, "choose another name"),
             ({"name": 3}, "write the queue's name"),

@@ -127,7 +127,7 @@ def test_an_event_is_not_taken_for_a_queue_of_its_name():
     assert walk.end(delayed_route(to_queue(named("order.placed")), 5))[0] == "order.placed"
 
 
-@pytest.mark.parametrize("name", ["a.*", "#", "*", "100%", "a.#.b", "%2A", "ä ö"])
+@pytest.mark.parametrize("name", ["#", "a.#.b", "a#b", "a b", "23"])
 def test_a_queue_may_be_called_like_a_wildcard(name):
     walk = Walk([*all_levels(), queue_binding(name)])
     assert walk.end(delayed_route(to_queue(named(name)), 1))[0] == name
