@@ -158,7 +158,8 @@ class Broker(Protocol):
 
         Raises FunctionNotFound where a mandatory route leads nowhere, Throttled where a queue at
         its end is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost
-        where its queue is full when it is due.
+        where its queue is full when it is due. What UTF-8 cannot carry of a header's text arrives
+        as "?".
         """
         ...
 

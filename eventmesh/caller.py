@@ -16,9 +16,14 @@ from eventmesh.clock import Clock
 from eventmesh.codecs.json import adapter, decode, decode_as, encode
 from eventmesh.codecs.wire import fault, result_from
 from eventmesh.duration import Duration, seconds
-from eventmesh.errors import DeclarationError, FunctionNotFound, InvocationError
+from eventmesh.errors import (
+    DeclarationError,
+    FunctionNotFound,
+    InvocationError,
+    PayloadInvalid,
+)
 from eventmesh.event import check_type, event_headers
-from eventmesh.message import NO_HEADERS, Message
+from eventmesh.message import NO_HEADERS, Message, utf8
 from eventmesh.policy import DEFAULT_TIMEOUT
 from eventmesh.result import Result
 from eventmesh.topology import EVENT_SCHEME, Route, to_line, to_subscribers
@@ -126,7 +131,7 @@ class Caller:
             encode(payload),
             new_id(),
             now,
-            headers=self._headers(headers),
+            headers=_checked(self._headers(headers)),
             deadline=self._deadline(now, timeout),
             caller=self._name,
         )
@@ -163,7 +168,7 @@ class Caller:
             encode(payload),
             check_id(id) if id else new_id(),
             self._clock.now(),
-            headers=self._headers(headers),
+            headers=_checked(self._headers(headers)),
             caller=self._name,
         )
         wait = seconds(delay, "delay") if delay else 0.0
@@ -197,7 +202,7 @@ class Caller:
             encode(data),
             check_id(id) if id else new_id(),
             now,
-            headers=attributes | self._headers(headers),
+            headers=_checked(attributes | self._headers(headers)),
             trigger="event",
             caller=self._name,
             type=check_type(type),
@@ -260,6 +265,17 @@ def check_id(id: str) -> str:
             f"a message cannot have the id {id!r}: {_MAX_ID_BYTES} bytes at most, all printable"
         )
     return id
+
+
+def _checked(headers: dict[str, str]) -> dict[str, str]:
+    """The headers, if a message can have them. PayloadInvalid if not."""
+    for name, text in headers.items():
+        if utf8(name) != name or utf8(text) != text:
+            raise PayloadInvalid(
+                f"the header {name!r} cannot be sent: it has a lone surrogate, half of a character "
+                "that UTF-8 cannot carry; send the bytes it stands for in the payload"
+            )
+    return headers
 
 
 def _route(to: Callable[[str], Route], name: str) -> Route:

@@ -60,3 +60,8 @@ def check_size(message: Message) -> None:
     """Raises PayloadTooLarge for a body over MAX_BODY."""
     if len(message.body) > MAX_BODY:
         raise PayloadTooLarge(len(message.body), MAX_BODY)
+
+
+def utf8(text: str) -> str:
+    """The text with "?" for each lone surrogate: UTF-8 has no bytes for those (RFC 3629)."""
+    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -152,7 +152,7 @@ def dead_letter(
 
 def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers without those that are too many: what is told of the error goes first."""
-    sizes = {name: len(name.encode()) + len(text.encode()) + 6 for name, text in headers.items()}
+    sizes = {name: _size(name) + _size(text) + 6 for name, text in headers.items()}
     excess = sum(sizes.values()) - MAX_HEADERS
     if excess <= 0:
         return headers
@@ -162,6 +162,10 @@ def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
         if excess > 0 and kept.pop(name, None) is not None:
             excess -= sizes[name]
     return kept
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 def reduced(dead: Message, error: Exception) -> Message:

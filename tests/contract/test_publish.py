@@ -149,3 +149,11 @@ async def test_a_body_over_that_is_refused(mesh, broker, function, delay):
     with pytest.raises(PayloadTooLarge) as raised:
         await broker.publish(to_function(function), message, delay=delay)
     assert (raised.value.size, raised.value.limit) == (MAX_BODY + 1, MAX_BODY)
+
+
+async def test_half_of_a_character_in_a_header_is_told_as_a_question_mark(mesh, broker, function):
+    await broker.declare([inbox(function)])
+    headers = {"baggage": "a=\udcff", "team": "bl\ud800u", "place": "café"}
+    await broker.publish(to_function(function), mesh.message(headers=headers))
+    delivery = await broker.get(inbox(function))
+    assert delivery.message.headers == {"baggage": "a=?", "team": "bl?u", "place": "café"}

@@ -4,6 +4,8 @@ import pytest
 from pydantic import BaseModel
 
 from eventmesh import Context, Retry, Service, on
+from eventmesh.clock import SystemClock
+from eventmesh.dead_letters import BrokerDeadLetters
 
 
 class Order(BaseModel):
@@ -91,3 +93,19 @@ async def test_without_the_api_there_is_no_location(serving, worker):
         assert answer.status == 202
         assert "Location" not in answer.headers
         assert set(await answer.json()) == {"id", "function"}
+
+
+async def test_a_trace_with_bytes_that_are_no_text_is_stored_and_may_fail(serving, worker):
+    worker.error = ValueError("no")
+    async with serving(worker.service) as served:
+        reader, writer = await served.connect()
+        writer.write(
+            b"PUT /orders/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n"
+            b"traceparent: 00-1-2-01\r\nbaggage: a=\xff\r\n\r\n" + b'{"sku":"a"}'
+        )
+        assert b" 202 " in await reader.readline()
+        writer.close()
+        await asyncio.wait_for(worker.done.wait(), 10)
+        await wait_until_settled(served)
+        (dead,) = await BrokerDeadLetters(served.broker, SystemClock()).list("orders.change")
+    assert dead.headers["baggage"] == "a=?"

@@ -144,6 +144,17 @@ async def test_a_payload_without_a_json_form_is_refused(mesh, caller, call):
     assert await mesh.kept("a.b") is None
 
 
+@pytest.mark.parametrize("call", ["invoke", "send", "emit"])
+@pytest.mark.parametrize("headers", [{"k": "\ud800"}, {"k\udcff": "v"}], ids=ascii)
+async def test_a_header_that_utf_8_cannot_carry_is_refused(mesh, caller, call, headers):
+    await mesh.answers("a.b", lambda _: Result())
+    await mesh.keeps("a.b", pattern="#")
+    with pytest.raises(PayloadInvalid, match="lone surrogate"):
+        await getattr(caller, call)("a.b", headers=headers)
+    assert mesh.requests == []
+    assert await mesh.kept("a.b") is None
+
+
 async def test_what_is_sent_is_kept_for_its_function(mesh, caller):
     await mesh.keeps("a.b")
     id = await caller.send(Declared(), [1], headers={"k": "v"})

@@ -254,6 +254,13 @@ def test_of_a_dead_letter_that_is_refused_what_any_broker_takes_is_kept():
     assert reduced(dead, PayloadTooLarge(9, 8)).body == b""
 
 
+def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_set_aside():
+    own = {"baggage": "a=\udcff", "large": "\ud800" * MAX_HEADERS}
+    dead = dead_letter(Message(b"", "a", 1.0, headers=own), "a.b", BROKEN, "…", 150.0)
+    assert dead.headers["baggage"] == "a=\udcff"
+    assert "large" not in dead.headers
+
+
 def test_a_redriven_message_is_as_if_it_was_new():
     dead = dead_letter(attempt_again(MESSAGE, Again(5.0), 150.0), "a.b", BROKEN, "…", 160.0)
     fresh = redriven(dead, 500.0)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import count
@@ -24,7 +25,7 @@ from eventmesh.errors import (
     InvocationTimeout,
     Throttled,
 )
-from eventmesh.message import Message, check_size
+from eventmesh.message import Message, check_size, utf8
 from eventmesh.topology import Binding, Queue, Route
 from eventmesh.value import value
 
@@ -136,7 +137,7 @@ class MemoryBroker:
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """As the contract says. An event is stored for all its subscribers or for none."""
-        check_size(message)
+        message = _carried(message)
         if self._turn_is_over():
             await asyncio.sleep(0)
         queues = self._targets(route)
@@ -147,7 +148,7 @@ class MemoryBroker:
 
     async def request(self, route: Route, message: Message) -> Message:
         """As the contract says. When the wait ends, a request still in its line is taken out."""
-        check_size(message)
+        message = _carried(message)
         if message.deadline is None:
             raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
         if self._turn_is_over():
@@ -180,8 +181,7 @@ class MemoryBroker:
     def reply(self, request: Message, reply: Message) -> None:
         outcome = self._requests.get(request.correlation_id)
         if outcome is not None:
-            check_size(reply)
-            _end(outcome, reply)
+            _end(outcome, _carried(reply))
 
     @asynccontextmanager
     async def consume(
@@ -336,6 +336,15 @@ class MemoryBroker:
     def _wake_idle_waiters(self) -> None:
         for waiter in self._idle_waiters:
             _end(waiter, None)
+
+
+def _carried(message: Message) -> Message:
+    """The message as a broker of bytes delivers it. Raises PayloadTooLarge."""
+    check_size(message)
+    headers = message.headers
+    if all(map(str.isascii, headers.values())):
+        return message
+    return replace(message, headers={name: utf8(text) for name, text in headers.items()})
 
 
 def _store(queues: Sequence[MemoryQueue], message: Message) -> None:

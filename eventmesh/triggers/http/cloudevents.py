@@ -19,7 +19,7 @@ from eventmesh.caller import check_id
 from eventmesh.codecs.json import encode
 from eventmesh.errors import DeclarationError, Problem
 from eventmesh.event import PREFIX, SPEC_VERSION, check_type, event_headers
-from eventmesh.message import JSON, Message
+from eventmesh.message import JSON, Message, utf8
 from eventmesh.triggers.http.requests import content_type_of
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -37,7 +37,7 @@ def event_of(request: web.BaseRequest, body: bytes, now: float) -> Message | Non
     if content_type_of(request.headers).partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(body, now)
     attributes = {
-        name.lower().removeprefix(_BINARY): unquote(text)
+        name.lower().removeprefix(_BINARY): unquote(utf8(text))
         for name, text in request.headers.items()
         if name.lower().startswith(_BINARY)
     }

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from eventmesh.caller import trace_headers
 from eventmesh.clock import TimeLimit
 from eventmesh.errors import PayloadTooLarge, Problem
-from eventmesh.message import JSON, NO_HEADERS
+from eventmesh.message import JSON, NO_HEADERS, utf8
 from eventmesh.triggers.http.connection import Connection
 from eventmesh.triggers.http.names import HEADERS
 
@@ -82,7 +82,7 @@ def check_json(content_type: str) -> None:
 
 def content_type_of(headers: Mapping[str, str]) -> str:
     """What the body is said to be; JSON if nothing is said."""
-    return headers.get(hdrs.CONTENT_TYPE, JSON)
+    return utf8(headers.get(hdrs.CONTENT_TYPE, JSON))
 
 
 def query_of(target: str) -> Mapping[str, Sequence[str]]:
@@ -103,7 +103,10 @@ def query_of(target: str) -> Mapping[str, Sequence[str]]:
 def trace_of(request: web.BaseRequest) -> Mapping[str, str]:
     """The headers of the caller's trace (W3C Trace Context)."""
     headers = request.headers
-    return trace_headers(headers) if "traceparent" in headers else NO_HEADERS
+    if "traceparent" not in headers:
+        return NO_HEADERS
+    # Bytes that are no UTF-8 come as lone surrogates, and no fault of a trace's ends a request.
+    return {name: utf8(text) for name, text in trace_headers(headers).items()}
 
 
 def given_headers(request: web.BaseRequest) -> Mapping[str, str]:
@@ -112,6 +115,7 @@ def given_headers(request: web.BaseRequest) -> Mapping[str, str]:
     if given is None:
         return NO_HEADERS
     try:
+        given.encode()  # Fails for bytes that were no UTF-8, as what comes next does.
         return dict(parse_qsl(given, strict_parsing=True, errors="strict"))
     except ValueError:
         raise Problem(400, f"{HEADERS} is not written like a query: name=text&name=text") from None
