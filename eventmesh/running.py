@@ -23,7 +23,7 @@ from eventmesh.errors import (
 )
 from eventmesh.function import AnyFunction, Environment
 from eventmesh.invocation import SYNC, Invocation
-from eventmesh.message import JSON
+from eventmesh.message import JSON, MAX_BODY
 from eventmesh.result import RAISED, Failure, Response, Result, close
 from eventmesh.threads import FromThread
 
@@ -196,13 +196,17 @@ def _streaming(
     function: AnyFunction, environment: Environment
 ) -> Callable[[Arguments, Invocation], Awaitable[Result]]:
     limit = function.limits.max_payload
+    is_told = function.on_success is not None
 
     async def run(arguments: Arguments, invocation: Invocation) -> Result:
         items = _Encoded(function, _items(function, environment, arguments))
         try:
-            if invocation.http is None:
+            if invocation.http is not None:
+                await items.start()
+            elif invocation.mode == SYNC:
                 return Result(await _collected(items, limit))
-            await items.start()
+            else:
+                return Result(await _exhausted(items, kept=is_told))
         except (FunctionError, PayloadTooLarge, Signal) as error:
             await items.aclose()
             return Result(b"", error=error)
@@ -215,7 +219,7 @@ def _streaming(
 
 
 async def _collected(items: _Encoded, limit: int) -> bytes:
-    """All items as one JSON list: what a caller that is not HTTP gets of a stream."""
+    """All items as one JSON list: what a caller by name gets of a stream."""
     chunks: list[bytes] = []
     size = 2
     async for chunk in items:
@@ -224,6 +228,26 @@ async def _collected(items: _Encoded, limit: int) -> bytes:
         if size > limit:
             raise PayloadTooLarge(size, limit)
         chunks.append(item)
+    return _listed(chunks)
+
+
+async def _exhausted(items: _Encoded, *, kept: bool) -> bytes:
+    """Make all items, however many: nobody waits for them, and no limit is to end them half-way.
+
+    With `kept` they are one JSON list, for the record of the outcome. What is over the limit of
+    every broker is not kept: the record is too large then, as that of any other value.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in items:
+        if kept and size <= MAX_BODY:
+            item = items.as_json(chunk, errors="replace")
+            size += len(item)
+            chunks.append(item)
+    return _listed(chunks) if kept else b"null"
+
+
+def _listed(chunks: list[bytes]) -> bytes:
     return b"[" + b",".join(chunks) + b"]"
 
 
@@ -272,13 +296,13 @@ class _Encoded(AsyncIterator[bytes]):
         except RAISED as error:  # A serialiser of the user's own has a bug.
             raise _failure(error) from None
 
-    def as_json(self, chunk: bytes) -> bytes:
+    def as_json(self, chunk: bytes, errors: str = "strict") -> bytes:
         """An encoded item as JSON, which it is unless it is bytes that the handler yielded."""
         signature = self._function.signature
         if signature.item_type is not bytes:
             return chunk
         try:
-            return encode(chunk.decode())
+            return encode(chunk.decode(errors=errors))
         except UnicodeDecodeError as error:
             raise FunctionError(
                 NOT_ENCODABLE,

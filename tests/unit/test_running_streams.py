@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel, computed_field
 
 from eventmesh.errors import FunctionError, PayloadTooLarge, Reject
-from eventmesh.invocation import HttpRequest
+from eventmesh.invocation import SYNC, HttpRequest
+from eventmesh.message import MAX_BODY
 
 HTTP = HttpRequest("GET", "/", {}, {}, {})
 
@@ -58,7 +59,7 @@ async def test_the_items_are_a_stream_for_http(run, handler):
 
 @BOTH
 async def test_the_items_are_a_list_for_others(run, handler):
-    result = await run(handler)
+    result = await run(handler, mode=SYNC)
     assert (result.body, result.stream, result.content_type) == (
         b"[0,1,2]",
         None,
@@ -67,11 +68,11 @@ async def test_the_items_are_a_list_for_others(run, handler):
 
 
 async def test_items_are_encoded_as_annotated(run):
-    assert (await run(rows)).body == b'[{"number":1},{"number":2}]'
+    assert (await run(rows, mode=SYNC)).body == b'[{"number":1},{"number":2}]'
 
 
 async def test_no_item_is_an_empty_stream(run):
-    assert (await run(nothing)).body == b"[]"
+    assert (await run(nothing, mode=SYNC)).body == b"[]"
     assert [item async for item in (await run(nothing, http=HTTP)).stream] == []
 
 
@@ -80,7 +81,7 @@ async def test_bytes_are_text_in_a_list_and_as_they_are_in_a_stream(run):
         yield "größe".encode()
         yield b"1\n"
 
-    assert (await run(lines)).body == '["größe","1\\n"]'.encode()
+    assert (await run(lines, mode=SYNC)).body == '["größe","1\\n"]'.encode()
     stream = (await run(lines, http=HTTP)).stream
     assert [item async for item in stream] == ["größe".encode(), b"1\n"]
 
@@ -89,7 +90,7 @@ async def test_bytes_that_are_no_text_make_no_list(run):
     async def picture() -> AsyncIterator[bytes]:
         yield b"\x89PNG\xff"
 
-    error = (await run(picture)).error
+    error = (await run(picture, mode=SYNC)).error
     assert isinstance(error, FunctionError)
     assert "only an HTTP caller" in error.message
 
@@ -169,11 +170,39 @@ async def test_a_list_over_the_limit_is_given_up_while_it_grows(run, threaded):
         for item in endless_in_threads():
             yield item
 
-    result = await run(endless_in_threads if threaded else endless, max_payload=1000)
+    result = await run(endless_in_threads if threaded else endless, mode=SYNC, max_payload=1000)
     assert isinstance(result.error, PayloadTooLarge)
     assert len(made) < 100
     if threaded:
         assert closed == [True]
+
+
+@pytest.mark.parametrize("told", [{}, {"on_success": "queue:done"}], ids=["untold", "told"])
+async def test_no_limit_ends_what_nobody_waits_for_half_way(run, told):
+    ended = []
+
+    async def many() -> AsyncIterator[str]:
+        for _ in range(10):
+            yield "x" * 200
+        ended.append(True)
+
+    result = await run(many, max_payload=1000, **told)
+    assert (result.error, ended) == (None, [True])
+    assert result.body == (
+        b"[" + b",".join([b'"' + b"x" * 200 + b'"'] * 10) + b"]" if told else b"null"
+    )
+
+
+async def test_no_more_is_kept_of_it_than_is_too_large_to_be_told(run):
+    ended = []
+
+    def many() -> Iterator[bytes]:
+        yield from [b"\xff" * 1024 * 1024] * 40
+        ended.append(True)
+
+    result = await run(many, on_success="queue:done")
+    assert (result.error, ended) == (None, [True])
+    assert MAX_BODY < len(result.body) < 2 * MAX_BODY
 
 
 async def test_closing_a_stream_ends_its_handler(run):
