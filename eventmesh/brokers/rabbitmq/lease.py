@@ -100,6 +100,7 @@ class RabbitLease:
         self._state = b""
         self._version = Version(0, 0)
         self._held: int | None = None
+        self._held_version = self._version
         self._held_since = asyncio.get_running_loop().time()
         watch(channel, self.end)
 
@@ -128,19 +129,14 @@ class RabbitLease:
             await self.save(b"")
 
     async def _find(self, message: DeliveredMessage, claim: str) -> None:
-        newest = Version(0, 0)
         async with answered(f"taking the lease {self._name!r}"):
             while message.header.properties.message_id != claim:
-                version = _version(message)
-                if version is not None and version > newest:
-                    newest = version
+                if await self._keep_newer(message):
                     self._state = message.body
-                    await self._keep(message)
-                else:
-                    await self._drop(message)
                 message = await self._next()
             await self._drop(message)
-        self._version = Version(newest.epoch + 1, 0)
+        # So old is what was found, and whatever a holder that was lost stores from now on.
+        self._version = self._held_version = Version(self._held_version.epoch + 1, 0)
 
     async def hold(self) -> None:
         """Keep the newest state unanswered, and young, until the lease is lost.
@@ -156,17 +152,13 @@ class RabbitLease:
                 await self.save(self._state)
                 continue
             async with answered(f"keeping the lease {self._name!r}"):
-                if _version(message) == self._version:
-                    await self._keep(message)
-                else:
-                    await self._drop(message)
+                await self._keep_newer(message)
 
     async def save(self, state: bytes) -> None:
         """Store the state. A lease whose state could not be stored is lost."""
         async with self._saving:
             if self._ended:
                 raise self.lost()
-            # Before it is published: it may arrive before its confirm does.
             self._version = Version(self._version.epoch, self._version.number + 1)
             try:
                 await self._publish(_state(self._version), state)
@@ -196,11 +188,18 @@ class RabbitLease:
             raise self.lost()
         return message
 
-    async def _keep(self, message: DeliveredMessage) -> None:
+    async def _keep_newer(self, message: DeliveredMessage) -> bool:
+        """Hold the message in place of the one that is held, if its state is newer; or drop it."""
+        version = _version(message)
+        if version is None or version <= self._held_version:
+            await self._drop(message)
+            return False
         held, self._held = self._held, message.delivery_tag
+        self._held_version = version
         self._held_since = asyncio.get_running_loop().time()
         if held is not None:
             await self._channel.basic_ack(held, wait=False)
+        return True
 
     async def _drop(self, message: DeliveredMessage) -> None:
         await self._channel.basic_ack(message.delivery_tag or 0, wait=False)
