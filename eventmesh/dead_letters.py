@@ -6,12 +6,16 @@ interruption may do it twice, and loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import field
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 from eventmesh.abc import Broker, Delivery
-from eventmesh.clock import Clock
+from eventmesh.clock import Clock, TimeLimit
+from eventmesh.errors import Throttled
 from eventmesh.message import Message
 from eventmesh.settlement import (
     ERROR_MESSAGE,
@@ -23,7 +27,7 @@ from eventmesh.settlement import (
     redriven,
     without_provenance,
 )
-from eventmesh.topology import check_function, dead_letters, to_function
+from eventmesh.topology import Queue, check_function, dead_letters, to_function
 from eventmesh.value import value
 
 LISTED: Final = 100
@@ -32,6 +36,10 @@ LISTED: Final = 100
 MAX_LISTED: Final = 1000
 MAX_LISTED_BYTES: Final = 32 * 1024 * 1024
 """How many dead letters are held at once to list them, with how many bytes in all, about."""
+
+MAX_WAIT: Final = 10.0
+MAX_WAITING: Final = 100
+"""Seconds to wait until others have done with the same dead letters, and how many wait at once."""
 
 
 @value
@@ -61,7 +69,8 @@ class DeadLetter:
 class DeadLetters(Protocol):
     """The dead letters of a mesh, function by function.
 
-    All may raise BrokerUnavailable, and DeclarationError for a name that no function can have.
+    All may raise BrokerUnavailable, Throttled where too many others deal with them at once, and
+    DeclarationError for a name that no function can have.
     """
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
@@ -87,14 +96,27 @@ class DeadLetters(Protocol):
         ...
 
 
-class BrokerDeadLetters:
-    """The dead letters on a broker."""
+@value
+class Redriven:
+    """How many dead letters were redriven, and how many others there were before."""
 
-    __slots__ = ("_broker", "_clock")
+    count: int
+    remaining: int
+
+
+class BrokerDeadLetters:
+    """The dead letters on a broker.
+
+    Who looks at them takes them out of their queue and gives them back. Meanwhile nobody else sees
+    them, so that those who use the same object take turns.
+    """
+
+    __slots__ = ("_broker", "_clock", "_turns")
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
+        self._turns = _Turns(clock)
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
         return [_letter(function, message) for message in await self._browse(function)][:limit]
@@ -108,63 +130,116 @@ class BrokerDeadLetters:
     ) -> int:
         if id is not None:
             return await self._redrive_one(function, id)
-        queue = dead_letters(check_function(function))
-        waiting = await self._broker.depth(queue)
-        count = waiting if limit is None else min(limit, waiting)
-        for done in range(count):
-            delivery = await self._broker.get(queue)
-            if delivery is None:
-                return done
-            await self._redrive(function, delivery)
-        return count
+        return (await self.redrive_oldest(function, limit)).count
+
+    async def redrive_oldest(self, function: str, limit: int | None = None) -> Redriven:
+        """As `redrive`, for those who go on with the rest afterwards."""
+        async with self._turns.taking(function) as queue:
+            if limit == 0:
+                return Redriven(0, await self._broker.depth(queue))
+            first = await self._broker.get(queue)
+            if first is None:
+                return Redriven(0, 0)
+            # Only now: what was given back before counts again when the first one is taken.
+            with _kept([first]):
+                waiting = 1 + await self._broker.depth(queue)
+            await self._redrive(function, first)
+            count = waiting if limit is None else min(limit, waiting)
+            for done in range(1, count):
+                delivery = await self._broker.get(queue)
+                if delivery is None:
+                    return Redriven(done, 0)
+                await self._redrive(function, delivery)
+            return Redriven(count, waiting - count)
 
     async def purge(self, function: str) -> int:
-        return await self._broker.purge(dead_letters(check_function(function)))
+        async with self._turns.taking(function) as queue:
+            return await self._broker.purge(queue)
 
     async def _browse(self, function: str) -> Sequence[Message]:
-        taken = await _take(self._broker, function)
-        _give_back(taken)
+        async with self._turns.taking(function) as queue:
+            taken = await _take(self._broker, queue)
+            _give_back(taken)
         return [delivery.message for delivery in taken]
 
     async def _redrive_one(self, function: str, id: str) -> int:
-        taken = await _take(self._broker, function)
-        wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
-        _give_back([delivery for delivery in taken if delivery is not wanted])
-        if wanted is None:
-            return 0
-        await self._redrive(function, wanted)
-        return 1
+        async with self._turns.taking(function) as queue:
+            taken = await _take(self._broker, queue)
+            wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
+            _give_back([delivery for delivery in taken if delivery is not wanted])
+            if wanted is None:
+                return 0
+            await self._redrive(function, wanted)
+            return 1
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:
-        try:
+        with _kept([delivery]):
             fresh = redriven(delivery.message, self._clock.now())
             await self._broker.publish(to_function(function), fresh)
-        except BaseException:
-            delivery.requeue()
-            raise
         delivery.ack()
 
 
-async def _take(broker: Broker, function: str) -> Sequence[Delivery]:
+class _Turns:
+    """Who deals with the dead letters of one function does it alone."""
+
+    __slots__ = ("_clock", "_locks", "_waiting")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def taking(self, function: str) -> AsyncGenerator[Queue]:
+        """Deal with its dead letters, in this queue, while entered; wait for that before."""
+        queue = dead_letters(check_function(function))
+        lock = self._locks.setdefault(queue.name, asyncio.Lock())
+        if lock.locked() and self._waiting >= MAX_WAITING:
+            raise _busy(function)
+        self._waiting += 1
+        try:
+            with TimeLimit(self._clock, MAX_WAIT):
+                await lock.acquire()
+        except TimeoutError:
+            raise _busy(function) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield queue
+        finally:
+            lock.release()
+
+
+def _busy(function: str) -> Throttled:
+    return Throttled(f"others are dealing with the dead letters of {function} here")
+
+
+async def _take(broker: Broker, queue: Queue) -> Sequence[Delivery]:
     """The oldest ones, as many as may be held at once. Whoever has them answers them.
 
     So many also where fewer are wanted: what comes back to a quorum queue is delivered before what
     was never taken, but after what came back earlier. Taken in part, they would change their order.
     """
-    queue = dead_letters(check_function(function))
     taken: list[Delivery] = []
     size = 0
-    try:
+    with _kept(taken):
         while len(taken) < MAX_LISTED and size < MAX_LISTED_BYTES:
             delivery = await broker.get(queue)
             if delivery is None:
                 break
             taken.append(delivery)
             size += len(delivery.message.body)
+    return taken
+
+
+@contextmanager
+def _kept(taken: Sequence[Delivery]) -> Generator[None]:
+    """Give them back if the block does not end well."""
+    try:
+        yield
     except BaseException:
         _give_back(taken)
         raise
-    return taken
 
 
 def _give_back(taken: Sequence[Delivery]) -> None:

@@ -80,11 +80,13 @@ class Connection:
         body: bytes = b"",
         headers: Mapping[str, str] = NO_HEADERS,
         timeout: float = WAIT,
+        once: bool = False,
     ) -> Answer:
         """The answer to a request, whose path is encoded, within `timeout` seconds.
 
-        Raises TimeoutError, BrokerUnavailable when the server cannot be reached, and
-        PayloadTooLarge for an answer over `MAX_ANSWER`.
+        It may be sent twice, unless it is a POST that is to be sent `once`. Raises TimeoutError,
+        BrokerUnavailable when the server cannot be reached, and PayloadTooLarge for an answer over
+        `MAX_ANSWER`.
         """
         url = URL(self._base + path, encoded=True)
         try:
@@ -92,8 +94,9 @@ class Connection:
                 try:
                     return await self._ask_once(method, url, body, headers)
                 except ServerDisconnectedError:
-                    # An idle connection was closed at the very moment it was used again. All that
-                    # is asked for here may be asked for twice.
+                    if once:
+                        raise
+                    # An idle connection was closed at the very moment it was used again.
                     return await self._ask_once(method, url, body, headers)
         except (ClientError, ConnectionError) as error:
             raise BrokerUnavailable(
@@ -108,13 +111,14 @@ class Connection:
         *,
         body: bytes = b"",
         headers: Mapping[str, str] = NO_HEADERS,
+        once: bool = False,
     ) -> Answer:
         """As `ask`, for what the server itself does: that takes no longer than `WAIT`.
 
         Raises whatever error the answer tells of.
         """
         try:
-            answer = await self.ask(method, path, body=body, headers=headers)
+            answer = await self.ask(method, path, body=body, headers=headers, once=once)
         except TimeoutError:
             raise BrokerUnavailable(f"{self.shown} did not answer within {WAIT:g} s") from None
         if answer.status in (200, 202):

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from eventmesh.client.http import Connection
 from eventmesh.codecs.json import encode
 from eventmesh.dead_letters import LISTED, DeadLetter
+from eventmesh.errors import BrokerUnavailable, Throttled
 from eventmesh.topology import check_function
 from eventmesh.triggers.http.names import CONTROL
+
+PORTION: Final = 100
+"""Dead letters that are redriven by one request: that takes far less than `http.WAIT`."""
+
+NO_QUERY: Final[Mapping[str, Any]] = {}
+
+_SO_FAR: Final = (
+    "{done} dead letters of {function} are known to have been delivered again; redrive again for "
+    "the rest: what was delivered is not among it, but for one at most"
+)
+_PERHAPS_PURGED: Final = (
+    "whether the dead letters of {function} were dropped is not known: list them to see"
+)
 
 
 class HttpDeadLetters:
@@ -34,19 +49,46 @@ class HttpDeadLetters:
     async def redrive(
         self, function: str, *, id: str | None = None, limit: int | None = None
     ) -> int:
-        query = {"id": id, "limit": limit}
-        members = await self._ask("POST", function, "/redrive", query)
-        return int(members["redriven"])
+        """As the contract says, portion by portion. A note of an error says how far it came."""
+        if id is not None:
+            return int((await self._redrive(function, {"id": id}, 0))["redriven"])
+        wanted = math.inf if limit is None else limit
+        done = 0
+        while done < wanted:
+            members = await self._redrive(function, {"limit": min(PORTION, wanted - done)}, done)
+            done += int(members["redriven"])
+            # What is set aside meanwhile is not wanted: it may fail and come back for ever.
+            wanted = min(wanted, done + int(members["remaining"]))
+        return done
 
     async def purge(self, function: str) -> int:
-        return int((await self._ask("DELETE", function))["purged"])
+        """As the contract says. A note of an error says what is not known."""
+        try:
+            return int((await self._ask("POST", function, "/purge", once=True))["purged"])
+        except BrokerUnavailable as error:
+            error.add_note(_PERHAPS_PURGED.format(function=function))
+            raise
+
+    async def _redrive(
+        self, function: str, which: Mapping[str, Any], done: int
+    ) -> Mapping[str, Any]:
+        try:
+            return await self._ask("POST", function, "/redrive", which, once=True)
+        except (BrokerUnavailable, Throttled) as error:
+            error.add_note(_SO_FAR.format(done=done, function=function))
+            raise
 
     async def _ask(
-        self, method: str, function: str, rest: str = "", query: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        function: str,
+        rest: str = "",
+        query: Mapping[str, Any] = NO_QUERY,
+        *,
+        once: bool = False,
     ) -> Mapping[str, Any]:
-        given = {name: text for name, text in (query or {}).items() if text is not None}
         path = f"{CONTROL}/dead-letters/{quote(check_function(function), safe='')}{rest}"
-        answer = await self._connection.ask_now(method, f"{path}?{urlencode(given)}")
+        answer = await self._connection.ask_now(method, f"{path}?{urlencode(query)}", once=once)
         return answer.members()
 
 

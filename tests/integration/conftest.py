@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import trustme
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import hosting
@@ -70,3 +70,20 @@ def certificate(authority, tmp_path):
         pem.write_to_path(chain, append=True)
     issued.private_key_pem.write_to_path(key)
     return {"http_tls_certificate": str(chain), "http_tls_key": str(key)}
+
+
+@pytest.fixture
+def other_server():
+    """A server of somebody else's, which answers each request with what a function gives."""
+
+    @asynccontextmanager
+    async def serve(answer):
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    return serve

@@ -247,9 +247,12 @@ async def test_dead_letters_are_redriven_and_purged(serving, orders):
             assert await answer.json() == {"redriven": 1}
         assert (await orders.next())[1] == "b"
         async with served.http.post(f"{path}/redrive?limit=1") as answer:
-            assert await answer.json() == {"redriven": 1}
+            done = await answer.json()
+            # "b" may have been set aside again.
+            assert done["redriven"] == 1
+            assert done["remaining"] in (1, 2)
         assert (await orders.next())[1] == "a"
-        async with served.http.delete(path) as answer:
+        async with served.http.post(f"{path}/purge") as answer:
             assert answer.status == 200
             purged = (await answer.json())["purged"]
         assert purged >= 1
@@ -285,7 +288,7 @@ async def test_a_page_of_another_site_may_do_nothing(serving, orders, headers):
             ("GET", "functions"),
             ("POST", "send/orders.place"),
             ("POST", "events/order.placed"),
-            ("DELETE", "dead-letters/orders.place"),
+            ("POST", "dead-letters/orders.place/purge"),
         ]:
             async with served.http.request(
                 method, f"/_eventmesh/{path}", headers=headers

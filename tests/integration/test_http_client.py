@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -242,23 +241,6 @@ async def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
         assert await client.invoke("shop.place") == "done"
         assert await client.invoke("shop.place") == "done"
     assert len(seen) == 3
-
-
-@pytest.fixture
-def other_server():
-    """A server of somebody else's, which answers each request with what a function gives."""
-
-    @asynccontextmanager
-    async def serve(answer):
-        runner = web.ServerRunner(web.Server(answer))
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
-
-    return serve
 
 
 async def test_a_client_is_used_inside_its_block_and_can_be_entered_again(served):

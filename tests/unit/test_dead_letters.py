@@ -4,7 +4,13 @@ import pytest
 
 from eventmesh import dead_letters as module
 from eventmesh.dead_letters import BrokerDeadLetters
-from eventmesh.errors import BrokerUnavailable, DeclarationError, FunctionError, FunctionNotFound
+from eventmesh.errors import (
+    BrokerUnavailable,
+    DeclarationError,
+    FunctionError,
+    FunctionNotFound,
+    Throttled,
+)
 from eventmesh.message import Message
 from eventmesh.settlement import PROVENANCE, dead_letter
 from eventmesh.topology import dead_letters, to_queue
@@ -187,3 +193,85 @@ async def test_they_are_purged(mesh, letters):
 async def test_a_name_that_no_function_can_have_is_refused(letters, verb):
     with pytest.raises(DeclarationError, match="no function's name"):
         await getattr(letters, verb)("nonsense")
+
+
+@pytest.fixture
+def slow(mesh, monkeypatch):
+    """Have others run while a letter is taken."""
+    get = mesh.broker.get
+
+    async def get_slowly(queue):
+        delivery = await get(queue)
+        await asyncio.sleep(0)
+        return delivery
+
+    monkeypatch.setattr(mesh.broker, "get", get_slowly)
+
+
+async def test_who_looks_at_the_same_time_sees_all_of_them(mesh, letters, slow):
+    await mesh.keeps(FUNCTION)
+    await set_aside(mesh, *"abcd")
+
+    listed, shown, redriven, others, purged = await asyncio.gather(
+        letters.list(FUNCTION),
+        letters.show(FUNCTION, "d"),
+        letters.redrive(FUNCTION, id="b"),
+        letters.redrive_oldest(FUNCTION, 2),
+        letters.purge(FUNCTION),
+    )
+
+    assert [letter.id for letter in listed] == ["a", "b", "c", "d"]
+    assert shown.id == "d"
+    assert redriven == 1
+    assert (others.count, others.remaining) == (2, 1)
+    assert purged == 1
+
+
+@pytest.fixture
+async def held(mesh, letters, monkeypatch):
+    """Somebody is looking, and does not end."""
+    await set_aside(mesh, "a")
+    get, begun = mesh.broker.get, asyncio.Event()
+
+    async def hang(queue):
+        if queue != DEAD:
+            return await get(queue)
+        begun.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(mesh.broker, "get", hang)
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(letters.list(FUNCTION))
+        await begun.wait()
+        monkeypatch.setattr(mesh.broker, "get", get)
+        yield looking
+        looking.cancel()
+
+
+async def test_nobody_waits_for_them_for_ever(mesh, letters, held):
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(refused(letters))
+        await mesh.clock.advance(module.MAX_WAIT - 0.1)
+        assert not waiting.done()
+        await mesh.clock.advance(0.1)
+        assert "dead letters of orders.place" in await waiting
+
+
+async def test_not_too_many_wait_for_them(mesh, letters, held, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING", 1)
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(letters.show(FUNCTION, "a"))
+        await mesh.clock.advance(0)
+        assert "dead letters of orders.place" in await refused(letters)
+        held.cancel()
+        assert (await first).id == "a"
+
+
+async def test_those_of_another_function_are_not_waited_for(letters, held):
+    assert await letters.list("orders.other") == []
+
+
+async def refused(letters):
+    with pytest.raises(Throttled) as refusal:
+        await letters.list(FUNCTION)
+    return str(refusal.value)

@@ -64,7 +64,7 @@ class Control:
             ("POST", f"{CONTROL}/events", self.emit_event),
             ("POST", f"{CONTROL}/events/{{type}}", self.emit_data),
             ("GET", letters, self.list_letters),
-            ("DELETE", letters, self.purge_letters),
+            ("POST", f"{letters}/purge", self.purge_letters),
             ("POST", f"{letters}/redrive", self.redrive_letters),
             ("GET", f"{letters}/{{id}}", self.show_letter),
         )
@@ -164,9 +164,10 @@ class Control:
 
     async def redrive_letters(self, request: web.BaseRequest, path: Values) -> Reply:
         """Redrive dead letters: all, or those that `id` or `limit` in the query say."""
-        id = _one(request, "id") or None
-        count = await self._letters.redrive(path["name"], id=id, limit=_limit(request))
-        return json_reply(200, {"redriven": count})
+        if id := _one(request, "id"):
+            return json_reply(200, {"redriven": await self._letters.redrive(path["name"], id=id)})
+        done = await self._letters.redrive_oldest(path["name"], _limit(request))
+        return json_reply(200, {"redriven": done.count, "remaining": done.remaining})
 
     async def purge_letters(self, _: web.BaseRequest, path: Values) -> Reply:
         """Drop all dead letters of a function."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from eventmesh import Context, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.clock import SystemClock
 from eventmesh.dead_letters import BrokerDeadLetters
 from eventmesh.errors import FunctionNotFound
 from eventmesh.host import hosting
@@ -71,7 +72,7 @@ async def filled(channel, kind):
 
 
 async def dead_letters_of(broker, function, count):
-    letters = BrokerDeadLetters(broker, None)
+    letters = BrokerDeadLetters(broker, SystemClock())
     async with asyncio.timeout(30):
         while len(found := await letters.list(function)) < count:
             await asyncio.sleep(0)

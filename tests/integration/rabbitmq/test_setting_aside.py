@@ -7,6 +7,7 @@ import pytest
 
 from eventmesh import Reject, Service
 from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.clock import SystemClock
 from eventmesh.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
 from eventmesh.settings import Settings
@@ -22,7 +23,7 @@ async def letters_of(broker, function):
     # Looked at only once it is there: a get from a queue that is just made ends the connection.
     while not await broker.depth(dead_letters(function)):
         await asyncio.sleep(0)
-    return await BrokerDeadLetters(broker, None).list(function)
+    return await BrokerDeadLetters(broker, SystemClock()).list(function)
 
 
 async def test_a_queue_of_dead_letters_that_was_deleted_is_made_again(rabbitmq, url, soon):
