@@ -18,7 +18,7 @@ from eventmesh.triggers.http.names import CONTROL
 PORTION: Final = 100
 """Dead letters that are redriven by one request: that takes far less than `http.WAIT`."""
 
-NO_QUERY: Final[Mapping[str, Any]] = {}
+_NO_QUERY: Final[Mapping[str, Any]] = {}
 
 _SO_FAR: Final = (
     "{done} dead letters of {function} are known to have been delivered again; redrive again for "
@@ -83,7 +83,7 @@ class HttpDeadLetters:
         method: str,
         function: str,
         rest: str = "",
-        query: Mapping[str, Any] = NO_QUERY,
+        query: Mapping[str, Any] = _NO_QUERY,
         *,
         once: bool = False,
     ) -> Mapping[str, Any]:
