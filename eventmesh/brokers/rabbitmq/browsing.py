@@ -90,7 +90,7 @@ class Browser:
 
         Raises Throttled beyond MAX_TAKEN unanswered ones.
         """
-        # What was given back before is to be found.
+        self._session.check_open()
         async with answered("answering messages"):
             await self._answers.join()
         desk = await self._desk(queue)
@@ -111,7 +111,6 @@ class Browser:
     async def _desk(self, queue: str) -> Desk:
         """The desk of the queue, with one more message taken: so nobody closes it."""
         async with self._choosing:
-            self._session.check_open()
             if sum(desk.taken for desk in self._desks.values()) >= MAX_TAKEN:
                 raise Throttled(
                     f"{MAX_TAKEN:,} messages are taken and not answered: answer some first"
@@ -139,6 +138,7 @@ class Browser:
             if not desk.channel.is_closed:
                 await self._send(desk.channel, tag, ack=ack)
             self._answers.task_done()
+        self._answers.task_done()  # For the end itself: whoever waits for all answers goes on.
 
     async def _send(self, channel: AbstractChannel, tag: int, *, ack: bool) -> None:
         try:
