@@ -16,16 +16,19 @@ from eventmesh.cli.loading import load_services
 from eventmesh.cli.parent import Parent
 from eventmesh.cli.serve import Program, program_name, run
 from eventmesh.cli.targets import Target
-from eventmesh.clock import SystemClock, sleep
+from eventmesh.clock import Clock, SystemClock, TimeLimit
 from eventmesh.errors import SettingsError
 from eventmesh.host import Host, hosting
-from eventmesh.presence import Instance, announcing, observing
+from eventmesh.presence import Instance, Observer, announcing, observing
 from eventmesh.service import Service
 from eventmesh.settings import MEMORY, Settings
 from eventmesh.triggers.http.gateway import Gateway
 
-ANSWER_SECONDS: Final = 1.0
-"""How long a gateway waits for the processes of the mesh to answer before it lets clients in."""
+_log: Final = logging.getLogger(__name__)
+
+KNOW_SECONDS: Final = 12.0
+"""How long a gateway that knows nobody keeps clients waiting before it tells them to come again: a
+bit longer than it may take until the broker holds its question who is there."""
 
 
 class WorkerField(logging.Filter):
@@ -87,19 +90,29 @@ async def serving_services(
 
 
 @asynccontextmanager
-async def serving_mesh(broker: Broker, settings: Settings) -> AsyncGenerator[Host]:
-    """The services of others, as they announce themselves."""
-    clock = SystemClock()
+async def serving_mesh(
+    broker: Broker, settings: Settings, clock: Clock | None = None
+) -> AsyncGenerator[Host]:
+    """The services of others, as they announce themselves, once all have had time to do so."""
+    clock = clock or SystemClock()
     gateway = Gateway(catalogue_of({}))
 
     def change(instances: Mapping[str, Instance]) -> None:
         gateway.show(catalogue_of(instances))
 
-    async with observing(broker, clock, change):
-        # A client that is let in now would be told that nothing is there.
-        await sleep(clock, ANSWER_SECONDS)
+    async def know(mesh: Observer) -> None:
+        await mesh.complete.wait()
+        gateway.complete()
+
+    async with observing(broker, clock, change) as mesh:
+        try:
+            with TimeLimit(clock, KNOW_SECONDS):
+                await know(mesh)
+        except TimeoutError:
+            _log.warning("nobody could be asked yet who is there: until then, requests get a 503")
         async with (
             hosting([], broker, settings, clock=clock, doors=gateway.source) as host,
             announcing(broker, clock, instance_of(host, [], settings, clock)),
         ):
+            await know(mesh)
             yield host

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +33,9 @@ from eventmesh.triggers._tasks import owned_tasks
 MISSED: Final = 3
 """Intervals without a sign of life after which a process counts as gone."""
 
+ANSWER_SECONDS: Final = 1.0
+"""How long all who are there may take to answer; who cannot be asked is asked again as soon."""
+
 PREFETCH: Final = 100
 
 _log: Final = logging.getLogger(__name__)
@@ -58,10 +62,14 @@ async def observing(broker: Broker, clock: Clock, changed: Changed) -> AsyncGene
 
 
 class Observer:
-    """The processes of the mesh: `instances`, by their ids."""
+    """The processes of the mesh: `instances`, by their ids.
+
+    `complete` is set once they were asked, and have had time to answer.
+    """
 
     def __init__(self, broker: Broker, clock: Clock, changed: Changed) -> None:
         self.instances: dict[str, Instance] = {}
+        self.complete = asyncio.Event()
         self._broker = broker
         self._clock = clock
         self._changed = changed
@@ -100,7 +108,8 @@ class Observer:
 
     async def run(self) -> None:
         """Ask who is there, and forget those of whom nothing is heard, until cancelled."""
-        await self._ask()
+        while not await self._ask():
+            await sleep(self._clock, ANSWER_SECONDS)
         while True:
             await sleep(self._clock, INTERVAL)
             if not self._broker.ready:
@@ -113,12 +122,16 @@ class Observer:
                 if self._silent[id] > MISSED:
                     self._forget(id)
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> bool:
+        """Ask who is there, and return whether the mesh was told."""
         try:
             await self._broker.publish(to_present(QUERY), note(QUERY, b"{}", self._clock.now()))
         except InvocationError as error:
             _log.debug("the mesh was not asked who is there: %s", error)
             self._strangers = True
+            return False
+        self._clock.call_later(ANSWER_SECONDS, self.complete.set)
+        return True
 
     def _forget(self, id: str) -> None:
         if self.instances.pop(id, None) is not None:

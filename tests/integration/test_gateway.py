@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
@@ -15,8 +17,11 @@ from pydantic import BaseModel
 
 from eventmesh import Context, Header, Problem, Response, Service, on
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.cli.worker import serving_mesh, serving_services
+from eventmesh.cli.worker import KNOW_SECONDS, serving_mesh, serving_services
+from eventmesh.errors import BrokerUnavailable
+from eventmesh.presence.observing import ANSWER_SECONDS
 from eventmesh.settings import Settings
+from eventmesh.triggers.http.server import HANDOVER
 
 SETTINGS = Settings(http_port=0, grace=5)
 VARYING = re.compile(rb',?"(invocation_)?id":"[0-9a-f]{32}"|invocations/[0-9a-f]{32}')
@@ -202,6 +207,50 @@ async def test_services_come_and_go(mesh):
         assert (await answer(gateway, *asked))[0] == 200
     while (await answer(gateway, *asked))[0] != 404:
         pass
+
+
+class Line(MemoryBroker):
+    """A broker that a test can have take no messages."""
+
+    taking = True
+
+    async def publish(self, route, message, *, delay=0.0):
+        if not self.taking:
+            raise BrokerUnavailable("an alarm")
+        await super().publish(route, message, delay=delay)
+
+
+async def test_who_comes_before_it_could_ask_who_is_there_is_told_to_come_again(manual_clock):
+    ready, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(broker, bound):
+        settings = Settings(http_fd=os.dup(bound.fileno()))
+        async with serving_mesh(broker, settings, manual_clock):
+            ready.set()
+            await over.wait()
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        async with (
+            Line(manual_clock) as broker,
+            asyncio.TaskGroup() as tasks,
+            ClientSession(f"http://127.0.0.1:{bound.getsockname()[1]}") as http,
+        ):
+            broker.taking = False
+            tasks.create_task(serve(broker, bound))
+            await manual_clock.advance(KNOW_SECONDS)
+            for path in ("/hello/you", "/openapi.json"):
+                status, headers, _ = await answer(http, "GET", path, {})
+                assert (status, headers["retry-after"]) == (503, b"1")
+            assert not ready.is_set()
+            broker.taking = True
+            await manual_clock.advance(ANSWER_SECONDS * 2)
+            assert ready.is_set()
+            assert (await answer(http, "GET", "/hello/you", {}))[0] == 404
+            assert (await answer(http, "GET", "/openapi.json", {}))[0] == 200
+            await http.close()
+            over.set()
+            await manual_clock.advance(HANDOVER)
 
 
 async def test_a_stream_that_is_too_large_is_a_problem(mesh):

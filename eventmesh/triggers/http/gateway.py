@@ -62,16 +62,26 @@ class Catalogue:
 
 
 class Gateway:
-    """Passes requests on to the functions of other processes."""
+    """Passes requests on to the functions of other processes.
+
+    Until it is told that its catalogue is complete, everybody is told to come again: 404 would be
+    said of what may be there.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._complete = False
         self._on_change: Callable[[], None] = lambda: None
         self._warned: set[str] = set()
 
     def show(self, catalogue: Catalogue) -> None:
         """Serve this from now on."""
         self._catalogue = catalogue
+        self._on_change()
+
+    def complete(self) -> None:
+        """From now on, what is not in the catalogue is not there."""
+        self._complete = True
         self._on_change()
 
     @asynccontextmanager
@@ -90,7 +100,9 @@ class Gateway:
             async with listening(server, runtime):
                 yield
 
-    def _router(self, apis: Sequence[Own], runtime: Runtime) -> Router[Endpoint]:
+    def _router(self, apis: Sequence[Own], runtime: Runtime) -> Router[Endpoint] | None:
+        if not self._complete:
+            return None
         router: Router[Endpoint] = Router()
         for remote in self._catalogue.routes:
             route = remote.route

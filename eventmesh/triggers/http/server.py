@@ -22,7 +22,7 @@ from eventmesh.triggers.http import access
 from eventmesh.triggers.http.assembly import router_of
 from eventmesh.triggers.http.connection import Connection, ConnectionLimits, as_response
 from eventmesh.triggers.http.functions import Endpoint
-from eventmesh.triggers.http.problems import problem_of, retry_later
+from eventmesh.triggers.http.problems import RETRY_AFTER, problem_of, retry_later
 from eventmesh.triggers.http.responses import Answer, Reply, problem_reply
 from eventmesh.triggers.http.route import HttpRoute
 from eventmesh.triggers.http.routing import Router
@@ -75,9 +75,12 @@ async def listening(server: Server, runtime: Runtime) -> AsyncGenerator[None]:
 
 
 class Server(web.Server):
-    """Answers the requests of all connections; `router`, which may change, says who answers."""
+    """Answers the requests of all connections.
 
-    def __init__(self, router: Router[Endpoint], clock: Clock, settings: Settings) -> None:
+    `router`, which may change, says who answers; None tells everybody to come again.
+    """
+
+    def __init__(self, router: Router[Endpoint] | None, clock: Clock, settings: Settings) -> None:
         super().__init__(self._handle, handler_cancellation=True)
         self.router = router
         self._clock = clock
@@ -159,27 +162,31 @@ class Server(web.Server):
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         method, path = request.method, request.raw_path.partition("?")[0]
+        router = self.router
+        if router is None:
+            raise retry_later(503, "it is not known yet who answers here", RETRY_AFTER)
         try:
             if not path.startswith("/"):
                 # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
                 path = urlsplit(path).path or path
-            found = self.router.find(method, path)
+            found = router.find(method, path)
             if found is None:
-                return self._unanswered(method, path)
+                return _unanswered(router, method, path)
         except ValueError:
             raise Problem(400, "the path cannot be read: it is UTF-8, percent-encoded") from None
         endpoint, values = found
         return await endpoint(request, values)
 
-    def _unanswered(self, method: str, path: str) -> Answer:
-        """The answer where nothing answers that method. Raises Problem: 404 or 405."""
-        allowed = self.router.allowed(path)
-        if not allowed and path != "*":
-            raise Problem(404, "nothing answers at this path")
-        headers = {"Allow": ", ".join(sorted(allowed | {"OPTIONS"}))}
-        if method == "OPTIONS":
-            return Reply(204, headers=headers)
-        raise Problem(405, f"{method} is not answered at this path", headers=headers)
+
+def _unanswered(router: Router[Endpoint], method: str, path: str) -> Answer:
+    """The answer where nothing answers that method. Raises Problem: 404 or 405."""
+    allowed = router.allowed(path)
+    if not allowed and path != "*":
+        raise Problem(404, "nothing answers at this path")
+    headers = {"Allow": ", ".join(sorted(allowed | {"OPTIONS"}))}
+    if method == "OPTIONS":
+        return Reply(204, headers=headers)
+    raise Problem(405, f"{method} is not answered at this path", headers=headers)
 
 
 async def _listen(server: Server, settings: Settings) -> asyncio.Server:

@@ -20,7 +20,7 @@ async def wait() -> None:
     print("waiting in", os.getpid(), file=sys.stderr, flush=True)
     await asyncio.get_running_loop().create_future()
 """
-READY = r"is ready at (http://[0-9.:]+)"
+READY = r"\(process (\d+)\) is ready at (http://[0-9.:]+)"
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def started(launch, broker):
 
     async def started(*arguments):
         process = await launch(*arguments, "--port=0", "--admin-port=0", **broker)
-        process.url = (await process.line(READY))[1]
+        pid, process.url = (await process.line(READY)).groups()
+        process.worker = int(pid)
         return process
 
     return started
@@ -76,7 +77,7 @@ async def test_the_broker_may_come_last_and_go_away(launch, write, rabbitmq, bro
     for process in processes:
         await process.line("cannot be reached")
     await rabbitmq.start()
-    url, _ = [(await process.line(READY))[1] for process in processes]
+    url, _ = [(await process.line(READY))[2] for process in processes]
     async with aiohttp.ClientSession(url) as http:
 
         async def ask():
@@ -92,6 +93,23 @@ async def test_the_broker_may_come_last_and_go_away(launch, write, rabbitmq, bro
         await rabbitmq.start()
         while await ask() != (200, False):
             pass
+
+
+async def test_one_that_starts_during_an_alarm_says_to_come_again(started, write, rabbitmq):
+    write("app.py", APP)
+    await started("run", "app.py")
+    gateway = await started("gateway")
+    await rabbitmq.raise_memory_alarm()
+    os.kill(gateway.worker, signal.SIGKILL)
+    await gateway.line("requests get a 503")
+    async with aiohttp.ClientSession(gateway.url) as http:
+        async with http.get("/hello") as answer:
+            assert answer.status == 503
+            assert "Retry-After" in answer.headers
+        await rabbitmq.clear_memory_alarm()
+        await gateway.line(READY)
+        async with http.get("/hello") as answer:
+            assert (answer.status, await answer.json()) == (200, "hello")
 
 
 @pytest.mark.parametrize("replaced", ["gateway", "service"])

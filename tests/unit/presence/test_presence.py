@@ -4,7 +4,7 @@ from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.message import Message
 from eventmesh.presence import announcing, observing
 from eventmesh.presence.instance import ALIVE, HERE, INTERVAL, QUERY
-from eventmesh.presence.observing import MISSED
+from eventmesh.presence.observing import ANSWER_SECONDS, MISSED
 from eventmesh.topology import EVENTS, PRESENCE, Binding, inbox, notes, to_present
 
 
@@ -98,6 +98,20 @@ async def test_an_observer_that_could_not_ask_does_so_later(broker, clock, proce
             await clock.settle()
             broker.away = False
             await clock.advance(INTERVAL * 2)
+            assert set(mesh.instances) == {"one"}
+
+
+async def test_all_are_known_when_those_who_were_asked_had_time_to_answer(broker, clock, process):
+    async with announcing(broker, clock, process):
+        broker.away = True
+        async with observing(broker, clock, ignore) as mesh:
+            await clock.advance(ANSWER_SECONDS * 10)
+            assert not mesh.complete.is_set()
+            broker.away = False
+            await clock.advance(ANSWER_SECONDS)
+            assert not mesh.complete.is_set()
+            await clock.advance(ANSWER_SECONDS)
+            assert mesh.complete.is_set()
             assert set(mesh.instances) == {"one"}
 
 
