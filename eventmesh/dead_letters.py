@@ -37,6 +37,9 @@ MAX_LISTED: Final = 1000
 MAX_LISTED_BYTES: Final = 32 * 1024 * 1024
 """How many dead letters are held at once to list them, with how many bytes in all, about."""
 
+_LATEST: Final = 253_402_214_400.0
+"""The beginning of the last day of the year 9999: the last that is a date in every time zone."""
+
 MAX_WAIT: Final = 10.0
 MAX_WAITING: Final = 100
 """Seconds to wait until others have done with the same dead letters, and how many wait at once."""
@@ -259,9 +262,18 @@ def _letter(function: str, message: Message) -> DeadLetter:
         attempts=message.attempt,
         trigger=message.trigger,
         created=message.timestamp,
-        first_failure=float(headers.get(FIRST_FAILURE, 0)),
-        last_failure=float(headers.get(LAST_FAILURE, 0)),
+        first_failure=_moment(headers.get(FIRST_FAILURE, "")),
+        last_failure=_moment(headers.get(LAST_FAILURE, "")),
         content_type=message.content_type,
         headers=without_provenance(headers),
         payload=message.body,
     )
+
+
+def _moment(text: str) -> float:
+    """Seconds since the epoch; 0 for what is none: anybody may have sent that header."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds <= _LATEST else 0.0

@@ -12,7 +12,7 @@ from eventmesh.errors import (
     Throttled,
 )
 from eventmesh.message import Message
-from eventmesh.settlement import PROVENANCE, dead_letter
+from eventmesh.settlement import FIRST_FAILURE, PROVENANCE, dead_letter
 from eventmesh.topology import dead_letters, to_queue
 
 FUNCTION = "orders.place"
@@ -48,6 +48,18 @@ async def test_a_dead_letter_tells_where_it_came_from_and_why(mesh, letters):
     assert (letter.attempts, letter.trigger, letter.created) == (3, "http", 5.0)
     assert (letter.first_failure, letter.last_failure) == (9.0, 9.0)
     assert letter.headers == {"tenant": "acme"}
+
+
+@pytest.mark.parametrize("time", ["yesterday", "", "nan", "inf", "-1", "1e300", "9" * 400])
+async def test_a_time_that_is_none_keeps_nobody_from_looking(mesh, letters, time):
+    await mesh.broker.declare([DEAD])
+    message = Message(b"{}", "a", 5.0, headers={FIRST_FAILURE: time})
+    letter = dead_letter(message, FUNCTION, None, "old", 9.0)
+    await mesh.broker.publish(to_queue(DEAD), letter)
+
+    (letter,) = await letters.list(FUNCTION)
+
+    assert (letter.first_failure, letter.last_failure) == (0.0, 9.0)
 
 
 async def test_what_may_be_secret_or_long_is_not_in_its_repr(mesh, letters):
