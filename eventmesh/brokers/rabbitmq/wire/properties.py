@@ -81,8 +81,8 @@ _SKIPPED: Final = frozenset(b"AFx")
 _VOID: Final = frozenset(b"V\0")
 
 _LATEST: Final = 253_402_214_400.0
-"""The beginning of the last day of the year 9999: nothing that handles dates goes further, and it is
-a date in every time zone."""
+"""The beginning of the last day of the year 9999: nothing that handles dates goes further, and
+this is one in every time zone."""
 _MILLISECONDS: Final = 1 << 32
 """Who gives a time beyond this (the year 2106) in seconds has given milliseconds."""
 
