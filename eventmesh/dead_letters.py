@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from eventmesh.abc import Broker, Delivery
-from eventmesh.clock import Clock, TimeLimit
+from eventmesh.clock import Clock, TimeLimit, sleep
 from eventmesh.errors import Throttled
 from eventmesh.message import Message
 from eventmesh.settlement import (
@@ -39,6 +39,11 @@ MAX_LISTED_BYTES: Final = 32 * 1024 * 1024
 
 _LATEST: Final = 253_402_214_400.0
 """The beginning of the last day of the year 9999: the last that is a date in every time zone."""
+
+MAX_RETURN: Final = 1.0
+LOOK_AGAIN: Final = 0.005
+"""Seconds until what was given back is in its queue again, at most, and from one look to the next.
+RabbitMQ 3.10 took six milliseconds for 200."""
 
 MAX_WAIT: Final = 10.0
 MAX_WAITING: Final = 100
@@ -163,17 +168,28 @@ class BrokerDeadLetters:
         async with self._turns.taking(function) as queue:
             taken = await _take(self._broker, queue)
             _give_back(taken)
+            await self._wait_returned(queue, len(taken))
         return [delivery.message for delivery in taken]
 
     async def _redrive_one(self, function: str, id: str) -> int:
         async with self._turns.taking(function) as queue:
             taken = await _take(self._broker, queue)
             wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
-            _give_back([delivery for delivery in taken if delivery is not wanted])
-            if wanted is None:
-                return 0
-            await self._redrive(function, wanted)
-            return 1
+            others = [delivery for delivery in taken if delivery is not wanted]
+            _give_back(others)
+            if wanted is not None:
+                await self._redrive(function, wanted)
+            await self._wait_returned(queue, len(others))
+            return len(taken) - len(others)
+
+    async def _wait_returned(self, queue: Queue, count: int) -> None:
+        """Wait until so many are in the queue again, or another process has taken of them.
+
+        A quorum queue has some later than what it is asked next.
+        """
+        ends = self._clock.now() + MAX_RETURN
+        while await self._broker.depth(queue) < count and self._clock.now() < ends:
+            await sleep(self._clock, LOOK_AGAIN)
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:
         with _kept([delivery]):
