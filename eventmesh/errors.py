@@ -24,7 +24,7 @@ The tree:
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -173,7 +173,9 @@ class RetryLater(Signal):
 
     def __init__(self, after: float | None = None, reason: str = "") -> None:
         super().__init__(after, reason)
-        if after is not None and not (isinstance(after, (int, float)) and 0 <= after < math.inf):
+        if after is not None and not (
+            isinstance(after, (int, float)) and 0 <= after <= sys.float_info.max
+        ):
             raise ValueError(f"RetryLater(after={after!r}): write seconds, a number from 0 on")
         self.after = after
         self.reason = reason
