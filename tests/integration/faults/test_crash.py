@@ -34,7 +34,7 @@ async def send_all(mesh, numbers):
 async def test_killed_workers_and_a_restarted_broker_lose_nothing(
     rabbitmq, broker_at, mesh_of, size, capsys
 ):
-    total, kills = size(3_000, 20_000), size(8, 40)
+    total, kills = size(3_000, 20_000), size(8, 120)
     url = await rabbitmq.new_virtual_host()
     progress = Progress()
     chance = random.Random(7)
