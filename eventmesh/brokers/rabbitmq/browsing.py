@@ -86,7 +86,9 @@ class Browser:
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
 
     async def get(self, queue: str) -> TakenMessage | None:
-        """One message, if there is one; what was given back before is there again.
+        """One message, if there is one, once RabbitMQ was told what was given back before.
+
+        A quorum queue may have that some milliseconds later all the same.
 
         Raises Throttled beyond MAX_TAKEN unanswered ones.
         """
