@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test versions e2e faults faultsfull check ruff format mypy pyright layers lengths bench constraints clean
+.PHONY: help install demo up down test versions e2e faults faultsfull check ruff format mypy pyright layers lengths docs bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ lengths:
 	@find . -name '*.py' -not -path './.*' -not -path './build/*' -exec awk \
 		'FNR == 400 { print FILENAME ": 400 lines or more, split it"; long = 1 } END { exit long }' {} +
 
+docs: install ## build the pages of docs/ into build/docs/index.html; a broken link is an error
+	$(BIN)/zensical build --strict --clean
+
 bench: build/bench/.installed ## run the benchmarks (ARGS="..." goes to them); wrk must be there
 	build/bench/bin/python -m benchmarks $(ARGS)
 
@@ -103,7 +106,7 @@ constraints: ## resolve every dependency anew and pin it in constraints.txt
 		> constraints.txt
 
 clean: ## remove all that was made
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
