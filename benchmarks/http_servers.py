@@ -54,7 +54,7 @@ def eventmesh(port: int) -> None:
     from eventmesh import Service, on
     from eventmesh.brokers.memory import MemoryBroker
     from eventmesh.host import hosting
-    from eventmesh.settings import Settings
+    from eventmesh.model.settings import Settings
 
     app = Service("bench")
 

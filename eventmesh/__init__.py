@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eventmesh.binding.markers import Body, Header, Path, Query
     from eventmesh.client import Client
-    from eventmesh.context import Context
-    from eventmesh.errors import (
+    from eventmesh.engine.binding.markers import Body, Header, Path, Query
+    from eventmesh.engine.context import Context
+    from eventmesh.engine.function import Function
+    from eventmesh.model.errors import (
         AccessDenied,
         BrokerUnavailable,
         DeclarationError,
@@ -31,18 +32,17 @@ if TYPE_CHECKING:
         SettingsError,
         Throttled,
     )
-    from eventmesh.event import Event
-    from eventmesh.function import Function
-    from eventmesh.policy import Retry
-    from eventmesh.result import Response
+    from eventmesh.model.event import Event
+    from eventmesh.model.result import Response
+    from eventmesh.model.retry import Retry
     from eventmesh.service import Service
     from eventmesh.triggers import on
 
 _MODULES = {
-    "eventmesh.binding.markers": ("Body", "Header", "Path", "Query"),
+    "eventmesh.engine.binding.markers": ("Body", "Header", "Path", "Query"),
     "eventmesh.client": ("Client",),
-    "eventmesh.context": ("Context",),
-    "eventmesh.errors": (
+    "eventmesh.engine.context": ("Context",),
+    "eventmesh.model.errors": (
         "AccessDenied",
         "BrokerUnavailable",
         "DeclarationError",
@@ -60,10 +60,10 @@ _MODULES = {
         "SettingsError",
         "Throttled",
     ),
-    "eventmesh.event": ("Event",),
-    "eventmesh.function": ("Function",),
-    "eventmesh.policy": ("Retry",),
-    "eventmesh.result": ("Response",),
+    "eventmesh.model.event": ("Event",),
+    "eventmesh.engine.function": ("Function",),
+    "eventmesh.model.retry": ("Retry",),
+    "eventmesh.model.result": ("Response",),
     "eventmesh.service": ("Service",),
     "eventmesh.triggers": ("on",),
 }

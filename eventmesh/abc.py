@@ -12,10 +12,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
-from eventmesh.invocation import Invocation
-from eventmesh.message import Message
-from eventmesh.result import Result
-from eventmesh.topology import Binding, Queue, Route
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
+from eventmesh.model.topology import Binding, Queue, Route
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)

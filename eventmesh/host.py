@@ -15,23 +15,24 @@ from contextlib import (
 from typing import Any, Final, TypeAlias
 
 from eventmesh.abc import Broker, Middleware, Slots, Transport
-from eventmesh.binding.annotations import function_of, written
-from eventmesh.caller import BrokerTransport, Caller, new_id
-from eventmesh.clock import Clock, SystemClock, TimeLimit
-from eventmesh.dispatcher import Dispatcher, MiddlewareFactory
-from eventmesh.errors import DeclarationError
-from eventmesh.function import AnyFunction, Environment, Runtime, Trigger
+from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
+from eventmesh.deliveries.rpc import inboxes, lines
+from eventmesh.engine.binding.annotations import function_of, written
+from eventmesh.engine.caller import BrokerTransport, Caller
+from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory
+from eventmesh.engine.function import AnyFunction, Environment, Runtime, Trigger
+from eventmesh.engine.runtimes.invoker import guarded
 from eventmesh.middleware.deadline import deadline
 from eventmesh.middleware.logging import logged
 from eventmesh.middleware.metrics import Metrics
 from eventmesh.middleware.tracing import traced, traced_transport
-from eventmesh.running import guarded
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.ids import new_id
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import slots as slots_name
+from eventmesh.model.value import value
 from eventmesh.service import Service
-from eventmesh.settings import Settings
-from eventmesh.topology import slots as slots_name
 from eventmesh.triggers.http import HttpTrigger
-from eventmesh.triggers.invoke import inboxes, lines
-from eventmesh.value import value
 
 Doors: TypeAlias = Callable[
     [Sequence[tuple[AnyFunction, HttpTrigger]], Runtime], AbstractAsyncContextManager[None]

@@ -10,20 +10,15 @@ from functools import partial
 from typing import Any, Final, Never, ParamSpec, TypeVar, get_args, get_origin, overload
 
 from eventmesh.abc import Callee, Middleware
-from eventmesh.binding import compile_signature
-from eventmesh.binding.annotations import bare, hints_of, name_of, parameters_of, written
-from eventmesh.duration import Duration, seconds
-from eventmesh.errors import DeclarationError
-from eventmesh.function import AnyFunction, Function, Trigger
-from eventmesh.policy import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_MAX_PAYLOAD,
-    DEFAULT_TIMEOUT,
-    Limits,
-    Retry,
-)
-from eventmesh.topology import Route, check_function, check_service, destination
-from eventmesh.value import value
+from eventmesh.engine.binding import compile_signature
+from eventmesh.engine.binding.annotations import bare, hints_of, name_of, parameters_of, written
+from eventmesh.engine.function import AnyFunction, Function, Trigger
+from eventmesh.model.duration import Duration, seconds
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.limits import DEFAULT_CONCURRENCY, DEFAULT_MAX_PAYLOAD, DEFAULT_TIMEOUT, Limits
+from eventmesh.model.retry import Retry
+from eventmesh.model.topology import Route, check_function, check_service, destination
+from eventmesh.model.value import value
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,7 +13,7 @@ from benchmarks.order import BODY, Order
 from eventmesh import Context, Service
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
 
 WARM_UP = 2_000
 

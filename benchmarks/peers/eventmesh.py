@@ -12,8 +12,8 @@ from benchmarks.order import Order, order_of
 from eventmesh import Client, Service
 from eventmesh.brokers import broker_at
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
-from eventmesh.topology import inbox
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import inbox
 
 CONCURRENCY = 500
 

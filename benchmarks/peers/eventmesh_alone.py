@@ -19,7 +19,7 @@ from benchmarks.peers.eventmesh import CONCURRENCY, host
 from eventmesh import Client, Event, Service, on
 from eventmesh.brokers import broker_at
 from eventmesh.host import Host, hosting
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
 
 PERIOD = 20
 TIMERS_OF_ONE = 100

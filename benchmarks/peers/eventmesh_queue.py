@@ -9,7 +9,7 @@ from benchmarks.job import Job, Tally, publish_all
 from benchmarks.order import Order, order_of
 from benchmarks.peers.eventmesh import CONCURRENCY, host
 from eventmesh import Client, Service, on
-from eventmesh.topology import inbox
+from eventmesh.model.topology import inbox
 
 
 def consume(job: Job) -> None:

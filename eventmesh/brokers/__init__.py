@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventmesh.abc import Broker
-from eventmesh.settings import MEMORY
+from eventmesh.model.settings import MEMORY
 
 
 def broker_at(url: str, name: str, *, connect_timeout: float | None = None) -> Broker:

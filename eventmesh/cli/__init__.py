@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventmesh.cli.launcher import cli
+from eventmesh.cli.main import cli
 
 __all__ = ["main"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from eventmesh.function import AnyFunction
-from eventmesh.policy import Retry
+from eventmesh.engine.function import AnyFunction
+from eventmesh.model.retry import Retry
+from eventmesh.model.topology import EVENT_SCHEME, EVENTS, QUEUE_SCHEME, Route
 from eventmesh.service import Service
-from eventmesh.topology import EVENT_SCHEME, EVENTS, QUEUE_SCHEME, Route
 
 
 def services_table(services: Sequence[Service]) -> Table:

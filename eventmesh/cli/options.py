@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import orjson
 
-from eventmesh.cli.completing import complete_function, complete_path
-from eventmesh.duration import seconds
-from eventmesh.errors import DeclarationError
-from eventmesh.settings import Settings
+from eventmesh.cli.shell_completion import complete_function, complete_path
+from eventmesh.model.duration import seconds
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.settings import Settings
 
 
 def _read_url(_ctx: click.Context, _parameter: click.Parameter, url: str | None) -> str:

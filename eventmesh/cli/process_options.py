@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from eventmesh.cli.options import grace_option
-from eventmesh.settings import LogFormat, LogLevel, Settings, variable
+from eventmesh.model.settings import LogFormat, LogLevel, Settings, variable
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 

@@ -9,12 +9,12 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from eventmesh.abc import Transport
-from eventmesh.caller import BrokerTransport, Caller
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters, DeadLetters
-from eventmesh.errors import SettingsError
+from eventmesh.aio.clock import SystemClock
+from eventmesh.engine.caller import BrokerTransport, Caller
+from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.middleware.tracing import traced_transport
-from eventmesh.settings import redacted
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.settings import redacted
 
 CONNECT_SECONDS: Final = 15.0
 """How long a client tries to reach a broker before it gives up."""
@@ -67,7 +67,7 @@ class Client(Caller):
 async def _open_http(stack: AsyncExitStack, url: str) -> Mesh:
     # Only a client that uses HTTP pays for loading an HTTP library.
     from eventmesh.client.http import HttpTransport, connected  # noqa: PLC0415
-    from eventmesh.client.letters import HttpDeadLetters  # noqa: PLC0415
+    from eventmesh.client.http_dead_letters import HttpDeadLetters  # noqa: PLC0415
 
     connection = await stack.enter_async_context(connected(url))
     return HttpTransport(connection), HttpDeadLetters(connection)

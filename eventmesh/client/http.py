@@ -17,9 +17,10 @@ from aiohttp import (
 )
 from yarl import URL
 
-from eventmesh.clock import Clock, SystemClock, TimeLimit
-from eventmesh.codecs.wire import error_from
-from eventmesh.errors import (
+from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
+from eventmesh.engine.codecs.envelope import error_from
+from eventmesh.http.protocol import CALL_ID, CONTROL, HEADERS, LAMBDA, TIMEOUT
+from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
     FunctionNotFound,
@@ -27,12 +28,11 @@ from eventmesh.errors import (
     InvocationTimeout,
     PayloadTooLarge,
 )
-from eventmesh.event import PREFIX
-from eventmesh.message import JSON, NO_HEADERS, Message
-from eventmesh.result import Result
-from eventmesh.settings import redacted
-from eventmesh.triggers.http.names import CALL_ID, CONTROL, HEADERS, LAMBDA, TIMEOUT
-from eventmesh.value import value
+from eventmesh.model.event import PREFIX
+from eventmesh.model.message import JSON, NO_HEADERS, Message
+from eventmesh.model.result import Result
+from eventmesh.model.settings import redacted
+from eventmesh.model.value import value
 
 WAIT: Final = 30.0
 """Seconds to wait for the answer to what has no deadline of its own."""

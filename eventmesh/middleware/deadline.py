@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.clock import Clock, Deadlines
-from eventmesh.errors import InvocationTimeout
-from eventmesh.invocation import Invocation
-from eventmesh.result import Result, close
+from eventmesh.aio.clock import Clock, Deadlines
+from eventmesh.model.errors import InvocationTimeout
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.result import Result, close
 
 _STOPPED: Final = (Exception, asyncio.CancelledError)
 """What a handler that is cancelled ends with; whatever else is raised stops the program."""

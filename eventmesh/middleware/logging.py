@@ -14,10 +14,8 @@ from typing import Any, Final
 from opentelemetry import trace
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.clock import Clock
-from eventmesh.errors import FunctionError
-from eventmesh.invocation import Invocation
-from eventmesh.middleware._ending import (
+from eventmesh.aio.clock import Clock
+from eventmesh.middleware.outcome import (
     CANCELLED,
     ObservedStream,
     error_type,
@@ -26,7 +24,9 @@ from eventmesh.middleware._ending import (
     is_answer,
     outcome_of,
 )
-from eventmesh.result import Result
+from eventmesh.model.errors import FunctionError
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.result import Result
 
 _log: Final = logging.getLogger("eventmesh.invocations")
 _current: Final[ContextVar[Invocation | None]] = ContextVar("eventmesh_invocation", default=None)

@@ -26,17 +26,17 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.clock import Clock
-from eventmesh.errors import DeclarationError
-from eventmesh.invocation import ASYNC, Invocation
-from eventmesh.middleware._ending import (
+from eventmesh.aio.clock import Clock
+from eventmesh.middleware.outcome import (
     ObservedStream,
     error_type,
     failure_of,
     faults_in,
     outcome_of,
 )
-from eventmesh.result import Result
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.invocation import ASYNC, Invocation
+from eventmesh.model.result import Result
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 

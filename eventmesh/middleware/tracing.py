@@ -21,18 +21,18 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvid
 from opentelemetry.util.types import AttributeValue
 
 from eventmesh.abc import Handler, Middleware, Transport
-from eventmesh.errors import FunctionError
-from eventmesh.event import TIMER_TYPE
-from eventmesh.invocation import SYNC, Invocation
-from eventmesh.message import Message
-from eventmesh.middleware._ending import (
+from eventmesh.middleware.outcome import (
     ObservedStream,
     error_type,
     failure_of,
     is_answer,
     outcome_of,
 )
-from eventmesh.result import Result
+from eventmesh.model.errors import FunctionError
+from eventmesh.model.event import TIMER_TYPE
+from eventmesh.model.invocation import SYNC, Invocation
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
 
 _SYSTEM: Final = "eventmesh"
 _FAAS_TRIGGERS: Final[Mapping[str, str]] = {

@@ -11,9 +11,9 @@ from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from eventmesh.errors import SettingsError
-from eventmesh.settings import variable
-from eventmesh.value import value
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.settings import variable
+from eventmesh.model.value import value
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
 """Seconds a request may still take when the listener closes; all of them are short."""

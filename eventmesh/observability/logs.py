@@ -11,9 +11,9 @@ from typing import Any, TextIO, get_args
 
 import orjson
 
-from eventmesh.errors import SettingsError
-from eventmesh.observability.records import TOLD, fields_of, readable
-from eventmesh.settings import LogFormat
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.settings import LogFormat
+from eventmesh.observability.log_fields import TOLD, fields_of, readable
 
 
 def configure_logging(

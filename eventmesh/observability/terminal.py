@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleRenderable
 from rich.logging import RichHandler
 from rich.text import Text
 
-from eventmesh.observability.records import TOLD, WHERE, invocation_of, readable
+from eventmesh.observability.log_fields import TOLD, WHERE, invocation_of, readable
 
 
 class TerminalHandler(RichHandler):

@@ -5,8 +5,8 @@ every `INTERVAL` seconds; when it stops it says so. Of whom nothing was heard fo
 is taken for gone.
 """
 
-from eventmesh.presence.announcing import announcing
+from eventmesh.presence.announcer import announcing
 from eventmesh.presence.instance import Endpoint, Instance
-from eventmesh.presence.observing import Observer, observing
+from eventmesh.presence.observer import Observer, observing
 
 __all__ = ["Endpoint", "Instance", "Observer", "announcing", "observing"]

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from eventmesh.caller import new_id
-from eventmesh.message import Message
-from eventmesh.value import value
+from eventmesh.model.ids import new_id
+from eventmesh.model.message import Message
+from eventmesh.model.value import value
 
 INTERVAL: Final = 5.0
 """Seconds between two signs of life."""

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Final
 
 from eventmesh.abc import Handler
-from eventmesh.invocation import Invocation
-from eventmesh.result import Result
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.result import Result
 
 
 class _Run:

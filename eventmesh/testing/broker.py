@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from eventmesh.aio.clock import Clock
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.clock import Clock
-from eventmesh.message import Message
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Route
 from eventmesh.testing.activity import Activity
 from eventmesh.testing.records import History
-from eventmesh.topology import Route
 
 
 class RecordingBroker(MemoryBroker):

@@ -8,8 +8,8 @@ from asyncio import sleep as real_sleep  # Tests may put `TestMesh.sleep` in its
 from collections.abc import Awaitable, Callable
 from itertools import count
 
-from eventmesh.clock import Timer
-from eventmesh.duration import Duration, seconds
+from eventmesh.aio.clock import Timer
+from eventmesh.model.duration import Duration, seconds
 
 START = 1_767_225_600.0
 """2026-01-01 00:00:00 UTC, a Thursday: where a manual clock begins unless told otherwise."""

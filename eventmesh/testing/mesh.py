@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from eventmesh.caller import BrokerTransport, Caller
-from eventmesh.clock import sleep
-from eventmesh.duration import Duration, seconds
+from eventmesh.aio.clock import sleep
+from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.host import Host, hosting
-from eventmesh.message import Message
-from eventmesh.result import Result
+from eventmesh.model.duration import Duration, seconds
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
+from eventmesh.model.settings import Settings
 from eventmesh.service import Service
-from eventmesh.settings import Settings
 from eventmesh.testing.activity import Activity
 from eventmesh.testing.broker import RecordingBroker
 from eventmesh.testing.clock import START, ManualClock
@@ -30,7 +30,7 @@ from eventmesh.testing.records import (
     Sent,
 )
 from eventmesh.testing.stubs import Resources, Stubs, prepared
-from eventmesh.triggers.timer import aware
+from eventmesh.triggers.timer.trigger import aware
 
 ANY_FREE_PORT: Final = Settings(http_port=0)
 

@@ -10,10 +10,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 
-from eventmesh.codecs.json import decode, decode_as
-from eventmesh.event import PREFIX, TIMER_TYPE
-from eventmesh.message import Message
-from eventmesh.settlement import (
+from eventmesh.engine.codecs.json import decode, decode_as
+from eventmesh.engine.settlement import (
     ERROR_MESSAGE,
     ERROR_TYPE,
     FIRST_FAILURE,
@@ -21,7 +19,9 @@ from eventmesh.settlement import (
     TRACEBACK,
     without_provenance,
 )
-from eventmesh.topology import (
+from eventmesh.model.event import PREFIX, TIMER_TYPE
+from eventmesh.model.message import Message
+from eventmesh.model.topology import (
     EVENTS,
     QUEUE_SCHEME,
     Route,
@@ -29,7 +29,7 @@ from eventmesh.topology import (
     dead_letters,
     inbox,
 )
-from eventmesh.value import value
+from eventmesh.model.value import value
 
 T = TypeVar("T")
 

@@ -9,12 +9,12 @@ from contextlib import nullcontext
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.codecs.json import encode, failed
-from eventmesh.errors import DeclarationError, InvocationError, Signal
-from eventmesh.invocation import Invocation
-from eventmesh.result import Result
+from eventmesh.engine.codecs.json import encode, failed
+from eventmesh.model.errors import DeclarationError, InvocationError, Signal
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.result import Result
+from eventmesh.model.topology import check_function
 from eventmesh.service import Resource, Service
-from eventmesh.topology import check_function
 
 Stubs: TypeAlias = Mapping[Any, object]
 """Stand-ins, by the declared function that each stands in for, or by its name.

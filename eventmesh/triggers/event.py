@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from eventmesh.errors import DeclarationError
-from eventmesh.event import check_pattern
-from eventmesh.function import AnyFunction, Runtime
-from eventmesh.topology import Binding, broadcast, dead_letters, inbox
-from eventmesh.triggers._consume import Consumption, consuming
-from eventmesh.triggers._settle import Asynchronous
-from eventmesh.value import value
+from eventmesh.deliveries.consume import Consumption, consuming
+from eventmesh.deliveries.settle import Asynchronous
+from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.event import check_pattern
+from eventmesh.model.topology import Binding, broadcast, dead_letters, inbox
+from eventmesh.model.value import value
 
 
 @value

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from eventmesh.duration import Duration, seconds
-from eventmesh.invocation import SYNC, Mode
-from eventmesh.triggers._schedule import CatchUp
+from eventmesh.model.duration import Duration, seconds
+from eventmesh.model.invocation import SYNC, Mode
 from eventmesh.triggers.event import EventTrigger
 from eventmesh.triggers.http import HttpTrigger
 from eventmesh.triggers.queue import QueueTrigger
-from eventmesh.triggers.timer import (
+from eventmesh.triggers.timer.schedules import CatchUp
+from eventmesh.triggers.timer.trigger import (
     TimerTrigger,
     at_schedule,
     cron_schedule,

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 
-from eventmesh.errors import DeclarationError
-from eventmesh.function import AnyFunction, Runtime
-from eventmesh.topology import Queue, check_queue, dead_letters, named
-from eventmesh.triggers._consume import BatchConsumption, Consumption, consuming
-from eventmesh.triggers._settle import Asynchronous
-from eventmesh.value import value
+from eventmesh.deliveries.consume import BatchConsumption, Consumption, consuming
+from eventmesh.deliveries.settle import Asynchronous
+from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.topology import Queue, check_queue, dead_letters, named
+from eventmesh.model.value import value
 
 MAX_BATCH: Final = 10_000
 

@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 
 from eventmesh.abc import Broker, Delivery
+from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.clock import Clock, SystemClock
-from eventmesh.message import Message
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Queue
 from eventmesh.testing.clock import ManualClock
-from eventmesh.topology import Queue
 
 T = TypeVar("T")
 

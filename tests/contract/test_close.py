@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.topology import dead_letters, inbox, line, to_function, to_line
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import dead_letters, inbox, line, to_function, to_line
 
 
 async def test_it_is_ready_while_it_is_open(mesh):

@@ -1,6 +1,6 @@
 """Deliveries: prefetch, answers, what comes back, and stopping."""
 
-from eventmesh.topology import inbox, to_function
+from eventmesh.model.topology import inbox, to_function
 
 
 async def fill(broker, function, mesh, *bodies):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventmesh.errors import Throttled
-from eventmesh.topology import (
+from eventmesh.model.errors import Throttled
+from eventmesh.model.topology import (
     PRESENCE,
     Binding,
     Queue,

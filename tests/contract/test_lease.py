@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.model.errors import BrokerUnavailable
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from eventmesh.errors import FunctionNotFound, PayloadTooLarge, Throttled
-from eventmesh.message import MAX_BODY, Message
-from eventmesh.topology import Queue, Route, inbox, named, to_function, to_queue
+from eventmesh.model.errors import FunctionNotFound, PayloadTooLarge, Throttled
+from eventmesh.model.message import MAX_BODY, Message
+from eventmesh.model.topology import Queue, Route, inbox, named, to_function, to_queue
 
 
 async def test_a_message_arrives_as_it_was_sent(mesh, broker, function):

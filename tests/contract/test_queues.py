@@ -1,6 +1,6 @@
 """Looking into queues: get, depth, purge."""
 
-from eventmesh.topology import dead_letters, to_queue
+from eventmesh.model.topology import dead_letters, to_queue
 
 
 async def test_get_takes_one_at_a_time_in_order(mesh, broker, function):

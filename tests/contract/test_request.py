@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from eventmesh.errors import (
+from eventmesh.model.errors import (
     FunctionNotFound,
     InvocationTimeout,
     PayloadTooLarge,
     Throttled,
 )
-from eventmesh.message import MAX_BODY
-from eventmesh.topology import line, to_line
+from eventmesh.model.message import MAX_BODY
+from eventmesh.model.topology import line, to_line
 
 
 async def test_the_reply_reaches_who_asked(mesh, broker, other, function):

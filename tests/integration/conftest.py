@@ -10,7 +10,7 @@ from aiohttp import ClientSession, web
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
 from eventmesh.testing.clock import ManualClock
 
 

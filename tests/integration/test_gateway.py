@@ -17,11 +17,11 @@ from pydantic import BaseModel
 
 from eventmesh import Context, Header, Problem, Response, Service, on
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.cli.worker import KNOW_SECONDS, serving_mesh, serving_services
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.presence.observing import ANSWER_SECONDS
-from eventmesh.settings import Settings
-from eventmesh.triggers.http.server import HANDOVER
+from eventmesh.http.server.server import HANDOVER
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.settings import Settings
+from eventmesh.presence.observer import ANSWER_SECONDS
+from eventmesh.processes.worker import KNOW_SECONDS, serving_mesh, serving_services
 
 SETTINGS = Settings(http_port=0, grace=5)
 VARYING = re.compile(rb',?"(invocation_)?id":"[0-9a-f]{32}"|invocations/[0-9a-f]{32}')

@@ -4,8 +4,8 @@ import pytest
 from pydantic import BaseModel
 
 from eventmesh import Context, Retry, Service, on
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters
+from eventmesh.aio.clock import SystemClock
+from eventmesh.engine.dead_letters import BrokerDeadLetters
 
 
 class Order(BaseModel):

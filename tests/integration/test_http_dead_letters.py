@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from eventmesh import BrokerUnavailable, Client, Reject, Service
-from eventmesh.client import letters
+from eventmesh.client import http_dead_letters as letters
 
 FUNCTION = "shop.work"
 

@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from eventmesh import DeclarationError, Service, SettingsError, on
-from eventmesh.topology import slots
+from eventmesh.model.topology import slots
 
 
 class Slow:

@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from eventmesh import Service, SettingsError, on
-from eventmesh.triggers.http.server import HANDOVER
+from eventmesh.http.server.server import HANDOVER
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from eventmesh import Context, Service, on
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
 

@@ -19,9 +19,9 @@ from places import Places
 
 from eventmesh import Context, Event, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.cli.signals import told_to_stop
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
+from eventmesh.processes.stop_signals import told_to_stop
 
 
 def say(text):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 
-from eventmesh.brokers.rabbitmq.wire.channel import Channel
-from eventmesh.brokers.rabbitmq.wire.connection import Connection
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel
+from eventmesh.brokers.rabbitmq.amqp.connection import Connection
 
 STATUS = Path("/proc/self/status")
 KINDS = (Connection, Channel, AbstractConnection, AbstractChannel)

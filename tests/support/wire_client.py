@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 from pamqp import commands, frame
 
-from eventmesh.brokers.rabbitmq.wire.connection import Address, Connection
-from eventmesh.brokers.rabbitmq.wire.frames import publish_target
-from eventmesh.brokers.rabbitmq.wire.properties import encode_properties
-from eventmesh.message import Message
+from eventmesh.brokers.rabbitmq.amqp.connection import Address, Connection
+from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
+from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
+from eventmesh.model.message import Message
 
 FRAME_MAX = 4096
 TARGET = publish_target("", "gone", mandatory=True)

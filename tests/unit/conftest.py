@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.caller import BrokerTransport
-from eventmesh.codecs.wire import reply_from
-from eventmesh.function import Environment
+from eventmesh.engine.caller import BrokerTransport
+from eventmesh.engine.codecs.envelope import reply_from
+from eventmesh.engine.function import Environment
+from eventmesh.engine.runtimes.invoker import batch_invoker, invoker
 from eventmesh.host import Host, hosting
-from eventmesh.invocation import Invocation
-from eventmesh.message import Message
-from eventmesh.result import Result
-from eventmesh.running import batch_invoker, invoker
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import Binding, inbox, line, named
 from eventmesh.service import Service
-from eventmesh.settings import Settings
 from eventmesh.testing.clock import ManualClock
-from eventmesh.topology import Binding, inbox, line, named
 
 START = 1_000.0
 

@@ -8,15 +8,15 @@ from typing import ClassVar
 
 import pytest
 
-from eventmesh.caller import BrokerTransport
-from eventmesh.clock import sleep
-from eventmesh.context import Context
-from eventmesh.errors import BrokerUnavailable, DeclarationError
+from eventmesh.aio.clock import sleep
+from eventmesh.engine.caller import BrokerTransport
+from eventmesh.engine.context import Context
 from eventmesh.host import hosting
+from eventmesh.model.errors import BrokerUnavailable, DeclarationError
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import inbox, line
+from eventmesh.model.value import value
 from eventmesh.service import Service
-from eventmesh.settings import Settings
-from eventmesh.topology import inbox, line
-from eventmesh.value import value
 
 
 @pytest.fixture

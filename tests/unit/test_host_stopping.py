@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import pytest
 
-from eventmesh.clock import sleep
-from eventmesh.context import Context
+from eventmesh.aio.clock import sleep
+from eventmesh.engine.context import Context
+from eventmesh.model.topology import inbox
+from eventmesh.model.value import value
 from eventmesh.service import Service
-from eventmesh.topology import inbox
-from eventmesh.value import value
 
 
 @pytest.fixture

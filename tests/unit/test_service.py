@@ -8,11 +8,12 @@ from typing import ClassVar
 import pytest
 from pydantic import BaseModel
 
-from eventmesh.errors import DeclarationError
-from eventmesh.function import Function
-from eventmesh.policy import Limits, Retry
+from eventmesh.engine.function import Function
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.limits import Limits
+from eventmesh.model.retry import Retry
+from eventmesh.model.topology import EVENTS, Route, inbox
 from eventmesh.service import Service
-from eventmesh.topology import EVENTS, Route, inbox
 from eventmesh.triggers import on
 
 

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from eventmesh.errors import DeclarationError
+from eventmesh.model.errors import DeclarationError
 from eventmesh.service import Service
 
 T = TypeVar("T")

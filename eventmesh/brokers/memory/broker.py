@@ -14,20 +14,20 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
+from eventmesh.aio.clock import Clock, SystemClock, Timer
 from eventmesh.brokers.memory.exchange import TopicExchange
-from eventmesh.brokers.memory.places import CLOSED, MemoryLease, MemorySlots, Places, SharedLease
 from eventmesh.brokers.memory.queue import MemoryConsumer, MemoryQueue
-from eventmesh.clock import Clock, SystemClock, Timer
-from eventmesh.errors import (
+from eventmesh.brokers.memory.slots import CLOSED, MemoryLease, MemorySlots, Places, SharedLease
+from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
     FunctionNotFound,
     InvocationTimeout,
     Throttled,
 )
-from eventmesh.message import Message, check_size, utf8
-from eventmesh.topology import Binding, Queue, Route
-from eventmesh.value import value
+from eventmesh.model.message import Message, check_size, utf8
+from eventmesh.model.topology import Binding, Queue, Route
+from eventmesh.model.value import value
 
 T = TypeVar("T")
 

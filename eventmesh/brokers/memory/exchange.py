@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from eventmesh.brokers.memory.queue import MemoryQueue
-from eventmesh.event import matches
+from eventmesh.model.event import matches
 
 MAX_CACHED_TYPES: Final = 4096
 """Types whose queues are remembered. Senders make up types: there is no end to them."""

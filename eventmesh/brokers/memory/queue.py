@@ -10,9 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from eventmesh.clock import Clock
-from eventmesh.message import Message
-from eventmesh.topology import Queue
+from eventmesh.aio.clock import Clock
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Queue
 
 
 class MemoryDelivery:

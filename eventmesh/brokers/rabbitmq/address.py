@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from eventmesh.brokers.rabbitmq.wire.connection import Address
-from eventmesh.errors import SettingsError
+from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.model.errors import SettingsError
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 TLS_OPTIONS: Final = ("cafile", "certfile", "keyfile", "verify", "auth")

@@ -11,21 +11,26 @@ from types import TracebackType
 from typing import Final, Self
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
+from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.consuming import Consumer, consuming
-from eventmesh.brokers.rabbitmq.control import Control
+from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.coordination.lease import leasing
+from eventmesh.brokers.rabbitmq.coordination.slots import holding_slots
+from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, consuming
+from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, Publisher
+from eventmesh.brokers.rabbitmq.datapath.reply_sender import Replies
+from eventmesh.brokers.rabbitmq.datapath.rpc_client import Requests
 from eventmesh.brokers.rabbitmq.delays import DelayLadder
-from eventmesh.brokers.rabbitmq.lease import leasing
-from eventmesh.brokers.rabbitmq.link import Link
-from eventmesh.brokers.rabbitmq.publishing import PUBLISH_SECONDS, Publisher
-from eventmesh.brokers.rabbitmq.replies import Replies
-from eventmesh.brokers.rabbitmq.requests import Requests
-from eventmesh.brokers.rabbitmq.slots import holding_slots
-from eventmesh.brokers.rabbitmq.wire.connection import Connection
-from eventmesh.clock import Clock, SystemClock
-from eventmesh.errors import AccessDenied, BrokerUnavailable, FunctionNotFound, InvocationError
-from eventmesh.message import Message
-from eventmesh.topology import Binding, Queue, Route
+from eventmesh.brokers.rabbitmq.management.management import Control
+from eventmesh.model.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    FunctionNotFound,
+    InvocationError,
+)
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Binding, Queue, Route
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.declaring import (
+from eventmesh.brokers.rabbitmq.management.declarations import (
     NEVER,
     BindingDeclaration,
     Declaration,
@@ -22,8 +22,8 @@ from eventmesh.brokers.rabbitmq.declaring import (
     QueueDeclaration,
     quorum,
 )
-from eventmesh.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
-from eventmesh.topology import MAX_QUEUE_LENGTH, PREFIX, Route
+from eventmesh.model.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
+from eventmesh.model.topology import MAX_QUEUE_LENGTH, PREFIX, Route
 
 UNIT: Final = 0.1
 """Seconds. Delays are rounded up to it."""

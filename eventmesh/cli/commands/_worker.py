@@ -6,10 +6,10 @@ import os
 
 import click
 
-from eventmesh.cli.parent import Parent
-from eventmesh.cli.targets import read_target
-from eventmesh.cli.worker import work, work_as_gateway
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
+from eventmesh.processes.supervisor_channel import Parent
+from eventmesh.processes.worker import work, work_as_gateway
+from eventmesh.targets.parse import read_target
 
 
 @click.command(hidden=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from eventmesh.cli.options import targets_argument
-from eventmesh.cli.targets import read_target
+from eventmesh.targets.parse import read_target
 
 
 @click.command()
@@ -19,8 +19,8 @@ def command(*, targets: tuple[str, ...], tag: str, registry: str | None) -> None
     missing there is written first: Dockerfile, .dockerignore, requirements.txt, constraints.txt
     with the versions that are installed here, and eventmesh itself. Nothing is overwritten.
     """
-    from eventmesh.cli.engine import answering  # noqa: PLC0415 - not for --help
-    from eventmesh.cli.image import check_image_names, complete, image_of  # noqa: PLC0415
+    from eventmesh.packaging.container_engine import answering  # noqa: PLC0415 - not for --help
+    from eventmesh.packaging.image import check_image_names, complete, image_of  # noqa: PLC0415
 
     images = [image_of(read_target(target)) for target in targets]
     check_image_names(images)

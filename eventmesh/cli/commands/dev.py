@@ -12,8 +12,8 @@ import click
 
 from eventmesh.cli.options import targets_argument
 from eventmesh.cli.process_options import process_options, settings_with
-from eventmesh.cli.targets import read_target
-from eventmesh.settings import Settings, variable
+from eventmesh.model.settings import Settings, variable
+from eventmesh.targets.parse import read_target
 
 
 @click.command()
@@ -41,7 +41,7 @@ def command(
         again += ["dev", "--no-reload", "--", *targets]
         ctx.exit(_reload(again, {target.folder for target in found}, settings, environment))
     # Imported here, for the process that reloads needs nothing of it.
-    from eventmesh.cli.develop import develop  # noqa: PLC0415
+    from eventmesh.cli.dev_server import develop  # noqa: PLC0415
 
     develop(found, settings)
 
@@ -53,8 +53,8 @@ def _reload(
     environment: Mapping[str, str],
 ) -> int:
     """Run a command with these settings, and again on every change."""
-    from eventmesh.cli.reload import run_and_reload  # noqa: PLC0415 - not for --help
-    from eventmesh.triggers.http.sockets import bound_socket  # noqa: PLC0415
+    from eventmesh.http.server.sockets import bound_socket  # noqa: PLC0415
+    from eventmesh.processes.reload import run_and_reload  # noqa: PLC0415 - not for --help
 
     if os.name == "nt":  # Where no process inherits a socket, each listens by itself.
         return run_and_reload(command, folders, settings.grace, environment)

@@ -9,12 +9,12 @@ from typing import NoReturn
 import click
 from rich.table import Table
 
-from eventmesh.cli.calling import call
 from eventmesh.cli.options import function_argument, url_option
 from eventmesh.cli.output import print_json, print_table
-from eventmesh.dead_letters import LISTED, MAX_LISTED, DeadLetter
-from eventmesh.errors import FunctionNotFound
-from eventmesh.triggers.http.letters import letter_members
+from eventmesh.cli.with_client import call
+from eventmesh.engine.dead_letters import LISTED, MAX_LISTED, DeadLetter
+from eventmesh.http.api.dead_letter_json import letter_members
+from eventmesh.model.errors import FunctionNotFound
 
 _json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON; times are seconds since the epoch."

@@ -6,7 +6,7 @@ import click
 
 from eventmesh.cli.options import optional_targets_argument, read_duration
 from eventmesh.cli.process_options import broker_option, settings_with
-from eventmesh.cli.targets import read_target
+from eventmesh.targets.parse import read_target
 
 
 @click.command()
@@ -40,6 +40,6 @@ def command(
     """
     settings, _ = settings_with({"broker": broker})
     found = [read_target(target) for target in targets]
-    from eventmesh.cli.reporting import diagnose  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.doctor_report import diagnose  # noqa: PLC0415 - not for --help
 
     ctx.exit(diagnose(found, settings.broker, wait, everything=everything, as_json=as_json))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from eventmesh.cli.calling import call
 from eventmesh.cli.options import (
     delay_option,
     header_option,
@@ -12,6 +11,7 @@ from eventmesh.cli.options import (
     payload_argument,
     url_option,
 )
+from eventmesh.cli.with_client import call
 
 
 @click.command()

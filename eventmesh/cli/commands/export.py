@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eventmesh.cli.options import targets_argument
-from eventmesh.cli.targets import read_target
+from eventmesh.targets.parse import read_target
 
 
 @click.group()
@@ -44,8 +44,8 @@ def compose(
     Paths in what is printed are relative to the current folder, in a file to that file.
     """
     found = [read_target(target) for target in targets]
-    from eventmesh.cli.compose import Resources  # noqa: PLC0415 - not for --help
-    from eventmesh.cli.exporting import compose_text, write_compose  # noqa: PLC0415
+    from eventmesh.packaging.compose import Resources  # noqa: PLC0415 - not for --help
+    from eventmesh.packaging.compose_file import compose_text, write_compose  # noqa: PLC0415
 
     folder = Path() if output is None else output.parent
     text = compose_text(found, folder, Resources(cpus, memory), beside)

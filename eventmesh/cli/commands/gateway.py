@@ -20,7 +20,7 @@ def command(ctx: click.Context, /, *, workers: int, **options: Any) -> None:
     HTTP requests are passed on over the broker to whoever announces a route for them; functions
     can be invoked by name, and the mesh controlled. Workers and signals are as in 'eventmesh run'.
     """
-    from eventmesh.cli.processes import run_workers  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.run_workers import run_workers  # noqa: PLC0415 - not for --help
 
     debug: bool = ctx.find_root().params["debug"]
     ctx.exit(run_workers(["--gateway"], workers, options, debug=debug))

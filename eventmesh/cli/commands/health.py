@@ -9,8 +9,8 @@ from typing import Final
 
 import click
 
-from eventmesh.cli.failures import ExitCode
-from eventmesh.settings import Settings
+from eventmesh.model.settings import Settings
+from eventmesh.processes.exit_codes import ExitCode
 
 _TIMEOUT: Final = 3.0
 """Seconds to wait for an answer: a process that is well has it at once."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from eventmesh.cli.calling import call
 from eventmesh.cli.options import (
     function_argument,
     header_option,
@@ -13,6 +12,7 @@ from eventmesh.cli.options import (
     url_option,
 )
 from eventmesh.cli.output import print_json
+from eventmesh.cli.with_client import call
 
 
 @click.command()

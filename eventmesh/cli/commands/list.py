@@ -8,10 +8,10 @@ from contextlib import redirect_stdout
 import click
 
 from eventmesh.cli.describe import service_fields, services_table
-from eventmesh.cli.loading import load_services
 from eventmesh.cli.options import targets_argument
 from eventmesh.cli.output import print_json, print_table
-from eventmesh.cli.targets import read_target
+from eventmesh.targets.parse import read_target
+from eventmesh.targets.services import load_services
 
 
 @click.command("list")

@@ -7,9 +7,9 @@ from typing import Final
 
 import click
 
-from eventmesh.cli.image import TEMPLATES, dockerfile_fields, image_of_new, rendered
-from eventmesh.errors import SettingsError
-from eventmesh.topology import check_service
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.topology import check_service
+from eventmesh.packaging.image import TEMPLATES, dockerfile_fields, image_of_new, rendered
 
 _SUFFIX: Final = ".tmpl"
 

@@ -29,7 +29,7 @@ def command(*, broker: str | None, as_json: bool, watch: bool, wait: float) -> N
     connection, is not shown.
     """
     settings, _ = settings_with({"broker": broker})
-    from eventmesh.cli.showing import show_presence, watch_presence  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.ps_watch import show_presence, watch_presence  # noqa: PLC0415 - not for --help
 
     if watch:
         asyncio.run(watch_presence(settings.broker))

@@ -8,7 +8,7 @@ import click
 
 from eventmesh.cli.options import targets_argument
 from eventmesh.cli.process_options import broker_option, process_options, workers_option
-from eventmesh.cli.targets import read_target
+from eventmesh.targets.parse import read_target
 
 
 @click.command()
@@ -32,7 +32,7 @@ def command(
     """
     for target in targets:
         read_target(target)
-    from eventmesh.cli.processes import run_workers  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.run_workers import run_workers  # noqa: PLC0415 - not for --help
 
     debug: bool = ctx.find_root().params["debug"]
     ctx.exit(run_workers(["--", *targets], workers, options, debug=debug))

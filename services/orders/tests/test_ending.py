@@ -77,7 +77,7 @@ async def test_a_broker_that_is_away_keeps_no_order_from_being_told(mesh, monkey
         raise BrokerUnavailable("nothing is stored")
 
     with monkeypatch.context() as patched:
-        patched.setattr("eventmesh.caller.BrokerTransport.emit", away)
+        patched.setattr("eventmesh.engine.caller.BrokerTransport.emit", away)
         await place(mesh)
         assert mesh.emitted == []
     await mesh.advance("15s")

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.errors import Reject
-from eventmesh.message import Message
-from eventmesh.settlement import dead_letter
-from eventmesh.topology import dead_letters, inbox, to_queue
+from eventmesh.engine.settlement import dead_letter
+from eventmesh.model.errors import Reject
+from eventmesh.model.message import Message
+from eventmesh.model.topology import dead_letters, inbox, to_queue
 
 APP = """
 import sys

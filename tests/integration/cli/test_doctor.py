@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.topology import inbox
+from eventmesh.model.topology import inbox
 
 APP = """
 from eventmesh import Service, on

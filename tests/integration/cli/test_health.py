@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.topology import named
+from eventmesh.model.topology import named
 
 APP = """
 from eventmesh import Service

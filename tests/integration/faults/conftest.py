@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.caller import BrokerTransport, Caller
-from eventmesh.clock import SystemClock
+from eventmesh.engine.caller import BrokerTransport, Caller
 
 FULL = "EVENTMESH_TEST_FULL"
 

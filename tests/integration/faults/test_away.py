@@ -7,9 +7,9 @@ import pytest
 
 from eventmesh import Service
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.errors import BrokerUnavailable, InvocationError
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
+from eventmesh.model.errors import BrokerUnavailable, InvocationError
+from eventmesh.model.settings import Settings
 
 SETTINGS = Settings(grace=5)
 

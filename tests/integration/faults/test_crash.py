@@ -6,8 +6,8 @@ import time
 
 from fleet import Progress, fleet
 
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.topology import dead_letters, inbox
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import dead_letters, inbox
 
 SENDERS = 50
 

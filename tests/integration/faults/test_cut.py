@@ -9,8 +9,8 @@ from fleet import Progress, fleet
 from footprint import footprint
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.errors import InvocationError
-from eventmesh.topology import dead_letters
+from eventmesh.model.errors import InvocationError
+from eventmesh.model.topology import dead_letters
 
 CALL_SECONDS = 3.0
 """Until when a call has to have worked or failed."""

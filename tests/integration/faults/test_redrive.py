@@ -7,11 +7,11 @@ import sys
 from fleet import Progress, fleet
 from launching import clean_environment
 
-from eventmesh.codecs.json import encode
-from eventmesh.errors import Reject
-from eventmesh.message import Message
-from eventmesh.settlement import dead_letter
-from eventmesh.topology import dead_letters, inbox, to_queue
+from eventmesh.engine.codecs.json import encode
+from eventmesh.engine.settlement import dead_letter
+from eventmesh.model.errors import Reject
+from eventmesh.model.message import Message
+from eventmesh.model.topology import dead_letters, inbox, to_queue
 
 FUNCTION = "dead.letter"
 BURIERS = 50

@@ -9,7 +9,7 @@ import pytest
 from fleet import Progress
 from launching import clean_environment, launched
 
-from eventmesh.topology import dead_letters, inbox
+from eventmesh.model.topology import dead_letters, inbox
 
 APP = """
 import logging, os

@@ -9,8 +9,8 @@ import pytest_asyncio
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.control import Control
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.brokers.rabbitmq.management.management import Control
+from eventmesh.model.errors import BrokerUnavailable
 
 DEADLINE = 60.0
 """Real seconds in which anything that is expected has happened."""

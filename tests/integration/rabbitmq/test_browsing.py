@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from eventmesh.brokers.rabbitmq import RabbitBroker, browsing
-from eventmesh.errors import Throttled
-from eventmesh.message import Message
-from eventmesh.topology import dead_letters, named, to_queue
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.brokers.rabbitmq.management import basic_get as browsing
+from eventmesh.model.errors import Throttled
+from eventmesh.model.message import Message
+from eventmesh.model.topology import dead_letters, named, to_queue
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from eventmesh import (
     Service,
     on,
 )
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters
+from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
-from eventmesh.message import Message
-from eventmesh.settings import Settings
-from eventmesh.topology import named, to_queue
+from eventmesh.model.message import Message
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import named, to_queue
 
 
 async def test_a_client_invokes_sends_emits_and_redrives(rabbitmq):

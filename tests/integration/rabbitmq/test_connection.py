@@ -5,9 +5,11 @@ import logging
 
 import pytest
 
-from eventmesh.brokers.rabbitmq import RabbitBroker, faults, session
-from eventmesh.errors import AccessDenied, BrokerUnavailable
-from eventmesh.topology import inbox, named
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.brokers.rabbitmq import error_translation as faults
+from eventmesh.brokers.rabbitmq.management import connection as session
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
+from eventmesh.model.topology import inbox, named
 
 
 async def test_a_wrong_password_is_told_and_not_shown(rabbitmq_url, connecting, function):

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters
-from eventmesh.message import Message
-from eventmesh.topology import dead_letters, inbox, to_queue
+from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.model.message import Message
+from eventmesh.model.topology import dead_letters, inbox, to_queue
 
 FUNCTION = "orders.place"
 IDS = {f"id-{number}" for number in range(200)}

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.declaring import QueueDeclaration, queue_arguments
-from eventmesh.errors import AccessDenied, DeclarationError, FunctionNotFound
-from eventmesh.topology import (
+from eventmesh.brokers.rabbitmq.management.declarations import QueueDeclaration, queue_arguments
+from eventmesh.model.errors import AccessDenied, DeclarationError, FunctionNotFound
+from eventmesh.model.topology import (
     Binding,
     Queue,
     broadcast,

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.declaring import QueueDeclaration
 from eventmesh.brokers.rabbitmq.delays import LEVELS, LOST, DelayLadder, ladder, level_name
-from eventmesh.brokers.rabbitmq.inspecting import Inspector
-from eventmesh.errors import BrokerUnavailable, FunctionNotFound
-from eventmesh.topology import Binding, inbox, named, to_queue, to_subscribers
+from eventmesh.brokers.rabbitmq.management.declarations import QueueDeclaration
+from eventmesh.brokers.rabbitmq.management.inspector import Inspector
+from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound
+from eventmesh.model.topology import Binding, inbox, named, to_queue, to_subscribers
 
 DAY = 86400.0
 LOST_QUEUE = named(LOST)

@@ -7,9 +7,9 @@ import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.delays import level_name
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.message import Message
-from eventmesh.topology import EVENTS, Binding, inbox, to_queue, to_subscribers
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.message import Message
+from eventmesh.model.topology import EVENTS, Binding, inbox, to_queue, to_subscribers
 
 DEADLINE = 60.0
 EVENT = to_subscribers("order.placed")

@@ -9,12 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from eventmesh import Context, Retry, Service, on
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters
-from eventmesh.errors import FunctionNotFound
+from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
+from eventmesh.model.errors import FunctionNotFound
+from eventmesh.model.settings import Settings
 
 KINDS = {
     "classic": {"x-queue-type": "classic", "x-max-length": 100, "x-overflow": "drop-head"},

@@ -6,16 +6,16 @@ from struct import pack
 import pytest
 
 from eventmesh import Retry, RetryLater, Service
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.wire.frames import publish_target
-from eventmesh.brokers.rabbitmq.wire.handshake import connect
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters
+from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
+from eventmesh.brokers.rabbitmq.amqp.handshake import connect
+from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
-from eventmesh.message import MAX_BODY, Message
-from eventmesh.settings import Settings
-from eventmesh.topology import inbox, line, to_queue
+from eventmesh.model.message import MAX_BODY, Message
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import inbox, line, to_queue
 
 BINARY = b"\xff" + b"\xfe" * 255
 """A short string of 255 bytes, none of which is UTF-8."""

@@ -5,10 +5,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from eventmesh.brokers.rabbitmq import faults, lease, session
-from eventmesh.brokers.rabbitmq.lease import leasing
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.topology import named
+from eventmesh.brokers.rabbitmq import error_translation as faults
+from eventmesh.brokers.rabbitmq.coordination import lease
+from eventmesh.brokers.rabbitmq.coordination.lease import leasing
+from eventmesh.brokers.rabbitmq.management import connection as session
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import named
 
 
 @pytest.fixture

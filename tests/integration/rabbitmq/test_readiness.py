@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.topology import inbox, named
+from eventmesh.model.topology import inbox, named
 
 
 async def delete_the_queue(rabbitmq, function):

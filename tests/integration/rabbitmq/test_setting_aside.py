@@ -6,12 +6,12 @@ import json
 import pytest
 
 from eventmesh import Reject, Service
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.clock import SystemClock
-from eventmesh.dead_letters import BrokerDeadLetters
+from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
-from eventmesh.topology import dead_letters, inbox
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import dead_letters, inbox
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from eventmesh.brokers.rabbitmq import slots
-from eventmesh.brokers.rabbitmq.lease import leasing
-from eventmesh.brokers.rabbitmq.slots import holding_slots
-from eventmesh.brokers.rabbitmq.tokens import Tokens, find_tokens
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.topology import named
+from eventmesh.brokers.rabbitmq.coordination import slots
+from eventmesh.brokers.rabbitmq.coordination.lease import leasing
+from eventmesh.brokers.rabbitmq.coordination.slots import holding_slots
+from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import named
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 from eventmesh import Event, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.context import Context
+from eventmesh.engine.context import Context
 from eventmesh.host import hosting
-from eventmesh.settings import Settings
-from eventmesh.topology import lease
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import lease
 
 
 class HeldUp(RabbitBroker):

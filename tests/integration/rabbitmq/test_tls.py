@@ -6,10 +6,11 @@ from uuid import uuid4
 import pytest
 from certificates import Certificates
 
-from eventmesh.brokers.rabbitmq import RabbitBroker, session
-from eventmesh.errors import InvocationError
-from eventmesh.message import Message
-from eventmesh.topology import inbox, to_function
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.brokers.rabbitmq.management import connection as session
+from eventmesh.model.errors import InvocationError
+from eventmesh.model.message import Message
+from eventmesh.model.topology import inbox, to_function
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from eventmesh.cli import engine
-from eventmesh.cli.launcher import cli
+from eventmesh.cli.main import cli
+from eventmesh.packaging import container_engine as engine
 
 HANG = "exec /usr/bin/tail -f /dev/null"
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from eventmesh.cli.launcher import cli
+from eventmesh.cli.main import cli
 
 APP = """
 from eventmesh import Retry, Service, on

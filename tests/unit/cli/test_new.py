@@ -4,7 +4,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from eventmesh.cli.launcher import cli
+from eventmesh.cli.main import cli
 
 FILES = {
     ".dockerignore",

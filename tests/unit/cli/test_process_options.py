@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from eventmesh.cli import process_options
 from eventmesh.cli.process_options import cores, settings_with, workers_option
-from eventmesh.errors import SettingsError
+from eventmesh.model.errors import SettingsError
 
 
 @pytest.fixture

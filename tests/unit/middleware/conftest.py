@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from eventmesh.invocation import SYNC, Invocation
+from eventmesh.model.invocation import SYNC, Invocation
 from eventmesh.testing.clock import ManualClock
 
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from eventmesh.errors import FunctionError, InvocationTimeout
-from eventmesh.invocation import HttpRequest
 from eventmesh.middleware.deadline import deadline
-from eventmesh.result import Result
+from eventmesh.model.errors import FunctionError, InvocationTimeout
+from eventmesh.model.invocation import HttpRequest
+from eventmesh.model.result import Result
 from eventmesh.testing.clock import ManualClock
 
 

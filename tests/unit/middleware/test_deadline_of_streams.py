@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from eventmesh.errors import FunctionError, InvocationTimeout
 from eventmesh.middleware.deadline import deadline
-from eventmesh.result import Result, close
+from eventmesh.model.errors import FunctionError, InvocationTimeout
+from eventmesh.model.result import Result, close
 
 
 class Stream:

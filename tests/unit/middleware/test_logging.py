@@ -4,7 +4,8 @@ import logging
 import pytest
 from opentelemetry import trace
 
-from eventmesh.errors import (
+from eventmesh.middleware.logging import InvocationFields, logged
+from eventmesh.model.errors import (
     FunctionError,
     InvocationTimeout,
     PartialFailure,
@@ -13,8 +14,7 @@ from eventmesh.errors import (
     Reject,
     RetryLater,
 )
-from eventmesh.middleware.logging import InvocationFields, logged
-from eventmesh.result import Result, close
+from eventmesh.model.result import Result, close
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

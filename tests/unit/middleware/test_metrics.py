@@ -8,16 +8,16 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from eventmesh.errors import (
+from eventmesh.middleware.metrics import DURATIONS, MAX_SERIES, WATCHED, Metrics
+from eventmesh.model.errors import (
     DeclarationError,
     FunctionError,
     InvocationTimeout,
     Problem,
     RetryLater,
 )
-from eventmesh.invocation import ASYNC, SYNC, Invocation
-from eventmesh.middleware.metrics import DURATIONS, MAX_SERIES, WATCHED, Metrics
-from eventmesh.result import Result, close
+from eventmesh.model.invocation import ASYNC, SYNC, Invocation
+from eventmesh.model.result import Result, close
 
 FUNCTION = {"function": "orders.place"}
 

@@ -7,12 +7,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from eventmesh.errors import FunctionError, InvocationTimeout, Problem, Reject
-from eventmesh.event import TIMER_TYPE
-from eventmesh.invocation import ASYNC, HttpRequest
-from eventmesh.message import Message
 from eventmesh.middleware.tracing import inject, traced, traced_transport
-from eventmesh.result import Result, close
+from eventmesh.model.errors import FunctionError, InvocationTimeout, Problem, Reject
+from eventmesh.model.event import TIMER_TYPE
+from eventmesh.model.invocation import ASYNC, HttpRequest
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result, close
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

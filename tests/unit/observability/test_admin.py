@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from eventmesh.errors import SettingsError
+from eventmesh.model.errors import SettingsError
 from eventmesh.observability.admin import State, admin_server
 
 LOOPBACK = "127.0.0.1"

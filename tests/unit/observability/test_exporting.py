@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 PROGRAM = """
 import logging, sys
 from opentelemetry import trace
-from eventmesh.errors import SettingsError
+from eventmesh.model.errors import SettingsError
 from eventmesh.observability.tracing import exporting_traces
 
 logging.basicConfig()

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from eventmesh.errors import SettingsError
+from eventmesh.model.errors import SettingsError
 from eventmesh.observability.logs import configure_logging
 
 

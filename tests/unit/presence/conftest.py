@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.errors import BrokerUnavailable
+from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.presence import Endpoint, Instance
 from eventmesh.testing.clock import ManualClock
 

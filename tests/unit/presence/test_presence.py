@@ -1,11 +1,11 @@
 import logging
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.message import Message
+from eventmesh.model.message import Message
+from eventmesh.model.topology import EVENTS, PRESENCE, Binding, inbox, notes, to_present
 from eventmesh.presence import announcing, observing
 from eventmesh.presence.instance import ALIVE, HERE, INTERVAL, QUERY
-from eventmesh.presence.observing import ANSWER_SECONDS, MISSED
-from eventmesh.topology import EVENTS, PRESENCE, Binding, inbox, notes, to_present
+from eventmesh.presence.observer import ANSWER_SECONDS, MISSED
 
 
 class Changes:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from eventmesh.clock import TimeLimit, sleep
-from eventmesh.errors import DeclarationError
+from eventmesh.aio.clock import TimeLimit, sleep
+from eventmesh.model.errors import DeclarationError
 from eventmesh.testing.clock import START, ManualClock
 
 

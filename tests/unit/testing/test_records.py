@@ -6,12 +6,12 @@ import pytest
 from pydantic import BaseModel
 
 from eventmesh import Context, PayloadInvalid, Retry, Service, Throttled, on
-from eventmesh.event import event_headers
-from eventmesh.message import Message
+from eventmesh.model.event import event_headers
+from eventmesh.model.message import Message
+from eventmesh.model.topology import to_function
 from eventmesh.testing import DeadLetter, Retried, Sent, TestMesh
 from eventmesh.testing.clock import START
 from eventmesh.testing.records import HISTORY, History
-from eventmesh.topology import to_function
 
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 

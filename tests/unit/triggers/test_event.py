@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from eventmesh.clock import sleep
-from eventmesh.context import Context
-from eventmesh.errors import DeclarationError
-from eventmesh.event import Event
-from eventmesh.policy import Retry
+from eventmesh.aio.clock import sleep
+from eventmesh.engine.context import Context
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.event import Event
+from eventmesh.model.retry import Retry
+from eventmesh.model.topology import dead_letters
 from eventmesh.service import Service
-from eventmesh.topology import dead_letters
 from eventmesh.triggers import on
 
 ONCE_MORE = Retry(2, initial=1, jitter="none")

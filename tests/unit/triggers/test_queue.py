@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from pydantic import BaseModel
 
-from eventmesh.clock import sleep
-from eventmesh.context import Context
-from eventmesh.errors import DeclarationError, PartialFailure, Reject, RetryLater
-from eventmesh.policy import Retry
+from eventmesh.aio.clock import sleep
+from eventmesh.engine.context import Context
+from eventmesh.engine.settlement import ERROR_TYPE, REASON, redriven
+from eventmesh.model.errors import DeclarationError, PartialFailure, Reject, RetryLater
+from eventmesh.model.retry import Retry
+from eventmesh.model.topology import dead_letters, inbox, named, to_function, to_queue
 from eventmesh.service import Service
-from eventmesh.settlement import ERROR_TYPE, REASON, redriven
-from eventmesh.topology import dead_letters, inbox, named, to_function, to_queue
 from eventmesh.triggers import on
 
 JOBS = named("jobs")

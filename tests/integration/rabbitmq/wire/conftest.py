@@ -10,10 +10,10 @@ import uvloop
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.wire.frames import publish_target
-from eventmesh.brokers.rabbitmq.wire.handshake import connect
-from eventmesh.brokers.rabbitmq.wire.properties import encode_properties
-from eventmesh.message import Message
+from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
+from eventmesh.brokers.rabbitmq.amqp.handshake import connect
+from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
+from eventmesh.model.message import Message
 
 
 def pytest_asyncio_loop_factories(item):

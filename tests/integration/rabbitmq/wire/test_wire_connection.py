@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.wire import frames, handshake
-from eventmesh.errors import AccessDenied, BrokerUnavailable
+from eventmesh.brokers.rabbitmq.amqp import frames, handshake
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 
 async def test_a_password_that_is_wrong(rabbitmq_url, connecting):

@@ -8,15 +8,15 @@ import aio_pika
 import pytest
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.wire.confirms import Refused, Returned
-from eventmesh.brokers.rabbitmq.wire.frames import HEADER_OVERHEAD, publish_target
-from eventmesh.brokers.rabbitmq.wire.properties import (
+from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
+from eventmesh.brokers.rabbitmq.amqp.frames import HEADER_OVERHEAD, publish_target
+from eventmesh.brokers.rabbitmq.amqp.properties import (
     decode_properties,
     encode_properties,
     receive,
 )
-from eventmesh.errors import PayloadInvalid
-from eventmesh.message import MAX_BODY, Message
+from eventmesh.model.errors import PayloadInvalid
+from eventmesh.model.message import MAX_BODY, Message
 
 PIECE = 131_072 - 8
 SIZES = [0, 1, 200, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 1_000_000, MAX_BODY]

@@ -7,16 +7,16 @@ from uuid import uuid4
 import aio_pika
 import pytest
 
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.clock import SystemClock
-from eventmesh.errors import (
+from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
     InvocationTimeout,
     Throttled,
 )
-from eventmesh.message import Message
-from eventmesh.topology import Route, inbox, line, named, to_function, to_line, to_queue
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Route, inbox, line, named, to_function, to_line, to_queue
 
 NAME = "supervised"
 

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from eventmesh.message import Message
+from eventmesh.model.message import Message
 
 
 @pytest.fixture

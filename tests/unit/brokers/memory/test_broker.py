@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker, QueueStatistics
-from eventmesh.errors import BrokerUnavailable, DeclarationError, FunctionNotFound, Throttled
-from eventmesh.topology import (
+from eventmesh.model.errors import BrokerUnavailable, DeclarationError, FunctionNotFound, Throttled
+from eventmesh.model.topology import (
     Binding,
     Queue,
     broadcast,

@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.errors import Throttled
-from eventmesh.message import Message
-from eventmesh.testing.clock import ManualClock
-from eventmesh.topology import (
+from eventmesh.model.errors import Throttled
+from eventmesh.model.message import Message
+from eventmesh.model.topology import (
     Binding,
     Queue,
     broadcast,
@@ -17,6 +16,7 @@ from eventmesh.topology import (
     to_queue,
     to_subscribers,
 )
+from eventmesh.testing.clock import ManualClock
 
 PLACE = inbox("shop.place")
 TO_PLACE = to_function("shop.place")

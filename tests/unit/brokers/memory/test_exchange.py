@@ -2,7 +2,7 @@
 
 from eventmesh.brokers.memory.exchange import MAX_CACHED_TYPES, TopicExchange
 from eventmesh.brokers.memory.queue import MemoryQueue
-from eventmesh.topology import named
+from eventmesh.model.topology import named
 
 
 def queue(name, clock):

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.errors import InvocationTimeout, Throttled
-from eventmesh.message import Message
+from eventmesh.model.errors import InvocationTimeout, Throttled
+from eventmesh.model.message import Message
+from eventmesh.model.topology import inbox, line, to_function, to_line
 from eventmesh.testing.clock import ManualClock
-from eventmesh.topology import inbox, line, to_function, to_line
 
 PLACE = inbox("shop.place")
 TO_PLACE = to_function("shop.place")

@@ -8,8 +8,8 @@ import pytest
 import uvloop
 from fake_rabbitmq import fake_rabbit
 
-from eventmesh.brokers.rabbitmq.wire.handshake import connect
-from eventmesh.message import Message
+from eventmesh.brokers.rabbitmq.amqp.handshake import connect
+from eventmesh.model.message import Message
 from eventmesh.testing.clock import ManualClock
 
 

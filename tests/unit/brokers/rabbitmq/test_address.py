@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.errors import SettingsError
+from eventmesh.model.errors import SettingsError
 
 
 @pytest.mark.parametrize(

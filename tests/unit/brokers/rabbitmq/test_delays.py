@@ -6,11 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmesh.brokers.rabbitmq.declaring import (
-    BindingDeclaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
-)
 from eventmesh.brokers.rabbitmq.delays import (
     DUE,
     LEVELS,
@@ -23,9 +18,14 @@ from eventmesh.brokers.rabbitmq.delays import (
     ladder,
     queue_binding,
 )
-from eventmesh.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
-from eventmesh.event import matches
-from eventmesh.topology import (
+from eventmesh.brokers.rabbitmq.management.declarations import (
+    BindingDeclaration,
+    ExchangeDeclaration,
+    QueueDeclaration,
+)
+from eventmesh.model.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
+from eventmesh.model.event import matches
+from eventmesh.model.topology import (
     Route,
     broadcast,
     inbox,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.declaring import queue_arguments
-from eventmesh.topology import broadcast, dead_letters, inbox, line, named, notes
+from eventmesh.brokers.rabbitmq.management.declarations import queue_arguments
+from eventmesh.model.topology import broadcast, dead_letters, inbox, line, named, notes
 
 PAGE = Path(__file__).parents[4] / "docs" / "rabbitmq.md"
 FUNCTION = "shop.place"

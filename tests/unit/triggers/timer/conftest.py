@@ -11,16 +11,16 @@ import pytest
 
 from eventmesh.abc import Lease
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.caller import BrokerTransport
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.event import PREFIX
-from eventmesh.function import Environment, Runtime
-from eventmesh.message import Message
-from eventmesh.result import Result
+from eventmesh.engine.caller import BrokerTransport
+from eventmesh.engine.function import Environment, Runtime
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.event import PREFIX
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import Route, inbox
 from eventmesh.service import Service
-from eventmesh.settings import Settings
-from eventmesh.topology import Route, inbox
-from eventmesh.triggers.timer import TimerTrigger
+from eventmesh.triggers.timer.trigger import TimerTrigger
 
 FUNCTION = "orders.tick"
 

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from eventmesh.topology import lease
+from eventmesh.model.topology import lease
 from eventmesh.triggers import on
-from eventmesh.triggers._firing import FORGOTTEN_AFTER
-from eventmesh.triggers._schedule import MOST_CAUGHT_UP, SECOND
+from eventmesh.triggers.timer.schedules import MOST_CAUGHT_UP, SECOND
+from eventmesh.triggers.timer.state import FORGOTTEN_AFTER
 
 
 async def away(running, clock, duration: str, *triggers) -> None:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from eventmesh.context import Context
-from eventmesh.errors import DeclarationError
-from eventmesh.event import Event
+from eventmesh.engine.context import Context
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.event import Event
 from eventmesh.service import Service
 from eventmesh.triggers import on
 

@@ -3,16 +3,16 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from eventmesh.codecs.wire import invocation_from
-from eventmesh.context import Context
-from eventmesh.event import PREFIX, TIMER_TYPE
-from eventmesh.function import Function
+from eventmesh.engine.codecs.envelope import invocation_from
+from eventmesh.engine.context import Context
+from eventmesh.engine.function import Function
+from eventmesh.model.event import PREFIX, TIMER_TYPE
+from eventmesh.model.topology import inbox, lease
 from eventmesh.service import Service
-from eventmesh.topology import inbox, lease
 from eventmesh.triggers import on
-from eventmesh.triggers._schedule import HOUR, SECOND
-from eventmesh.triggers._timers import FIRED_TOGETHER
-from eventmesh.triggers.timer import TimerTrigger
+from eventmesh.triggers.timer.leader import FIRED_TOGETHER
+from eventmesh.triggers.timer.schedules import HOUR, SECOND
+from eventmesh.triggers.timer.trigger import TimerTrigger
 
 BERLIN = "Europe/Berlin"
 

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.errors import BrokerUnavailable
-from eventmesh.event import PREFIX
-from eventmesh.message import Message
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.event import PREFIX
+from eventmesh.model.message import Message
+from eventmesh.model.topology import inbox
 from eventmesh.testing.clock import START, ManualClock
-from eventmesh.topology import inbox
 from eventmesh.triggers import on
-from eventmesh.triggers._schedule import SECOND, moment_of
-from eventmesh.triggers.timer import TimerTrigger
+from eventmesh.triggers.timer.schedules import SECOND, moment_of
+from eventmesh.triggers.timer.trigger import TimerTrigger
 
 REPLICAS = 2
 STEPS = st.lists(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmesh.triggers._schedule import (
+from eventmesh.triggers.timer.schedules import (
     DAY,
     HOUR,
     MINUTE,

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.errors import BrokerUnavailable, FunctionNotFound, Throttled
+from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound, Throttled
+from eventmesh.model.topology import lease
 from eventmesh.testing.clock import ManualClock
-from eventmesh.topology import lease
 from eventmesh.triggers import on
 
 

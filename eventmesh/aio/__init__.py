@@ -1,0 +1,1 @@
+"""What asyncio lacks: an injected clock, owned tasks, fair waiting."""

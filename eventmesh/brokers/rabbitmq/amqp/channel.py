@@ -1,0 +1,292 @@
+"""One channel: calls and their replies, contents put together, confirms, consumers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from struct import Struct
+from typing import Final, Protocol
+
+from pamqp import base, commands
+
+from eventmesh.brokers.rabbitmq.amqp import frames
+from eventmesh.brokers.rabbitmq.amqp.confirms import Confirms
+from eventmesh.model.errors import BrokerUnavailable, PayloadInvalid
+
+CALL_SECONDS: Final = 15.0
+"""How long the broker may take to answer a method; after that the connection is given up."""
+
+MAX_PREFETCH: Final = 65_535
+
+_TAG: Final = Struct(">QB")
+_CONTENT_HEADER: Final = Struct(">HHQ")
+_REDELIVERED: Final = 1
+
+
+class Content(Protocol):
+    """Takes a message. Called by the reader: it returns at once and does not raise."""
+
+    def __call__(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None: ...
+
+
+class Wire(Protocol):
+    """What a channel needs of its connection."""
+
+    @property
+    def frame_max(self) -> int: ...
+    @property
+    def max_body(self) -> int: ...
+    def write(self, data: bytes) -> None: ...
+    def fail(self, reason: str) -> None: ...
+    def forget(self, channel: int) -> None: ...
+
+
+class Channel:
+    """A channel. `closed` is done when it is not open any more, with why.
+
+    `paused` says whether the broker has asked not to publish on it (channel.flow). What is
+    answered or acknowledged on a channel that is closed, or is being closed, goes nowhere: the
+    broker has taken the deliveries back.
+    """
+
+    def __init__(self, wire: Wire, number: int) -> None:
+        self.number = number
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.confirms = Confirms()
+        self.paused = False
+        self.on_cancel: Callable[[str], None] | None = None
+        self._wire = wire
+        self._is_open = True
+        self._calls: deque[tuple[base.Frame, asyncio.Future[base.Frame]]] = deque()
+        self._consumers: dict[bytes, Content] = {}
+        self._tags = count()
+        self._take: Callable[[bytes, bytes], None] | None = None
+        self._properties = b""
+        self._missing = 0
+        self._pieces = bytearray()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it."""
+        return self._is_open
+
+    # Calls
+
+    async def call(self, command: base.Frame) -> base.Frame:
+        """Send a method and wait for its reply. Raises BrokerUnavailable.
+
+        A caller that is cancelled leaves its reply to come: replies have no numbers, only an
+        order (AMQP 0-9-1, section 2.2.2).
+        """
+        self._check_open()
+        data = frames.method(self.number, command)
+        reply: asyncio.Future[base.Frame] = asyncio.get_running_loop().create_future()
+        self._calls.append((command, reply))
+        self._wire.write(data)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await reply
+        except TimeoutError:
+            self._wire.fail(f"RabbitMQ did not answer {command.name} within {CALL_SECONDS:g} s")
+            raise BrokerUnavailable(self._why_closed()) from None
+
+    async def consume(
+        self, queue: str, prefetch: int, content: Content, *, no_ack: bool = False
+    ) -> str:
+        """Start a consumer with a prefetch of its own, and return its tag.
+
+        Per consumer, not per channel: RabbitMQ reads `global` that way
+        (https://www.rabbitmq.com/docs/consumer-prefetch).
+        """
+        tag = f"c{self.number}.{next(self._tags)}"
+        if prefetch:
+            count = min(prefetch, MAX_PREFETCH)
+            await self.call(commands.Basic.Qos(prefetch_count=count, global_=False))
+        self._consumers[tag.encode()] = content
+        await self.call(commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=no_ack))
+        return tag
+
+    async def cancel(self, tag: str) -> None:
+        """End a consumer, if it has not ended: nothing is delivered to it from then on."""
+        if tag.encode() not in self._consumers:
+            return
+        await self.call(commands.Basic.Cancel(consumer_tag=tag))
+        self._consumers.pop(tag.encode(), None)
+
+    def abandon(self) -> None:
+        """Close the channel without waiting; the broker takes back what was not answered."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._consumers.clear()
+        close = commands.Channel.Close(reply_code=200, reply_text="done", class_id=0, method_id=0)
+        self._wire.write(frames.method(self.number, close))
+
+    async def close(self) -> None:
+        """Close the channel and wait until it is. If the broker is silent, so is the connection."""
+        self.abandon()
+        await asyncio.wait((self.closed,), timeout=CALL_SECONDS)
+        if not self.closed.done():
+            self._wire.fail(f"RabbitMQ did not close a channel within {CALL_SECONDS:g} s")
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge one delivery, or all up to it."""
+        if self._is_open:
+            self._wire.write(frames.ack(self.number, tag, multiple=multiple))
+
+    def requeue(self, tag: int) -> None:
+        """Give a delivery back."""
+        if self._is_open:
+            self._wire.write(frames.requeue(self.number, tag))
+
+    # Publishing
+
+    def publish(
+        self, target: bytes, properties: bytes, body: bytes, id: str
+    ) -> asyncio.Future[None]:
+        """Publish on a channel in confirm mode; `id` is the message's own, as in its properties.
+
+        The future is done when the broker holds the message, and raises Refused, Returned,
+        or BrokerUnavailable if the channel ends first: nobody knows then.
+
+        Raises PayloadInvalid for headers that are too large, and BrokerUnavailable.
+        """
+        self.publish_unconfirmed(target, properties, body)
+        return self.confirms.add(target, id)
+
+    def publish_unconfirmed(self, target: bytes, properties: bytes, body: bytes) -> None:
+        """Publish on a channel without confirm mode, and hear no more of it."""
+        self._check_open()
+        frame_max = self._wire.frame_max
+        if len(properties) > frame_max - frames.HEADER_OVERHEAD:
+            # The broker would end the whole connection (AMQP 0-9-1, section 4.2.6).
+            raise PayloadInvalid(
+                f"the message has {len(properties):,} bytes of headers, and they must fit into one "
+                f"frame of {frame_max:,} bytes: put what is long into the body"
+            )
+        self._wire.write(frames.publish(self.number, target, properties, body, frame_max))
+
+    # What the connection hands over
+
+    def on_deliver(self, payload: bytes) -> None:
+        """The payload of a basic.deliver method; its content follows."""
+        end = 5 + payload[4]
+        tag, bits = _TAG.unpack_from(payload, end)
+        content = self._consumers.get(payload[5:end])
+        if content is None:
+            # A delivery that was under way when its consumer was cancelled.
+            self._expect(lambda _properties, _body: self.requeue(tag))
+            return
+        redelivered = bool(bits & _REDELIVERED)
+        self._expect(
+            lambda properties, body: content(tag, properties, body, redelivered=redelivered)
+        )
+
+    def on_return(self, payload: bytes) -> None:
+        """The payload of a basic.return; the content that follows is the message's own."""
+        exchange_and_key = payload[7 + payload[6] :]
+        self._expect(
+            lambda properties, _body: self.confirms.on_return(exchange_and_key, properties)
+        )
+
+    def on_method(self, command: base.Frame) -> None:
+        """Any other method."""
+        match command:
+            case commands.Channel.Close():
+                self._on_close(command)
+            case commands.Channel.CloseOk() if not self._is_open:
+                self.end("it was closed from here")
+                self._wire.forget(self.number)
+            case commands.Basic.Cancel():
+                self._on_server_cancel(command.consumer_tag or "")
+            case commands.Channel.Flow():
+                self.paused = not command.active
+                self._wire.write(
+                    frames.method(self.number, commands.Channel.FlowOk(active=command.active))
+                )
+            case _:
+                self._on_reply(command)
+
+    def on_header(self, payload: bytes) -> None:
+        """A content header: how long the body is, and the properties."""
+        _, _, size = _CONTENT_HEADER.unpack_from(payload)
+        if self._take is None or self._missing:
+            self._wire.fail("a content header came where none belongs")
+        elif size > self._wire.max_body:
+            self._wire.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
+        else:
+            self._properties = payload[_CONTENT_HEADER.size :]
+            self._missing = size
+            if not size:
+                self._complete(b"")
+
+    def on_body(self, payload: bytes) -> None:
+        """A piece of a body."""
+        if self._take is None or not 0 < len(payload) <= self._missing:
+            self._wire.fail("a piece of a body came where none belongs")
+            return
+        self._missing -= len(payload)
+        if not self._missing and not self._pieces:
+            self._complete(payload)
+            return
+        # Joined as they come: a list of small pieces would be far larger than what they make.
+        self._pieces += payload
+        if not self._missing:
+            pieces, self._pieces = self._pieces, bytearray()
+            self._complete(bytes(pieces))
+
+    def end(self, reason: str) -> None:
+        """The channel is no more: whoever waits for something on it is told."""
+        if self.closed.done():
+            return
+        self._is_open = False
+        self.closed.set_result(reason)
+        self._consumers.clear()
+        for _, reply in self._calls:
+            if not reply.done():
+                reply.set_exception(BrokerUnavailable(self._why_closed()))
+                reply.exception()  # If nobody waits any more, there is nothing to report.
+        self._calls.clear()
+        self.confirms.end(self._why_closed())
+
+    def _expect(self, take: Callable[[bytes, bytes], None]) -> None:
+        if self._take is not None:
+            self._wire.fail("a message began before the one before it had ended")
+        self._take = take
+
+    def _complete(self, body: bytes) -> None:
+        take, self._take = self._take, None
+        properties, self._properties = self._properties, b""
+        if take is not None:
+            take(properties, body)
+
+    def _on_close(self, command: commands.Channel.Close) -> None:
+        self._wire.write(frames.method(self.number, commands.Channel.CloseOk()))
+        # If our own close was under way, its answer is still to come, and the number not free.
+        answered = self._is_open
+        self.end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
+        if answered:
+            self._wire.forget(self.number)
+
+    def _on_server_cancel(self, tag: str) -> None:
+        self._consumers.pop(tag.encode(), None)
+        if self.on_cancel is not None:
+            self.on_cancel(tag)
+
+    def _on_reply(self, command: base.Frame) -> None:
+        if not self._calls or command.name not in self._calls[0][0].valid_responses:
+            self._wire.fail(f"{command.name} answers nothing that was asked")
+            return
+        _, reply = self._calls.popleft()
+        if not reply.done():
+            reply.set_result(command)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise BrokerUnavailable(self._why_closed())
+
+    def _why_closed(self) -> str:
+        reason = self.closed.result() if self.closed.done() else "it is being closed"
+        return f"the channel to RabbitMQ ended: {reason}"

@@ -1,0 +1,326 @@
+"""One connection: frames in and out, heartbeats, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, TypeVar, cast
+from urllib.parse import quote
+
+from pamqp import base, commands
+
+from eventmesh.brokers.rabbitmq.amqp import frames
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel
+from eventmesh.brokers.rabbitmq.amqp.reader import FrameReader
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
+from eventmesh.model.value import value
+
+CLOSE_SECONDS: Final = 3.0
+"""How long the broker may take to say good-bye."""
+
+MAX_BODY: Final = 512 * 1024 * 1024
+"""The largest message that any RabbitMQ can be told to hold, so that no queue has a larger one."""
+
+FLUSH_AT: Final = 64 * 1024
+"""Bytes that are written at once: transports say only of those whether they are too many."""
+
+MAX_UNSENT: Final = 128 * 1024 * 1024
+"""Bytes that may wait for a socket that takes none. Who publishes stops long before, but answers,
+such as acknowledgements, are written whatever waits."""
+
+FrameT = TypeVar("FrameT", bound=base.Frame)
+
+_REFUSALS: Final = (403, 530)
+"""Reply codes access-refused and not-allowed: how RabbitMQ refuses a user or a virtual host."""
+
+
+@value
+class Address:
+    """Where the broker is and who we are; never shown with the password."""
+
+    host: str
+    port: int
+    virtual_host: str
+    user: str
+    password: str
+    tls: ssl.SSLContext | None = None
+    external: bool = False
+    """Authenticate by the client's certificate (SASL EXTERNAL)."""
+
+    def __repr__(self) -> str:
+        scheme = "amqp" if self.tls is None else "amqps"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}/{quote(self.virtual_host, safe='')}"
+
+
+class Connection(asyncio.Protocol):
+    """An open connection, until `closed` is done: with why it ended.
+
+    What is written during one pass of the event loop goes out in one write. `blocked` is why
+    the broker takes no messages now (connection.blocked), or "". `writable` says whether the
+    socket takes more; a slow broker thus slows its publishers down.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.frame_max = frames.SIZE_MAX
+        self.max_body = MAX_BODY
+        self.blocked = ""
+        self.writable = True
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._gone = asyncio.Event()
+        self._reader = FrameReader(frames.SIZE_MAX + frames.SIZE_SLACK)
+        self._channels: dict[int, Channel] = {}
+        self._free_numbers: list[int] = []
+        self._numbers: Iterator[int] = iter(())
+        self._said: deque[base.Frame] = deque()
+        self._refused = False
+        self._changed = asyncio.Event()
+        self._outgoing: list[bytes] = []
+        self._outgoing_size = 0
+        self._heartbeat = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard = self._loop.time()
+        self._written = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, because uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(frames.PROTOCOL_HEADER)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(f"the connection was lost ({exc})" if exc else "the connection was lost")
+        self._set_timer(None)
+        self._gone.set()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._wake()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        try:
+            for kind, number, payload in self._reader.feed(data):
+                self._on_frame(kind, number, payload)
+                if self.closed.done():
+                    return
+        except (ValueError, IndexError, struct.error) as error:
+            # Whatever stands in a frame that cannot be read, nothing after it can be trusted.
+            self.fail(f"a frame cannot be read: {error}")
+
+    def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
+        channel = self._channels.get(number)
+        if kind == frames.METHOD:
+            self._on_method(channel, number, payload)
+        elif kind == frames.HEARTBEAT:
+            return
+        elif channel is None:
+            raise ValueError(f"it is of type {kind} on channel {number}, which is not open")
+        elif kind == frames.HEADER:
+            channel.on_header(payload)
+        elif kind == frames.BODY:
+            channel.on_body(payload)
+        else:
+            raise ValueError(f"its type {kind} is unknown")
+
+    def _on_method(self, channel: Channel | None, number: int, payload: bytes) -> None:
+        if channel is None:
+            if number:
+                raise ValueError(f"it is a method on channel {number}, which is not open")
+            self._on_command(frames.parse_method(payload))
+            return
+        what = payload[:4]
+        if what == frames.DELIVER:
+            channel.on_deliver(payload)
+        elif what == frames.ACK:
+            channel.confirms.on_confirm(payload, taken=True)
+        elif what == frames.NACK:
+            channel.confirms.on_confirm(payload, taken=False)
+        elif what == frames.RETURN:
+            channel.on_return(payload)
+        else:
+            channel.on_method(frames.parse_method(payload))
+
+    def _on_command(self, command: base.Frame) -> None:
+        match command:
+            case commands.Connection.Blocked():
+                self.blocked = command.reason or "an alarm"
+                self._wake()
+            case commands.Connection.Unblocked():
+                self.blocked = ""
+            case commands.Connection.Close():
+                self._on_close(command)
+            case _ if self._said:
+                raise ValueError(f"{command.name} answers nothing that was asked")
+            case _:
+                self._said.append(command)
+                self._wake()
+
+    def _on_close(self, command: commands.Connection.Close) -> None:
+        self._refused = command.reply_code in _REFUSALS
+        self.send(commands.Connection.CloseOk())
+        self._flush()
+        self._end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
+        if self._transport is not None:
+            # Not aborted, so that the answer goes out; but a peer that reads nothing ends too.
+            self._transport.close()
+            self._set_timer(self._loop.call_later(CLOSE_SECONDS, self._transport.abort))
+
+    # Our side
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were written and that the socket has not taken yet."""
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return waiting + self._outgoing_size
+
+    def write(self, data: bytes) -> None:
+        """Send with all else that is written in this pass of the event loop."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(data)
+        self._outgoing_size += len(data)
+        if self._outgoing_size >= FLUSH_AT:
+            self._flush()
+
+    async def wait_writable(self) -> None:
+        """Wait until the socket takes more, the broker takes nothing, or the connection ends."""
+        while not (self.writable or self.blocked or self.closed.done()):
+            await self._changed.wait()
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing, self._outgoing_size = self._outgoing, [], 0
+        if outgoing and self._transport is not None and not self.closed.done():
+            self._written = True
+            self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+            if not self.writable and self.buffered > MAX_UNSENT:
+                self.fail(f"RabbitMQ takes nothing, and {self.buffered:,} bytes wait to be sent")
+
+    async def open_channel(self, *first: base.Frame) -> Channel:
+        """A new channel, on which the methods `first` have been called.
+
+        Raises BrokerUnavailable, also when all channels are in use.
+        """
+        if self.closed.done():
+            raise BrokerUnavailable(f"the connection to RabbitMQ ended: {self.closed.result()}")
+        number = self._free_numbers.pop() if self._free_numbers else next(self._numbers, 0)
+        if not number:
+            raise BrokerUnavailable(
+                f"all {len(self._channels)} channels of the connection are in use: run fewer "
+                "functions in one process"
+            )
+        channel = self._channels[number] = Channel(self, number)
+        try:
+            await channel.call(commands.Channel.Open())
+            for command in first:
+                await channel.call(command)
+        except BaseException:
+            channel.abandon()
+            raise
+        return channel
+
+    def forget(self, channel: int) -> None:
+        """A channel was closed: its number may be used again."""
+        if self._channels.pop(channel, None) is not None:
+            self._free_numbers.append(channel)
+
+    def fail(self, reason: str) -> None:
+        """Give the connection up, because of a fault in what came over it or did not."""
+        self._end(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reason: str) -> None:
+        if self.closed.done():
+            return
+        self.closed.set_result(reason)
+        self._set_timer(None)
+        self._wake()
+        for channel in self._channels.values():
+            channel.end(reason)
+        self._channels.clear()
+
+    def _wake(self) -> None:
+        """Let all who wait for a change look again."""
+        self._changed.set()
+        self._changed.clear()
+
+    def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    def tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
+        """Keep to what was agreed on; from now on a silent broker is given up."""
+        self.frame_max = frame_max
+        self._reader.limit = frame_max + frames.SIZE_SLACK
+        self._numbers = iter(range(1, channel_max + 1))
+        self._heartbeat = heartbeat
+        self._set_timer(self._loop.call_later(heartbeat / 2, self._on_beat))
+
+    def send(self, command: base.Frame) -> None:
+        """Send a method on channel 0, the connection's own."""
+        self.write(frames.method(0, command))
+
+    async def receive(self, expected: type[FrameT]) -> FrameT:
+        """The next method on channel 0, which must be this one. The caller limits the wait.
+
+        Raises AccessDenied if the broker has refused us, and BrokerUnavailable.
+        """
+        while not self._said:
+            if self.closed.done():
+                raise self._why_ended()
+            await self._changed.wait()
+        command = self._said.popleft()
+        if not isinstance(command, expected):
+            raise BrokerUnavailable(f"RabbitMQ said {command.name} in place of {expected.name}")
+        return command
+
+    def _why_ended(self) -> InvocationError:
+        reason = self.closed.result()
+        if self._refused:
+            return AccessDenied(
+                f"{self.address!r} refuses the user or the virtual host: {reason}; check the name, "
+                "the password, and the user's permissions in that virtual host"
+            )
+        return BrokerUnavailable(f"the connection to RabbitMQ ended: {reason}")
+
+    async def close(self) -> None:
+        """Say good-bye and close (AMQP 0-9-1, section 2.2.4); soon, also if nobody answers."""
+        if not self.closed.done():
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._say_goodbye()
+            except (TimeoutError, InvocationError):
+                pass  # It ended another way; closed it is in any case.
+            finally:
+                self.fail("it was closed from here")
+        if self._transport is not None:
+            await self._gone.wait()
+
+    async def _say_goodbye(self) -> None:
+        self.send(
+            commands.Connection.Close(reply_code=200, reply_text="done", class_id=0, method_id=0)
+        )
+        await self.receive(commands.Connection.CloseOk)
+
+    def _on_beat(self) -> None:
+        """Half a heartbeat has passed (AMQP 0-9-1, section 4.2.7)."""
+        if self._loop.time() - self._heard > 2 * self._heartbeat:
+            self.fail(f"nothing came from RabbitMQ for {2 * self._heartbeat} s")
+            return
+        if not self._written:
+            self.write(frames.HEARTBEAT_FRAME)
+            self._flush()  # Now: it is no reason to leave out the next one.
+        self._written = False
+        self._set_timer(self._loop.call_later(self._heartbeat / 2, self._on_beat))

@@ -1,0 +1,97 @@
+"""Opening a connection: logging in, and agreeing on sizes (AMQP 0-9-1, section 2.2.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from typing import Final
+
+from pamqp import commands
+from pamqp.common import FieldValue
+
+from eventmesh.brokers.rabbitmq.amqp.connection import Address, Connection
+from eventmesh.brokers.rabbitmq.amqp.frames import SIZE_MAX, SIZE_MIN
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
+
+HEARTBEAT: Final = 20
+"""Seconds. A connection is given up when nothing came for this long, twice over."""
+
+CHANNEL_MAX: Final = 2047
+CONNECT_SECONDS: Final = 10.0
+"""How long the broker may take to let us in."""
+
+
+async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS) -> Connection:
+    """Open a connection; `name` is what RabbitMQ's tools show.
+
+    Raises AccessDenied when the credentials or the virtual host are refused, and
+    BrokerUnavailable for everything else, also when it takes longer than `timeout` seconds.
+    """
+    connection = Connection(address)
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection, address.host, address.port, ssl=address.tls
+            )
+            await _log_in(connection, name)
+    except TimeoutError:
+        connection.fail("the handshake took too long")
+        raise BrokerUnavailable(f"{address!r} did not answer within {timeout:g} s") from None
+    except (OSError, UnicodeError) as error:
+        connection.fail(f"it could not be opened: {error}")
+        raise BrokerUnavailable(f"{address!r} cannot be reached: {error}") from error
+    except BaseException:
+        connection.fail("the handshake failed")
+        raise
+    return connection
+
+
+async def _log_in(connection: Connection, name: str) -> None:
+    address = connection.address
+    start = await connection.receive(commands.Connection.Start)
+    mechanism = "EXTERNAL" if address.external else "PLAIN"
+    if mechanism not in str(start.mechanisms).split():
+        raise AccessDenied(f"{address!r} does not offer {mechanism} authentication")
+    connection.send(
+        commands.Connection.StartOk(
+            client_properties=_client_properties(name),
+            mechanism=mechanism,
+            response="" if address.external else f"\0{address.user}\0{address.password}",
+            locale="en_US",
+        )
+    )
+    agreed = _agree(await connection.receive(commands.Connection.Tune))
+    connection.send(agreed)
+    connection.tune(agreed.channel_max, agreed.frame_max, agreed.heartbeat)
+    connection.send(commands.Connection.Open(virtual_host=address.virtual_host))
+    await connection.receive(commands.Connection.OpenOk)
+
+
+def _agree(tune: commands.Connection.Tune) -> commands.Connection.TuneOk:
+    """The smaller of what both sides want; 0 is no wish (section 1.4.2.5)."""
+    frame_max = min(tune.frame_max or SIZE_MAX, SIZE_MAX)
+    if frame_max < SIZE_MIN:
+        raise BrokerUnavailable(
+            f"RabbitMQ takes frames of {frame_max} bytes at most, and AMQP says {SIZE_MIN} at "
+            "least: correct its setting frame_max"
+        )
+    return commands.Connection.TuneOk(
+        channel_max=min(tune.channel_max or CHANNEL_MAX, CHANNEL_MAX),
+        frame_max=frame_max,
+        heartbeat=min(tune.heartbeat or HEARTBEAT, HEARTBEAT),
+    )
+
+
+def _client_properties(name: str) -> dict[str, FieldValue]:
+    return {
+        "connection_name": name,
+        "product": "eventmesh",
+        "platform": f"Python {platform.python_version()}",
+        "capabilities": {
+            "authentication_failure_close": True,
+            "basic.nack": True,
+            "connection.blocked": True,
+            "consumer_cancel_notify": True,
+            "publisher_confirms": True,
+        },
+    }

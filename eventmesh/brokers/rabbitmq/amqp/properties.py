@@ -1,0 +1,366 @@
+"""Messages as AMQP properties, and back (AMQP 0-9-1, sections 4.2.5, 4.2.6.1 and 1.8.1).
+
+What a message always has is in properties that cost little; headers are for what it sometimes
+has. Their names, and what a message of another system is taken for, are in
+docs/rabbitmq-messages.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+from decimal import Decimal
+from struct import Struct
+from typing import Final, NamedTuple
+
+from eventmesh.model.ids import new_id
+from eventmesh.model.message import JSON, NO_HEADERS, Message
+
+ATTEMPT: Final = "em-attempt"
+TRIGGER: Final = "em-trigger"
+TIME: Final = "em-time"
+DEADLINE: Final = "em-deadline"
+UNREADABLE: Final = "em-unreadable"
+"""A header made here, not sent: why the properties a message came with could not be read."""
+
+_COPIES: Final = ("CC", "BCC")
+"""Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes the
+channel of whoever writes them as a text."""
+
+_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, *_COPIES))
+_DELIVERY_COUNT: Final = "x-delivery-count"
+_NOTES: Final = frozenset(
+    (
+        "x-acquired-count",
+        *(
+            f"x-{time}-death-{what}"
+            for time in ("first", "last")
+            for what in ("exchange", "queue", "reason")
+        ),
+    )
+)
+"""What RabbitMQ notes of a message's way, such as that through the delay ladder."""
+
+_MORE_FLAGS: Final = 1
+_CONTENT_TYPE: Final = 1 << 15
+_ENCODING: Final = 1 << 14
+_HEADERS: Final = 1 << 13
+_DELIVERY_MODE: Final = 1 << 12
+_PRIORITY: Final = 1 << 11
+_CORRELATION_ID: Final = 1 << 10
+_REPLY_TO: Final = 1 << 9
+_EXPIRATION: Final = 1 << 8
+_MESSAGE_ID: Final = 1 << 7
+_TIMESTAMP: Final = 1 << 6
+_TYPE: Final = 1 << 5
+_USER_ID: Final = 1 << 4
+_APP_ID: Final = 1 << 3
+
+_FLAGS: Final = Struct(">H")
+_LENGTH: Final = Struct(">I")
+_SECONDS: Final = Struct(">Q")
+_DOUBLE: Final = Struct(">d")
+_INTEGER: Final = Struct(">i")
+_DECIMAL: Final = Struct(">Bi")
+_JSON: Final = bytes((len(JSON),)) + JSON.encode()
+_PERSISTENT: Final = b"\x02"
+_TRANSIENT: Final = b"\x01"
+_MAX_SHORT: Final = 255
+_MAX_ATTEMPT: Final = 2**31 - 1
+"""What the header `em-attempt` holds as it is written here."""
+
+_STRING_KIND: Final = ord("S")
+_DECIMAL_KIND: Final = ord("D")
+_NUMBERS: Final = {
+    ord(kind): Struct(">" + form) for kind, form in zip("tbBsuIilLfdT", "?bBhHiIqqfdQ", strict=True)
+}
+"""Fixed-size values by their kind (https://www.rabbitmq.com/amqp-0-9-1-errata, section 3)."""
+_SKIPPED: Final = frozenset(b"AFx")
+"""Arrays, tables (such as x-death) and bytes: no header of a function's."""
+_VOID: Final = frozenset(b"V\0")
+
+_LATEST: Final = 253_402_214_400.0
+"""The beginning of the last day of the year 9999: nothing that handles dates goes further, and
+this is one in every time zone."""
+_MILLISECONDS: Final = 1 << 32
+"""Who gives a time beyond this (the year 2106) in seconds has given milliseconds."""
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+
+class Received(NamedTuple):
+    """A message, and how often the broker had handed it over before, as far as it says."""
+
+    message: Message
+    redeliveries: int
+
+
+def encode_properties(
+    message: Message,
+    *,
+    durable: bool,
+    expiration: int | None = None,
+    reply_to: str = "",
+    correlation_id: str = "",
+) -> bytes:
+    """The property flags and list of a message; `expiration` is milliseconds.
+
+    `reply_to` and `correlation_id`, where they are given, stand in place of the message's own.
+
+    Raises ValueError for a property or header name that is too long for AMQP's short strings, and
+    for a time or a number that does not fit.
+    """
+    try:
+        flags = _HEADERS | _DELIVERY_MODE | _CONTENT_TYPE | _MESSAGE_ID | _TIMESTAMP
+        parts = [
+            b"",
+            _JSON if message.content_type == JSON else _short(message.content_type),
+            _table(message),
+            _PERSISTENT if durable else _TRANSIENT,
+        ]
+        if correlation_id := correlation_id or message.correlation_id:
+            flags |= _CORRELATION_ID
+            parts.append(_short(correlation_id))
+        if reply_to := reply_to or message.reply_to:
+            flags |= _REPLY_TO
+            parts.append(_short(reply_to))
+        if expiration is not None:
+            flags |= _EXPIRATION
+            parts.append(_short(str(expiration)))
+        parts += (_short(message.id), _SECONDS.pack(max(int(message.timestamp), 0)))
+        if message.type:
+            flags |= _TYPE
+            parts.append(_short(message.type))
+        if message.caller:
+            flags |= _APP_ID
+            parts.append(_short(message.caller))
+        parts[0] = _FLAGS.pack(flags)
+        return b"".join(parts)
+    except (OverflowError, struct.error) as error:
+        raise ValueError(f"a time or a number does not fit: {error}") from error
+
+
+def _short(text: str) -> bytes:
+    encoded = text.encode(errors="surrogateescape")
+    if len(encoded) > _MAX_SHORT:
+        raise ValueError(f"{text[:40]!r}… has {len(encoded)} bytes, a short string has 255 at most")
+    return bytes((len(encoded),)) + encoded
+
+
+_TIME_ENTRY: Final = _short(TIME) + b"d"
+_DEADLINE_ENTRY: Final = _short(DEADLINE) + b"d"
+_ATTEMPT_ENTRY: Final = _short(ATTEMPT) + b"I"
+
+
+def _table(message: Message) -> bytes:
+    # Whole seconds, which is what the timestamp property has, are too coarse for an age.
+    entries = [_TIME_ENTRY, _DOUBLE.pack(message.timestamp)]
+    if message.deadline is not None:
+        entries += (_DEADLINE_ENTRY, _DOUBLE.pack(message.deadline))
+    if message.attempt != 1:
+        entries += (_ATTEMPT_ENTRY, _INTEGER.pack(message.attempt))
+    if message.trigger != "invoke":
+        entries.append(_text_entry(TRIGGER, message.trigger))
+    for name, text in message.headers.items():
+        if name not in _RESERVED:
+            entries.append(_text_entry(name, text))
+    table = b"".join(entries)
+    return _LENGTH.pack(len(table)) + table
+
+
+def _text_entry(name: str, text: str) -> bytes:
+    encoded = text.encode(errors="replace")
+    return _short(name) + b"S" + _LENGTH.pack(len(encoded)) + encoded
+
+
+def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+    """The message of a delivery, whatever its properties are.
+
+    Properties that cannot be read are left out, and the header em-unreadable says why: one such
+    message must not cost the connection, which would only bring it again.
+    """
+    try:
+        return decode_properties(properties, body, now, redelivered=redelivered)
+    except ValueError as error:
+        _log.warning("a message came with properties that cannot be read: %s", error)
+        message = Message(body, new_id(), now, headers={UNREADABLE: str(error)})
+        return Received(message, int(redelivered))
+
+
+def decode_properties(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+    """The message of these properties and this body. What it does not say gets a likely value.
+
+    Raises ValueError for bytes that are no property list.
+    """
+    try:
+        return _decode(properties, body, now, redelivered=redelivered)
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"the list of properties ends early: {error}") from error
+
+
+def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+    reader = _Reader(properties)
+    headers = _Headers()
+    content_type = reader.text(_CONTENT_TYPE)
+    reader.text(_ENCODING)
+    if reader.flags & _HEADERS:
+        reader.place = headers.read(properties, reader.place)
+    reader.skip(_DELIVERY_MODE, 1)
+    reader.skip(_PRIORITY, 1)
+    # These two go back to whoever sent them, byte for byte, also where they are no text.
+    correlation_id = reader.text(_CORRELATION_ID, "surrogateescape")
+    reply_to = reader.text(_REPLY_TO, "surrogateescape")
+    reader.text(_EXPIRATION)
+    id = reader.text(_MESSAGE_ID)
+    created = reader.number(_TIMESTAMP)
+    type = reader.text(_TYPE)
+    reader.text(_USER_ID)
+    caller = reader.text(_APP_ID)
+    message = Message(
+        body,
+        id or new_id(),
+        headers.time or _seconds(created) or now,
+        content_type or JSON,
+        headers.own or NO_HEADERS,
+        headers.trigger,
+        headers.attempt,
+        headers.deadline,
+        caller,
+        type,
+        reply_to,
+        correlation_id,
+    )
+    # A quorum queue counts; a classic one only says that it was not the first time.
+    return Received(message, headers.deliveries or int(redelivered))
+
+
+class _Reader:
+    """Reads the property list in its order; what the flags leave out is empty."""
+
+    __slots__ = ("data", "flags", "place")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.flags: int
+        (self.flags,) = _FLAGS.unpack_from(data)
+        self.place = _FLAGS.size
+        if self.flags & _MORE_FLAGS:
+            raise ValueError("there are more property flags than AMQP 0-9-1 has properties")
+
+    def text(self, flag: int, errors: str = "replace") -> str:
+        if not self.flags & flag:
+            return ""
+        text, self.place = _text(self.data, self.place, errors)
+        return text
+
+    def number(self, flag: int) -> int:
+        if not self.flags & flag:
+            return 0
+        number: int
+        (number,) = _SECONDS.unpack_from(self.data, self.place)
+        self.place += _SECONDS.size
+        return number
+
+    def skip(self, flag: int, size: int) -> None:
+        if self.flags & flag:
+            self.place += size
+
+
+class _Headers:
+    """The header table: what is eventmesh's own, and the rest as text."""
+
+    __slots__ = ("attempt", "deadline", "deliveries", "own", "time", "trigger")
+
+    def __init__(self) -> None:
+        self.attempt = 1
+        self.deadline: float | None = None
+        self.deliveries = 0
+        self.own: dict[str, str] = {}
+        self.time = 0.0
+        self.trigger = "invoke"
+
+    def read(self, data: bytes, place: int) -> int:
+        """Read the table at `place`, and return where it ends. Every entry takes it further."""
+        place, end = _sized(data, place)
+        while place < end:
+            name, place = _text(data, place)
+            kind = data[place]
+            place += 1
+            if kind == _STRING_KIND:
+                start, place = _sized(data, place)
+                self._take_text(name, data[start:place].decode(errors="replace"))
+            elif kind in _NUMBERS:
+                (number,) = _NUMBERS[kind].unpack_from(data, place)
+                place += _NUMBERS[kind].size
+                self._take_number(name, number)
+            elif kind == _DECIMAL_KIND:
+                places, digits = _DECIMAL.unpack_from(data, place)
+                place += _DECIMAL.size
+                self.own[name] = str(Decimal(digits).scaleb(-places))
+            elif kind in _SKIPPED:
+                _, place = _sized(data, place)
+            elif kind not in _VOID:
+                raise ValueError(f"the header {name!r} has a value of an unknown type, {kind}")
+        if place > end:
+            raise ValueError("a header goes over the end of its table")
+        return end
+
+    def _take_text(self, name: str, text: str) -> None:
+        if name == TRIGGER:
+            self.trigger = text
+        elif name not in _NOTES:
+            self.own[name] = text
+
+    def _take_number(self, name: str, number: float) -> None:
+        if name == TIME:
+            self.time = _seconds(number)
+        elif name == DEADLINE:
+            self.deadline = number if math.isfinite(number) else None
+        elif name == ATTEMPT and isinstance(number, int):
+            self.attempt = min(max(number, 1), _MAX_ATTEMPT)
+        elif name == _DELIVERY_COUNT and isinstance(number, int):
+            self.deliveries = max(number, 0)
+        elif name not in _NOTES:
+            # As JSON has it: True is no word outside Python.
+            self.own[name] = str(number).lower() if isinstance(number, bool) else str(number)
+
+
+def _text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
+    """The short string at `place`, and where it ends: AMQP says UTF-8, RabbitMQ does not check."""
+    start = place + 1
+    end = start + data[place]
+    if end > len(data):
+        raise ValueError("a short string goes over the end of its frame")
+    short = data[start:end]
+    try:
+        return short.decode(), end
+    except UnicodeDecodeError:
+        return _readable(short, errors), end
+
+
+def _readable(short: bytes, errors: str) -> str:
+    """A short string that is no UTF-8, as a text that is written in 255 bytes again.
+
+    What stands in place of one byte that cannot be read has three.
+    """
+    text = short.decode(errors=errors)
+    if errors == "surrogateescape":
+        return text
+    return text.encode()[:_MAX_SHORT].decode(errors="ignore")
+
+
+def _sized(data: bytes, place: int) -> tuple[int, int]:
+    """Where what has its length before it begins and ends."""
+    size: int
+    (size,) = _LENGTH.unpack_from(data, place)
+    start = place + _LENGTH.size
+    if start + size > len(data):
+        raise ValueError(f"a header of {size:,} bytes goes over the end of its frame")
+    return start, start + size
+
+
+def _seconds(number: float) -> float:
+    """A moment in seconds since the epoch; 0 for what is none."""
+    seconds = number / 1000 if number > _MILLISECONDS else float(number)
+    return seconds if 0 < seconds <= _LATEST else 0.0

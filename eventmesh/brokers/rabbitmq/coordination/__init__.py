@@ -1,0 +1,1 @@
+"""Mesh-wide slots and leases."""

@@ -1,0 +1,229 @@
+"""Leases: the right to do something alone in the mesh, with a state that outlives the holder.
+
+A lease is a quorum queue with a single active consumer (https://www.rabbitmq.com/docs/consumers
+#single-active-consumer), and the state is a message in it that the holder keeps unanswered. A new
+state is published before the old one is acknowledged, so that one is always stored; when a holder
+dies in between there are two, and the one with the higher version counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp import commands
+
+from eventmesh.brokers.rabbitmq.error_translation import answered
+from eventmesh.brokers.rabbitmq.management.declarations import NEVER, QueueDeclaration, quorum
+from eventmesh.brokers.rabbitmq.management.management import Control
+from eventmesh.brokers.rabbitmq.management.supervision import alongside, watch
+from eventmesh.model.errors import BrokerUnavailable
+
+REFRESH_SECONDS: Final = 600.0
+"""A state that is held for this long is saved again: RabbitMQ takes back what stays unanswered for
+half an hour (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)."""
+
+PREFETCH: Final = 100
+MAX_LENGTH: Final = 1000
+
+EPOCH: Final = "em-epoch"
+NUMBER: Final = "em-number"
+
+ARGUMENTS: Final = quorum(limit=NEVER, max_length=MAX_LENGTH, single_active_consumer=True)
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+
+class Version(NamedTuple):
+    """Of two states the one with the higher version counts.
+
+    Each holder begins a new epoch: what a holder that was lost publishes late is never newer than
+    what its successor saved.
+    """
+
+    epoch: int
+    number: int
+
+
+@asynccontextmanager
+async def leasing(control: Control, name: str) -> AsyncGenerator[RabbitLease]:
+    """Wait until the lease `name` is ours, and hold it while entered.
+
+    When it is lost meanwhile (the connection was, or the queue) the block is cancelled, and
+    BrokerUnavailable is raised in its place. Only when the whole broker was closed here is the
+    block left alone: its owner knows.
+    """
+    async with AsyncExitStack() as stack:
+        await control.carry_out([QueueDeclaration(name, ARGUMENTS)])
+        publishing = await stack.enter_async_context(control.publishing.channel(confirms=True))
+        channel = await stack.enter_async_context(control.session.channel())
+        lease = RabbitLease(name, channel, publishing)
+        await lease.take()
+        tenure = asyncio.timeout(None)
+        await stack.enter_async_context(alongside(_hold(lease, control, tenure)))
+        try:
+            async with tenure:
+                yield lease
+        except TimeoutError:
+            if not tenure.expired():
+                raise
+            raise lease.lost() from None
+        finally:
+            lease.end("it was given back")
+
+
+async def _hold(lease: RabbitLease, control: Control, tenure: asyncio.Timeout) -> None:
+    try:
+        await lease.hold()
+    except BrokerUnavailable as error:
+        if not control.session.closed:
+            _log.warning("%s", error)
+            tenure.reschedule(asyncio.get_running_loop().time())
+
+
+class RabbitLease:
+    """A lease in the hands of one holder, or of one who waits for it."""
+
+    def __init__(self, name: str, channel: AbstractChannel, publishing: AbstractChannel) -> None:
+        self._name = name
+        self._channel = channel
+        self._publishing = publishing
+        # No longer than PREFETCH; None stands for the end.
+        self._seen: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        self._saving = asyncio.Lock()
+        self._ended = ""
+        self._state = b""
+        self._version = Version(0, 0)
+        self._held: int | None = None
+        self._held_version = self._version
+        self._held_since = asyncio.get_running_loop().time()
+        watch(channel, self.end)
+
+    @property
+    def state(self) -> bytes:
+        return self._state
+
+    @property
+    def version(self) -> Version:
+        """How new the state is."""
+        return self._version
+
+    async def take(self) -> None:
+        """Wait until the queue gives its messages to this consumer, and find the newest state."""
+        # Something has to be there for the first one who comes to be given.
+        await self._publish(_claim(uuid4().hex))
+        async with answered(f"waiting for the lease {self._name!r}"):
+            await self._channel.basic_qos(prefetch_count=PREFETCH)
+            await self._channel.basic_consume(self._name, self._on_message)
+        first = await self._next()
+        # Behind all that the last holder left: when it arrives, all the rest has.
+        claim = uuid4().hex
+        await self._publish(_claim(claim))
+        await self._find(first, claim)
+        if self._held is None:
+            await self.save(b"")
+
+    async def _find(self, message: DeliveredMessage, claim: str) -> None:
+        async with answered(f"taking the lease {self._name!r}"):
+            while message.header.properties.message_id != claim:
+                if await self._keep_newer(message):
+                    self._state = message.body
+                message = await self._next()
+            await self._drop(message)
+        # So old is what was found, and whatever a holder that was lost stores from now on.
+        self._version = self._held_version = Version(self._held_version.epoch + 1, 0)
+
+    async def hold(self) -> None:
+        """Keep the newest state unanswered, and young, until the lease is lost.
+
+        Raises BrokerUnavailable then.
+        """
+        while True:
+            try:
+                async with asyncio.timeout_at(self._held_since + REFRESH_SECONDS):
+                    message = await self._next()
+            except TimeoutError:
+                self._held_since = asyncio.get_running_loop().time()
+                await self.save(self._state)
+                continue
+            async with answered(f"keeping the lease {self._name!r}"):
+                await self._keep_newer(message)
+
+    async def save(self, state: bytes) -> None:
+        """Store the state. A lease whose state could not be stored is lost."""
+        async with self._saving:
+            if self._ended:
+                raise self.lost()
+            self._version = Version(self._version.epoch, self._version.number + 1)
+            try:
+                await self._publish(_state(self._version), state)
+            except BrokerUnavailable as error:
+                self.end(f"its state could not be stored ({error})")
+                raise self.lost() from error
+            self._state = state
+
+    def end(self, reason: str) -> None:
+        """It is not ours any more."""
+        if not self._ended:
+            self._ended = reason
+            self._seen.put_nowait(None)
+
+    def lost(self) -> BrokerUnavailable:
+        """What to raise once it has ended."""
+        return BrokerUnavailable(
+            f"the lease {self._name!r} is lost, and what it allowed has to end: {self._ended}"
+        )
+
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        self._seen.put_nowait(message)
+
+    async def _next(self) -> DeliveredMessage:
+        message = await self._seen.get()
+        if message is None:
+            raise self.lost()
+        return message
+
+    async def _keep_newer(self, message: DeliveredMessage) -> bool:
+        """Hold the message in place of the one that is held, if its state is newer; or drop it."""
+        version = _version(message)
+        if version is None or version <= self._held_version:
+            await self._drop(message)
+            return False
+        held, self._held = self._held, message.delivery_tag
+        self._held_version = version
+        self._held_since = asyncio.get_running_loop().time()
+        if held is not None:
+            await self._channel.basic_ack(held, wait=False)
+        return True
+
+    async def _drop(self, message: DeliveredMessage) -> None:
+        await self._channel.basic_ack(message.delivery_tag or 0, wait=False)
+
+    async def _publish(self, properties: commands.Basic.Properties, body: bytes = b"") -> None:
+        async with answered(f"writing to the lease {self._name!r}"):
+            await self._publishing.basic_publish(
+                body, routing_key=self._name, properties=properties, mandatory=True
+            )
+
+
+def _claim(id: str) -> commands.Basic.Properties:
+    return commands.Basic.Properties(message_id=id, message_type="claim", delivery_mode=2)
+
+
+def _state(version: Version) -> commands.Basic.Properties:
+    headers: dict[str, Any] = {EPOCH: version.epoch, NUMBER: version.number}
+    return commands.Basic.Properties(headers=headers, message_type="state", delivery_mode=2)
+
+
+def _version(message: DeliveredMessage) -> Version | None:
+    """The version of a state; None for a claim, and for whatever else somebody put there."""
+    headers = message.header.properties.headers or {}
+    epoch, number = headers.get(EPOCH), headers.get(NUMBER)
+    if isinstance(epoch, int) and isinstance(number, int):
+        return Version(epoch, number)
+    return None

@@ -1,0 +1,1 @@
+"""Publishing, consuming and RPC on the AMQP client of our own."""

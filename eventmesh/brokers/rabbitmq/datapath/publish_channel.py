@@ -1,0 +1,74 @@
+"""A channel to publish on, for as long as there is a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel
+from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.model.errors import BrokerUnavailable
+
+
+class Outlet:
+    """The channel of a link's present connection, opened again if it was closed alone.
+
+    The broker closes a channel for what one message did, such as going to an exchange that is not
+    there; the others must not suffer for that.
+    """
+
+    def __init__(
+        self, link: Link, make: Callable[[Connection], Awaitable[Channel]], *, patient: bool
+    ) -> None:
+        """`make` opens the channel; who is `patient` waits for a connection."""
+        self._link = link
+        self._make = make
+        self._patient = patient
+        self._channel: Channel | None = None
+        self._opening = asyncio.Lock()
+
+    async def open(self, connection: Connection) -> None:
+        """Open the channel of a new connection. Raises BrokerUnavailable."""
+        self._channel = await self._make(connection)
+
+    def get(self) -> Channel | None:
+        """The channel, if it takes a message now.
+
+        Raises BrokerUnavailable when the broker has said that it takes none.
+        """
+        connection, channel = self._link.connection, self._channel
+        if connection is None:
+            return None
+        if connection.blocked:
+            raise BrokerUnavailable(
+                f"RabbitMQ takes no messages now: {connection.blocked}; see its alarms with "
+                "'rabbitmq-diagnostics alarms'"
+            )
+        if channel is None or not channel.is_open or not connection.writable:
+            return None
+        if channel.paused:
+            raise BrokerUnavailable("RabbitMQ takes no messages now: it stopped the channel's flow")
+        return channel
+
+    async def wait(self) -> Channel:
+        """The channel, once it takes a message. The caller limits the wait. Raises as `get`."""
+        while (channel := self.get()) is None:
+            if self._link.connection is None and not self._patient:
+                raise BrokerUnavailable(self._link.absence)
+            connection = await self._link.wait_connected()
+            if not connection.writable:
+                await connection.wait_writable()
+            elif self._channel is None or not self._channel.is_open:
+                await self._reopen(connection)
+        return channel
+
+    async def _reopen(self, connection: Connection) -> None:
+        async with self._opening:
+            if self._channel is not None and self._channel.is_open:
+                return  # Somebody else has opened it meanwhile.
+            try:
+                await self.open(connection)
+            except BrokerUnavailable:
+                if not connection.closed.done():
+                    raise

@@ -1,0 +1,204 @@
+"""Publishing with confirms: at most so many messages under way, and no wait without an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Final
+
+from pamqp import commands
+
+from eventmesh.aio.clock import Clock, Deadlines, TimeLimit
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel
+from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
+from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
+from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
+from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.datapath.publish_channel import Outlet
+from eventmesh.model.errors import (
+    BrokerUnavailable,
+    FunctionNotFound,
+    PayloadInvalid,
+    Throttled,
+)
+from eventmesh.model.message import Message, check_size
+from eventmesh.model.topology import EVENTS, PRESENCE, Route
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+WINDOW: Final = 2_000
+"""Messages that may be under way, published and not confirmed. More wait for their turn."""
+
+PUBLISH_SECONDS: Final = 10.0
+"""How long one publish may take, waiting for a connection included."""
+
+RETRY_AFTER: Final = 1.0
+
+_EXCHANGES: Final = tuple(
+    commands.Exchange.Declare(exchange=name, exchange_type="topic", durable=True)
+    for name in (EVENTS, PRESENCE)
+)
+"""Those to which is published whether or not anybody listens: so there may be nobody to make them.
+They are made with each channel, because RabbitMQ closes it when one is not there."""
+
+target_of: Final = lru_cache(maxsize=8192)(publish_target)
+"""The payload of basic.publish for a route; there are about as many as functions."""
+
+
+class Publisher:
+    """Publishes durable messages, each confirmed by the broker.
+
+    `losses` counts the channels that ended: what was published to may be gone.
+    """
+
+    def __init__(self, link: Link, clock: Clock, timeout: float, window: int = WINDOW) -> None:
+        """`timeout` is seconds for one publish in all, waiting for a connection included.
+
+        0 fails at once while there is no connection, and waits PUBLISH_SECONDS for a confirm.
+        """
+        self._link = link
+        self._clock = clock
+        self._timeout = timeout or PUBLISH_SECONDS
+        self._window = window
+        self._outlet = Outlet(link, self._open, patient=timeout > 0)
+        # A plain dict looks for its first key past all that were deleted before it.
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._unconfirmed = Deadlines[asyncio.Future[None]](clock, _give_up)
+        self._under_way = 0
+        self.losses = 0
+
+    async def prepare(self, connection: Connection) -> None:
+        """Open the channel of a new connection. Raises BrokerUnavailable."""
+        await self._outlet.open(connection)
+
+    async def _open(self, connection: Connection) -> Channel:
+        try:
+            channel = await connection.open_channel(*_EXCHANGES, commands.Confirm.Select())
+        except BrokerUnavailable as error:
+            # A user who may not make them, or finds them made otherwise, uses them as they are.
+            _log.info("the exchanges of events are not declared: %s", error)
+            channel = await connection.open_channel(commands.Confirm.Select())
+        channel.confirms.on_answered = self._give_turn
+        channel.closed.add_done_callback(self._on_closed)
+        return channel
+
+    def _on_closed(self, _reason: asyncio.Future[str]) -> None:
+        self.losses += 1
+
+    async def publish(self, route: Route, message: Message) -> None:
+        """Return once the broker holds the message. Raises what `Broker.publish` says."""
+        check_size(message)
+        properties = encoded(message, durable=True)
+        ends = self._clock.now() + self._timeout
+        channel = self._take_turn_nowait() or await self._wait(route)
+        confirmed = self._send(channel, route, properties, message)
+        self._unconfirmed.add(confirmed, ends)
+        try:
+            await confirmed
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"{route.name}: RabbitMQ did not confirm the message within {self._timeout:g} s; "
+                "it may or may not be stored"
+            ) from None
+        except Returned:
+            raise FunctionNotFound(route.name) from None
+        except Refused:
+            raise Throttled(
+                f"the queue of {route.name} is full, or just going away", RETRY_AFTER
+            ) from None
+        finally:
+            self._unconfirmed.remove(confirmed)
+
+    def _send(
+        self, channel: Channel, route: Route, properties: bytes, message: Message
+    ) -> asyncio.Future[None]:
+        """Publish: from then on, the turn is the channel's."""
+        try:
+            target = target_of(route.exchange, route.key, mandatory=route.mandatory)
+            return channel.publish(target, properties, message.body, message.id)
+        except BaseException:
+            self._give_turn()
+            raise
+
+    def _take_turn_nowait(self) -> Channel | None:
+        """The channel and a turn on it, if both are there now."""
+        if self._under_way >= self._window:
+            return None
+        channel = self._outlet.get()
+        if channel is not None:
+            self._under_way += 1
+        return channel
+
+    async def _wait(self, route: Route) -> Channel:
+        """The channel and a turn on it, once they are there."""
+        try:
+            with TimeLimit(self._clock, self._timeout):
+                await self._take_turn()
+                try:
+                    return await self._outlet.wait()
+                except BaseException:
+                    self._give_turn()
+                    raise
+        except TimeoutError:
+            raise BrokerUnavailable(f"{route.name}: {self._why_not_sent()}") from None
+
+    async def _take_turn(self) -> None:
+        if self._under_way < self._window:
+            self._under_way += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = None
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._waiting.pop(turn, None)
+            if turn.done() and not turn.cancelled():
+                self._give_turn()  # It had just been given.
+            raise
+
+    def _give_turn(self) -> None:
+        """To whoever has waited longest; a message is answered for, or was not published."""
+        while self._waiting:
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._under_way -= 1
+
+    def _why_not_sent(self) -> str:
+        if self._link.connection is None:
+            return f"the message was not sent: {self._link.absence}"
+        return (
+            f"the message was not sent within {self._timeout:g} s: RabbitMQ is slow, and "
+            f"{self._under_way:,} others are under way"
+        )
+
+
+def _give_up(confirmed: asyncio.Future[None]) -> None:
+    if not confirmed.done():
+        confirmed.set_exception(TimeoutError())
+
+
+def encoded(
+    message: Message,
+    *,
+    durable: bool,
+    expiration: int | None = None,
+    reply_to: str = "",
+    correlation_id: str = "",
+) -> bytes:
+    """As `encode_properties`. Raises PayloadInvalid for a message that does not fit into AMQP."""
+    try:
+        return encode_properties(
+            message,
+            durable=durable,
+            expiration=expiration,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+        )
+    except ValueError as error:
+        raise PayloadInvalid(f"the message {message.id[:40]} cannot be sent: {error}") from None

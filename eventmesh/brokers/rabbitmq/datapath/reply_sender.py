@@ -1,0 +1,112 @@
+"""Replies to others' requests, by RabbitMQ's direct reply-to.
+
+An address to reply to names a channel of who asked (https://www.rabbitmq.com/docs/direct-reply-to),
+so a reply reaches it over any connection: over the next one, when the present one is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from eventmesh.aio.clock import Clock
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel
+from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.datapath.publisher import (
+    PUBLISH_SECONDS,
+    encoded,
+    target_of,
+)
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.message import Message, check_size
+from eventmesh.model.value import value
+
+MAX_BUFFERED: Final = 64 * 1024 * 1024
+"""Bytes that wait for the socket before replies are dropped: nothing slows them down."""
+
+MAX_HELD: Final = 10_000
+"""Replies that wait for the next connection; of their bodies, there are MAX_BUFFERED bytes."""
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+
+@value
+class _Held:
+    """A reply that waits for a connection, for as long as somebody waits for it."""
+
+    deadline: float
+    target: bytes
+    properties: bytes
+    body: bytes
+
+
+class Replies:
+    """Sends replies; nobody waits for that, and none is confirmed."""
+
+    def __init__(self, link: Link, clock: Clock) -> None:
+        self._link = link
+        self._clock = clock
+        self._channel: Channel | None = None
+        self._held: list[_Held] = []
+        self._held_bytes = 0
+
+    async def prepare(self, connection: Connection) -> None:
+        """Open the channel of a new connection, and send what waits for it.
+
+        Raises BrokerUnavailable.
+        """
+        channel = self._channel = await connection.open_channel()
+        # Nobody who replies can wait for another channel, so the whole connection is made anew.
+        channel.closed.add_done_callback(
+            lambda closed: connection.fail(f"the channel for replies ended: {closed.result()}")
+        )
+        held, now = self._take_held(), self._clock.now()
+        wanted = [one for one in held if one.deadline > now]
+        for one in wanted:
+            channel.publish_unconfirmed(one.target, one.properties, one.body)
+        if len(wanted) < len(held):
+            _log.warning(
+                "answers lost: %d; there was no connection to RabbitMQ until after their "
+                "callers' deadlines",
+                len(held) - len(wanted),
+            )
+
+    def close(self) -> None:
+        """There will be no connection any more."""
+        lost = len(self._take_held())
+        if lost:
+            _log.warning("answers lost: %d; %s", lost, self._link.absence)
+
+    def reply(self, request: Message, reply: Message) -> None:
+        """As `Broker.reply` says. Without a connection it is sent over the next one.
+
+        Raises PayloadTooLarge, PayloadInvalid, and BrokerUnavailable if too many wait already.
+        """
+        if not request.reply_to:
+            return
+        check_size(reply)
+        target = target_of("", request.reply_to, mandatory=False)
+        properties = encoded(reply, durable=False, correlation_id=request.correlation_id)
+        connection, channel = self._link.connection, self._channel
+        if connection is None or channel is None:
+            deadline = request.deadline or self._clock.now() + PUBLISH_SECONDS
+            self._hold(_Held(deadline, target, properties, reply.body))
+            return
+        if connection.buffered > MAX_BUFFERED:
+            raise BrokerUnavailable(
+                f"{connection.buffered:,} bytes wait to be sent already, and RabbitMQ takes none"
+            )
+        channel.publish_unconfirmed(target, properties, reply.body)
+
+    def _hold(self, held: _Held) -> None:
+        if len(self._held) >= MAX_HELD or self._held_bytes > MAX_BUFFERED:
+            raise BrokerUnavailable(
+                f"{self._link.absence}; {len(self._held):,} answers wait for one already"
+            )
+        self._held.append(held)
+        self._held_bytes += len(held.body)
+
+    def _take_held(self) -> list[_Held]:
+        held, self._held, self._held_bytes = self._held, [], 0
+        return held

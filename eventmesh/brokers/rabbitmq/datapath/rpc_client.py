@@ -1,0 +1,160 @@
+"""Request and reply, by RabbitMQ's direct reply-to (https://www.rabbitmq.com/docs/direct-reply-to).
+
+Requests go out, and replies come in, on one channel: the broker knows a requester by its channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import count
+from typing import Final
+
+from pamqp import commands
+
+from eventmesh.aio.clock import Clock, TimeLimit
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel
+from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
+from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.amqp.properties import receive
+from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.datapath.publish_channel import Outlet
+from eventmesh.brokers.rabbitmq.datapath.publisher import (
+    PUBLISH_SECONDS,
+    RETRY_AFTER,
+    encoded,
+    target_of,
+)
+from eventmesh.model.errors import (
+    BrokerUnavailable,
+    FunctionNotFound,
+    InvocationTimeout,
+    Throttled,
+)
+from eventmesh.model.message import Message, check_size
+from eventmesh.model.topology import Route
+
+REPLY_TO: Final = "amq.rabbitmq.reply-to"
+MAX_OPEN: Final = 10_000
+"""Requests of one process that may wait for their replies; more are throttled."""
+
+_MAX_EXPIRATION: Final = 2**32 - 1
+"""Milliseconds: RabbitMQ closes the channel for more."""
+
+
+class Requests:
+    """Requests whose replies are awaited here."""
+
+    def __init__(self, link: Link, clock: Clock, timeout: float) -> None:
+        """`timeout` is seconds to wait for a connection, if the deadline allows; 0 not to wait."""
+        self._link = link
+        self._clock = clock
+        self._timeout = timeout or PUBLISH_SECONDS
+        self._outlet = Outlet(link, self._open_channel, patient=timeout > 0)
+        self._open: dict[str, asyncio.Future[Message]] = {}
+        self._numbers = count(1)
+
+    async def prepare(self, connection: Connection) -> None:
+        """Open the channel of a new connection. Raises BrokerUnavailable."""
+        await self._outlet.open(connection)
+
+    async def _open_channel(self, connection: Connection) -> Channel:
+        channel = await connection.open_channel(commands.Confirm.Select())
+        try:
+            await channel.consume(REPLY_TO, 0, self._on_reply, no_ack=True)
+        except BaseException:
+            channel.abandon()
+            raise
+        channel.closed.add_done_callback(self._on_closed)
+        return channel
+
+    async def request(self, route: Route, message: Message) -> Message:
+        """As `Broker.request` says."""
+        check_size(message)
+        if message.deadline is None:
+            raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
+        if message.deadline <= self._clock.now():
+            raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
+        channel = self._outlet.get() or await self._wait(route, message.deadline)
+        if len(self._open) >= MAX_OPEN:
+            raise Throttled(f"{MAX_OPEN:,} requests of this process wait for replies", RETRY_AFTER)
+        remaining = message.deadline - self._clock.now()
+        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(remaining, partial(_time_out, reply, route, remaining))
+        correlation_id = str(next(self._numbers))
+        self._open[correlation_id] = reply
+        try:
+            self._publish(channel, route, message, correlation_id, remaining).add_done_callback(
+                partial(_published, reply, route)
+            )
+            return await reply
+        finally:
+            timer.cancel()
+            del self._open[correlation_id]
+
+    def _publish(
+        self,
+        channel: Channel,
+        route: Route,
+        message: Message,
+        correlation_id: str,
+        remaining: float,
+    ) -> asyncio.Future[None]:
+        properties = encoded(
+            message,
+            durable=False,
+            expiration=min(max(int(remaining * 1000), 1), _MAX_EXPIRATION),
+            reply_to=REPLY_TO,
+            correlation_id=correlation_id,
+        )
+        target = target_of(route.exchange, route.key, mandatory=True)
+        return channel.publish(target, properties, message.body, message.id)
+
+    async def _wait(self, route: Route, deadline: float) -> Channel:
+        """The channel to publish on, once there is one."""
+        try:
+            with TimeLimit(self._clock, min(deadline - self._clock.now(), self._timeout)):
+                return await self._outlet.wait()
+        except TimeoutError:
+            trouble = "RabbitMQ is slow" if self._link.connection else self._link.absence
+            raise BrokerUnavailable(f"{route.name} was not called: {trouble}") from None
+
+    def _on_reply(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
+        del tag  # Replies are not acknowledged.
+        reply = receive(properties, body, self._clock.now(), redelivered=redelivered).message
+        waiting = self._open.get(reply.correlation_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    def _on_closed(self, closed: asyncio.Future[str]) -> None:
+        """The channel of all open requests is gone, and with it the way back to them."""
+        for reply in self._open.values():
+            _fail(
+                reply,
+                BrokerUnavailable(
+                    f"the reply is lost with the channel to RabbitMQ ({closed.result()}); the "
+                    "function may or may not have run"
+                ),
+            )
+
+
+def _fail(reply: asyncio.Future[Message], error: Exception) -> None:
+    if not reply.done():
+        reply.set_exception(error)
+
+
+def _time_out(reply: asyncio.Future[Message], route: Route, waited: float) -> None:
+    _fail(reply, InvocationTimeout(f"{route.name} did not answer within {waited:g} s"))
+
+
+def _published(
+    reply: asyncio.Future[Message], route: Route, confirmed: asyncio.Future[None]
+) -> None:
+    """The request was stored, or why it was not: then nobody will reply."""
+    error = confirmed.exception()
+    if isinstance(error, Returned):
+        _fail(reply, FunctionNotFound(route.name))
+    elif isinstance(error, Refused):
+        _fail(reply, Throttled(f"the line of callers of {route.name} is full", RETRY_AFTER))
+    elif isinstance(error, BrokerUnavailable):
+        _fail(reply, error)

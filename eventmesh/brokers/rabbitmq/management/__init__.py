@@ -1,0 +1,1 @@
+"""Declaring, inspecting and basic.get on aio-pika."""

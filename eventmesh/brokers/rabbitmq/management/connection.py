@@ -1,0 +1,159 @@
+"""A connection by aio-pika, for what is not on the data path.
+
+aio-pika's robust classes are not used: they declare and consume again on their own, and do not
+notice all that ends a consumer. Nor are its channels, which do not say why they were closed: those
+of aiormq beneath do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+from aio_pika import Connection
+from aio_pika.connection import make_url
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aiormq.abc import AbstractChannel, AbstractConnection
+from pamqp.common import FieldTable
+
+from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.brokers.rabbitmq.datapath.connection import backoff
+from eventmesh.brokers.rabbitmq.error_translation import answered, refusal
+from eventmesh.model.errors import BrokerUnavailable
+
+HEARTBEAT: Final = 10
+"""Seconds. RabbitMQ gives up a silent client after about twice that, and a lease with it."""
+
+CONNECT_SECONDS: Final = 10.0
+"""How long an operation waits for a connection, all attempts together."""
+
+CLOSE_SECONDS: Final = 5.0
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+
+class Session:
+    """A connection that is opened when it is first needed, and again when it was lost.
+
+    It is closed for good by `close`; everything then raises BrokerUnavailable. `losses` counts the
+    connections that ended otherwise.
+    """
+
+    def __init__(self, address: Address, name: str) -> None:
+        self._address = address
+        self._name = name
+        self._connection: Connection | None = None
+        self._live: AbstractConnection | None = None
+        self._opening = asyncio.Lock()
+        self._trouble = "it was not opened yet"
+        self.closed = False
+        self.losses = 0
+
+    def check_open(self) -> None:
+        """Raises BrokerUnavailable once it is closed."""
+        if self.closed:
+            raise BrokerUnavailable(f"{self._name}: the connection to RabbitMQ is closed")
+
+    @asynccontextmanager
+    async def channel(self, *, confirms: bool = False) -> AsyncGenerator[AbstractChannel]:
+        """A channel, closed on leaving; unrouted mandatory messages raise where it confirms."""
+        channel = await self.open_channel(confirms=confirms)
+        try:
+            yield channel
+        finally:
+            await self.close_channel(channel)
+
+    async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """A channel for whoever closes it with `close_channel`."""
+        connection = await self._connected()
+        async with answered("opening a channel"):
+            return await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+
+    async def close_channel(self, channel: AbstractChannel) -> None:
+        """Close it; nothing happens to one that is closed already."""
+        try:
+            async with answered("closing a channel", CLOSE_SECONDS):
+                await channel.close()
+        except BrokerUnavailable as error:
+            _log.debug("%s: %s", self._name, error)  # The broker closes what it does not hear of.
+
+    async def server_version(self) -> tuple[int, ...]:
+        """The version of RabbitMQ: (3, 10, 8)."""
+        version = (await self.server_properties()).get("version")
+        return tuple(int(part) for part in re.findall(r"\d+", str(version))[:3])
+
+    async def server_properties(self) -> Mapping[str, Any]:
+        """What the broker said of itself when the connection was opened."""
+        return (await self._connected()).server_properties
+
+    async def _connected(self) -> AbstractConnection:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS), self._opening:
+                for wait in backoff():
+                    self.check_open()
+                    if self._live is not None and not self._live.is_closed:
+                        return self._live
+                    try:
+                        self._live = await self._open()
+                    except BrokerUnavailable as error:
+                        self._trouble = str(error)
+                        await asyncio.sleep(wait)
+        except TimeoutError:
+            pass
+        raise BrokerUnavailable(
+            f"there is no connection to RabbitMQ after {CONNECT_SECONDS:g} s: {self._trouble}"
+        )
+
+    async def _open(self) -> AbstractConnection:
+        """One attempt. Raises AccessDenied or BrokerUnavailable."""
+        await self._discard()
+        address = self._address
+        url = make_url(
+            host=address.host,
+            port=address.port,
+            login=address.user,
+            password=address.password,
+            virtualhost=address.virtual_host,
+            ssl=address.tls is not None,
+            heartbeat=HEARTBEAT,
+            auth="external" if address.external else "plain",
+        )
+        names: FieldTable = {"connection_name": self._name}
+        self._connection = Connection(url, ssl_context=address.tls, client_properties=names)
+        try:
+            await self._connection.connect()
+        except CONNECTION_EXCEPTIONS as error:
+            raise refusal(address, error) from error
+        transport = self._connection.transport
+        if transport is None:
+            raise BrokerUnavailable(f"{address!r} closed the connection at once")
+        # aiormq does not say what this future is of.
+        cast(Any, transport.connection).closing.add_done_callback(self._on_closed)
+        return transport.connection
+
+    def _on_closed(self, closing: asyncio.Future[None]) -> None:
+        if not self.closed:
+            self.losses += 1
+            reason = "" if closing.cancelled() else str(closing.exception() or "")
+            self._trouble = f"it was lost ({reason or 'nothing came from RabbitMQ for too long'})"
+            _log.warning("%s to %r: %s", self._name, self._address, self._trouble)
+
+    async def _discard(self) -> None:
+        # One that is left open closes itself when it is collected, in a task that nobody owns;
+        # one that failed or was lost is open in this sense.
+        connection, self._connection, self._live = self._connection, None, None
+        if connection is not None:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Close the connection, at once if the broker does not answer."""
+        self.closed = True
+        try:
+            async with answered("closing the connection", CLOSE_SECONDS):
+                await self._discard()
+        except BrokerUnavailable as error:
+            _log.debug("%s: %s", self._name, error)

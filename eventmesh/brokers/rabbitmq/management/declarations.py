@@ -1,0 +1,171 @@
+"""What each queue is on RabbitMQ 3.10 to 4.3, without plugins: pure data.
+
+docs/rabbitmq.md lists the names and arguments, and says what each is for. Everything is durable;
+from 4.3 on RabbitMQ refuses transient queues that are not exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final, Literal, Protocol, TypeAlias
+
+from eventmesh.model.topology import Queue, dead_letters, inbox
+from eventmesh.model.value import value
+
+Arguments: TypeAlias = Mapping[str, str | int | bool]
+
+CRASH_LIMIT: Final = 100
+"""Deliveries after which RabbitMQ itself sets a message of an inbox aside.
+
+The last resort behind `settlement.MAX_CRASHES`, which counts the same and explains itself. Far
+above it, because up to 4.2 every message that is handed back counts. Always said: from 4.0 on the
+default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
+"""
+
+NEVER: Final = 1_000_000_000
+"""A delivery limit that is not reached. The -1 of 4.x that means none means 0 on 3.10."""
+
+UNANSWERED: Final = 7 * 24 * 3600 * 1000
+"""Milliseconds for which a message may be handled, in place of RabbitMQ's half an hour: functions
+have limits of their own (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout). Up to
+3.11 RabbitMQ does not know the argument, and `consumer_timeout` in its configuration counts."""
+
+UNUSED_LINE: Final = 60_000
+UNUSED_BROADCAST: Final = 300_000
+"""Milliseconds after which a queue without consumers goes. An instance that lost its connection
+may come back within them and finds its copies of the events."""
+
+
+@value
+class QueueDeclaration:
+    """A queue of ours, with its arguments."""
+
+    name: str
+    arguments: Arguments
+
+
+@value
+class ForeignQueue:
+    """A queue of another system: it has to be there, and is left as it is."""
+
+    name: str
+
+
+@value
+class ExchangeDeclaration:
+    """An exchange of ours."""
+
+    name: str
+    kind: Literal["topic", "fanout"] = "topic"
+    arguments: Arguments | None = None
+
+
+@value
+class BindingDeclaration:
+    """What `source` gets with a fitting routing key goes to a queue, or to another exchange."""
+
+    source: str
+    destination: str
+    key: str
+    to: Literal["queue", "exchange"] = "queue"
+
+
+Declaration: TypeAlias = QueueDeclaration | ForeignQueue | ExchangeDeclaration | BindingDeclaration
+
+
+class Declarer(Protocol):
+    """Who carries declarations out."""
+
+    @property
+    def losses(self) -> int:
+        """How many connections were lost: what was there before may be gone."""
+        ...
+
+    async def carry_out(self, declarations: Sequence[Declaration]) -> None:
+        """Make what is not there yet, in this order. Raises FunctionNotFound: see `Control`."""
+        ...
+
+
+_INBOX: Final = inbox("").name
+
+
+def binding_key(pattern: str) -> str:
+    """The binding key of an event pattern: the shortest that fits the same events.
+
+    Wildcards in a row are so many `*` and one `#`. From 4.3 on RabbitMQ refuses a key with more
+    than two `#`; only those with words between them are left.
+    """
+    words: list[str] = []
+    for wild, run in groupby(pattern.split("."), key=_WILDCARDS.__contains__):
+        run_of_words = list(run)
+        if wild and "#" in run_of_words:
+            run_of_words = [word for word in run_of_words if word == "*"] + ["#"]
+        words += run_of_words
+    return ".".join(words)
+
+
+_WILDCARDS: Final = frozenset(("*", "#"))
+
+
+def quorum(*, limit: int, max_length: int | None = None, **others: str | int | bool) -> Arguments:
+    """The arguments of a quorum queue that refuses what it has no room for."""
+    arguments: dict[str, str | int | bool] = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": limit,
+        "x-overflow": "reject-publish",
+    }
+    if max_length is not None:
+        arguments["x-max-length"] = max_length
+    return arguments | {f"x-{name.replace('_', '-')}": each for name, each in others.items()}
+
+
+def queue_declarations(queue: Queue) -> Iterator[Declaration]:
+    """The queue, after the queue to which its messages may be set aside, if it has one."""
+    if not queue.declare:
+        yield ForeignQueue(queue.name)
+        return
+    if queue.kind == "inbox":
+        # RabbitMQ keeps what it cannot set aside, and sets nothing else aside meanwhile.
+        yield from queue_declarations(dead_letters(queue.name.removeprefix(_INBOX)))
+    yield QueueDeclaration(queue.name, queue_arguments(queue))
+
+
+def queue_arguments(queue: Queue) -> Arguments:
+    """The arguments of a queue of ours."""
+    match queue.kind:
+        case "inbox":
+            return quorum(
+                limit=CRASH_LIMIT,
+                max_length=queue.max_length,
+                dead_letter_exchange="",
+                dead_letter_routing_key=dead_letters(queue.name.removeprefix(_INBOX)).name,
+                dead_letter_strategy="at-least-once",
+                consumer_timeout=UNANSWERED,
+            )
+        case "dead" | "named":
+            # Nothing takes what reaches the limit of these: so nothing may reach it.
+            return quorum(limit=NEVER, max_length=queue.max_length, consumer_timeout=UNANSWERED)
+        case "line":
+            return {
+                "x-queue-type": "classic",
+                "x-expires": UNUSED_LINE,
+                # A length of 0 would refuse everything, also what a consumer waits for.
+                "x-max-length": max(queue.max_length, 1),
+                "x-overflow": "reject-publish",
+            }
+        case "broadcast":
+            return {
+                "x-queue-type": "classic",
+                "x-expires": UNUSED_BROADCAST,
+                "x-max-length": queue.max_length,
+                # One instance that hangs must not keep all others from being told.
+                "x-overflow": "drop-head",
+            }
+        case "notes":
+            return {
+                "x-queue-type": "classic",
+                "x-expires": UNUSED_LINE,
+                "x-max-length": queue.max_length,
+                "x-overflow": "drop-head",
+            }

@@ -1,0 +1,134 @@
+"""Looking into a RabbitMQ without changing anything in it."""
+
+from __future__ import annotations
+
+import re
+from types import TracebackType
+from typing import Final, Self
+
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from eventmesh.brokers.rabbitmq.address import parse_address
+from eventmesh.brokers.rabbitmq.delays import LOST
+from eventmesh.brokers.rabbitmq.error_translation import answered
+from eventmesh.brokers.rabbitmq.management.connection import Session
+from eventmesh.brokers.rabbitmq.management.declarations import queue_arguments
+from eventmesh.brokers.rabbitmq.management.management import INEQUIVALENT
+from eventmesh.model.topology import Queue
+from eventmesh.model.value import value
+
+_TYPED: Final = re.compile(r"the value ('.*') of type '\w+'")
+
+NEEDED: Final = (
+    "basic.nack",
+    "connection.blocked",
+    "consumer_cancel_notify",
+    "direct_reply_to",
+    "exchange_exchange_bindings",
+    "per_consumer_qos",
+    "publisher_confirms",
+)
+"""What a broker has to be capable of, in the words of RabbitMQ's server properties."""
+
+
+@value
+class Server:
+    """What a broker says of itself; `missing` is what it cannot do of what is needed."""
+
+    product: str
+    version: str
+    cluster: str
+    missing: tuple[str, ...]
+
+
+@value
+class Difference:
+    """An argument of a queue that is another one than the code says."""
+
+    argument: str
+    found: str
+    wanted: str
+
+
+@value
+class Found:
+    """A queue as it is: messages that wait, consumers, and how it differs from the code."""
+
+    messages: int
+    consumers: int
+    difference: Difference | None
+
+
+class Inspector:
+    """Looks into the RabbitMQ at a URL, while entered.
+
+    Everything may raise BrokerUnavailable and AccessDenied.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        """`name` is what RabbitMQ's tools call the connection. Raises SettingsError."""
+        self._session = Session(parse_address(url), name)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def server(self) -> Server:
+        """What the broker says of itself."""
+        properties = await self._session.server_properties()
+        capabilities = properties.get("capabilities", {})
+        return Server(
+            str(properties.get("product", "")),
+            str(properties.get("version", "")),
+            str(properties.get("cluster_name", "")),
+            tuple(name for name in NEEDED if not capabilities.get(name)),
+        )
+
+    async def look(self, queue: Queue) -> Found | None:
+        """The queue as it is; None if it is not there. RabbitMQ tells one difference at a time."""
+        there = await self._counts(queue.name)
+        if there is None:
+            return None
+        difference = await self._difference(queue) if queue.declare else None
+        return Found(*there, difference)
+
+    async def lost(self) -> int:
+        """How many delayed messages had nowhere to go when they were due, and are kept."""
+        messages, _ = await self._counts(LOST) or (0, 0)
+        return messages
+
+    async def _counts(self, name: str) -> tuple[int, int] | None:
+        """Messages that wait in a queue, and its consumers; None if it is not there."""
+        async with self._session.channel() as channel, answered(f"looking at {name!r}"):
+            try:
+                there = await channel.queue_declare(name, passive=True)
+            except ChannelNotFoundEntity:
+                return None
+        return there.message_count or 0, there.consumer_count or 0
+
+    async def _difference(self, queue: Queue) -> Difference | None:
+        # It is there: so declaring it makes nothing, but compares.
+        async with self._session.channel() as channel, answered(f"looking at {queue.name!r}"):
+            try:
+                await channel.queue_declare(
+                    queue.name, durable=True, arguments=dict(queue_arguments(queue))
+                )
+            except ChannelPreconditionFailed as error:
+                told = INEQUIVALENT.search(str(error))
+                if told is None:
+                    return Difference("something", str(error), "what the code says")
+                argument, there, wanted = told.group("argument", "found", "wanted")
+                return Difference(argument, _plain(there), _plain(wanted))
+        return None
+
+
+def _plain(text: str) -> str:
+    """A value as RabbitMQ writes it, without its type."""
+    return _TYPED.sub(r"\1", text)

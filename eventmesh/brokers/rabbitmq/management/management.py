@@ -1,0 +1,233 @@
+"""Declaring queues and looking into them: everything that is not the data path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from eventmesh.abc import Delivery
+from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
+from eventmesh.brokers.rabbitmq.error_translation import answered
+from eventmesh.brokers.rabbitmq.management.basic_get import Browser
+from eventmesh.brokers.rabbitmq.management.connection import Session
+from eventmesh.brokers.rabbitmq.management.declarations import (
+    BindingDeclaration,
+    Declaration,
+    ExchangeDeclaration,
+    ForeignQueue,
+    QueueDeclaration,
+    binding_key,
+    queue_declarations,
+)
+from eventmesh.model.errors import (
+    BrokerUnavailable,
+    DeclarationError,
+    FunctionNotFound,
+    InvocationError,
+)
+from eventmesh.model.topology import EVENTS, Binding, Queue
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+INEQUIVALENT: Final = re.compile(
+    r"inequivalent arg '(?P<argument>[^']*)' for .*?: "
+    r"received (?P<wanted>.*?) but current is (?P<found>.*)"
+)
+
+
+class Control:
+    """The operations on queues, over a connection of their own that publishes nothing.
+
+    So it is never blocked by an alarm (https://www.rabbitmq.com/docs/connection-blocked): a full
+    disk does not keep anybody from looking at dead letters, or from giving back a slot.
+    `publishing` is for the few messages of leases and slots.
+    """
+
+    def __init__(self, address: Address, name: str) -> None:
+        self.session = Session(address, name)
+        self.publishing = Session(address, f"{name}, publishing")
+        self._browser = Browser(self.session)
+        self._kept: set[str] = set()
+        self._end_made_after: int | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._stack.push_async_callback(self.publishing.close)
+        self._stack.push_async_callback(self.session.close)
+        # Left first: answers that were given go out before the connection is closed.
+        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        tasks.create_task(self._browser.run())
+        self._stack.callback(self._browser.finish)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.session.closed = self.publishing.closed = True
+        # Without the error: a task group would put it into a group of errors.
+        await self._stack.aclose()
+
+    @property
+    def losses(self) -> int:
+        """How many connections were lost: what was there before may be gone."""
+        return self.session.losses
+
+    async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
+        """Make the queues and bindings that are not there yet.
+
+        A queue of ours that is there with other arguments stays as it is, with a warning. Raises
+        FunctionNotFound if another system's queue is not there, DeclarationError for what
+        RabbitMQ will not make, AccessDenied and BrokerUnavailable.
+        """
+        plan = list(_plan(queues, bindings))
+        if any(isinstance(one, BindingDeclaration) and one.source == DUE for one in plan):
+            await self._make_end_of_ladder()
+        await self.carry_out(plan)
+
+    async def _make_end_of_ladder(self) -> None:
+        # Once a connection, not with each of a thousand queues.
+        losses = self.losses
+        if self._end_made_after != losses:
+            await self.carry_out(list(due()))
+            self._end_made_after = losses
+
+    async def carry_out(self, declarations: Sequence[Declaration]) -> None:
+        """Make what is not there yet, in this order. Raises as `declare` does.
+
+        FunctionNotFound is also raised for a binding to a queue that is not there.
+        """
+        remaining = deque(declarations)
+        while remaining:
+            async with self.session.channel() as channel:
+                while remaining and not channel.is_closed:
+                    await self._carry_out(channel, remaining.popleft())
+
+    async def _carry_out(self, channel: AbstractChannel, declaration: Declaration) -> None:
+        name = declaration.key if isinstance(declaration, BindingDeclaration) else declaration.name
+        async with answered(f"declaring {name!r}"):
+            try:
+                await _declare(channel, declaration)
+            except ChannelPreconditionFailed as error:
+                # It closes the channel; what remains is declared on another.
+                self._keep(name, str(error))
+            except ChannelNotFoundEntity as error:
+                self._end_made_after = None
+                raise _missing(declaration, str(error)) from None
+
+    def _keep(self, name: str, reason: str) -> None:
+        """Say once that `name` is there with other arguments."""
+        difference = INEQUIVALENT.search(reason)
+        if difference is None:
+            raise DeclarationError(f"RabbitMQ does not make {name!r}: {reason}")
+        if name in self._kept:
+            return
+        self._kept.add(name)
+        _log.warning(
+            "%r is there already, with %s %s where this version of the code wants %s, and is used "
+            "as it is. To have what the code wants, stop what uses it, let it run empty and delete "
+            "it ('rabbitmqctl delete_queue' for a queue): it is then made anew. 'eventmesh doctor' "
+            "lists all such differences",
+            name,
+            *difference.group("argument", "found", "wanted"),
+        )
+
+    async def get(self, queue: Queue) -> Delivery | None:
+        """One message, if there is one. It goes back if it is not answered before the end."""
+        return await self._browser.get(queue.name)
+
+    async def depth(self, queue: Queue) -> int:
+        """How many messages wait in the queue; 0 if there is no such queue."""
+        async with self.session.channel() as channel, answered(f"looking into {queue.name!r}"):
+            try:
+                declared = await channel.queue_declare(queue.name, passive=True)
+            except ChannelNotFoundEntity:
+                return 0
+            return declared.message_count or 0
+
+    async def purge(self, queue: Queue) -> int:
+        """Drop the waiting messages and say how many they were."""
+        async with self.session.channel() as channel, answered(f"emptying {queue.name!r}"):
+            try:
+                purged = await channel.queue_purge(queue.name)
+            except ChannelNotFoundEntity:
+                return 0
+            return purged.message_count or 0
+
+    async def delete(self, queue: str) -> None:
+        """Delete the queue `queue` with all that is in it; nothing happens if it is not there."""
+        async with self.session.channel() as channel, answered(f"deleting {queue!r}"):
+            try:
+                await channel.queue_delete(queue)
+            except ChannelNotFoundEntity:
+                return  # Its node is down.
+
+
+def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Declaration]:
+    """All that has to be there for these, each thing after what it needs."""
+    wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
+    for exchange in sorted({bound.exchange for bound in bindings}):
+        yield ExchangeDeclaration(exchange)
+    for queue in wanted.values():
+        yield from queue_declarations(queue)
+        if queue.declare and queue.kind in _DELAYED:
+            yield queue_binding(queue.name)
+    for bound in bindings:
+        key = binding_key(bound.pattern)
+        yield BindingDeclaration(bound.exchange, bound.queue.name, key)
+        if bound.exchange == EVENTS:
+            yield event_binding(bound.queue.name, key)
+
+
+_DELAYED: Final = frozenset(("inbox", "named", "broadcast"))
+"""Kinds of queues to which messages are sent that are due later. Bound here, a queue that was
+deleted and made again gets what was already on its way to it."""
+
+
+async def _declare(channel: AbstractChannel, declaration: Declaration) -> None:
+    match declaration:
+        case QueueDeclaration():
+            await channel.queue_declare(
+                declaration.name, durable=True, arguments=dict(declaration.arguments)
+            )
+        case ForeignQueue():
+            await channel.queue_declare(declaration.name, passive=True)
+        case ExchangeDeclaration():
+            await channel.exchange_declare(
+                declaration.name,
+                exchange_type=declaration.kind,
+                durable=True,
+                arguments=dict(declaration.arguments or {}),
+            )
+        case BindingDeclaration(to="queue"):
+            await channel.queue_bind(declaration.destination, declaration.source, declaration.key)
+        case BindingDeclaration():
+            await channel.exchange_bind(
+                declaration.destination, declaration.source, declaration.key
+            )
+
+
+def _missing(declaration: Declaration, reason: str) -> InvocationError:
+    match declaration:
+        case ForeignQueue():
+            return FunctionNotFound(
+                declaration.name,
+                "the queue belongs to another system (declare=False), which has to make it first; "
+                "without declare=False, eventmesh makes it",
+            )
+        case BindingDeclaration() if "no queue" in reason:
+            return FunctionNotFound(declaration.destination)
+        case _:
+            return BrokerUnavailable(f"something was deleted meanwhile, try again: {reason}")

@@ -1,0 +1,87 @@
+"""The command line as a whole: which commands there are, and how each ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from eventmesh.processes.exit_codes import ExitCode, report
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "dev": "Run services here, on the embedded broker, and again on every change.",
+    "run": "Run services over a broker, in worker processes.",
+    "gateway": "Serve the HTTP routes of all services of a mesh.",
+    "ps": "Show the processes of a mesh, and what they serve.",
+    "doctor": "Look for what is wrong with a mesh, and say what to do.",
+    "list": "Show services, functions, triggers and limits, and run nothing.",
+    "invoke": "Run a function and wait for its result.",
+    "send": "Store an invocation of a function, to be run soon.",
+    "emit": "Publish an event.",
+    "dlq": "Look at dead letters, deliver them again or drop them.",
+    "new": "Make a service that runs and has a test.",
+    "build": "Build images of services.",
+    "export": "Print what runs services elsewhere: a compose file.",
+    "health": "Ask the process on this machine whether it is ready.",
+    "completion": "Print the script that completes commands in a shell.",
+}
+"""Each is the module of its name in `eventmesh.cli.commands`, which has it as `command`."""
+
+_HIDDEN: Final = ("_worker",)
+"""Commands that other commands start."""
+
+_EXIT_CODES: Final = """\b
+Exit codes:
+  0  done
+  1  the function failed, the doctor found a problem, or something that was not foreseen
+  2  wrong usage: an option, a target, a payload, a declaration
+  3  there is no such function, or it may not be called
+  4  not now: throttled, or nothing answers at the address
+  5  the time was over
+  130  interrupted
+"""
+
+
+class _Launcher(click.Group):
+    """Imports a command when it is run: `eventmesh --help` is to answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
+            return None
+        command: click.Command = import_module(f"eventmesh.cli.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Interrupted.", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
+            ctx.exit(report(error, debug=ctx.params["debug"]))
+
+
+@click.group(cls=_Launcher, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(package_name="eventmesh", prog_name="eventmesh")
+@click.option(
+    "--debug", is_flag=True, envvar="EVENTMESH_DEBUG", help="Show tracebacks.", show_envvar=True
+)
+def cli(*, debug: bool) -> None:
+    """Microservices as plain Python functions, fired by HTTP, queues, events and timers."""

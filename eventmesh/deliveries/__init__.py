@@ -1,0 +1,1 @@
+"""From a queue to the dispatcher and back: consume, run, settle."""

@@ -1,0 +1,1 @@
+"""Compares what services need with what a broker has."""

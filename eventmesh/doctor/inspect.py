@@ -1,0 +1,100 @@
+"""Looking at a mesh for what is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from eventmesh.abc import Broker
+from eventmesh.brokers.rabbitmq.management.inspector import Inspector
+from eventmesh.cli.ps import check_shared, check_taking, mesh_at
+from eventmesh.doctor.checks import (
+    Expected,
+    Finding,
+    Seen,
+    alarm_finding,
+    delay_finding,
+    queue_findings,
+    server_findings,
+)
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import dead_letters, inbox, line
+from eventmesh.presence import Instance, Observer
+from eventmesh.service import Service
+from eventmesh.triggers.queue import QueueTrigger
+
+AGAIN_SECONDS: Final = 2.0
+"""After which what looks wrong is looked at once more: processes start and stop all the time."""
+
+
+async def examine(url: str, services: Sequence[Service], wait: float) -> list[Finding]:
+    """Look at the broker at a URL, at the functions of these services and at those that run.
+
+    `wait` is how many seconds processes have to answer. Raises SettingsError, AccessDenied, and
+    BrokerUnavailable if the broker cannot be reached.
+    """
+    check_shared(url)
+    async with Inspector(url, "eventmesh doctor") as inspector:
+        server = list(server_findings(await inspector.server()))
+        async with mesh_at(url, "doctor") as (broker, observer):
+            await asyncio.sleep(wait)
+            trouble = await _trouble(broker)
+            alarm = alarm_finding(trouble)
+            if trouble:
+                # No process can answer: all that is consumed would seem to be so by strangers.
+                return [*server, alarm]
+            queues = await _queues(inspector, observer, services)
+            if any(finding.level == "problem" for finding in queues):
+                await asyncio.sleep(AGAIN_SECONDS)
+                queues = await _queues(inspector, observer, services)
+            delays = delay_finding(await inspector.lost())
+    return [*server, alarm, delays, *queues]
+
+
+async def _trouble(broker: Broker) -> str:
+    """Why the broker takes no messages; empty if it does."""
+    try:
+        await check_taking(broker)
+    except BrokerUnavailable as error:
+        return str(error)
+    return ""
+
+
+async def _queues(
+    inspector: Inspector, observer: Observer, services: Sequence[Service]
+) -> list[Finding]:
+    instances = list(observer.instances.values())
+    processes = Counter(
+        function["name"] for instance in instances for function in instance.functions
+    )
+    seen = [
+        Seen(expected, await inspector.look(expected.queue), processes[expected.function])
+        for expected in expected_queues(services, instances)
+    ]
+    return list(queue_findings(seen))
+
+
+def expected_queues(
+    services: Sequence[Service], instances: Sequence[Instance]
+) -> Iterator[Expected]:
+    """The queues of the services' functions, and of those that the instances serve."""
+    lines = dict(_announced(instances))
+    functions = [one for service in services for one in service.functions.values()]
+    lines |= {function.full_name: function.limits.line for function in functions}
+    for name, length in lines.items():
+        yield Expected(inbox(name), name, "inbox")
+        yield Expected(line(name, length), name, "line")
+        yield Expected(dead_letters(name), name, "dead letters")
+    for function in functions:
+        for trigger in function.triggers:
+            if isinstance(trigger, QueueTrigger):
+                yield Expected(trigger.queue, function.full_name, "source")
+
+
+def _announced(instances: Sequence[Instance]) -> Iterator[tuple[str, int]]:
+    """The functions that are served, and how long their lines are."""
+    for instance in instances:
+        for function in instance.functions:
+            yield function["name"], function["limits"]["line"]

@@ -1,0 +1,30 @@
+"""The signature is the schema: how handlers get their arguments, and bytes are made of results."""
+
+from eventmesh.engine.binding.batch import Batch, BatchBinder
+from eventmesh.engine.binding.http import HttpField, HttpPlan
+from eventmesh.engine.binding.markers import Body, Header, Marker, Path, Query
+from eventmesh.engine.binding.parameters import REQUIRED, Parameter
+from eventmesh.engine.binding.payload import Binder, Payload
+from eventmesh.engine.binding.results import Encoder
+from eventmesh.engine.binding.signature import Signature, compile_signature
+from eventmesh.engine.binding.text_values import Shape
+
+__all__ = [
+    "REQUIRED",
+    "Batch",
+    "BatchBinder",
+    "Binder",
+    "Body",
+    "Encoder",
+    "Header",
+    "HttpField",
+    "HttpPlan",
+    "Marker",
+    "Parameter",
+    "Path",
+    "Payload",
+    "Query",
+    "Shape",
+    "Signature",
+    "compile_signature",
+]

@@ -1,0 +1,180 @@
+"""How a payload becomes the arguments of a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from eventmesh.engine.binding.parameters import Parameter
+from eventmesh.engine.codecs.json import invalid
+from eventmesh.model.event import Event, event_from
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.value import value
+
+Arguments: TypeAlias = dict[str, Any]
+Binder: TypeAlias = Callable[[Invocation], Arguments]
+"""Makes keyword arguments of an invocation. Raises PayloadInvalid, with one reason a field."""
+
+INVOCATION_TYPE: Final = "eventmesh.invocation"
+"""The type of the event that an invocation is to a handler of events, if it is not one."""
+
+_WHAT: Final = "the payload"
+_NONE: Final = (b"", b"null")
+"""What arrives when somebody calls without a payload."""
+
+
+@value
+class Payload:
+    """What the payload is to a handler: one parameter's value, or an object of fields.
+
+    `fields` has the parameters by their names in that object; where the payload is the value of
+    one parameter as a whole, that one. `adapter` validates it, and has its JSON schema.
+    """
+
+    fields: Mapping[str, Parameter]
+    whole: bool
+    adapter: TypeAdapter[Any]
+
+    @property
+    def required(self) -> bool:
+        """Whether there must be one."""
+        return any(parameter.required for parameter in self.fields.values())
+
+    @property
+    def raw(self) -> bool:
+        """Whether it is taken as it is, whatever its content type."""
+        return self.whole and all(parameter.raw for parameter in self.fields.values())
+
+
+def payload_of(function: str, fields: Mapping[str, Parameter]) -> Payload | None:
+    """What the payload is, if these parameters by name are filled from it; None without any."""
+    if not fields:
+        return None
+    first, *others = fields.values()
+    if not others and first.fills_body:
+        return Payload(fields, whole=True, adapter=first.adapter)
+    return Payload(fields, whole=False, adapter=object_adapter(function, fields))
+
+
+def object_adapter(function: str, fields: Mapping[str, Parameter]) -> TypeAdapter[Arguments]:
+    """Validates an object with these fields; gives the arguments. Other fields are ignored."""
+    return TypeAdapter[Arguments](Annotated[dict[str, Any], _Object(function, fields)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """The schema of an object of parameters, each with the schema of its annotation."""
+
+    title: str
+    fields: Mapping[str, Parameter]
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.typed_dict_schema(
+            {
+                parameter.name: core_schema.typed_dict_field(
+                    self._field(parameter, handler),
+                    required=parameter.required,
+                    validation_alias=name,
+                )
+                for name, parameter in self.fields.items()
+            },
+            cls_name=self.title,
+            extra_behavior="ignore",
+        )
+
+    def _field(self, parameter: Parameter, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler.generate_schema(parameter.annotation)
+        if parameter.required:
+            return schema
+        return core_schema.with_default_schema(schema, default=parameter.default)
+
+
+def binder_of(payload: Payload | None) -> Binder:
+    """What fills parameters from payloads. An empty payload and `null` are no payload.
+
+    Without a payload, defaults apply.
+    """
+    if payload is None:
+        return _nothing
+    if not payload.whole:
+        return _fields(payload.adapter)
+    (parameter,) = payload.fields.values()
+    bind = _raw(parameter.name) if parameter.raw else _whole(parameter.name, parameter.adapter)
+    if parameter.kind == "event":
+        return _event(parameter.name, bind)
+    return bind if parameter.required else _optional(bind)
+
+
+def _nothing(_: Invocation) -> Arguments:
+    return {}
+
+
+def _whole(name: str, adapter: TypeAdapter[Any]) -> Binder:
+    validate = adapter.validator.validate_json
+
+    def bind(invocation: Invocation) -> Arguments:
+        try:
+            return {name: validate(invocation.payload or b"null")}
+        except ValidationError as error:
+            raise invalid(error, _WHAT) from None  # Its cause would show the input.
+
+    return bind
+
+
+def _raw(name: str) -> Binder:
+    return lambda invocation: {name: invocation.payload}
+
+
+def _optional(bind: Binder) -> Binder:
+    return lambda invocation: {} if invocation.payload in _NONE else bind(invocation)
+
+
+def _fields(adapter: TypeAdapter[Arguments]) -> Binder:
+    validate: Callable[[bytes], Arguments] = adapter.validator.validate_json
+
+    def bind(invocation: Invocation) -> Arguments:
+        payload = invocation.payload
+        try:
+            return validate(b"{}" if payload in _NONE else payload)
+        except ValidationError as error:
+            raise invalid(error, _WHAT) from None
+
+    return bind
+
+
+def _event(name: str, bind: Binder) -> Binder:
+    def bind_event(invocation: Invocation) -> Arguments:
+        data = bind(invocation)[name]
+        return {
+            name: _as_sent(invocation, data) if invocation.type else _as_called(invocation, data)
+        }
+
+    return bind_event
+
+
+def _as_sent(invocation: Invocation, data: Any) -> Event[Any]:
+    return event_from(
+        invocation.type,
+        invocation.id,
+        data,
+        invocation.content_type,
+        invocation.headers,
+        created=invocation.created,
+    )
+
+
+def _as_called(invocation: Invocation, data: Any) -> Event[Any]:
+    """The event that an invocation by name is."""
+    return Event(
+        INVOCATION_TYPE,
+        data,
+        invocation.id,
+        f"/{invocation.caller or 'client'}",
+        datetime.fromtimestamp(invocation.created, UTC),
+        content_type=invocation.content_type,
+    )

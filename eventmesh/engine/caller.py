@@ -1,0 +1,265 @@
+"""The three verbs: invoke (wait for the result), send (stored, then delivered), emit (an event).
+
+`Context` offers them to handlers and `Client` to everybody else; what differs is who calls, how
+long it may take, and which trace it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, overload
+
+from eventmesh.abc import Broker, Callee, Transport
+from eventmesh.aio.clock import Clock
+from eventmesh.engine.codecs.envelope import fault, result_from
+from eventmesh.engine.codecs.json import adapter, decode, decode_as, encode
+from eventmesh.model.duration import Duration, seconds
+from eventmesh.model.errors import (
+    DeclarationError,
+    FunctionNotFound,
+    InvocationError,
+    PayloadInvalid,
+)
+from eventmesh.model.event import check_type, event_headers
+from eventmesh.model.ids import check_id, new_id
+from eventmesh.model.limits import DEFAULT_TIMEOUT
+from eventmesh.model.message import NO_HEADERS, Message, utf8
+from eventmesh.model.result import Result
+from eventmesh.model.topology import EVENT_SCHEME, Route, to_line, to_subscribers
+from eventmesh.model.topology import destination as route_to
+
+T = TypeVar("T")
+
+
+class Caller:
+    """Calls functions of the mesh and emits events."""
+
+    __slots__ = ("_clock", "_name", "_transport")
+
+    def __init__(self, transport: Transport, clock: Clock, name: str) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._name = name
+
+    @overload
+    async def invoke(
+        self,
+        function: Callee[..., Coroutine[Any, Any, T]],
+        payload: object = None,
+        /,
+        *,
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self,
+        function: Callee[..., AsyncIterator[T] | Iterator[T]],
+        payload: object = None,
+        /,
+        *,
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> list[T]: ...
+    @overload
+    async def invoke(
+        self,
+        function: Callee[..., T],
+        payload: object = None,
+        /,
+        *,
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self,
+        function: str,
+        payload: object = None,
+        /,
+        *,
+        returns: type[T],
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self,
+        function: str,
+        payload: object = None,
+        /,
+        *,
+        returns: Any = None,
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Any: ...
+    async def invoke(
+        self,
+        function: Any,
+        payload: object = None,
+        /,
+        *,
+        returns: Any = None,
+        timeout: Duration | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Any:
+        """Run a function and wait for its result.
+
+        `function` is a declared function, whose result type is then known, or its name
+        "service.function", with the result's type in `returns`. The result is validated as that
+        type; `bytes` gets it as it is. Without a type it is what the JSON says, or bytes where it
+        is of another content type. `timeout` (a duration; what is left of the calling
+        invocation's own time, or 30 s, if not given) ends the wait, and the function is not
+        started once it is over.
+
+        Raises FunctionNotFound, Throttled, InvocationTimeout, FunctionError, PayloadInvalid (of
+        the payload or of the result), PayloadTooLarge, AccessDenied or BrokerUnavailable.
+        """
+        if isinstance(function, str):
+            name, result_type = function, returns
+        else:
+            name, result_type = function.full_name, function.result_type
+        now = self._clock.now()
+        message = Message(
+            encode(payload),
+            new_id(),
+            now,
+            headers=_checked(self._headers(headers)),
+            deadline=self._deadline(now, timeout),
+            caller=self._name,
+        )
+        result = await self._transport.request(name, message)
+        if result.error is not None:
+            # Never a signal: raised here it would settle the invocation of whoever called.
+            raise fault(result.error)
+        return _value(result, result_type, f"the result of {name}")
+
+    async def send(
+        self,
+        function: str | Callee[..., Any],
+        payload: object = None,
+        /,
+        *,
+        delay: Duration = 0.0,
+        headers: Mapping[str, str] = NO_HEADERS,
+        id: str | None = None,
+    ) -> str:
+        """Store an asynchronous invocation, to be delivered in `delay`, and return its id.
+
+        `function` is a declared function, its name, "queue:NAME" for a queue or "event:TYPE".
+        When this returns, the broker holds it: it is run at least once. `id` names it, for a
+        receiver that wants to know repetitions: 255 bytes at most.
+
+        Raises FunctionNotFound, Throttled (the inbox is full), PayloadInvalid, PayloadTooLarge,
+        BrokerUnavailable, and DeclarationError for a delay, id or event type that is none.
+        """
+        name = function if isinstance(function, str) else function.full_name
+        if name.startswith(EVENT_SCHEME):
+            type = name.removeprefix(EVENT_SCHEME)
+            return await self.emit(type, payload, delay=delay, headers=headers, id=id)
+        message = Message(
+            encode(payload),
+            check_id(id) if id else new_id(),
+            self._clock.now(),
+            headers=_checked(self._headers(headers)),
+            caller=self._name,
+        )
+        wait = seconds(delay, "delay") if delay else 0.0
+        await self._transport.send(name, message, wait)
+        return message.id
+
+    async def emit(
+        self,
+        type: str,
+        data: object = None,
+        /,
+        *,
+        subject: str = "",
+        source: str = "",
+        delay: Duration = 0.0,
+        headers: Mapping[str, str] = NO_HEADERS,
+        id: str | None = None,
+    ) -> str:
+        """Publish an event to every function subscribed to its type, and return its id.
+
+        `type` is words with dots between them ("order.placed"). `subject` and `source` are the
+        CloudEvents attributes; the source is the calling function unless given. When this
+        returns, the broker holds the event for each subscriber.
+
+        Raises PayloadInvalid, PayloadTooLarge, BrokerUnavailable, and DeclarationError for a
+        type, delay or id that is none.
+        """
+        now = self._clock.now()
+        attributes = event_headers(source or f"/{self._name}", now, subject=subject)
+        message = Message(
+            encode(data),
+            check_id(id) if id else new_id(),
+            now,
+            headers=_checked(attributes | self._headers(headers)),
+            trigger="event",
+            caller=self._name,
+            type=check_type(type),
+        )
+        await self._transport.emit(message, seconds(delay, "delay") if delay else 0.0)
+        return message.id
+
+    def _deadline(self, now: float, timeout: Duration | None) -> float:
+        return now + (DEFAULT_TIMEOUT if timeout is None else seconds(timeout, "timeout"))
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return dict(headers)
+
+
+class BrokerTransport:
+    """Calls over a broker: which message goes to which queue."""
+
+    __slots__ = ("_broker",)
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def request(self, function: str, message: Message) -> Result:
+        try:
+            return result_from(await self._broker.request(_route(to_line, function), message))
+        except InvocationError as error:
+            return Result(b"", error=error)
+
+    async def send(self, destination: str, message: Message, delay: float) -> None:
+        route = _route(route_to, destination)
+        await self._broker.publish(route, _due_in(message, delay), delay=delay)
+
+    async def emit(self, event: Message, delay: float) -> None:
+        await self._broker.publish(to_subscribers(event.type), _due_in(event, delay), delay=delay)
+
+
+def _due_in(message: Message, delay: float) -> Message:
+    # Its age counts from when it is due: a wait that was asked for does not make it too old.
+    return replace(message, timestamp=message.timestamp + delay) if delay else message
+
+
+def _checked(headers: dict[str, str]) -> dict[str, str]:
+    """The headers, if a message can have them. PayloadInvalid if not."""
+    for name, text in headers.items():
+        if utf8(name) != name or utf8(text) != text:
+            raise PayloadInvalid(
+                f"the header {name!r} cannot be sent: it has a lone surrogate, half of a character "
+                "that UTF-8 cannot carry; send the bytes it stands for in the payload"
+            )
+    return headers
+
+
+def _route(to: Callable[[str], Route], name: str) -> Route:
+    try:
+        return to(name)
+    except DeclarationError as error:
+        # A name that a function cannot have, maybe of a user's own input: there is no such one.
+        raise FunctionNotFound(name, str(error)) from None
+
+
+def _value(result: Result, type: Any, what: str) -> Any:
+    if type is bytes:
+        return result.body
+    if type is not None and type is not Any:
+        return decode_as(result.body, adapter(type), what)
+    return decode(result.body, what) if "json" in result.content_type else result.body

@@ -1,0 +1,196 @@
+"""What travels between processes: invocations, results and errors as messages, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from eventmesh.engine.codecs.json import MAX_MESSAGE, MAX_TRACEBACK, bounded, decode
+from eventmesh.model.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    FunctionError,
+    FunctionNotFound,
+    InvocationError,
+    InvocationTimeout,
+    PayloadInvalid,
+    PayloadTooLarge,
+    Signal,
+    Throttled,
+)
+from eventmesh.model.invocation import Invocation, Mode
+from eventmesh.model.message import JSON, Message
+from eventmesh.model.result import Failure, Result
+
+ERROR_TYPE: Final = "error"
+"""The type of a reply that carries an error instead of a value."""
+
+
+def invocation_from(message: Message, function: str, mode: Mode) -> Invocation:
+    """The invocation of `function` that a message asks for."""
+    return Invocation(
+        function,
+        message.id,
+        message.body,
+        message.timestamp,
+        mode,
+        message.content_type,
+        message.headers,
+        message.trigger,
+        message.attempt,
+        message.deadline,
+        message.caller,
+        message.type,
+    )
+
+
+def reply_from(result: Result, request: Message, now: float) -> Message:
+    """The reply that carries a result, which has no stream, to whoever made the request."""
+    error = result.error
+    return Message(
+        result.body if error is None else orjson.dumps(error_fields(error)),
+        request.id,
+        now,
+        content_type=result.content_type if error is None else JSON,
+        type="" if error is None else ERROR_TYPE,
+        correlation_id=request.correlation_id,
+    )
+
+
+def result_from(reply: Message) -> Result:
+    """The result that a reply carries. Raises PayloadInvalid for one that carries nothing."""
+    if reply.type != ERROR_TYPE:
+        return Result(reply.body, content_type=reply.content_type)
+    return Result(b"", error=error_from(decode(reply.body, "the reply")))
+
+
+def outcome_record(
+    function: str, request: Message, result: Result, reason: str, now: float
+) -> bytes:
+    """What a destination is told of an invocation: the request, and its result or error.
+
+    `reason` says why it is set aside; it is empty for a success.
+    """
+    record: dict[str, Any] = {
+        "function": function,
+        "id": request.id,
+        "outcome": "failure" if result.error is not None or reason else "success",
+        "attempts": request.attempt,
+        "trigger": request.trigger,
+        "time": datetime.fromtimestamp(now, UTC).isoformat(),
+        "request": _json_or_text(request.body),
+    }
+    if record["outcome"] == "success":
+        record["result"] = _json_or_text(result.body)
+    else:
+        fields = {} if result.error is None else error_fields(result.error)
+        fields.pop("traceback", None)
+        record |= {"reason": _text(reason), "error": fields}
+    return orjson.dumps(record)
+
+
+def _json_or_text(body: bytes) -> Any:
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode(errors="replace") or None
+    return orjson.Fragment(body)  # As it came: nothing is lost of long numbers and deep nesting.
+
+
+def fault(error: Failure) -> InvocationError:
+    """A failure as all but its own settlement see it: a signal of the handler's is a fault."""
+    return FunctionError(type(error).__name__, str(error)) if isinstance(error, Signal) else error
+
+
+def error_fields(failure: Failure) -> dict[str, Any]:
+    """A failure as plain fields that JSON can carry: `code`, `message`, and what its kind adds."""
+    error = fault(failure)
+    fields: dict[str, Any] = {"code": error.code, "message": _text(str(error))}
+    match error:
+        case FunctionNotFound():
+            fields |= {"name": _text(error.name), "advice": _text(error.advice)}
+        case Throttled():
+            fields |= {"message": _text(error.message), "retry_after": error.retry_after}
+        case FunctionError():
+            fields |= {
+                "type": _text(error.type),
+                "message": _text(error.message),
+                "traceback": bounded(error.traceback, MAX_TRACEBACK),
+            }
+        case PayloadInvalid():
+            reasons = [_reason(one) for one in error.errors]
+            fields |= {"message": _text(error.message), "errors": reasons}
+        case PayloadTooLarge():
+            fields |= {"size": error.size, "limit": error.limit}
+        case InvocationTimeout() | AccessDenied() | BrokerUnavailable():
+            pass
+        case _:  # A kind of the user's own.
+            fields["type"] = type(error).__name__
+    return fields
+
+
+def _text(text: str) -> str:
+    return bounded(text, MAX_MESSAGE)
+
+
+def _reason(error: Mapping[str, Any]) -> dict[str, Any]:
+    place = (part if isinstance(part, int) else _text(str(part)) for part in error.get("loc", ()))
+    return {
+        "loc": list(place),
+        "msg": _text(str(error.get("msg", ""))),
+        "type": _text(str(error.get("type", ""))),
+    }
+
+
+def error_from(fields: Any) -> InvocationError:
+    """The failure that `error_fields` wrote down.
+
+    One of an unknown kind is a FunctionError, and so is what cannot be read.
+    """
+    try:
+        told = _Told.model_validate(fields)
+    except ValidationError:
+        return FunctionError("Error", "it failed, but how cannot be read from the reply")
+    return _KINDS.get(told.code, _function_error)(told)
+
+
+class _Reason(BaseModel):
+    loc: tuple[int | str, ...] = ()
+    msg: str = ""
+    type: str = ""
+
+
+class _Told(BaseModel):
+    """The fields of all kinds of failures together."""
+
+    code: str = ""
+    message: str = ""
+    type: str = "Error"
+    traceback: str = ""
+    name: str = ""
+    advice: str = ""
+    retry_after: float = 1.0
+    errors: list[_Reason] = []
+    size: int = 0
+    limit: int = 0
+
+
+def _function_error(told: _Told) -> InvocationError:
+    return FunctionError(told.type, told.message, told.traceback)
+
+
+_KINDS: Final[Mapping[str, Callable[[_Told], InvocationError]]] = {
+    FunctionNotFound.code: lambda told: FunctionNotFound(told.name, told.advice),
+    Throttled.code: lambda told: Throttled(told.message, told.retry_after),
+    InvocationTimeout.code: lambda told: InvocationTimeout(told.message),
+    PayloadInvalid.code: lambda told: PayloadInvalid(
+        told.message, [reason.model_dump() for reason in told.errors]
+    ),
+    PayloadTooLarge.code: lambda told: PayloadTooLarge(told.size, told.limit),
+    AccessDenied.code: lambda told: AccessDenied(told.message),
+    BrokerUnavailable.code: lambda told: BrokerUnavailable(told.message),
+}

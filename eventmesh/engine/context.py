@@ -1,0 +1,100 @@
+"""What a handler may ask about its invocation, and how it calls others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from eventmesh.abc import Transport
+from eventmesh.aio.clock import Clock
+from eventmesh.engine.caller import Caller
+from eventmesh.model.duration import Duration
+from eventmesh.model.event import PREFIX, TIMER_TYPE, event_time
+from eventmesh.model.invocation import Invocation
+from eventmesh.model.trace_context import trace_headers
+
+
+class Context(Caller):
+    """One invocation, seen from its handler. Ask for it by annotating a parameter with it.
+
+    `invoke`, `send` and `emit` call others; what they cause belongs to the same trace, and a
+    synchronous call takes no longer than what is left of this invocation's own time.
+    """
+
+    __slots__ = ("invocation",)
+
+    def __init__(self, invocation: Invocation, transport: Transport, clock: Clock) -> None:
+        super().__init__(transport, clock, invocation.function)
+        self.invocation = invocation
+
+    @property
+    def id(self) -> str:
+        """The invocation's id, the same at every attempt and for every redelivery."""
+        return self.invocation.id
+
+    @property
+    def function(self) -> str:
+        """The full name of the function that runs."""
+        return self.invocation.function
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1."""
+        return self.invocation.attempt
+
+    @property
+    def trigger(self) -> str:
+        """What fired it: "http", "invoke", "event", "queue", "every", "cron", "at"."""
+        return self.invocation.trigger
+
+    @property
+    def caller(self) -> str:
+        """The function that called, or ""."""
+        return self.invocation.caller
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What came with the invocation: the sender's headers, or the HTTP request's."""
+        http = self.invocation.http
+        return self.invocation.headers if http is None else http.headers
+
+    @property
+    def now(self) -> datetime:
+        """What the time is, in UTC; in a test, what the mesh's clock says."""
+        return datetime.fromtimestamp(self._clock.now(), UTC)
+
+    @property
+    def deadline(self) -> float | None:
+        """When this run is cancelled, in seconds since the epoch; None without a limit."""
+        return self.invocation.deadline
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never below zero; None without a limit."""
+        if self.invocation.deadline is None:
+            return None
+        return max(self.invocation.deadline - self._clock.now(), 0.0)
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """The moment a timer's firing was scheduled for; None if no timer fired this."""
+        if self.invocation.type != TIMER_TYPE:
+            return None
+        time = self.invocation.headers.get(f"{PREFIX}time", "")
+        return event_time(time, self.invocation.created)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The function's logger; its records carry the invocation id by themselves."""
+        return logging.getLogger(f"eventmesh.function.{self.invocation.function}")
+
+    def _deadline(self, now: float, timeout: Duration | None) -> float:
+        own = self.invocation.deadline
+        if timeout is None and own is not None:
+            return own
+        asked = super()._deadline(now, timeout)
+        return asked if own is None else min(asked, own)
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return trace_headers(self.invocation.headers) | dict(headers)

@@ -1,0 +1,295 @@
+"""Dead letters: to see them, to give them another chance, and to be rid of them.
+
+What is given another chance is stored in its function's inbox before it is taken out of here: an
+interruption may do it twice, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import field
+from typing import Final, Protocol
+from weakref import WeakValueDictionary
+
+from eventmesh.abc import Broker, Delivery
+from eventmesh.aio.clock import Clock, TimeLimit, sleep
+from eventmesh.engine.settlement import (
+    ERROR_MESSAGE,
+    ERROR_TYPE,
+    FIRST_FAILURE,
+    LAST_FAILURE,
+    REASON,
+    TRACEBACK,
+    redriven,
+    without_provenance,
+)
+from eventmesh.model.errors import Throttled
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Queue, check_function, dead_letters, to_function
+from eventmesh.model.value import value
+
+LISTED: Final = 100
+"""Dead letters that are listed unless more are asked for."""
+
+MAX_LISTED: Final = 1000
+MAX_LISTED_BYTES: Final = 32 * 1024 * 1024
+"""How many dead letters are held at once to list them, with how many bytes in all, about."""
+
+_LATEST: Final = 253_402_214_400.0
+"""The beginning of the last day of the year 9999: the last that is a date in every time zone."""
+
+MAX_RETURN: Final = 1.0
+LOOK_AGAIN: Final = 0.005
+"""Seconds until what was given back is in its queue again, at most, and from one look to the next.
+RabbitMQ 3.10 took six milliseconds for 200."""
+
+MAX_WAIT: Final = 10.0
+MAX_WAITING: Final = 100
+"""Seconds to wait until others have done with the same dead letters, and how many wait at once."""
+
+
+@value
+class DeadLetter:
+    """What was set aside, and why.
+
+    `attempts` is how often it was run. The two failures and `created`, when it was first stored,
+    are in seconds since the epoch; a failure's is 0 if it is not known. `headers` are its own.
+    """
+
+    id: str
+    function: str
+    reason: str
+    error_type: str
+    error_message: str
+    traceback: str = field(repr=False)
+    attempts: int
+    trigger: str
+    created: float
+    first_failure: float
+    last_failure: float
+    content_type: str
+    headers: Mapping[str, str] = field(repr=False)
+    payload: bytes = field(repr=False)
+
+
+class DeadLetters(Protocol):
+    """The dead letters of a mesh, function by function.
+
+    All may raise BrokerUnavailable, Throttled where too many others deal with them at once, and
+    DeclarationError for a name that no function can have.
+    """
+
+    async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
+        """The oldest ones: at most `limit`, and no more than may be held at once."""
+        ...
+
+    async def show(self, function: str, id: str) -> DeadLetter | None:
+        """The one with that id, if it is among those that may be held at once."""
+        ...
+
+    async def redrive(
+        self, function: str, *, id: str | None = None, limit: int | None = None
+    ) -> int:
+        """Store them in the function's inbox again, as if they were new, and say how many.
+
+        The one with that id, if `show` finds it; or the oldest ones, at most `limit`. What is set
+        aside meanwhile is not among them. Raises FunctionNotFound if the function has no inbox.
+        """
+        ...
+
+    async def purge(self, function: str) -> int:
+        """Drop them all, and say how many."""
+        ...
+
+
+@value
+class Redriven:
+    """How many dead letters were redriven, and how many others there were before."""
+
+    count: int
+    remaining: int
+
+
+class BrokerDeadLetters:
+    """The dead letters on a broker.
+
+    Who looks at them takes them out of their queue and gives them back. Meanwhile nobody else sees
+    them, so that those who use the same object take turns.
+    """
+
+    __slots__ = ("_broker", "_clock", "_turns")
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._turns = _Turns(clock)
+
+    async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
+        return [_letter(function, message) for message in await self._browse(function)][:limit]
+
+    async def show(self, function: str, id: str) -> DeadLetter | None:
+        found = (one for one in await self._browse(function) if one.id == id)
+        return next((_letter(function, message) for message in found), None)
+
+    async def redrive(
+        self, function: str, *, id: str | None = None, limit: int | None = None
+    ) -> int:
+        if id is not None:
+            return await self._redrive_one(function, id)
+        return (await self.redrive_oldest(function, limit)).count
+
+    async def redrive_oldest(self, function: str, limit: int | None = None) -> Redriven:
+        """As `redrive`, for those who go on with the rest afterwards."""
+        async with self._turns.taking(function) as queue:
+            if limit == 0:
+                return Redriven(0, await self._broker.depth(queue))
+            first = await self._broker.get(queue)
+            if first is None:
+                return Redriven(0, 0)
+            # Only now: what was given back before counts again when the first one is taken.
+            with _kept([first]):
+                waiting = 1 + await self._broker.depth(queue)
+            await self._redrive(function, first)
+            count = waiting if limit is None else min(limit, waiting)
+            for done in range(1, count):
+                delivery = await self._broker.get(queue)
+                if delivery is None:
+                    return Redriven(done, 0)
+                await self._redrive(function, delivery)
+            return Redriven(count, waiting - count)
+
+    async def purge(self, function: str) -> int:
+        async with self._turns.taking(function) as queue:
+            return await self._broker.purge(queue)
+
+    async def _browse(self, function: str) -> Sequence[Message]:
+        async with self._turns.taking(function) as queue:
+            taken = await _take(self._broker, queue)
+            _give_back(taken)
+            await self._wait_returned(queue, len(taken))
+        return [delivery.message for delivery in taken]
+
+    async def _redrive_one(self, function: str, id: str) -> int:
+        async with self._turns.taking(function) as queue:
+            taken = await _take(self._broker, queue)
+            wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
+            others = [delivery for delivery in taken if delivery is not wanted]
+            _give_back(others)
+            if wanted is not None:
+                await self._redrive(function, wanted)
+            await self._wait_returned(queue, len(others))
+            return len(taken) - len(others)
+
+    async def _wait_returned(self, queue: Queue, count: int) -> None:
+        """Wait until so many are in the queue again, or another process has taken of them.
+
+        A quorum queue has some later than what it is asked next.
+        """
+        ends = self._clock.now() + MAX_RETURN
+        while await self._broker.depth(queue) < count and self._clock.now() < ends:
+            await sleep(self._clock, LOOK_AGAIN)
+
+    async def _redrive(self, function: str, delivery: Delivery) -> None:
+        with _kept([delivery]):
+            fresh = redriven(delivery.message, self._clock.now())
+            await self._broker.publish(to_function(function), fresh)
+        delivery.ack()
+
+
+class _Turns:
+    """Who deals with the dead letters of one function does it alone."""
+
+    __slots__ = ("_clock", "_locks", "_waiting")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def taking(self, function: str) -> AsyncGenerator[Queue]:
+        """Deal with its dead letters, in this queue, while entered; wait for that before."""
+        queue = dead_letters(check_function(function))
+        lock = self._locks.setdefault(queue.name, asyncio.Lock())
+        if lock.locked() and self._waiting >= MAX_WAITING:
+            raise _busy(function)
+        self._waiting += 1
+        try:
+            with TimeLimit(self._clock, MAX_WAIT):
+                await lock.acquire()
+        except TimeoutError:
+            raise _busy(function) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield queue
+        finally:
+            lock.release()
+
+
+def _busy(function: str) -> Throttled:
+    return Throttled(f"others are dealing with the dead letters of {function} here")
+
+
+async def _take(broker: Broker, queue: Queue) -> Sequence[Delivery]:
+    """The oldest ones, as many as may be held at once. Whoever has them answers them.
+
+    So many also where fewer are wanted: what comes back to a quorum queue is delivered before what
+    was never taken, but after what came back earlier. Taken in part, they would change their order.
+    """
+    taken: list[Delivery] = []
+    size = 0
+    with _kept(taken):
+        while len(taken) < MAX_LISTED and size < MAX_LISTED_BYTES:
+            delivery = await broker.get(queue)
+            if delivery is None:
+                break
+            taken.append(delivery)
+            size += len(delivery.message.body)
+    return taken
+
+
+@contextmanager
+def _kept(taken: Sequence[Delivery]) -> Generator[None]:
+    """Give them back if the block does not end well."""
+    try:
+        yield
+    except BaseException:
+        _give_back(taken)
+        raise
+
+
+def _give_back(taken: Sequence[Delivery]) -> None:
+    for delivery in taken:
+        delivery.requeue()
+
+
+def _letter(function: str, message: Message) -> DeadLetter:
+    headers = message.headers
+    return DeadLetter(
+        id=message.id,
+        function=function,
+        reason=headers.get(REASON, ""),
+        error_type=headers.get(ERROR_TYPE, ""),
+        error_message=headers.get(ERROR_MESSAGE, ""),
+        traceback=headers.get(TRACEBACK, ""),
+        attempts=message.attempt,
+        trigger=message.trigger,
+        created=message.timestamp,
+        first_failure=_moment(headers.get(FIRST_FAILURE, "")),
+        last_failure=_moment(headers.get(LAST_FAILURE, "")),
+        content_type=message.content_type,
+        headers=without_provenance(headers),
+        payload=message.body,
+    )
+
+
+def _moment(text: str) -> float:
+    """Seconds since the epoch; 0 for what is none: anybody may have sent that header."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds <= _LATEST else 0.0

@@ -1,0 +1,196 @@
+"""From a result to what becomes of its message. Pure: it decides, somebody else acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from eventmesh.engine.codecs.envelope import error_fields
+from eventmesh.engine.codecs.json import bounded
+from eventmesh.model.errors import (
+    BrokerUnavailable,
+    PayloadInvalid,
+    PayloadTooLarge,
+    Reject,
+    RetryLater,
+    Throttled,
+)
+from eventmesh.model.message import Message
+from eventmesh.model.result import Failure
+from eventmesh.model.retry import Retry
+from eventmesh.model.value import value
+
+FIRST_FAILURE: Final = "em-first-failure"
+LAST_FAILURE: Final = "em-last-failure"
+ERROR_TYPE: Final = "em-error-type"
+ERROR_MESSAGE: Final = "em-error-message"
+TRACEBACK: Final = "em-traceback"
+REASON: Final = "em-reason"
+FUNCTION: Final = "em-function"
+PROVENANCE: Final = frozenset(
+    (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK, REASON, FUNCTION)
+)
+"""The headers a dead letter has beside its own; a redrive takes them off again."""
+
+MAX_TRACEBACK: Final = 16 * 1024
+MAX_REASON: Final = 2 * 1024
+"""Characters of a traceback, and of an error's message or a reason, kept with a dead letter."""
+
+MAX_HEADERS: Final = 124 * 1024
+"""Bytes of all headers of a dead letter: with the properties they must fit one frame (AMQP 0-9-1,
+section 4.2.6), and RabbitMQ's frames are 128 KiB."""
+
+MAX_CRASHES: Final = 20
+"""Deliveries that were never answered, after which a message counts as what kills its handler.
+
+So many because RabbitMQ cannot tell the culprit from what was prefetched beside it, and up to 4.2
+counts what stopping workers hand back: while workers are killed once a second, one message in a few
+thousand is struck six times.
+"""
+
+_REDUCED: Final = 400
+_REDUCED_WORD: Final = 60
+"""Characters of the reason, and of a word beside it, in a dead letter that every broker takes: with
+the properties they fit the smallest frame (4096 bytes: AMQP 0-9-1, section 4.2.3)."""
+
+UNSPENT_DELAY: Final = 1.0
+"""Seconds before an invocation that was throttled is delivered again."""
+
+
+@value
+class Ack:
+    """It succeeded: the broker may forget it."""
+
+
+@value
+class Again:
+    """Deliver it again in `delay` seconds; `spent` says whether this run counts as an attempt."""
+
+    delay: float
+    spent: bool = True
+
+
+@value
+class DeadLetter:
+    """Set it aside, for `reason`."""
+
+    reason: str
+
+
+Settlement: TypeAlias = Ack | Again | DeadLetter
+
+ACK: Final = Ack()
+
+
+def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Settlement:
+    """What becomes of an asynchronous invocation that ended with `error`, or succeeded (None).
+
+    `attempt` is the number of the run that ended, and `age` how old the invocation is in seconds.
+    """
+    match error:
+        case None:
+            return ACK
+        case Reject() | PayloadInvalid() | PayloadTooLarge():
+            return DeadLetter(str(error))
+        case Throttled():
+            again = Again(error.retry_after, spent=False)
+        case BrokerUnavailable():
+            again = Again(UNSPENT_DELAY, spent=False)
+        case RetryLater(after=float() | int() as after):
+            again = Again(float(after))
+        case _:
+            again = Again(retry.delay(attempt))
+    if again.spent and attempt >= retry.attempts:
+        return DeadLetter(f"all {retry.attempts} attempts failed")
+    if age + again.delay > retry.max_age:
+        return DeadLetter(f"older than {retry.max_age:g} s before it succeeded")
+    return again
+
+
+def refuse(redeliveries: int, age: float, retry: Retry) -> DeadLetter | None:
+    """Why a delivery should not be run at all: too old, or it kills whoever runs it."""
+    if redeliveries > MAX_CRASHES:
+        return DeadLetter(f"delivered {redeliveries + 1} times without an answer: it kills its run")
+    if age > retry.max_age:
+        return DeadLetter(f"older than {retry.max_age:g} s before it was run")
+    return None
+
+
+def attempt_again(message: Message, again: Again, now: float) -> Message:
+    """The message of the next attempt."""
+    headers = dict(message.headers)
+    headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
+    attempt = message.attempt + 1 if again.spent else message.attempt
+    return replace(message, attempt=attempt, headers=headers)
+
+
+def dead_letter(
+    message: Message, function: str, error: Failure | None, reason: str, now: float
+) -> Message:
+    """The message as it lies in the dead-letter queue, with where it came from and why.
+
+    What belongs to a reply is left out: nobody waits for one, and where it is no text, clients with
+    which people look at queues end their connection.
+    """
+    headers = dict(message.headers)
+    headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
+    headers |= {
+        LAST_FAILURE: f"{now:.3f}",
+        REASON: bounded(reason, MAX_REASON),
+        FUNCTION: function,
+    }
+    if error is not None:
+        fields = error_fields(error)
+        headers |= {
+            ERROR_TYPE: bounded(str(fields.get("type", fields["code"])), MAX_REASON),
+            ERROR_MESSAGE: bounded(str(error), MAX_REASON),
+            TRACEBACK: bounded(str(fields.get("traceback", "")), MAX_TRACEBACK),
+        }
+    return replace(message, headers=_fitting(headers), reply_to="", correlation_id="")
+
+
+def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers without those that are too many: what is told of the error goes first."""
+    sizes = {name: _size(name) + _size(text) + 6 for name, text in headers.items()}
+    excess = sum(sizes.values()) - MAX_HEADERS
+    if excess <= 0:
+        return headers
+    kept = dict(headers)
+    senders = sorted(headers.keys() - PROVENANCE, key=sizes.__getitem__, reverse=True)
+    for name in (TRACEBACK, ERROR_MESSAGE, *senders):
+        if excess > 0 and kept.pop(name, None) is not None:
+            excess -= sizes[name]
+    return kept
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
+
+
+def reduced(dead: Message, error: Exception) -> Message:
+    """What any broker takes of a dead letter that was refused with `error`: what it was, and why.
+
+    The sender's headers are left out, and the body if that is what is too large.
+    """
+    reason = f"{dead.headers[REASON]}; only a part of it could be stored: {error}"
+    kept = (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE)
+    headers = {name: dead.headers[name][:_REDUCED_WORD] for name in kept if name in dead.headers}
+    headers |= {FUNCTION: dead.headers[FUNCTION], REASON: bounded(reason, _REDUCED)}
+    return replace(
+        dead,
+        body=b"" if isinstance(error, PayloadTooLarge) else dead.body,
+        headers=headers,
+        trigger=dead.trigger[:_REDUCED_WORD],
+        caller="",
+    )
+
+
+def redriven(message: Message, now: float) -> Message:
+    """The message of a fresh start: first attempt, new age, no trace of the failure."""
+    return replace(message, attempt=1, timestamp=now, headers=without_provenance(message.headers))
+
+
+def without_provenance(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that were the message's own."""
+    return {name: text for name, text in headers.items() if name not in PROVENANCE}

@@ -1,0 +1,1 @@
+"""One HTTP address for the routes of all services of a mesh."""

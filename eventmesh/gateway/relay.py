@@ -1,0 +1,140 @@
+"""Requests that a gateway passes on over the broker, and their answers.
+
+A request travels in the line of its function's synchronous callers, all of it: the handler's
+process binds and answers it as if it had come to its own server. The body of a message is a head
+of JSON on one line, and after that the body of the request or of the answer as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from eventmesh.engine.binding import HttpPlan
+from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.http.endpoint import Answering, answering, check_content_type, plan_of
+from eventmesh.http.protocol import ANSWER
+from eventmesh.http.route import HttpRoute
+from eventmesh.http.server.problems import problem_of
+from eventmesh.http.server.request import content_type_of, query_of
+from eventmesh.http.server.response import Reply, problem_reply
+from eventmesh.http.server.streaming import StreamReply
+from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadTooLarge, Problem
+from eventmesh.model.invocation import SYNC, HttpRequest, Invocation
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
+
+_Head: TypeAlias = dict[str, Any]
+
+_log: Final = logging.getLogger(__name__)
+
+
+def request_body(
+    request: web.BaseRequest, route: HttpRoute, path: Mapping[str, str], body: bytes
+) -> bytes:
+    """The body of the message that carries a request to a route."""
+    head = {
+        "route": _key(route),
+        "method": request.method,
+        "target": request.raw_path,
+        "path": dict(path),
+        "headers": list(request.headers.items()),
+        "remote": request.remote or "",
+    }
+    return _joined(head, body)
+
+
+def reply_of(result: Result, invocation_id: str) -> Reply:
+    """The answer that a result carries. Raises Problem 502 for a result that is none."""
+    if result.content_type != ANSWER:
+        raise Problem(502, "the service is of a version that this gateway does not understand")
+    head, body = _parted(result.body)
+    return Reply(head["status"], body, head["content_type"], head["headers"], invocation_id)
+
+
+class RemoteRoutes:
+    """Answers the requests that gateways pass on to the routes of one function."""
+
+    def __init__(self, function: AnyFunction, runtime: Runtime) -> None:
+        self._name = function.full_name
+        self._limit = function.limits.max_payload
+        self._routes: dict[str, tuple[HttpPlan, Answering]] = {}
+        for route in function.triggers:
+            if isinstance(route, HttpRoute):
+                plan = plan_of(function, route)
+                self._routes[_key(route)] = plan, answering(function, route, plan, runtime)
+
+    async def answer(self, message: Message) -> Result:
+        """Answer the request in a message, whatever happens."""
+        head, body = _parted(message.body)
+        try:
+            reply = await self._answer(message, head, body)
+        except (InvocationError, Problem) as error:
+            reply = problem_reply(problem_of(error), head["target"], message.id)
+        except Exception:  # noqa: BLE001  # as in the server: a fault of ours ends one request
+            _log.exception("answering %s %s failed", head["method"], head["target"])
+            problem = Problem(500, "the server failed")
+            reply = problem_reply(problem, head["target"], message.id)
+        told = {
+            "status": reply.status,
+            "content_type": reply.content_type,
+            "headers": dict(reply.headers),
+        }
+        return Result(_joined(told, reply.body), content_type=ANSWER)
+
+    async def _answer(self, message: Message, head: _Head, body: bytes) -> Reply:
+        if head["route"] not in self._routes:
+            advice = f"its service has another version, without {head['route']}"
+            raise FunctionNotFound(self._name, advice)
+        plan, answer = self._routes[head["route"]]
+        headers = CIMultiDict(head["headers"])
+        content_type = content_type_of(headers)
+        check_content_type(plan, content_type)
+        if len(body) > self._limit:
+            raise PayloadTooLarge(len(body), self._limit)
+        target = head["target"]
+        invocation = Invocation(
+            self._name,
+            message.id,
+            body,
+            message.timestamp,
+            SYNC,
+            content_type,
+            message.headers,
+            "http",
+            deadline=message.deadline,
+            http=HttpRequest(
+                head["method"], target, head["path"], query_of(target), headers, head["remote"]
+            ),
+        )
+        return await self._in_one_piece(await answer(invocation))
+
+    async def _in_one_piece(self, reply: Reply | StreamReply) -> Reply:
+        try:
+            whole = await reply.collected(self._limit) if isinstance(reply, StreamReply) else reply
+            if len(whole.body) > self._limit:
+                raise PayloadTooLarge(len(whole.body), self._limit)
+        except PayloadTooLarge as error:
+            told = f"the answer is too large for a gateway: it may have {error.limit:,} bytes"
+            raise Problem(500, told) from error
+        return whole
+
+
+def _key(route: HttpRoute) -> str:
+    """What tells a route from the others of its function."""
+    return f"{route.method} {route.path}"
+
+
+def _joined(head: _Head, body: bytes) -> bytes:
+    # Not by orjson, which does not take what a header may have: bytes that are not UTF-8.
+    return json.dumps(head).encode() + b"\n" + body
+
+
+def _parted(body: bytes) -> tuple[_Head, bytes]:
+    head, _, rest = body.partition(b"\n")
+    return json.loads(head), rest

@@ -1,0 +1,1 @@
+"""HTTP: the server, the routes of functions, and the APIs that every process offers."""

@@ -1,0 +1,1 @@
+"""The HTTP APIs that every process offers beside its routes."""

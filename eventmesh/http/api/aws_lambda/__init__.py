@@ -1,0 +1,1 @@
+"""Direct invocation in the form of the AWS Lambda Invoke API."""

@@ -1,0 +1,242 @@
+"""Invocation by name in the form of AWS Lambda's Invoke API.
+
+`boto3.client("lambda", endpoint_url=…)` and `aws lambda invoke --endpoint-url …` work with it as
+they are. Signatures are not verified: `Guard` says who may use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import orjson
+from aiohttp import web
+
+from eventmesh.engine.codecs.envelope import invocation_from
+from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.http.api.aws_lambda.idempotency import Repeats
+from eventmesh.http.api.aws_lambda.names import LATEST, arn, parse_name
+from eventmesh.http.api.aws_lambda.responses import (
+    REQUEST_ID,
+    Finished,
+    LambdaError,
+    finished_reply,
+    is_refusal,
+    refusal,
+)
+from eventmesh.http.auth.same_origin import Guard
+from eventmesh.http.endpoint import Known
+from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
+from eventmesh.http.server.request import (
+    content_type_of,
+    given_headers,
+    query_of,
+    read_body,
+    trace_of,
+)
+from eventmesh.http.server.response import Reply
+from eventmesh.http.server.routing import Values
+from eventmesh.model.errors import (
+    DeclarationError,
+    FunctionNotFound,
+    InvocationError,
+    PayloadTooLarge,
+    Problem,
+    Throttled,
+)
+from eventmesh.model.ids import new_id
+from eventmesh.model.invocation import SYNC
+from eventmesh.model.message import Message
+from eventmesh.model.topology import check_function
+
+INVOKE: Final = f"{LAMBDA}/{{name}}/invocations"
+
+MAX_WAIT: Final = 900.0
+"""Seconds to wait for a function of another process, whose own timeout is not known here: the
+longest that a function on Lambda can have."""
+
+MAX_CLIENT_CONTEXT: Final = 3583
+"""Characters of X-Amz-Client-Context."""
+
+_CREDENTIAL: Final = re.compile(r"Credential=([^/,\s]+)/")
+_INVALID: Final = "InvalidRequestContentException"
+
+
+class LambdaApi:
+    """Answers Invoke: RequestResponse, Event and DryRun."""
+
+    def __init__(
+        self, runtime: Runtime, tasks: asyncio.TaskGroup, guard: Guard, known: Known
+    ) -> None:
+        self._runtime = runtime
+        self._known = known
+        self._guard = guard
+        self._repeats: Repeats[Finished] = Repeats(tasks, runtime.clock)
+
+    async def invoke(self, request: web.BaseRequest, path: Values) -> Reply:
+        """The answer to one Invoke."""
+        request_id = new_id()
+        try:
+            if why := self._guard.refusal(request):
+                raise LambdaError("AccessDeniedException", why)
+            name = _function_name(request, path["name"])
+            return await self._answer(request, name, request_id)
+        except LambdaError as error:
+            return error.reply(request_id)
+        except PayloadTooLarge as error:
+            return refusal(error, path["name"]).reply(request_id)
+        except Problem as problem:
+            unsupported = problem.status == 415  # noqa: PLR2004
+            shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
+            return LambdaError(shape, problem.detail).reply(request_id)
+
+    async def _answer(self, request: web.BaseRequest, name: str, request_id: str) -> Reply:
+        function = self._runtime.functions.get(name)
+        message = Message(
+            await self._payload(request, function),
+            request_id,
+            self._runtime.clock.now(),
+            content_type_of(request.headers),
+            {**trace_of(request), **_client_context(request), **given_headers(request)},
+        )
+        match request.headers.get("X-Amz-Invocation-Type", "RequestResponse"):
+            case "RequestResponse":
+                return await self._run(request, name, message)
+            case "Event":
+                return await self._send(name, message)
+            case "DryRun":
+                if name not in self._known():
+                    _not_found(name, "; a dry run finds what the control API lists here")
+                return Reply(204, headers={REQUEST_ID: request_id}, invocation_id=request_id)
+            case other:
+                raise LambdaError(
+                    "InvalidParameterValueException",
+                    f"There is no invocation type {other!r}: use RequestResponse, Event or DryRun",
+                )
+
+    async def _payload(self, request: web.BaseRequest, function: AnyFunction | None) -> bytes:
+        limit, raw = self._runtime.settings.max_body, False
+        if function is not None:
+            limit = min(limit, function.limits.max_payload)
+            raw = function.signature.payload is not None and function.signature.payload.raw
+        body = await read_body(request, limit)
+        if body and not raw:
+            try:
+                orjson.loads(body)
+            except orjson.JSONDecodeError as error:
+                raise LambdaError(
+                    _INVALID,
+                    f"Could not parse request body into json: {error}",
+                ) from None
+        return body
+
+    async def _send(self, name: str, message: Message) -> Reply:
+        try:
+            await self._runtime.environment.transport.send(name, message, 0.0)
+        except InvocationError as error:
+            raise refusal(error, name) from error
+        return Reply(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
+
+    async def _run(self, request: web.BaseRequest, name: str, message: Message) -> Reply:
+        call = partial(self._call, name, self._with_deadline(request, name, message))
+        given_id = request.headers.get(CALL_ID)
+        try:
+            if given_id is None:
+                finished = await call()
+            else:
+                finished = await self._repeats.once((_access_key(request), name, given_id), call)
+        except Throttled as error:
+            raise refusal(error, name) from error
+        failure = finished.result.error
+        if failure is not None and is_refusal(failure, message.body):
+            raise refusal(failure, name)
+        function = self._runtime.functions.get(name)
+        timeout = None if function is None else function.limits.timeout
+        tail = request.headers.get("X-Amz-Log-Type") == "Tail"
+        return finished_reply(finished, timeout, tail=tail)
+
+    def _with_deadline(self, request: web.BaseRequest, name: str, message: Message) -> Message:
+        asked = request.headers.get(TIMEOUT)
+        if asked is None:
+            # A function of this process has its own timeout.
+            here = name in self._runtime.functions
+            return message if here else replace(message, deadline=message.timestamp + MAX_WAIT)
+        return replace(message, deadline=message.timestamp + min(_seconds(asked), MAX_WAIT))
+
+    async def _call(self, name: str, message: Message) -> Finished:
+        clock = self._runtime.clock
+        started = clock.now()
+        if name in self._runtime.functions:
+            result = await self._runtime.dispatch(invocation_from(message, name, SYNC))
+        else:
+            result = await self._runtime.environment.transport.request(name, message)
+        return Finished(message.id, result, clock.now() - started)
+
+
+def _function_name(request: web.BaseRequest, text: str) -> str:
+    """The name "service.function" that a request means. Raises LambdaError."""
+    parsed = parse_name(text)
+    if parsed is None:
+        raise LambdaError(
+            "InvalidParameterValueException",
+            f"{text!r} is no function's name",
+            FunctionNotFound(text),
+        )
+    name, qualifier = parsed
+    for given in (qualifier, *query_of(request.raw_path).get("Qualifier", ())):
+        if given not in ("", LATEST):
+            _not_found(f"{name}:{given}", f"; there is one version of a function, {LATEST}")
+    try:
+        return check_function(name)
+    except DeclarationError:
+        _not_found(name, "; a function's name is 'service.function'")
+
+
+def _not_found(name: str, advice: str) -> NoReturn:
+    raise LambdaError(
+        "ResourceNotFoundException",
+        f"Function not found: {arn(name)}{advice}",
+        FunctionNotFound(name),
+    )
+
+
+def _client_context(request: web.BaseRequest) -> Mapping[str, str]:
+    """What a client put into `custom` of its X-Amz-Client-Context. Raises LambdaError."""
+    given = request.headers.get("X-Amz-Client-Context")
+    if given is None:
+        return {}
+    try:
+        context: Any = orjson.loads(base64.b64decode(given[:MAX_CLIENT_CONTEXT], validate=True))
+        custom: Mapping[str, Any] = context.get("custom") or {}
+        return {name: str(text) for name, text in custom.items()}
+    except (binascii.Error, ValueError, AttributeError):
+        raise LambdaError(
+            _INVALID,
+            f"Client context must be a Base64-encoded JSON object of {MAX_CLIENT_CONTEXT} "
+            "characters at most",
+        ) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise LambdaError(
+            "InvalidParameterValueException", f"{TIMEOUT}: {text!r} is no number of seconds"
+        )
+    return seconds
+
+
+def _access_key(request: web.BaseRequest) -> str:
+    """Who signed the request, as far as it says so."""
+    found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
+    return "" if found is None else found[1]

@@ -1,0 +1,183 @@
+"""Outcomes as the API of AWS Lambda words them.
+
+Shapes, statuses and keys are those of the service model that botocore carries
+(`lambda/2015-03-31`). Bodies of errors have a member `error` besides, which tells clients of ours
+all that there is to know.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from eventmesh.engine.codecs.envelope import error_fields
+from eventmesh.engine.codecs.json import encode
+from eventmesh.http.api.aws_lambda.names import LATEST, arn
+from eventmesh.http.server.response import Reply, json_reply
+from eventmesh.model.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    FunctionNotFound,
+    InvocationTimeout,
+    PayloadInvalid,
+    PayloadTooLarge,
+    Throttled,
+)
+from eventmesh.model.message import JSON, NO_HEADERS
+from eventmesh.model.result import Failure, Result
+from eventmesh.model.value import value
+
+REQUEST_ID: Final = "x-amzn-RequestId"
+
+_SHAPES: Final[Mapping[str, tuple[int, str]]] = {
+    "AccessDeniedException": (403, "message"),
+    "InvalidParameterValueException": (400, "message"),
+    "InvalidRequestContentException": (400, "message"),
+    "RequestTooLargeException": (413, "message"),
+    "ResourceNotFoundException": (404, "Message"),
+    "ServiceException": (500, "Message"),
+    "TooManyRequestsException": (429, "message"),
+    "UnsupportedMediaTypeException": (415, "message"),
+}
+"""By shape: the status, and the key of the message in the body."""
+
+
+NOT_RUN: Final = (AccessDenied, BrokerUnavailable, FunctionNotFound, Throttled)
+
+
+@value
+class Finished:
+    """A synchronous call that has ended, and how many seconds it took."""
+
+    id: str
+    result: Result
+    seconds: float
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether nothing was run."""
+        return isinstance(self.result.error, NOT_RUN)
+
+    @property
+    def size(self) -> int:
+        return len(self.result.body)
+
+
+class LambdaError(Exception):
+    """Why a call was refused; `shape` is the name of the exception that SDKs raise."""
+
+    def __init__(
+        self,
+        shape: str,
+        message: str,
+        error: Failure | None = None,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        **members: Any,
+    ) -> None:
+        """`error` is what it is among our own errors; `members` go into the body."""
+        super().__init__(message)
+        self.shape = shape
+        self.headers = headers
+        self.members = members
+        if error is not None:
+            self.members["error"] = error_fields(error)
+
+    def reply(self, request_id: str) -> Reply:
+        """The answer that says so."""
+        status, key = _SHAPES[self.shape]
+        blame = "User" if status < 500 else "Service"  # noqa: PLR2004
+        return json_reply(
+            status,
+            {"Type": blame, key: str(self), **self.members},
+            {REQUEST_ID: request_id, "x-amzn-ErrorType": self.shape, **self.headers},
+            request_id,
+        )
+
+
+def is_refusal(error: Failure | None, payload: bytes) -> bool:
+    """Whether a call ended so because its function was not run."""
+    if isinstance(error, PayloadTooLarge):
+        return error.size == len(payload)  # It may be the result that is too large.
+    return isinstance(error, NOT_RUN)
+
+
+def refusal(error: Failure, function: str) -> LambdaError:
+    """The refusal of a call that came to nothing."""
+    match error:
+        case FunctionNotFound():
+            return LambdaError(
+                "ResourceNotFoundException", f"Function not found: {arn(function)}", error
+            )
+        case Throttled():
+            return _throttled(error)
+        case PayloadTooLarge():
+            return LambdaError("RequestTooLargeException", str(error), error)
+        case AccessDenied():
+            return LambdaError("AccessDeniedException", str(error), error)
+        case _:
+            return LambdaError("ServiceException", str(error), error)
+
+
+def _throttled(error: Throttled) -> LambdaError:
+    return LambdaError(
+        "TooManyRequestsException",
+        error.message,
+        error,
+        headers={
+            "Retry-After": str(max(math.ceil(error.retry_after), 1)),
+            "x-amz-retry-after": str(round(error.retry_after * 1000)),  # what botocore waits for
+        },
+        Reason="ConcurrentInvocationLimitExceeded",
+    )
+
+
+def finished_reply(finished: Finished, timeout: float | None, *, tail: bool) -> Reply:
+    """The answer to a call whose function was run.
+
+    `timeout` is the function's own, where it is known. With `tail` the header X-Amz-Log-Result
+    has the lines that frame an invocation in Lambda's log; what the handler logged is not there.
+    """
+    result = finished.result
+    headers = {REQUEST_ID: finished.id, "X-Amz-Executed-Version": LATEST}
+    if tail:
+        headers["X-Amz-Log-Result"] = base64.b64encode(_log_lines(finished).encode()).decode()
+    if result.error is None:
+        return Reply(200, result.body, result.content_type, headers, finished.id)
+    headers["X-Amz-Function-Error"] = "Unhandled"
+    body = encode(_function_error(result.error, finished, timeout))
+    return Reply(200, body, JSON, headers, finished.id)
+
+
+def _log_lines(finished: Finished) -> str:
+    return (
+        f"START RequestId: {finished.id} Version: {LATEST}\n"
+        f"END RequestId: {finished.id}\n"
+        f"REPORT RequestId: {finished.id}\tDuration: {finished.seconds * 1000:.2f} ms\t\n"
+    )
+
+
+def _function_error(error: Failure, finished: Finished, timeout: float | None) -> dict[str, Any]:
+    fields = error_fields(error)
+    trace = str(fields.pop("traceback", ""))
+    kind, message = str(fields.get("type", "")), str(fields["message"])
+    match error:
+        case InvocationTimeout():
+            seconds = finished.seconds if timeout is None else timeout
+            kind = "Sandbox.Timedout"
+            message = f"RequestId: {finished.id} Error: Task timed out after {seconds:.2f} seconds"
+        case PayloadInvalid():
+            kind, message = "PayloadInvalid", str(error)
+        case PayloadTooLarge():
+            kind = "Function.ResponseSizeTooLarge"
+        case _:
+            pass
+    return {
+        "errorType": kind,
+        "errorMessage": message,
+        "stackTrace": trace.splitlines(),
+        "requestId": finished.id,
+        "error": fields,
+    }

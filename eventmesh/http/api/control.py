@@ -1,0 +1,211 @@
+"""The control API: what Lambda's API has no word for. JSON in and out, errors as problems."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from aiohttp import web
+
+from eventmesh.engine.codecs.envelope import error_fields
+from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
+from eventmesh.engine.function import Runtime
+from eventmesh.http.api.dead_letter_json import letter_members
+from eventmesh.http.api.events import STRUCTURED, event_of
+from eventmesh.http.auth.same_origin import Guard
+from eventmesh.http.endpoint import Endpoint, Known
+from eventmesh.http.protocol import CONTROL
+from eventmesh.http.server.problems import problem_of
+from eventmesh.http.server.request import (
+    content_type_of,
+    given_headers,
+    query_of,
+    read_body,
+    trace_of,
+)
+from eventmesh.http.server.response import Reply, json_reply
+from eventmesh.http.server.routing import Values
+from eventmesh.model.duration import seconds
+from eventmesh.model.errors import DeclarationError, InvocationError, Problem
+from eventmesh.model.event import check_type, event_headers
+from eventmesh.model.ids import check_id, new_id
+from eventmesh.model.message import Message
+from eventmesh.model.topology import dead_letters, inbox
+
+_UNRECORDED: Final = (
+    "it waits, runs, waits to be tried again or has succeeded; successes are not recorded: "
+    "on_success and on_failure of a function tell somebody of its outcomes"
+)
+
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+
+_Answer: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply]]
+
+
+class Control:
+    """Answers the control API."""
+
+    def __init__(self, runtime: Runtime, guard: Guard, known: Known) -> None:
+        self._runtime = runtime
+        self._known = known
+        self._guard = guard
+        self._letters = BrokerDeadLetters(runtime.broker, runtime.clock)
+
+    def routes(self) -> Sequence[tuple[str, str, Endpoint]]:
+        """Methods, paths, and what answers there."""
+        function, letters = f"{CONTROL}/functions/{{name}}", f"{CONTROL}/dead-letters/{{name}}"
+        answers: Sequence[tuple[str, str, _Answer]] = (
+            ("GET", f"{CONTROL}/functions", self.list_functions),
+            ("GET", function, self.show_function),
+            ("GET", f"{function}/invocations/{{id}}", self.show_invocation),
+            ("POST", f"{CONTROL}/send/{{destination}}", self.send),
+            ("POST", f"{CONTROL}/events", self.emit_event),
+            ("POST", f"{CONTROL}/events/{{type}}", self.emit_data),
+            ("GET", letters, self.list_letters),
+            ("POST", f"{letters}/purge", self.purge_letters),
+            ("POST", f"{letters}/redrive", self.redrive_letters),
+            ("GET", f"{letters}/{{id}}", self.show_letter),
+        )
+        return [(method, path, self._guarded(answer)) for method, path, answer in answers]
+
+    def _guarded(self, answer: _Answer) -> Endpoint:
+        async def endpoint(request: web.BaseRequest, path: Values) -> Reply:
+            if why := self._guard.refusal(request):
+                raise Problem(403, why)
+            try:
+                return await answer(request, path)
+            except DeclarationError as error:
+                raise Problem(422, str(error)) from error
+            except InvocationError as error:
+                problem = problem_of(error)
+                problem.extensions["error"] = error_fields(error)
+                raise problem from error
+
+        return endpoint
+
+    async def list_functions(self, _: web.BaseRequest, __: Values) -> Reply:
+        """The functions that are known here."""
+        return json_reply(200, {"functions": list(self._known().values())})
+
+    async def show_function(self, _: web.BaseRequest, path: Values) -> Reply:
+        """A function, how much waits in its inbox, and how many dead letters there are of it."""
+        name = path["name"]
+        function = self._known().get(name)
+        if function is None:
+            raise Problem(404, f"there is no function {name!r} here")
+        waiting = await self._runtime.broker.depth(inbox(name))
+        dead = await self._runtime.broker.depth(dead_letters(name))
+        return json_reply(200, {**function, "waiting": waiting, "dead_letters": dead})
+
+    async def show_invocation(self, _: web.BaseRequest, path: Values) -> Reply:
+        """What became of an asynchronous invocation, as far as that is recorded."""
+        name, id = path["name"], path["id"]
+        letter = await self._letters.show(name, id)
+        known: dict[str, Any] = {"id": id, "function": name}
+        if letter is None:
+            return json_reply(200, known | {"state": "accepted", "detail": _UNRECORDED})
+        dead = {"state": "dead-lettered", "dead_letter": letter_members(letter)}
+        return json_reply(200, known | dead)
+
+    async def send(self, request: web.BaseRequest, path: Values) -> Reply:
+        """Store the body for a destination; the query may have `delay` and `id`."""
+        message = await self._message(request)
+        destination = path["destination"]
+        await self._runtime.environment.transport.send(destination, message, _delay(request))
+        return json_reply(202, {"id": message.id, "destination": destination})
+
+    async def emit_data(self, request: web.BaseRequest, path: Values) -> Reply:
+        """Emit an event of the type in the path, whose data is the body.
+
+        The query may have `source`, `subject`, `delay` and `id`.
+        """
+        data = await self._message(request)
+        source, subject = _one(request, "source", "/client"), _one(request, "subject")
+        attributes = event_headers(source, data.timestamp, subject=subject)
+        event = replace(
+            data,
+            headers=attributes | dict(data.headers),
+            trigger="event",
+            type=check_type(path["type"]),
+        )
+        return await self._emit(request, event)
+
+    async def emit_event(self, request: web.BaseRequest, _: Values) -> Reply:
+        """Emit a CloudEvent, structured or binary; the query may have `delay`."""
+        body = await read_body(request, self._runtime.settings.max_body)
+        event = event_of(request, body, self._runtime.clock.now())
+        if event is None:
+            raise Problem(
+                415,
+                f"send a CloudEvent, as {STRUCTURED} or with ce- headers, or put the event's type "
+                f"into the path: {CONTROL}/events/order.placed",
+                headers={"Accept": STRUCTURED},
+            )
+        headers = {**event.headers, **trace_of(request), **given_headers(request)}
+        return await self._emit(request, replace(event, headers=headers))
+
+    async def list_letters(self, request: web.BaseRequest, path: Values) -> Reply:
+        """The oldest dead letters of a function, or those that `id` or `limit` in the query say."""
+        if id := _one(request, "id"):
+            found = await self._letters.show(path["name"], id)
+            listed: Sequence[DeadLetter] = [] if found is None else [found]
+        else:
+            listed = await self._letters.list(path["name"], _limit(request) or LISTED)
+        return json_reply(200, {"dead_letters": [letter_members(letter) for letter in listed]})
+
+    async def show_letter(self, _: web.BaseRequest, path: Values) -> Reply:
+        """One dead letter."""
+        letter = await self._letters.show(path["name"], path["id"])
+        if letter is None:
+            raise Problem(404, f"{path['name']} has no dead letter {path['id']!r}")
+        return json_reply(200, letter_members(letter))
+
+    async def redrive_letters(self, request: web.BaseRequest, path: Values) -> Reply:
+        """Redrive dead letters: all, or those that `id` or `limit` in the query say."""
+        if id := _one(request, "id"):
+            return json_reply(200, {"redriven": await self._letters.redrive(path["name"], id=id)})
+        done = await self._letters.redrive_oldest(path["name"], _limit(request))
+        return json_reply(200, {"redriven": done.count, "remaining": done.remaining})
+
+    async def purge_letters(self, _: web.BaseRequest, path: Values) -> Reply:
+        """Drop all dead letters of a function."""
+        return json_reply(200, {"purged": await self._letters.purge(path["name"])})
+
+    async def _message(self, request: web.BaseRequest) -> Message:
+        """The body as a message of its own."""
+        return Message(
+            await read_body(request, self._runtime.settings.max_body),
+            check_id(_one(request, "id")) or new_id(),
+            self._runtime.clock.now(),
+            content_type_of(request.headers),
+            {**trace_of(request), **given_headers(request)},
+        )
+
+    async def _emit(self, request: web.BaseRequest, event: Message) -> Reply:
+        await self._runtime.environment.transport.emit(event, _delay(request))
+        return json_reply(202, {"id": event.id, "type": event.type})
+
+
+def _one(request: web.BaseRequest, name: str, default: str = "") -> str:
+    """The text of a query parameter."""
+    return query_of(request.raw_path).get(name, (default,))[-1]
+
+
+def _delay(request: web.BaseRequest) -> float:
+    return seconds(_number_or_text(_one(request, "delay", "0")), "delay")
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _limit(request: web.BaseRequest) -> int | None:
+    text = _one(request, "limit")
+    if text and not _COUNT.fullmatch(text):
+        raise Problem(422, f"limit={text!r} is no number")
+    return int(text) if text else None

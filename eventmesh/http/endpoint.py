@@ -1,0 +1,178 @@
+"""One route of a function: from a request to its invocation, and from the result to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, cast
+
+from aiohttp import hdrs, web
+
+from eventmesh.engine.binding import HttpPlan
+from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.runtimes.invoker import invoker
+from eventmesh.http.async_payload import store_of
+from eventmesh.http.protocol import CONTROL
+from eventmesh.http.route import HttpRoute
+from eventmesh.http.server.problems import problem_of
+from eventmesh.http.server.request import (
+    check_json,
+    content_type_of,
+    query_of,
+    read_body,
+    trace_of,
+)
+from eventmesh.http.server.response import Reply, json_reply, problem_reply
+from eventmesh.http.server.routing import Values
+from eventmesh.http.server.streaming import StreamReply, streamed
+from eventmesh.model.errors import InvocationError
+from eventmesh.model.ids import new_id
+from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation
+from eventmesh.model.message import Message
+
+Endpoint: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply | StreamReply]]
+"""Answers requests to one route. May raise Problem."""
+
+Known: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
+"""The functions that can be asked about, by their names, each as `described`."""
+
+Answering: TypeAlias = Callable[[Invocation], Awaitable[Reply | StreamReply]]
+"""Answers the invocations that requests to one route have become."""
+
+
+def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: Runtime) -> Endpoint:
+    """What answers requests to a route of a function."""
+    plan = plan_of(function, route)
+    take = _intake(function, plan, runtime)
+    answer = answering(function, route, plan, runtime)
+
+    async def endpoint(request: web.BaseRequest, path: Values) -> Reply | StreamReply:
+        return await answer(await take(request, path))
+
+    return endpoint
+
+
+def plan_of(function: AnyFunction, route: HttpRoute) -> HttpPlan:
+    """What fills the function's parameters on that route."""
+    return function.signature.http_plan(route.names, has_body=route.has_body)
+
+
+def answering(
+    function: AnyFunction, route: HttpRoute, plan: HttpPlan, runtime: Runtime
+) -> Answering:
+    """What runs, or stores, the invocations of a route, and says how they are answered."""
+    if route.mode == ASYNC:
+        return _storing(function, plan, runtime)
+    return _running(function, route, plan, runtime)
+
+
+def status_path(function: str, invocation_id: str) -> str:
+    """Where the control API tells what became of an asynchronous invocation."""
+    return f"{CONTROL}/functions/{function}/invocations/{invocation_id}"
+
+
+_Intake: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Invocation]]
+
+
+def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
+    """What makes invocations of requests."""
+    name = function.full_name
+    has_body = plan.body is not None
+    limit = min(function.limits.max_payload, runtime.settings.max_body)
+    now = runtime.clock.now
+
+    async def take(request: web.BaseRequest, path: Values) -> Invocation:
+        body, content_type = b"", content_type_of(request.headers)
+        if has_body:
+            check_content_type(plan, content_type)
+            body = await read_body(request, limit)
+        return Invocation(
+            name,
+            new_id(),
+            body,
+            now(),
+            SYNC,
+            content_type,
+            trace_of(request),
+            "http",
+            http=HttpRequest(
+                request.method,
+                request.raw_path,
+                path,
+                query_of(request.raw_path),
+                request.headers,
+                request.remote or "",
+            ),
+        )
+
+    return take
+
+
+def check_content_type(plan: HttpPlan, content_type: str) -> None:
+    """Raises Problem 415 for a body of a type that the route does not take."""
+    if plan.body is not None and not plan.body.raw:
+        check_json(content_type)
+
+
+def _running(
+    function: AnyFunction, route: HttpRoute, plan: HttpPlan, runtime: Runtime
+) -> Answering:
+    run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
+    stream_of_bytes = function.signature.item_type is bytes
+
+    async def answer(invocation: Invocation) -> Reply | StreamReply:
+        result = await run(invocation)
+        request = cast(HttpRequest, invocation.http)
+        if result.error is not None:
+            return problem_reply(problem_of(result.error), request.target, invocation.id)
+        if result.stream is not None:
+            accept = request.headers.get(hdrs.ACCEPT, "")
+            return streamed(
+                result.stream, route.status, accept, invocation.id, plain=stream_of_bytes
+            )
+        return Reply(
+            # A Response says its status; of other values the route does.
+            result.status or route.status,
+            result.body,
+            result.content_type,
+            result.headers,
+            invocation.id,
+        )
+
+    return answer
+
+
+def _storing(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> Answering:
+    name = function.full_name
+    bind = plan.binder()
+    store = store_of(function.signature, plan)
+    send = runtime.environment.transport.send
+    api = runtime.settings.api
+
+    async def accept(invocation: Invocation) -> Reply:
+        try:
+            # What does not fit is refused now: once it is stored, its sender is gone.
+            payload = store(bind(invocation), invocation.payload)
+            await send(name, _message(invocation, payload), 0.0)
+        except InvocationError as error:
+            request = cast(HttpRequest, invocation.http)
+            return problem_reply(problem_of(error), request.target, invocation.id)
+        accepted = {"id": invocation.id, "function": name}
+        if not api:
+            return json_reply(202, accepted, invocation_id=invocation.id)
+        where = status_path(name, invocation.id)
+        return json_reply(
+            202, accepted | {"status_url": where}, {hdrs.LOCATION: where}, invocation.id
+        )
+
+    return accept
+
+
+def _message(invocation: Invocation, payload: bytes) -> Message:
+    return Message(
+        payload,
+        invocation.id,
+        invocation.created,
+        invocation.content_type,
+        invocation.headers,
+        invocation.trigger,
+    )

@@ -1,0 +1,1 @@
+"""The OpenAPI document of routes, and its page."""

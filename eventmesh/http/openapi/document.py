@@ -1,0 +1,218 @@
+"""The OpenAPI 3.1 document of the routes of one process."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from eventmesh.engine.binding import HttpField, HttpPlan, Shape
+from eventmesh.engine.function import AnyFunction
+from eventmesh.engine.runtimes.invoker import BYTES
+from eventmesh.http.openapi.schemas import (
+    ACCEPTED,
+    INVALID,
+    PROBLEM,
+    Json,
+    Schemas,
+    Use,
+    reference,
+)
+from eventmesh.http.protocol import INVOCATION_ID
+from eventmesh.http.route import HttpRoute
+from eventmesh.http.server.problems import PROBLEM_JSON, title_of
+from eventmesh.http.server.streaming import NDJSON, SSE
+from eventmesh.model.invocation import ASYNC
+from eventmesh.model.message import JSON
+from eventmesh.model.value import value
+
+VERSION: Final = "0.1.0"
+"""OpenAPI wants a version of the document, and services have none."""
+
+_INTEGER: Final = {"type": "integer"}
+_STRING: Final = {"type": "string"}
+
+
+def document_of(bound: Sequence[tuple[AnyFunction, HttpRoute]], *, api: bool) -> Json:
+    """The document of these routes. `api` says whether there is the control API beside them."""
+    operations = list(_operations(bound))
+    schemas = Schemas([use for operation in operations for use in operation.uses()])
+    paths: dict[str, Json] = {}
+    canonical: dict[tuple[str, ...], HttpRoute] = {}
+    for operation in operations:
+        # Two templates that differ in their names only are one path (OpenAPI 3.1.1, section 4.8.8).
+        first = canonical.setdefault(operation.shape, operation.route)
+        described = operation.describe(schemas, first.names, api=api)
+        paths.setdefault(first.path, {})[operation.route.method.lower()] = described
+    services = sorted({function.service for function, _ in bound})
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": services[0] if len(services) == 1 else "eventmesh", "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": schemas.components()},
+    }
+
+
+def _operations(bound: Sequence[tuple[AnyFunction, HttpRoute]]) -> Iterator[_Operation]:
+    seen: Counter[str] = Counter()
+    for function, route in bound:
+        name = function.full_name
+        seen[name] += 1
+        # An operation's id is unique: that of a function's second route has a number.
+        id = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        plan = function.signature.http_plan(route.names, has_body=route.has_body)
+        yield _Operation(id, function, route, plan)
+
+
+@value
+class _Operation:
+    """One method of one path."""
+
+    id: str
+    function: AnyFunction
+    route: HttpRoute
+    plan: HttpPlan
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """The path, without the names in it."""
+        return tuple("{}" if "{" in segment else segment for segment in self.route.segments)
+
+    def uses(self) -> Iterator[Use]:
+        """The types of which it needs the schemas."""
+        for field in self.plan.fields:
+            yield f"{self.id} {field.parameter.name}", "validation", field.parameter.adapter
+        if self.plan.body is not None:
+            yield f"{self.id} body", "validation", self.plan.body.adapter
+        yield f"{self.id} result", "serialization", self.function.signature.item_adapter
+
+    def describe(self, schemas: Schemas, path_names: Sequence[str], *, api: bool) -> Json:
+        """The operation object; the path is that of a route with these names."""
+        text = inspect.getdoc(self.function.handler) or ""
+        described: Json = {
+            "operationId": self.id,
+            "tags": list(self.route.tags) or [self.function.service],
+            "summary": self.route.summary or text.partition("\n")[0] or self.function.full_name,
+        }
+        if text:
+            described["description"] = text
+        names = dict(zip(self.route.names, path_names, strict=True))
+        parameters = [
+            one for field in self.plan.fields for one in self._parameters(field, schemas, names)
+        ]
+        if parameters:
+            described["parameters"] = parameters
+        if self.plan.body is not None:
+            media_type, content = (
+                (BYTES, {})
+                if self.plan.body.raw
+                else (JSON, {"schema": schemas.get(f"{self.id} body")})
+            )
+            described["requestBody"] = {
+                # No bytes at all are bytes, too.
+                "required": self.plan.body.required and not self.plan.body.raw,
+                "content": {media_type: content},
+            }
+        described["responses"] = {
+            **self._success(schemas, api=api),
+            **{str(status): _problem(status) for status in sorted(self._problems())},
+        }
+        return described
+
+    def _parameters(
+        self, field: HttpField, schemas: Schemas, path_names: Mapping[str, str]
+    ) -> Iterator[Json]:
+        key = f"{self.id} {field.parameter.name}"
+        if field.parameter.shape is Shape.OBJECT:
+            properties, required = schemas.fields(key)
+            needed = required if field.parameter.required else ()
+            for name, schema in properties.items():
+                yield _parameter(name, "query", schema, required=name in needed)
+            return
+        schema = {**schemas.text(key), **_default(field)}
+        name = path_names[field.name] if field.source == "path" else field.name
+        described = _parameter(name, field.source, schema, required=field.parameter.required)
+        if field.parameter.description:
+            described["description"] = field.parameter.description
+        yield described
+
+    def _success(self, schemas: Schemas, *, api: bool) -> Json:
+        if self.route.mode == ASYNC:
+            accepted = _response("Stored; it will be run.", {JSON: {"schema": reference(ACCEPTED)}})
+            if api:
+                where = "Where to see what became of it."
+                accepted["headers"]["Location"] = {"description": where, "schema": _STRING}
+            return {"202": accepted}
+        status = self.route.status
+        return {str(status): _response(title_of(status), self._content(schemas))}
+
+    def _content(self, schemas: Schemas) -> Json:
+        signature = self.function.signature
+        if self.route.status in (204, 205):
+            return {}
+        if signature.item_type is bytes:
+            return {BYTES: {}}
+        schema = schemas.get(f"{self.id} result")
+        if not signature.is_stream:
+            return {JSON: {"schema": schema}}
+        items = {"contentMediaType": JSON, "contentSchema": schema}
+        lines = {"type": "string", "description": "One item a line.", **items}
+        events = {"type": "string", "description": "One item an event.", **items}
+        return {NDJSON: {"schema": lines}, SSE: {"schema": events}}
+
+    def _problems(self) -> set[int]:
+        """The statuses of the problems that callers may see."""
+        found = {400, 429, 500, 503, *self.route.problems}
+        if self.plan.fields or self.plan.body is not None:
+            found.add(422)
+        if self.plan.body is not None:
+            found |= {408, 413, 415}
+        if self.route.mode != ASYNC and self.function.limits.timeout is not None:
+            found.add(504)
+        return found
+
+
+def _parameter(name: str, source: str, schema: Json, *, required: bool) -> Json:
+    return {
+        "name": name,
+        "in": source,
+        "required": required or source == "path",
+        "schema": schema,
+    }
+
+
+def _default(field: HttpField) -> Json:
+    """The default of a parameter, where it has one that JSON can say."""
+    default = field.parameter.default
+    if field.parameter.required or default is None:
+        return {}
+    try:
+        return {"default": to_jsonable_python(default)}
+    except PydanticSerializationError:
+        return {}
+
+
+def _response(description: str, content: Json) -> Json:
+    response: Json = {
+        "description": description,
+        "headers": {
+            INVOCATION_ID: {"description": "The invocation's id.", "schema": _STRING},
+        },
+    }
+    if content:
+        response["content"] = content
+    return response
+
+
+def _problem(status: int) -> Json:
+    described: Json = {
+        "description": title_of(status),
+        "content": {PROBLEM_JSON: {"schema": reference(INVALID if status == 422 else PROBLEM)}},  # noqa: PLR2004
+    }
+    if status in (429, 503):
+        wait = "Seconds after which to try again."
+        described["headers"] = {"Retry-After": {"description": wait, "schema": _INTEGER}}
+    return described

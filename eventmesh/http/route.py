@@ -1,0 +1,88 @@
+"""What an HTTP route is: a method, a path, and what its callers are promised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias, get_args
+
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.invocation import ASYNC, SYNC, Mode
+from eventmesh.model.value import value
+
+Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+OK: Final = 200
+
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LITERAL: Final = re.compile(r"[^\s{}?#%\\\x00-\x1f\x7f]*")
+_WITH_BODY: Final = ("POST", "PUT", "PATCH")
+"""A body of GET or DELETE means nothing (RFC 9110, sections 9.3.1 and 9.3.5)."""
+
+
+@value
+class HttpRoute:
+    """One method of one path, such as `/orders/{order_id}`.
+
+    A name in braces stands for one whole segment of the path, which is not empty. In mode "sync"
+    the caller waits for the result, which is answered with `status`; in mode "async" the
+    invocation is stored and answered with 202. `problems` are the statuses of the problems that
+    the function itself answers with. They and `summary` and `tags` are for the documentation.
+    """
+
+    method: Method
+    path: str
+    mode: Mode = SYNC
+    status: int = OK
+    summary: str = ""
+    tags: tuple[str, ...] = ()
+    problems: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for why in self._obstacles():
+            raise DeclarationError(f"on.{self.method.lower()}({self.path!r}): {why}")
+
+    def describe(self) -> str:
+        return f"{self.method} {self.path}" + (" (async)" if self.mode == ASYNC else "")
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(self.path.split("/")[1:])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in the path, in their order there."""
+        found = (parameter_of(segment) for segment in self.segments)
+        return tuple(name for name in found if name)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a request's body is read."""
+        return self.method in _WITH_BODY
+
+    def _obstacles(self) -> Iterator[str]:
+        """Why it cannot be, with advice."""
+        if not self.path.startswith("/"):
+            yield "a path begins with '/'"
+        for segment in self.segments:
+            if not parameter_of(segment) and not _LITERAL.fullmatch(segment):
+                yield (
+                    f"{segment!r} cannot be a part of a path: write text as people read it (no "
+                    "'%', '?', '#' or spaces) or one name in braces, such as {order_id}"
+                )
+        if len(set(self.names)) != len(self.names):
+            yield "a name stands twice in the path: rename one"
+        if self.mode not in get_args(Mode):
+            yield f"there is no mode {self.mode!r}: choose 'sync' or 'async'"
+        if not OK <= self.status <= 299:  # noqa: PLR2004  # RFC 9110, section 15.3
+            yield f"status={self.status} is no success: choose 200 to 299, or return a Response"
+        if self.mode == ASYNC and self.status != OK:
+            yield "mode='async' always answers with 202: leave the status out"
+        if not all(400 <= status <= 599 for status in self.problems):  # noqa: PLR2004
+            yield f"problems={self.problems}: a problem has a status from 400 to 599"
+
+
+def parameter_of(segment: str) -> str:
+    """The name that a segment of a path stands for; empty where it stands for itself."""
+    found = _PARAMETER.fullmatch(segment)
+    return found[1] if found else ""

@@ -1,0 +1,83 @@
+"""Errors as HTTP callers see them: problem documents of RFC 9457, with no internals in them."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any, Final
+
+from eventmesh.engine.codecs.json import encode
+from eventmesh.model.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    FunctionNotFound,
+    InvocationTimeout,
+    PayloadInvalid,
+    PayloadTooLarge,
+    Problem,
+    RetryLater,
+    Throttled,
+)
+from eventmesh.model.result import Failure
+
+PROBLEM_JSON: Final = "application/problem+json"
+
+RETRY_AFTER: Final = 1.0
+"""Seconds after which to try again where nothing better is known."""
+
+
+def problem_of(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
+    """The problem that a failure is to an HTTP caller.
+
+    What a handler raised is told to nobody outside: that was logged under the invocation's id.
+    """
+    match error:
+        case Problem():
+            return error
+        case PayloadInvalid():
+            return Problem(422, error.message, errors=[dict(one) for one in error.errors])
+        case PayloadTooLarge():
+            detail = f"the body may have {error.limit:,} bytes at the most"
+            return Problem(413, detail, limit=error.limit)
+        case Throttled():
+            return retry_later(429, "too many requests at once", error.retry_after)
+        case InvocationTimeout():
+            return Problem(504, "the function did not end within the time it has")
+        case AccessDenied():
+            return Problem(403, str(error))
+        case FunctionNotFound():
+            return Problem(404, str(error))
+        case BrokerUnavailable():
+            return retry_later(503, "the service cannot take this now", RETRY_AFTER)
+        case RetryLater():
+            return retry_later(503, "the service asks to try again", error.after or RETRY_AFTER)
+        case _:
+            return Problem(500, "the function failed; its log has this invocation's id")
+
+
+def retry_later(status: int, what: str, after: float) -> Problem:
+    """A problem that may be gone in `after` seconds. The header has whole ones, rounded up."""
+    return Problem(status, what, headers={"Retry-After": str(max(math.ceil(after), 1))})
+
+
+def document(problem: Problem, instance: str, invocation_id: str = "") -> bytes:
+    """The problem as JSON. `instance` is the path that was asked for."""
+    members: dict[str, Any] = {
+        "type": problem.type,
+        "title": problem.title or title_of(problem.status),
+        "status": problem.status,
+    }
+    if problem.detail:
+        members["detail"] = problem.detail
+    members["instance"] = instance
+    if invocation_id:
+        members["invocation_id"] = invocation_id
+    return encode(members | problem.extensions | members)
+
+
+def title_of(status: int) -> str:
+    """The phrase of a status (RFC 9110, section 15)."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"

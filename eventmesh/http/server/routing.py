@@ -1,0 +1,118 @@
+"""From a method and a path to what answers there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Generic, TypeAlias, TypeVar
+from urllib.parse import unquote
+
+from eventmesh.http.route import parameter_of
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.value import value
+
+EndpointT = TypeVar("EndpointT")
+
+Values: TypeAlias = Mapping[str, str]
+"""The texts that a path has for the names of its route."""
+
+NO_VALUES: Final[Values] = {}
+
+
+@value
+class Target(Generic[EndpointT]):
+    """What answers one method of one path, and who wants it to."""
+
+    endpoint: EndpointT
+    names: tuple[str, ...]
+    owner: str
+
+
+class Router(Generic[EndpointT]):
+    """Paths as a tree of their segments: a literal one goes before a name in braces.
+
+    A path without names is found by one look-up. One with a slash at its end is another path.
+    What answers GET answers HEAD.
+    """
+
+    def __init__(self) -> None:
+        self._static: dict[str, dict[str, Target[EndpointT]]] = {}
+        self._root: _Node[EndpointT] = _Node()
+
+    def add(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
+        """Raises DeclarationError, naming both owners, if the route is taken already."""
+        targets = self._targets(path)
+        if method in targets:
+            raise DeclarationError(
+                f"both {targets[method].owner} and {owner} answer {method} {path}: "
+                "give one of them another path or method"
+            )
+        names = [name for segment in path.split("/") if (name := parameter_of(segment))]
+        targets[method] = Target(endpoint, tuple(names), owner)
+        if method == "GET":
+            targets.setdefault("HEAD", targets[method])
+
+    def add_missing(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
+        """Add a route unless it is taken already."""
+        if method not in self._targets(path):
+            self.add(method, path, endpoint, owner)
+
+    def find(self, method: str, path: str) -> tuple[EndpointT, Values] | None:
+        """What answers there, and the texts for the names in the path.
+
+        Raises UnicodeDecodeError for a path that is not UTF-8 once it is decoded (RFC 3986,
+        section 2.5).
+        """
+        static = self._static.get(path)
+        if static is not None and method in static:
+            return static[method].endpoint, NO_VALUES
+        for targets, texts in self._matches(path):
+            target = targets.get(method)
+            if target is not None:
+                return target.endpoint, dict(zip(target.names, texts, strict=True))
+        return None
+
+    def allowed(self, path: str) -> set[str]:
+        """The methods that something answers there."""
+        return {method for targets, _ in self._matches(path) for method in targets}
+
+    def _matches(self, path: str) -> Iterator[tuple[dict[str, Target[EndpointT]], Sequence[str]]]:
+        # Decoded after the split: an encoded slash belongs to its segment.
+        segments = [unquote(segment, errors="strict") for segment in path.split("/")[1:]]
+        return self._root.matches(segments, 0, ())
+
+    def _targets(self, path: str) -> dict[str, Target[EndpointT]]:
+        node = self._root
+        for segment in path.split("/")[1:]:
+            node = node.child(segment)
+        if "{" not in path:
+            self._static[path] = node.targets
+        return node.targets
+
+
+class _Node(Generic[EndpointT]):
+    __slots__ = ("any", "literal", "targets")
+
+    def __init__(self) -> None:
+        self.literal: dict[str, _Node[EndpointT]] = {}
+        self.any: _Node[EndpointT] | None = None
+        self.targets: dict[str, Target[EndpointT]] = {}
+
+    def child(self, segment: str) -> _Node[EndpointT]:
+        if not parameter_of(segment):
+            return self.literal.setdefault(segment, _Node())
+        if self.any is None:
+            self.any = _Node()
+        return self.any
+
+    def matches(
+        self, segments: Sequence[str], depth: int, texts: tuple[str, ...]
+    ) -> Iterator[tuple[dict[str, Target[EndpointT]], Sequence[str]]]:
+        """What is at the end of the segments, with the texts of those that names stand for."""
+        if depth == len(segments):
+            yield self.targets, texts
+            return
+        segment = segments[depth]
+        if segment in self.literal:
+            yield from self.literal[segment].matches(segments, depth + 1, texts)
+        if self.any is not None and segment:
+            yield from self.any.matches(segments, depth + 1, (*texts, segment))

@@ -1,0 +1,161 @@
+"""Results that come item by item: newline-delimited JSON, server-sent events, or plain bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Final, TypeAlias, cast
+
+from aiohttp import HttpVersion11, web
+
+from eventmesh.engine.runtimes.invoker import BYTES
+from eventmesh.http.server.problems import document, problem_of
+from eventmesh.http.server.response import Answer, Outlet, Reply, path_of, problem_reply
+from eventmesh.model.errors import InvocationError, PayloadTooLarge, Signal
+from eventmesh.model.message import NO_HEADERS
+from eventmesh.model.result import Failure, close
+
+NDJSON: Final = "application/x-ndjson"
+SSE: Final = "text/event-stream"
+
+_UNCACHED: Final = {
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would otherwise collect events before it passes them on
+}
+
+Frame: TypeAlias = Callable[[bytes], bytes]
+
+
+def streamed(
+    stream: AsyncIterator[bytes],
+    status: int,
+    accept: str,
+    invocation_id: str,
+    *,
+    plain: bool,
+) -> StreamReply:
+    """The answer that sends a stream in the form that an Accept header prefers.
+
+    A `plain` one has bytes for items, which are sent as they are.
+    """
+    if plain:
+        return StreamReply(stream, status, BYTES, bytes, invocation_id)
+    if prefers_events(accept):
+        return StreamReply(stream, status, SSE, _event, invocation_id)
+    return StreamReply(stream, status, NDJSON, _line, invocation_id)
+
+
+def prefers_events(accept: str) -> bool:
+    """Whether an Accept header asks for server-sent events rather than lines of JSON.
+
+    Only what names them asks for them (RFC 9110, section 12.5.1): the default is lines.
+    """
+    weights = dict(_weight(part) for part in accept.lower().split(","))
+    return weights.get(SSE, 0.0) > weights.get(NDJSON, 0.0)
+
+
+def _weight(part: str) -> tuple[str, float]:
+    media_type, *parameters = (text.strip() for text in part.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return media_type, float(parameter[2:])
+            except ValueError:
+                return media_type, 0.0
+    return media_type, 1.0
+
+
+def _event(item: bytes) -> bytes:
+    return b"data: " + item + b"\n\n"  # JSON has no line breaks of its own.
+
+
+def _line(item: bytes) -> bytes:
+    return item + b"\n"
+
+
+class StreamReply(Answer):
+    """An answer whose body is sent item by item, each when the client has taken those before.
+
+    A stream that fails later than at its first item has been answered with a success already. Its
+    connection is then dropped before the end of the body, which tells the client that something
+    is missing; server-sent events end with one of the type "error", whose data is the problem.
+    """
+
+    __slots__ = ("_frame", "_outlet", "_request", "_stream")
+
+    def __init__(
+        self,
+        stream: AsyncIterator[bytes],
+        status: int,
+        content_type: str,
+        frame: Frame,
+        invocation_id: str,
+    ) -> None:
+        headers = _UNCACHED if content_type == SSE else NO_HEADERS
+        super().__init__(status, content_type, headers, invocation_id)
+        self._stream = stream
+        self._frame = frame
+
+    async def collected(self, limit: int) -> Reply:
+        """The answer in one piece, of `limit` bytes at the most; the stream is closed then.
+
+        Raises PayloadTooLarge, and what ends the stream early: InvocationError or Signal.
+        """
+        body = bytearray()
+        try:
+            async for item in self._stream:
+                body += self._frame(item)
+                if len(body) > limit:
+                    raise PayloadTooLarge(len(body), limit)
+        finally:
+            await close(self._stream)
+        return Reply(self.status, bytes(body), self.content_type, self.headers, self.invocation_id)
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Get ready to answer that request."""
+        self._request = request
+        self._outlet = cast(Outlet, request.protocol)
+
+    async def write_eof(self) -> None:
+        """Send it, to the end of the stream, which is closed then."""
+        chunked = self._request.version >= HttpVersion11
+        framing = b"\r\nTransfer-Encoding: chunked\r\n" if chunked else b"\r\n"
+        head = self.head(self._request, self._outlet, framing, ends=not chunked)
+        try:
+            if self._request.method == "HEAD":
+                await self._outlet.send(head)
+            else:
+                await self._send(head, _chunk if chunked else bytes)
+        finally:
+            await close(self._stream)
+
+    async def _send(self, head: bytes, chunk: Frame) -> None:
+        unsent = head
+        try:
+            async for item in self._stream:
+                if data := self._frame(item):  # An empty chunk would be the last one.
+                    await self._outlet.send(unsent + chunk(data))
+                    unsent = b""
+                    self.body_length += len(data)
+        except (InvocationError, Signal) as error:
+            await self._fail(error, chunk, begun=not unsent)
+        else:
+            await self._outlet.send(unsent + chunk(b""))
+
+    async def _fail(self, error: Failure, chunk: Frame, *, begun: bool) -> None:
+        problem = problem_of(error)
+        if not begun:
+            reply = problem_reply(problem, self._request.raw_path, self.invocation_id)
+            await reply.prepare(self._request)
+            self.status, self.keep_alive = reply.status, reply.keep_alive
+            await reply.write_eof()
+        elif self.content_type == SSE:
+            data = document(problem, path_of(self._request.raw_path), self.invocation_id)
+            await self._outlet.send(chunk(b"event: error\n" + _event(data)) + chunk(b""))
+        else:
+            self._outlet.abort()
+            raise ConnectionResetError("the stream failed after its answer had begun")
+
+
+def _chunk(data: bytes) -> bytes:
+    """A chunk (RFC 9112, section 7.1); an empty one ends the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

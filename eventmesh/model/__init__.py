@@ -1,0 +1,1 @@
+"""Values: errors, messages, invocations, results, names of queues. No I/O."""

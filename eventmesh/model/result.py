@@ -1,0 +1,96 @@
+"""What became of an invocation: a value, or one error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import field, replace
+from typing import Any, Final, TypeAlias
+
+from eventmesh.model.errors import InvocationError, Signal
+from eventmesh.model.message import JSON, NO_HEADERS
+from eventmesh.model.value import value
+
+Failure: TypeAlias = InvocationError | Signal
+
+RAISED: Final = (Exception, asyncio.CancelledError, SystemExit)
+"""What a handler may end with that does not end the process."""
+
+
+@value
+class Result:
+    """The outcome of one invocation.
+
+    `error` is None exactly when the handler succeeded; `body` is then the encoded value. A
+    handler that yields has its items in `stream` instead, each encoded: whoever takes the result
+    must exhaust or close it. `failures` has the failed items of a batch by index. `status` and
+    `headers` matter to HTTP alone.
+    """
+
+    body: bytes = field(default=b"null", repr=False)
+    error: Failure | None = None
+    content_type: str = JSON
+    status: int = 0
+    headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
+    failures: Mapping[int, Failure] | None = None
+    stream: AsyncIterator[bytes] | None = None
+
+
+@value
+class Response:
+    """What a handler may return to say more to an HTTP caller than a value does.
+
+    `content` is encoded like any value; bytes are sent as they are. To any other caller the
+    content alone is the result.
+    """
+
+    content: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = NO_HEADERS
+    content_type: str = JSON
+
+
+def when_closed(result: Result, release: Callable[[], None]) -> Result:
+    """Call `release` once the result's stream has ended; at once where there is no stream."""
+    if result.stream is None:
+        release()
+        return result
+    return replace(result, stream=_Released(result.stream, release))
+
+
+class _Released(AsyncIterator[bytes]):
+    """A stream that calls `release` when it ends, fails or is closed, even before its first item.
+
+    An async generator would not do: one that is closed before it was started runs no `finally`.
+    """
+
+    __slots__ = ("_release", "_stream")
+
+    def __init__(self, stream: AsyncIterator[bytes], release: Callable[[], None]) -> None:
+        self._stream = stream
+        self._release: Callable[[], None] | None = release
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._stream)
+        except BaseException:
+            self._ended()
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            await close(self._stream)
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
+async def close(stream: AsyncIterator[bytes]) -> None:
+    """Close a stream that is not read to its end, so that the handler behind it can clean up."""
+    aclose: Callable[[], Awaitable[None]] | None = getattr(stream, "aclose", None)
+    if aclose is not None:
+        await aclose()

@@ -1,0 +1,233 @@
+"""What the environment decides: where things are and how the process behaves.
+
+Read once, where a program starts, and handed down from there: nothing else in the package reads
+the environment. The variables are listed in docs/settings.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+from eventmesh.model.duration import seconds
+from eventmesh.model.errors import DeclarationError, SettingsError
+from eventmesh.model.value import value
+
+LOCAL_MESH: Final = "http://127.0.0.1:8080"
+"""Where a process that is told nothing serves the mesh."""
+
+MEMORY: Final = "memory://"
+"""Where the embedded broker is."""
+
+LogFormat: TypeAlias = Literal["auto", "json", "text"]
+LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+@value
+class Settings:
+    """The settings of one process; the defaults are those of the variables.
+
+    `broker` is where the broker is, "memory://" for the embedded one, and `url` where the
+    launcher's commands find the mesh, where `mesh` would not say so: the repr shows neither's
+    user, password and query. The HTTP triggers listen at `http_host` and `http_port`, metrics and
+    health at `admin_host` and `admin_port`; port 0 is any free one. With `http_fd`, the descriptor
+    of a socket that is bound to that address already, they listen at that one, which other
+    processes may share.
+
+    A client has `http_header_timeout` seconds to send its request's headers and
+    `http_read_timeout` seconds for the body, which has at most `max_body` bytes. HTTP is HTTPS
+    with `http_tls_certificate`, the path of a PEM file; `http_tls_key` is that of its key, unless
+    the same file holds it. `api` says whether functions can be invoked by name and the mesh be
+    controlled over HTTP, `docs` whether /openapi.json and /docs are served.
+
+    What runs may finish within `grace` seconds when the process is told to stop. `log_format`
+    "auto" is "text" on a terminal and "json" elsewhere.
+    """
+
+    broker: str = MEMORY
+    url: str = ""
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    http_fd: int | None = None
+    http_header_timeout: float = 10.0
+    http_read_timeout: float = 30.0
+    http_tls_certificate: str = ""
+    http_tls_key: str = ""
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 9464
+    max_body: int = 6 * 1024 * 1024
+    api: bool = True
+    docs: bool = True
+    grace: float = 25.0
+    log_format: LogFormat = "auto"
+    log_level: LogLevel = "INFO"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """The settings that the variables in `environ` make; an empty one counts as unset.
+
+        A URL that is unset is read from the file that the variable with "_FILE" behind its name
+        names, if there is one: passwords are handed to containers in files.
+
+        Raises SettingsError, which names the variable and says what it accepts.
+        """
+        texts = {name: _text(name, environ) for name in _VARIABLES}
+        return cls(**{name: _read(name, text) for name, text in texts.items() if text})
+
+    @property
+    def mesh(self) -> str:
+        """Where commands find the mesh: `url`, or `broker` if other processes can reach it."""
+        return self.url or (LOCAL_MESH if self.broker == MEMORY else self.broker)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_shown(name, getattr(self, name))}" for name in _VARIABLES)
+        return f"Settings({shown})"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field: EVENTMESH_HTTP_PORT is that of `http_port`."""
+    return f"EVENTMESH_{name.upper()}"
+
+
+def redacted(url: str) -> str:
+    """The URL as it may be shown: without user, password, query and fragment."""
+    scheme, _, rest = url.partition("://")
+    # From the last '@': a password that should have been percent-encoded may have some of its own.
+    _, at, place = rest.rpartition("@")
+    place = place.partition("?")[0].partition("#")[0]
+    return f"{scheme}://{'***@' if at else ''}{place}"
+
+
+_SECRET: Final = frozenset(("broker", "url"))
+
+
+def _shown(name: str, setting: Any) -> str:
+    return repr(redacted(setting) if name in _SECRET else setting)
+
+
+def _text(name: str, environ: Mapping[str, str]) -> str:
+    """What the environment has for a field: itself, or in a file that it names."""
+    text = environ.get(variable(name), "").strip()
+    file = environ.get(f"{variable(name)}_FILE", "").strip()
+    if text or not file or name not in _SECRET:
+        return text
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"{variable(name)}_FILE={file!r} cannot be read "
+            f"({getattr(error, 'strerror', None) or 'it is no text'}): it must be the path of a "
+            f"file with {_VARIABLES[name][1]}"
+        ) from None
+
+
+def _read(name: str, text: str) -> Any:
+    parse, accepted = _VARIABLES[name]
+    try:
+        return parse(text)
+    except (ValueError, DeclarationError):
+        given = " (not shown, it may be secret)" if name in _SECRET else f"={text!r}"
+        # The cause would show the value.
+        raise SettingsError(f"{variable(name)}{given} must be {accepted}") from None
+
+
+Parse: TypeAlias = Callable[[str], Any]
+"""From a variable's text, which is not empty, to its value. Raises ValueError."""
+
+
+def _one_of(choices: Mapping[str, Any]) -> Parse:
+    def parse(text: str) -> Any:
+        if text.lower() not in choices:
+            raise ValueError(text)
+        return choices[text.lower()]
+
+    return parse
+
+
+def _whole(least: int, most: float) -> Parse:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError(text)
+        return number
+
+    return parse
+
+
+def _url(*schemes: str) -> Parse:
+    def parse(text: str) -> str:
+        parts = urlsplit(text)  # Its hostname and port raise ValueError where they are none.
+        misplaced = parts.fragment or "@" in parts.path + parts.query
+        if parts.scheme not in schemes or not parts.hostname or parts.port == 0 or misplaced:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _broker(text: str) -> str:
+    return text if text == MEMORY else _url("amqp", "amqps")(text)
+
+
+def _host(text: str) -> str:
+    if any(character in "/@[]?#" or character.isspace() for character in text):
+        raise ValueError(text)
+    return text
+
+
+def _duration(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        return seconds(text)
+    return seconds(number)
+
+
+def _timeout(text: str) -> float:
+    duration = _duration(text)
+    if not duration:
+        raise ValueError(text)
+    return duration
+
+
+_HOST: Final = (_host, "a host name or an address, such as 127.0.0.1, or 0.0.0.0 for all")
+_PORT: Final = (_whole(0, 65535), "a port: 1 to 65535, or 0 for any free one")
+_TIMEOUT: Final = (_timeout, "a time above zero: seconds, or with a unit such as 500ms or 2m")
+_YES_NO: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+_BOOL: Final = (_one_of(_YES_NO), "true or false (or 1, 0, yes, no, on, off)")
+_BROKER: Final = (
+    "memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS), "
+    "with '/', '@', '#' and '?' in a password percent-encoded"
+)
+
+_VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
+    "broker": (_broker, _BROKER),
+    "url": (
+        _url("http", "https", "amqp", "amqps"),
+        "a URL such as http://127.0.0.1:8080 or amqp://USER:PASSWORD@HOST:PORT/VHOST",
+    ),
+    "http_host": _HOST,
+    "http_port": _PORT,
+    "http_fd": (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more"),
+    "http_header_timeout": _TIMEOUT,
+    "http_read_timeout": _TIMEOUT,
+    "http_tls_certificate": (str, "the path of a PEM file"),
+    "http_tls_key": (str, "the path of a PEM file"),
+    "admin_host": _HOST,
+    "admin_port": _PORT,
+    "max_body": (_whole(1, float("inf")), "a number of bytes, 1 or more"),
+    "api": _BOOL,
+    "docs": _BOOL,
+    "grace": (_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
+    "log_format": (_one_of({name: name for name in get_args(LogFormat)}), "auto, json or text"),
+    "log_level": (
+        _one_of({name.lower(): name for name in get_args(LogLevel)}),
+        "debug, info, warning, error or critical",
+    ),
+}
+"""For each field, how its variable's text is read and what that accepts, in words."""

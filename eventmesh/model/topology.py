@@ -1,0 +1,196 @@
+"""Names and arguments of queues and exchanges, as pure data.
+
+Every name that eventmesh makes begins with one prefix, so that it can share a broker. What each
+queue is for, and its arguments on RabbitMQ, is listed in docs/rabbitmq.md.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, Literal
+
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.event import check_type
+from eventmesh.model.value import value
+
+PREFIX: Final = "em"
+EVENTS: Final = f"{PREFIX}.events"
+"""The topic exchange through which all events go; the routing key is the event's type."""
+
+PRESENCE: Final = f"{PREFIX}.presence"
+"""The topic exchange through which processes tell each other that they are there."""
+
+MAX_NOTES: Final = 10_000
+"""Messages about presence that one process may be behind; older ones are dropped."""
+
+MAX_QUEUE_LENGTH: Final = 5_000_000
+"""Messages in one inbox before publishing to it is refused: a bound, not a working size."""
+
+_QUEUE = re.compile(r"[A-Za-z0-9_.:@#,/+ -]{1,255}")
+"""A name is a short string (AMQP 0-9-1, section 4.2.5.3), and these are the characters that pamqp,
+through which queues are declared, takes in one."""
+
+QUEUE_SCHEME: Final = "queue:"
+EVENT_SCHEME: Final = "event:"
+
+# Bounded, so that every name made of a function's fits AMQP's 255 bytes, with room for more words.
+_SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+_FUNCTION = re.compile(rf"{_SERVICE.pattern}\.[A-Za-z_][A-Za-z0-9_]{{0,99}}")
+
+Kind = Literal["inbox", "line", "dead", "named", "broadcast", "notes"]
+
+
+@value
+class Queue:
+    """A queue: what it is for decides its type and arguments on a broker.
+
+    `inbox` holds a function's asynchronous work, `line` its synchronous callers (bounded by
+    `max_length`, gone with its users), `dead` its dead letters, `named` is a queue of the users'
+    own, `broadcast` one instance's copy of its events, `notes` what a process is told of others
+    (gone with that process). `declare` is False for a queue that belongs to another system: it is
+    used as it is.
+    """
+
+    name: str
+    kind: Kind
+    max_length: int = MAX_QUEUE_LENGTH
+    declare: bool = True
+
+
+@value
+class Binding:
+    """Events whose type fits `pattern` are copied to `queue`, or what else an exchange carries."""
+
+    queue: Queue
+    pattern: str
+    exchange: str = EVENTS
+
+
+@value
+class Route:
+    """Where a message goes: a queue by its name, or an exchange by what the message is about.
+
+    A `mandatory` route raises when there is nothing at its end; `name` is what the user called
+    that end.
+    """
+
+    exchange: str
+    key: str
+    mandatory: bool = True
+    name: str = ""
+
+
+def inbox(function: str) -> Queue:
+    """The durable queue of a function's asynchronous work."""
+    return Queue(f"{PREFIX}.inbox.{function}", "inbox")
+
+
+def line(function: str, length: int) -> Queue:
+    """The bounded queue in which synchronous callers of a function wait."""
+    return Queue(f"{PREFIX}.line.{function}", "line", max_length=length)
+
+
+def dead_letters(function: str) -> Queue:
+    """The queue of a function's dead letters."""
+    return Queue(f"{PREFIX}.dead.{function}", "dead")
+
+
+def broadcast(function: str, instance: str) -> Queue:
+    """One instance's own copy of the events that a function subscribed to with `broadcast`."""
+    return Queue(f"{PREFIX}.broadcast.{function}.{instance}", "broadcast")
+
+
+def notes(instance: str, about: str) -> Queue:
+    """Where one process hears of presence; `about` tells its queues apart."""
+    return Queue(f"{PREFIX}.presence.{about}.{instance}", "notes", max_length=MAX_NOTES)
+
+
+def named(name: str, *, declare: bool = True) -> Queue:
+    """A queue of the users' own, under the very name they gave it."""
+    return Queue(name, "named", declare=declare)
+
+
+def slots(function: str) -> str:
+    """The name under which a function's mesh-wide slots are held."""
+    return f"{PREFIX}.slots.{function}"
+
+
+def lease(service: str) -> str:
+    """The name of the lease whose holder fires a service's timers."""
+    return f"{PREFIX}.timers.{service}"
+
+
+def to_queue(queue: Queue, name: str = "") -> Route:
+    """The way to a queue; `name` is what users call it, where that is not its own name."""
+    return Route("", queue.name, name=name or queue.name)
+
+
+def to_function(function: str) -> Route:
+    """The way to a function's inbox."""
+    return to_queue(inbox(check_function(function)), function)
+
+
+@lru_cache(maxsize=4096)
+def to_line(function: str) -> Route:
+    """The way to the line of a function's synchronous callers."""
+    return to_queue(line(check_function(function), 0), function)
+
+
+@lru_cache(maxsize=4096)
+def to_subscribers(type: str) -> Route:
+    """The way to whoever subscribed to events of `type`; it is no fault if nobody did."""
+    return Route(EVENTS, check_type(type), mandatory=False, name=type)
+
+
+def to_present(word: str) -> Route:
+    """The way to whoever listens for that word about presence; it is no fault if nobody does."""
+    return Route(PRESENCE, word, mandatory=False, name=word)
+
+
+@lru_cache(maxsize=4096)
+def destination(target: str) -> Route:
+    """The way to what a user names: "service.function", "queue:invoices" or "event:order.placed".
+
+    Raises DeclarationError for anything else.
+    """
+    if target.startswith(QUEUE_SCHEME):
+        return to_queue(named(check_queue(target.removeprefix(QUEUE_SCHEME))))
+    if target.startswith(EVENT_SCHEME):
+        return to_subscribers(target.removeprefix(EVENT_SCHEME))
+    return to_function(target)
+
+
+def check_function(name: str) -> str:
+    """The name, if it can be a function's: "service.function". DeclarationError if not."""
+    if not _FUNCTION.fullmatch(name):
+        raise DeclarationError(
+            f"{name!r} is no function's name: write 'service.function', in letters from A to Z, "
+            "digits and '_', at most 63 and 100 (a queue is 'queue:NAME', an event 'event:TYPE')"
+        )
+    return name
+
+
+def check_service(name: str) -> str:
+    """The name, if a service can have it: letters, digits, '_' and '-'. DeclarationError if not."""
+    if not _SERVICE.fullmatch(name):
+        raise DeclarationError(
+            f"a service cannot be called {name!r}: use letters, digits, '_' and '-', beginning "
+            "with a letter or '_', 63 at most"
+        )
+    return name
+
+
+def check_queue(name: str) -> str:
+    """The name, if users can call a queue so. DeclarationError if not."""
+    if not _QUEUE.fullmatch(name):
+        raise DeclarationError(
+            f"a queue cannot be called {name!r}: use letters from A to Z, digits, spaces and any "
+            "of _ . : @ # , / + -, 1 to 255 in all"
+        )
+    if name.startswith(("amq.", f"{PREFIX}.")):
+        raise DeclarationError(
+            f"a queue cannot be called {name!r}: 'amq.' belongs to the broker and '{PREFIX}.' to "
+            "eventmesh; choose another name"
+        )
+    return name

@@ -1,0 +1,1 @@
+"""Images, wheels and compose files of services."""

@@ -1,0 +1,188 @@
+"""A compose file for services: from what their code declares.
+
+What each line of it is for is in docs/containers.md; the format is that of
+https://github.com/compose-spec/compose-spec.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.settings import Settings
+from eventmesh.model.value import value
+from eventmesh.packaging.external_mesh import Mesh, literal
+from eventmesh.packaging.image import Image, check_image_names
+from eventmesh.packaging.secret_files import BROKER_URL, RABBITMQ_CONF
+from eventmesh.service import Service
+
+NETWORK: Final = "mesh"
+
+_RABBITMQ: Final = "rabbitmq"
+_GATEWAY: Final = "gateway"
+
+_STOP_MARGIN: Final = 10
+"""Seconds more than the grace time until a container is killed: a worker gets 5 of them."""
+
+
+@value
+class Unit:
+    """What becomes one container: an image, and the services that its target names."""
+
+    image: Image
+    services: Sequence[Service]
+
+    @property
+    def name(self) -> str:
+        """The service's own name; where there are several, their folder's."""
+        return self.services[0].name if len(self.services) == 1 else self.image.name
+
+    @property
+    def grace(self) -> int:
+        """Seconds that what runs may take at the end: as long as it may run at all."""
+        functions = (one for service in self.services for one in service.functions.values())
+        timeouts = [function.limits.timeout or 0.0 for function in functions]
+        return math.ceil(max([Settings().grace, *timeouts]))
+
+
+@value
+class Resources:
+    """What each service gets: CPU cores, and memory as compose writes it, such as "256M"."""
+
+    cpus: float
+    memory: str
+
+
+def compose_document(
+    units: Sequence[Unit], folder: Path, project: str, resources: Resources, beside: Mesh | None
+) -> dict[str, Any]:
+    """The compose file, to lie in a folder: a mesh of its own, or containers beside a `beside`.
+
+    Raises SettingsError where two containers, or images of two folders, would have the same name.
+    """
+    check_image_names(unit.image for unit in units)
+    _check_names([unit.name for unit in units])
+    services = {unit.name: _service(unit, folder, resources, beside) for unit in units}
+    if beside is not None:
+        return {
+            "name": project,
+            "services": services,
+            "networks": {NETWORK: {"external": True, "name": beside.network}},
+            "secrets": {BROKER_URL: {"file": _path(beside.broker_url, folder)}},
+        }
+    return {
+        "name": project,
+        "services": {
+            _RABBITMQ: _rabbitmq(),
+            _GATEWAY: _gateway(units[0].image, folder, resources),
+            **services,
+        },
+        "networks": {NETWORK: {}},
+        "volumes": {_RABBITMQ: {}},
+        "secrets": {name: {"file": f"./secrets/{name}"} for name in (BROKER_URL, RABBITMQ_CONF)},
+    }
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1 or name in (_RABBITMQ, _GATEWAY):
+            raise SettingsError(
+                f"two containers would be called {name!r}: give one of the services another name"
+            )
+
+
+def _service(unit: Unit, folder: Path, resources: Resources, beside: Mesh | None) -> dict[str, Any]:
+    image = unit.image
+    return {
+        "image": f"{image.name}:${{TAG:-latest}}",
+        "build": _build(image, folder),
+        "command": ["run", image.argument],
+        **_process(unit.grace, resources),
+        "networks": [NETWORK],
+        **({} if beside else _AFTER_RABBITMQ),
+    }
+
+
+def _gateway(image: Image, folder: Path, resources: Resources) -> dict[str, Any]:
+    return {
+        "build": {**_build(image, folder), "target": _GATEWAY},
+        **_process(math.ceil(Settings().grace), resources),
+        "ports": [f"127.0.0.1:${{GATEWAY_PORT:-{Settings().http_port}}}:{Settings().http_port}"],
+        "networks": [NETWORK],
+        **_AFTER_RABBITMQ,
+    }
+
+
+def _build(image: Image, folder: Path) -> dict[str, Any]:
+    return {
+        "context": _path(literal(image.context), folder),
+        "dockerfile": image.dockerfile.relative_to(image.context).as_posix(),
+    }
+
+
+def _process(grace: int, resources: Resources) -> dict[str, Any]:
+    """What every container of eventmesh has."""
+    return {
+        "environment": {
+            "EVENTMESH_BROKER_FILE": f"/run/secrets/{BROKER_URL}",
+            "EVENTMESH_GRACE": f"{grace}s",
+        },
+        "secrets": [BROKER_URL],
+        "stop_grace_period": f"{grace + _STOP_MARGIN}s",
+        **_confined(resources),
+    }
+
+
+def _rabbitmq() -> dict[str, Any]:
+    return {
+        "image": "rabbitmq:4-management",
+        "hostname": _RABBITMQ,
+        "user": "rabbitmq",
+        "secrets": [
+            {"source": RABBITMQ_CONF, "target": "/etc/rabbitmq/conf.d/20-user.conf"},
+        ],
+        "environment": {
+            # Else messages that become due while it starts may be three minutes late.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
+            ),
+        },
+        "volumes": [f"{_RABBITMQ}:/var/lib/rabbitmq"],
+        "healthcheck": {
+            "test": ["CMD", "rabbitmq-diagnostics", "-q", "check_port_connectivity"],
+            "interval": "10s",
+            "timeout": "10s",
+            "start_period": "60s",
+        },
+        "stop_grace_period": "60s",
+        **_confined(Resources(cpus=2, memory="1G")),
+        "networks": [NETWORK],
+    }
+
+
+def _confined(resources: Resources) -> dict[str, Any]:
+    return {
+        "read_only": True,
+        "tmpfs": ["/tmp"],  # noqa: S108 - the container's own, in its memory
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "deploy": {
+            "resources": {"limits": {"cpus": f"{resources.cpus:g}", "memory": resources.memory}}
+        },
+        "restart": "unless-stopped",
+    }
+
+
+_AFTER_RABBITMQ: Final[Mapping[str, Any]] = {
+    "depends_on": {_RABBITMQ: {"condition": "service_healthy"}}
+}
+
+
+def _path(path: Path, folder: Path) -> str:
+    """As it is written in a file of that folder: relative, and never taken for a name."""
+    relative = Path(os.path.relpath(path, literal(folder))).as_posix()
+    return relative if relative.startswith(".") else f"./{relative}"

@@ -1,0 +1,177 @@
+"""The image of a service: its Dockerfile, and what else has to be there to build it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import distributions
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.value import value
+from eventmesh.packaging.wheel import write_wheel
+from eventmesh.targets.parse import Target
+
+TEMPLATES: Final = files("eventmesh.packaging") / "template"
+
+_APP: Final = "app.py"
+
+_PLAIN: Final = re.compile(r"[\w.][\w.+-]*")
+"""Names that mean themselves everywhere in a Dockerfile, a compose file and a TARGET."""
+
+_FROM_WHEEL: Final = "COPY vendor vendor"
+"""A service of its own: beside it lies a wheel of the eventmesh that built it."""
+
+_FROM_SOURCE: Final = """\
+COPY pyproject.toml README.md LICENSE ./
+COPY eventmesh eventmesh
+RUN --mount=type=cache,target=/var/cache/pip \\
+    pip --quiet wheel . --no-deps --wheel-dir vendor"""
+"""A service in a clone of eventmesh: the wheel is made of what lies there."""
+
+
+@value
+class Image:
+    """What one image is made of.
+
+    `folder` has the service's code, its requirements.txt and its Dockerfile, and `file` is the
+    module in it that `eventmesh run` is to run, perhaps with one `attribute`.
+    """
+
+    folder: Path
+    file: Path
+    attribute: str = ""
+
+    @property
+    def name(self) -> str:
+        """The folder's name as image names are: small letters, digits, and '-' between them."""
+        return image_name(self.folder.name)
+
+    @property
+    def context(self) -> Path:
+        """The folder that is sent to the engine: the service's own, or a clone of eventmesh."""
+        return _clone(self.folder) or self.folder
+
+    @property
+    def argument(self) -> str:
+        """The target that `eventmesh run` is given in the image, where the code is in /app."""
+        within = self.file.relative_to(self.folder)
+        path = Path(self.folder.name) if within == Path(_APP) else self.folder.name / within
+        return f"{path}:{self.attribute}" if self.attribute else str(path)
+
+    @property
+    def dockerfile(self) -> Path:
+        """Where the Dockerfile is, or should be."""
+        return self.folder / "Dockerfile"
+
+
+def image_of(target: Target) -> Image:
+    """The image of a target.
+
+    Raises SettingsError for one that is no file or folder, or has a name with characters that
+    mean something else to Docker.
+    """
+    if not isinstance(target.module, Path):
+        raise SettingsError(
+            f"{target.text} is a module, and images are made of folders: name its file, or the "
+            "folder with its app.py"
+        )
+    return _checked(Image(target.folder, target.module, target.attribute))
+
+
+def image_of_new(folder: Path) -> Image:
+    """The image of a service that is yet to be written to a folder.
+
+    Raises SettingsError as `image_of` does.
+    """
+    return _checked(Image(folder.resolve(), folder.resolve() / _APP))
+
+
+def _checked(image: Image) -> Image:
+    """The same image. What stands above its context is in no Dockerfile, and may be called so."""
+    above = image.folder.parent if image.context == image.folder else image.context
+    for name in image.file.relative_to(above).parts:
+        if not _PLAIN.fullmatch(name):
+            raise SettingsError(
+                f"no image can be made of what is called {name!r}: rename it, with letters, digits "
+                "and '_', '-', '.', '+' alone, and no '-' or '+' at its beginning"
+            )
+    return image
+
+
+def check_image_names(images: Iterable[Image]) -> None:
+    """Raises SettingsError where two folders would become images of one name."""
+    folders: dict[str, Path] = {}
+    for image in images:
+        other = folders.setdefault(image.name, image.folder)
+        if other != image.folder:
+            raise SettingsError(
+                f"the images of {other} and {image.folder} would both be called {image.name!r}, "
+                "and one would replace the other: rename one of the folders"
+            )
+
+
+def image_name(text: str) -> str:
+    """A name as images and compose projects may have it."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-") or "service"
+
+
+def dockerfile_fields(image: Image) -> Mapping[str, str]:
+    """What stands in the template of a Dockerfile in place of its variables."""
+    inside = image.folder.relative_to(image.context)
+    return {
+        "source": "./" if inside == Path() else f"{inside.as_posix()}/",
+        "place": image.folder.name,
+        "argument": image.argument,
+        "eventmesh": _FROM_WHEEL if image.context == image.folder else _FROM_SOURCE,
+    }
+
+
+def rendered(template: str, fields: Mapping[str, str]) -> str:
+    """The text of a file that is made from a template."""
+    return Template((TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(fields)
+
+
+def complete(image: Image) -> Iterator[Path]:
+    """Write what is missing to build an image, and give each file that was written.
+
+    Nothing is overwritten but the wheel of eventmesh, which is always that of this eventmesh.
+    """
+    texts: dict[str, Callable[[], str]] = {
+        "Dockerfile": lambda: rendered("Dockerfile", dockerfile_fields(image)),
+        "requirements.txt": lambda: rendered("requirements.txt", {}),
+    }
+    if image.context == image.folder:
+        texts |= {
+            ".dockerignore": lambda: rendered(".dockerignore", {}),
+            "constraints.txt": _installed,
+        }
+    for name, text in texts.items():
+        file = image.folder / name
+        if not file.exists():
+            file.write_text(text(), encoding="utf-8")
+            yield file
+    if image.context == image.folder:
+        yield write_wheel(image.folder / "vendor")
+
+
+def _installed() -> str:
+    """The exact versions of all that is installed here, as pip's constraints."""
+    pins = {f"{one.name}=={one.version}" for one in distributions() if one.name != "eventmesh"}
+    return "".join(f"{pin}\n" for pin in sorted(pins, key=str.lower))
+
+
+def _clone(folder: Path) -> Path | None:
+    """The clone of eventmesh that a folder lies in, if it does."""
+    mark = Path("eventmesh", "cli", "template", "Dockerfile.tmpl")
+    return next(
+        (
+            parent
+            for parent in folder.parents
+            if (parent / mark).is_file() and (parent / "pyproject.toml").is_file()
+        ),
+        None,
+    )

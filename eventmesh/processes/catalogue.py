@@ -1,0 +1,56 @@
+"""What a mesh serves, from what its processes tell of themselves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+from eventmesh.gateway.gateway import Catalogue, RemoteRoute
+from eventmesh.http.route import HttpRoute, Method
+from eventmesh.model.errors import DeclarationError
+from eventmesh.presence import Endpoint, Instance
+
+_log: Final = logging.getLogger(__name__)
+
+
+def catalogue_of(instances: Mapping[str, Instance]) -> Catalogue:
+    """All that these processes serve together; where they differ, the one started last counts."""
+    newest_first = sorted(instances.values(), key=lambda one: one.started, reverse=True)
+    return Catalogue(
+        list(_routes(newest_first)),
+        {
+            function["name"]: function
+            for instance in reversed(newest_first)
+            for function in instance.functions
+        },
+        list(_documents(newest_first)),
+    )
+
+
+def _routes(instances: Sequence[Instance]) -> Iterator[RemoteRoute]:
+    seen: set[tuple[str, str, str]] = set()
+    for instance in instances:
+        for endpoint in instance.endpoints:
+            place = (endpoint.method, endpoint.path, endpoint.function)
+            if place not in seen:
+                seen.add(place)
+                yield from _route(endpoint)
+
+
+def _route(endpoint: Endpoint) -> Iterator[RemoteRoute]:
+    try:
+        route = HttpRoute(cast(Method, endpoint.method), endpoint.path)
+    except DeclarationError as error:
+        _log.warning("%s announces a route that cannot be: %s", endpoint.function, error)
+    else:
+        yield RemoteRoute(route, endpoint.function, endpoint.timeout)
+
+
+def _documents(instances: Sequence[Instance]) -> Iterator[Mapping[str, Any]]:
+    """Each document once: replicas have the same."""
+    different: list[Mapping[str, Any]] = []
+    for instance in instances:
+        if instance.openapi and instance.openapi not in different:
+            different.append(instance.openapi)
+            yield instance.openapi

@@ -1,0 +1,49 @@
+"""What a process tells the mesh of itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from eventmesh.aio.clock import Clock
+from eventmesh.engine.function import described
+from eventmesh.host import Host
+from eventmesh.http.openapi.document import document_of
+from eventmesh.model.settings import Settings
+from eventmesh.presence import Endpoint, Instance
+from eventmesh.service import Service
+from eventmesh.triggers.http import HttpTrigger
+
+
+def instance_of(
+    host: Host, services: Sequence[Service], settings: Settings, clock: Clock
+) -> Callable[[], Instance]:
+    """What says of this process what it is just then."""
+    functions = list(host.functions.values())
+    routes = [
+        (function, trigger)
+        for function in functions
+        for trigger in function.triggers
+        if isinstance(trigger, HttpTrigger)
+    ]
+    instance = Instance(
+        host.instance,
+        socket.gethostname(),
+        os.getpid(),
+        clock.now(),
+        {service.name: service.version for service in services},
+        [described(function) for function in functions],
+        [
+            Endpoint(route.method, route.path, function.full_name, function.limits.timeout)
+            for function, route in routes
+        ],
+        openapi=document_of(routes, api=settings.api) if routes and settings.docs else {},
+    )
+
+    def describe() -> Instance:
+        running = {name: counted["running"] for name, counted in host.statistics().items()}
+        return replace(instance, running=running)
+
+    return describe

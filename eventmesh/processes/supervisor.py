@@ -1,0 +1,149 @@
+"""The supervisor: keeps worker processes running, replaces them one by one, and ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Mapping
+from itertools import count
+from typing import Final
+
+from eventmesh.model.settings import Settings
+from eventmesh.observability.admin import admin_server
+from eventmesh.observability.aggregation import gathering
+from eventmesh.processes.exit_codes import ExitCode
+from eventmesh.processes.stop_signals import STOP, told_to_stop
+from eventmesh.processes.worker_process import Launch
+from eventmesh.processes.worker_slot import Place
+
+_log: Final = logging.getLogger(__name__)
+
+REPEAT_SECONDS: Final = 1.0
+"""A SIGTERM so soon after another one is the same: some signal a process and then its group."""
+
+READY_SECONDS: Final = 300.0
+"""How long a worker that is to replace another may take until it is ready."""
+
+
+async def supervise(
+    launch: Launch, workers: int, listener: socket.socket, settings: Settings
+) -> int:
+    """Keep so many workers running until SIGINT or SIGTERM, and return the exit code.
+
+    Those end them, and a second one kills them. SIGHUP replaces them one by one, each once its
+    successor is ready. `listener` is the socket of their HTTP, which is closed when they are to
+    end. If the first worker of all finds that it was called wrongly, that ends everything, with
+    its exit code; any other one that dies is started again, for ever.
+
+    Raises SettingsError where the admin address cannot be listened on.
+    """
+    supervisor = Supervisor(launch, workers, listener)
+    with told_to_stop(supervisor.on_signal, (*STOP, signal.SIGHUP)):
+        async with (
+            gathering(supervisor.admins) as gathered,
+            admin_server(settings.admin_host, settings.admin_port, gathered) as admin,
+        ):
+            _log.info("metrics and health of all workers: %s", admin)
+            return await supervisor.run()
+
+
+class Supervisor:
+    """The places of all workers."""
+
+    def __init__(self, launch: Launch, workers: int, listener: socket.socket) -> None:
+        self._launch = launch
+        self._workers = workers
+        self._listener = listener
+        self._places: dict[int, Place] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._stop = asyncio.Event()
+        self._replace = asyncio.Event()
+        self._stopped_at = 0.0
+        self._code = ExitCode.OK
+
+    def admins(self) -> Mapping[str, str]:
+        """The URLs of the workers' admin listeners by their numbers; empty for one without."""
+        return {str(place.number): place.admin for place in self._places.values()}
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """Do what a signal asks for."""
+        if number == signal.SIGHUP:
+            self._replace.set()
+        elif not self._stop.is_set():
+            _log.info("%s: the workers finish what runs", number.name)
+            self._stop.set()
+            self._stopped_at = _now()
+        elif number == signal.SIGINT or _now() - self._stopped_at > REPEAT_SECONDS:
+            _log.warning("%s again: the workers are killed", number.name)
+            self._code = ExitCode.INTERRUPTED
+            for place in self._places.values():
+                place.kill()
+
+    async def run(self) -> int:
+        """Have workers until told to stop, and return the exit code."""
+        async with self._tasks:
+            managing = self._tasks.create_task(self._manage())
+            await self._stop.wait()
+            managing.cancel()
+            self._listener.close()
+            for place in self._places.values():
+                place.retire()
+        _log.info("stopped")
+        return self._code
+
+    async def _manage(self) -> None:
+        """Start the workers, and replace them whenever that is asked for."""
+        # One goes ahead: what ails them all is then told once.
+        if await self._open_place().first == ExitCode.USAGE:
+            self._code = ExitCode.USAGE
+            self._stop.set()
+            return
+        while len(self._places) < self._workers:
+            self._open_place()
+        while True:
+            await self._replace.wait()
+            self._replace.clear()
+            await self._replace_all()
+
+    async def _replace_all(self) -> None:
+        _log.info("SIGHUP: the workers are replaced one by one")
+        for old in list(self._places.values()):
+            new = self._open_place()
+            if not await _becomes_ready(new):
+                _log.error(
+                    "worker %d did not start: no more are replaced; mend what it complains of and "
+                    "send SIGHUP again",
+                    new.number,
+                )
+                # Another SIGHUP is to find the places of those who stay, and no other.
+                await new.leave()
+                return
+            await old.leave()
+        _log.info("all workers are replaced")
+
+    def _open_place(self) -> Place:
+        """A new place, under the smallest number that is free."""
+        place = Place(next(n for n in count(1) if n not in self._places), self._launch)
+        self._places[place.number] = place
+        self._tasks.create_task(self._keep(place))
+        return place
+
+    async def _keep(self, place: Place) -> None:
+        try:
+            await place.run()
+        finally:
+            del self._places[place.number]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _becomes_ready(place: Place) -> bool:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            return await asyncio.shield(place.first) is None
+    except TimeoutError:
+        return False

@@ -1,0 +1,118 @@
+"""A worker process: what runs under a supervisor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Final, TypeAlias
+
+from eventmesh.abc import Broker
+from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
+from eventmesh.brokers import broker_at
+from eventmesh.gateway.gateway import Gateway
+from eventmesh.host import Host, hosting
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.settings import MEMORY, Settings
+from eventmesh.presence import Instance, Observer, announcing, observing
+from eventmesh.processes.catalogue import catalogue_of
+from eventmesh.processes.instance_info import instance_of
+from eventmesh.processes.serve import Program, program_name, run
+from eventmesh.processes.supervisor_channel import Parent
+from eventmesh.service import Service
+from eventmesh.targets.parse import Target
+from eventmesh.targets.services import load_services
+
+_log: Final = logging.getLogger(__name__)
+
+KNOW_SECONDS: Final = 12.0
+"""How long a gateway that knows nobody keeps clients waiting before it tells them to come again: a
+bit longer than it may take until the broker holds its question who is there."""
+
+
+class WorkerField(logging.Filter):
+    """Adds the worker's number to all records, as the field `worker`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._number
+        return True
+
+
+def work(targets: Sequence[Target], settings: Settings, number: int, parent: Parent) -> None:
+    """Run the services of the targets as the worker of that number, until told to stop.
+
+    Raises what importing the targets, and what `hosting` them raises.
+    """
+    parent.watch(settings.grace)
+    services = load_services(targets)
+    _run(program_name(services), partial(serving_services, services), settings, number, parent)
+
+
+def work_as_gateway(settings: Settings, number: int, parent: Parent) -> None:
+    """Run a gateway as the worker of that number, until told to stop.
+
+    Raises SettingsError for the embedded broker, and what `hosting` raises.
+    """
+    if settings.broker == MEMORY:
+        raise SettingsError(
+            "a gateway has nobody to pass requests on to on the embedded broker: name a RabbitMQ "
+            "with --broker amqp://… or EVENTMESH_BROKER"
+        )
+    parent.watch(settings.grace)
+    _run("gateway", serving_mesh, settings, number, parent)
+
+
+_Open: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host]]
+
+
+def _run(name: str, serving: _Open, settings: Settings, number: int, parent: Parent) -> None:
+    broker = broker_at(settings.broker, f"{name}, worker {number}")
+    serve = partial(serving, broker, settings)
+    run(Program(name, broker, settings, serve, parent.report, [WorkerField(number)]))
+
+
+@asynccontextmanager
+async def serving_services(
+    services: Sequence[Service], broker: Broker, settings: Settings
+) -> AsyncGenerator[Host]:
+    """The services running, and the mesh told of it."""
+    clock = SystemClock()
+    async with (
+        hosting(services, broker, settings, clock=clock) as host,
+        announcing(broker, clock, instance_of(host, services, settings, clock)),
+    ):
+        yield host
+
+
+@asynccontextmanager
+async def serving_mesh(
+    broker: Broker, settings: Settings, clock: Clock | None = None
+) -> AsyncGenerator[Host]:
+    """The services of others, as they announce themselves, once all have had time to do so."""
+    clock = clock or SystemClock()
+    gateway = Gateway(catalogue_of({}))
+
+    def change(instances: Mapping[str, Instance]) -> None:
+        gateway.show(catalogue_of(instances))
+
+    async def know(mesh: Observer) -> None:
+        await mesh.complete.wait()
+        gateway.complete()
+
+    async with observing(broker, clock, change) as mesh:
+        try:
+            with TimeLimit(clock, KNOW_SECONDS):
+                await know(mesh)
+        except TimeoutError:
+            _log.warning("nobody could be asked yet who is there: until then, requests get a 503")
+        async with (
+            hosting([], broker, settings, clock=clock, doors=gateway.source) as host,
+            announcing(broker, clock, instance_of(host, [], settings, clock)),
+        ):
+            await know(mesh)
+            yield host

@@ -1,0 +1,1 @@
+"""From what is typed to name services to the services."""

@@ -1,0 +1,47 @@
+"""TARGETs: what may be typed to name services. Nothing is imported to read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.value import value
+from eventmesh.targets.importer import folder_of, module_of
+
+_FORMS: Final = "a target is a file, a folder with an app.py, package.module or module:attribute"
+
+
+@value
+class Target:
+    """A file, or else the name of a module, and perhaps one attribute of it."""
+
+    text: str
+    module: Path | str
+    attribute: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its code is; found without running it. Raises SettingsError if it is nowhere."""
+        if isinstance(self.module, Path):
+            folder, name = module_of(self.module)
+            return folder / name.partition(".")[0] if "." in name else folder
+        found = folder_of(self.module)
+        if found is None:
+            raise SettingsError(f"there is no {self.module!r} here: {_FORMS}")
+        return found
+
+
+def read_target(text: str) -> Target:
+    """The target that a text stands for. Raises SettingsError if it cannot be one."""
+    place, _, attribute = text.rpartition(":")
+    if not place or not attribute.isidentifier():
+        place, attribute = text, ""
+    path = Path(place)
+    file = path / "app.py" if path.is_dir() else path
+    if file.suffix == ".py" and file.is_file():
+        return Target(text, file.resolve(), attribute)
+    is_name = path.suffix != ".py" and all(part.isidentifier() for part in place.split("."))
+    if is_name and (not path.is_dir() or (path / "__init__.py").is_file()):
+        return Target(text, place, attribute)
+    raise SettingsError(f"there is no {str(file)!r}: {_FORMS}")

@@ -1,0 +1,51 @@
+"""From targets to the services they name.
+
+All services among a module's global names are meant, imported ones too: a module may gather the
+services of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from eventmesh.model.errors import SettingsError
+from eventmesh.service import Service
+from eventmesh.targets.importer import import_file, import_name
+from eventmesh.targets.parse import Target
+
+
+def load_services(targets: Sequence[Target]) -> list[Service]:
+    """Import the targets and return the services they name, in order, each once.
+
+    Raises SettingsError for a target that cannot be imported or has no service, and the
+    DeclarationError of a service that is declared wrongly.
+    """
+    found = [service for target in targets for service in _services(target)]
+    return list(dict.fromkeys(found))
+
+
+def _services(target: Target) -> list[Service]:
+    module = _imported(target)
+    services = {name: one for name, one in vars(module).items() if isinstance(one, Service)}
+    if not services:
+        raise SettingsError(
+            f"there is no service in {target.text}: write 'service = Service(\"name\")' at its "
+            "top level and declare functions with '@service.function'"
+        )
+    if not target.attribute:
+        return list(services.values())
+    if target.attribute not in services:
+        raise SettingsError(
+            f"there is no service {target.attribute!r} in {target.text.rpartition(':')[0]}: "
+            f"it has {', '.join(services)}"
+        )
+    return [services[target.attribute]]
+
+
+def _imported(target: Target) -> ModuleType:
+    if isinstance(target.module, Path):
+        return import_file(target.module)
+    _ = target.folder  # Where there is none, that is the better message.
+    return import_name(target.module)

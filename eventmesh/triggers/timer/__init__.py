@@ -1,0 +1,1 @@
+"""Functions fired by time: intervals, cron expressions, single moments."""

@@ -1,0 +1,190 @@
+"""When timers fire: schedules as data, and the arithmetic over them.
+
+Pure, and exact: a moment is a whole number of microseconds since the epoch, so that all replicas
+mean the same one and no rounding adds up. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import count
+from typing import ClassVar, Final, Literal, Protocol, TypeAlias
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from eventmesh.model.value import value
+
+Moment: TypeAlias = int
+"""Microseconds since the epoch."""
+
+CatchUp: TypeAlias = Literal["skip", "once", "all"]
+"""What happens to moments that nobody was there for: see docs/timers.md."""
+
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+PUNCTUAL: Final = MINUTE
+"""A firing that is no later than this is late, not missed: a fail-over takes some seconds."""
+
+MOST_CAUGHT_UP: Final = 1_000
+"""Missed moments of one timer that "all" fires, the latest ones; the older are dropped."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def moment_of(when: datetime) -> Moment:
+    """The moment that a datetime with a time zone names."""
+    return (when - _EPOCH) // _MICROSECOND
+
+
+def datetime_of(moment: Moment, zone: tzinfo = UTC) -> datetime:
+    """The moment as a datetime in a time zone."""
+    return (_EPOCH + timedelta(microseconds=moment)).astimezone(zone)
+
+
+class Schedule(Protocol):
+    """Moments, as frozen data. `text` names them: two schedules of one text are the same."""
+
+    kind: ClassVar[str]
+
+    @property
+    def text(self) -> str: ...
+
+    def after(self, moment: Moment) -> Iterator[Moment]:
+        """The moments after that one, ascending."""
+        ...
+
+
+@value
+class Every:
+    """Every `period`, counted from `start`, which is the first moment, or from the epoch."""
+
+    kind: ClassVar[str] = "every"
+
+    period: int
+    start: Moment | None = None
+
+    @property
+    def text(self) -> str:
+        start = "" if self.start is None else f" from {datetime_of(self.start).isoformat()}"
+        return _duration(self.period) + start
+
+    def after(self, moment: Moment) -> Iterator[Moment]:
+        anchor = self.start or 0
+        periods = (moment - anchor) // self.period + 1
+        # Before the start there is none; from the epoch they go back as far as one likes.
+        if self.start is not None:
+            periods = max(periods, 0)
+        return count(anchor + periods * self.period, self.period)
+
+
+@value
+class Cron:
+    """The moments that fit a cron expression of five fields on the clocks of a time zone."""
+
+    kind: ClassVar[str] = "cron"
+
+    expression: str
+    zone: ZoneInfo
+
+    @property
+    def text(self) -> str:
+        return f"{self.expression} ({self.zone.key})"
+
+    def after(self, moment: Moment) -> Iterator[Moment]:
+        for match in CronSim(self.expression, datetime_of(moment, self.zone)):
+            matched = moment_of(match)
+            # In the hour that comes twice, cronsim begins with what the first pass already had.
+            if matched > moment:
+                yield matched
+
+
+@value
+class At:
+    """One moment."""
+
+    kind: ClassVar[str] = "at"
+
+    when: datetime
+
+    @property
+    def text(self) -> str:
+        return self.when.isoformat()
+
+    def after(self, moment: Moment) -> Iterator[Moment]:
+        when = moment_of(self.when)
+        if when > moment:
+            yield when
+
+
+@value
+class Due:
+    """What a timer has to do: fire for `moments`, ascending, and wait for `following`.
+
+    `dropped` says that earlier moments were left out; `following` is None if there will be none.
+    """
+
+    moments: list[Moment]
+    dropped: bool
+    following: Moment | None
+
+
+def due(schedule: Schedule, position: Moment, now: Moment, catch_up: CatchUp) -> Due:
+    """What there is to do at `now` for a timer that has been dealt with up to `position`."""
+    most = MOST_CAUGHT_UP if catch_up == "all" else 1
+    # One more than wanted, to know whether there are more.
+    reached, following = _latest(schedule, position, now, most + 1)
+    moments = reached[-most:]
+    if catch_up == "skip":
+        moments = [moment for moment in moments if now - moment <= PUNCTUAL]
+    return Due(moments, len(moments) < len(reached), following)
+
+
+def _latest(
+    schedule: Schedule, position: Moment, now: Moment, most: int
+) -> tuple[list[Moment], Moment | None]:
+    """The latest `most` moments after `position` up to `now`, and the first one after `now`."""
+    reached: list[Moment] = []
+    for moment in schedule.after(position):
+        if moment > now:
+            return reached, moment
+        reached.append(moment)
+        if len(reached) == most:
+            break
+    else:
+        return reached, None
+    return _latest_of_many(schedule, position, now, most)
+
+
+def _latest_of_many(
+    schedule: Schedule, position: Moment, now: Moment, most: int
+) -> tuple[list[Moment], Moment | None]:
+    # After a long absence: from the end, because a cron of every minute has half a million moments
+    # a year. Schedules only go forward, so the look back is widened until it holds enough.
+    window = MINUTE
+    while True:
+        since = max(now - window, position)
+        latest = deque[Moment](maxlen=most)
+        following = None
+        for moment in schedule.after(since):
+            if moment > now:
+                following = moment
+                break
+            latest.append(moment)
+        if len(latest) == most or since == position:
+            return list(latest), following
+        window *= 4
+
+
+def _duration(microseconds: int) -> str:
+    for unit, length in (("d", DAY), ("h", HOUR), ("m", MINUTE)):
+        if microseconds % length == 0:
+            return f"{microseconds // length} {unit}"
+    seconds, fraction = divmod(microseconds, SECOND)
+    return f"{seconds}.{fraction:06}".rstrip("0").rstrip(".") + " s"

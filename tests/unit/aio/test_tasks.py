@@ -1,0 +1,64 @@
+import asyncio
+
+import pytest
+
+from eventmesh.aio.tasks import owned_tasks
+
+
+async def test_leaving_waits_for_the_tasks():
+    done = []
+
+    async def work():
+        await asyncio.sleep(0)
+        done.append(1)
+
+    async with owned_tasks() as tasks:
+        tasks.create_task(work())
+
+    assert done == [1]
+
+
+async def test_an_error_of_the_block_comes_through_as_it_is():
+    with pytest.raises(KeyError):
+        async with owned_tasks():
+            raise KeyError
+
+
+async def test_a_cancellation_cancels_the_tasks():
+    running = asyncio.Event()
+    cancelled = []
+
+    async def work():
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            raise
+
+    async def own():
+        async with owned_tasks() as tasks:
+            tasks.create_task(work())
+
+    async with asyncio.TaskGroup() as tests:
+        owner = tests.create_task(own())
+        await running.wait()
+        owner.cancel()
+
+    assert owner.cancelled()
+    assert cancelled == [1]
+
+
+async def test_an_error_of_a_task_ends_the_block():
+    async def fail():
+        raise KeyError
+
+    async def own():
+        async with owned_tasks() as tasks:
+            tasks.create_task(fail())
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await own()
+
+    assert [type(error) for error in failed.value.exceptions] == [KeyError]

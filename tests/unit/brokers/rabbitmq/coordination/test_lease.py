@@ -1,0 +1,121 @@
+"""Which states a lease holds, whenever its two connections bring what: never none that counts."""
+
+import asyncio
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+from eventmesh.brokers.rabbitmq.coordination.lease import EPOCH, NUMBER, RabbitLease
+from eventmesh.model.errors import BrokerUnavailable
+
+
+class Node:
+    """A queue with one consumer, and the channels to it; a test holds up what goes either way."""
+
+    def __init__(self):
+        self.delivering, self.publishing = asyncio.Event(), asyncio.Event()
+        self.delivering.set()
+        self.publishing.set()
+        self.fault = None
+        self.acked = asyncio.Queue()
+        self.closing = asyncio.get_running_loop().create_future()
+        self.on_consumer_cancel_callbacks = set()
+        self._stored = {}
+        self._tags = count(1)
+        self._came = asyncio.Queue()
+
+    @property
+    def states(self):
+        """What whoever comes next would find."""
+        return [message.body for message in self._stored.values() if _is_state(message)]
+
+    async def deliver(self):
+        while True:
+            message = await self._came.get()
+            await self.delivering.wait()
+            await self._consume(message)
+
+    async def basic_qos(self, *, prefetch_count): ...
+
+    async def basic_consume(self, queue, consume):
+        self._consume = consume
+
+    async def basic_ack(self, tag, *, wait):
+        del wait
+        message = self._stored.pop(tag)
+        if _is_state(message):
+            self.acked.put_nowait(message.body)
+
+    async def basic_publish(self, body, *, routing_key, properties, mandatory):
+        await self.publishing.wait()
+        if self.fault:
+            raise self.fault
+        tag = next(self._tags)
+        header = SimpleNamespace(properties=properties)
+        self._stored[tag] = SimpleNamespace(body=body, header=header, delivery_tag=tag)
+        self._came.put_nowait(self._stored[tag])
+
+
+def _is_state(message):
+    return EPOCH in (message.header.properties.headers or {})
+
+
+@pytest.fixture
+async def node():
+    node = Node()
+    delivering = asyncio.create_task(node.deliver())
+    yield node
+    delivering.cancel()
+
+
+@pytest.fixture
+async def lease(node):
+    """One that was taken, and is held."""
+    lease = RabbitLease("em.timers.shop", node, node)
+    await lease.take()
+    holding = asyncio.create_task(lease.hold())
+    yield lease
+    lease.end("the test is over")
+    with pytest.raises(BrokerUnavailable):
+        await holding
+
+
+async def acked(node, body):
+    """Wait until a state is dropped: this one, and no other before it."""
+    assert await node.acked.get() == body
+
+
+async def test_the_latest_state_is_held_and_the_one_before_is_dropped(node, lease):
+    await lease.save(b"one")
+    await lease.save(b"two")
+    await acked(node, b"")
+    await acked(node, b"one")
+    assert node.states == [b"two"]
+
+
+async def test_a_state_that_is_stored_outlives_the_next_that_is_not(node, lease):
+    await lease.save(b"one")
+    await acked(node, b"")
+    node.delivering.clear()
+    await lease.save(b"two")
+    node.publishing.clear()
+    saving = asyncio.create_task(lease.save(b"three"))
+    await asyncio.sleep(0)  # Its publishing has begun.
+    node.delivering.set()
+    await acked(node, b"one")
+    node.fault = ConnectionError("the node was killed")
+    node.publishing.set()
+    with pytest.raises(BrokerUnavailable, match="could not be stored"):
+        await saving
+    assert node.states == [b"two"]
+
+
+async def test_what_one_that_was_lost_stores_late_is_dropped(node, lease):
+    await lease.save(b"one")
+    await acked(node, b"")
+    late = {EPOCH: lease.version.epoch - 1, NUMBER: 99}
+    properties = SimpleNamespace(headers=late, message_id=None)
+    await node.basic_publish(b"late", routing_key="", properties=properties, mandatory=True)
+    await acked(node, b"late")
+    assert node.states == [b"one"]

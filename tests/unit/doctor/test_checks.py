@@ -1,0 +1,119 @@
+import pytest
+
+from eventmesh.brokers.rabbitmq.management.inspector import Difference, Found, Server
+from eventmesh.doctor.checks import (
+    Expected,
+    Seen,
+    alarm_finding,
+    delay_finding,
+    queue_findings,
+    server_findings,
+)
+from eventmesh.model.topology import dead_letters, inbox, line, named
+
+SELL = "shop.sell"
+INBOX = Expected(inbox(SELL), SELL, "inbox")
+LINE = Expected(line(SELL, 100), SELL, "line")
+DEAD = Expected(dead_letters(SELL), SELL, "dead letters")
+OWN = Expected(named("sales"), SELL, "source")
+FOREIGN = Expected(named("sales", declare=False), SELL, "source")
+
+
+def one(findings):
+    (finding,) = findings
+    return finding
+
+
+def found(messages=0, consumers=0, difference=None):
+    return Found(messages, consumers, difference)
+
+
+def finding(expected, found, processes):
+    return one(queue_findings([Seen(expected, found, processes)]))
+
+
+@pytest.mark.parametrize("version", ["3.10.8", "3.13.0", "4.3.9"])
+def test_a_broker_that_was_tested(version):
+    told = one(server_findings(Server("RabbitMQ", version, "one@host", ())))
+    assert (told.level, told.what) == ("ok", f"RabbitMQ {version} (cluster one@host)")
+
+
+@pytest.mark.parametrize("version", ["3.9.29", "4.4.0", "5.0.0", ""])
+def test_a_broker_that_was_not(version):
+    told = one(server_findings(Server("RabbitMQ", version, "one@host", ())))
+    assert told.level == "note"
+    assert told.what.endswith("is not among the tested versions, 3.10 to 4.3")
+
+
+def test_a_broker_that_is_no_rabbitmq():
+    told = one(server_findings(Server("Qpid", "4.3", "", ("direct_reply_to",))))
+    assert told.level == "problem"
+    assert "cannot do direct_reply_to" in told.what
+
+
+def test_alarms():
+    assert alarm_finding("").level == "ok"
+    assert alarm_finding("low on memory").level == "problem"
+
+
+def test_delayed_messages_that_had_nowhere_to_go():
+    assert delay_finding(0).level == "ok"
+    told = delay_finding(3)
+    assert (told.level, told.subject) == ("note", "em.delay.lost")
+    assert told.what.startswith("3 delayed messages had nowhere to go")
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "processes"),
+    [
+        (INBOX, found(messages=7, consumers=2), 2),
+        (INBOX, found(), 0),
+        (LINE, found(consumers=1), 1),
+        (DEAD, found(), 2),
+        (OWN, found(messages=7, consumers=1), 3),
+        (OWN, found(consumers=9), 1),
+        (FOREIGN, found(messages=7), 0),
+    ],
+)
+def test_all_is_well(expected, seen, processes):
+    assert finding(expected, seen, processes).level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "processes", "level", "what"),
+    [
+        (INBOX, None, 0, "note", "it is not there: nobody serves shop.sell"),
+        (INBOX, None, 1, "problem", "it is not there, and 1 process serves shop.sell"),
+        (FOREIGN, None, 0, "problem", "it is not there, and shop.sell takes its messages"),
+        (INBOX, found(), 2, "problem", "no consumers, and 2 processes serve shop.sell"),
+        (LINE, found(consumers=1), 2, "problem", "1 consumer, and 2 processes serve shop.sell"),
+        (LINE, found(consumers=2), 1, "problem", "2 consumers, and 1 process serves shop.sell"),
+        (INBOX, found(consumers=1), 0, "problem", "1 consumer, and no processes serve shop.sell"),
+        (
+            INBOX,
+            found(messages=3),
+            0,
+            "problem",
+            "3 invocations of shop.sell waiting, and no processes serve shop.sell",
+        ),
+        (OWN, found(), 1, "problem", "no consumers, and 1 process serves shop.sell"),
+        (DEAD, found(messages=1), 1, "note", "1 invocation of shop.sell set aside"),
+    ],
+)
+def test_what_is_not_well(expected, seen, processes, level, what):
+    told = finding(expected, seen, processes)
+    assert (told.level, told.what, told.subject) == (level, what, expected.queue.name)
+    assert told.advice or level == "note"
+
+
+def test_a_queue_that_differs_has_to_be_made_anew():
+    difference = Difference("x-queue-type", "'classic'", "'quorum'")
+    told = finding(INBOX, found(difference=difference), 0)
+    assert told.what == "its x-queue-type is 'classic', and the code says 'quorum'"
+    assert "rabbitmqctl delete_queue em.inbox.shop.sell" in told.advice
+    assert "goes by itself" in finding(LINE, found(difference=difference), 0).advice
+
+
+def test_a_queue_may_have_several_faults():
+    seen = Seen(INBOX, found(difference=Difference("a", "1", "2")), 1)
+    assert [told.level for told in queue_findings([seen])] == ["problem", "problem"]

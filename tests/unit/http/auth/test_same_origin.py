@@ -1,0 +1,38 @@
+from types import SimpleNamespace
+
+import pytest
+
+from eventmesh.http.auth.same_origin import Guard
+
+
+def refusal(listening_on, **headers):
+    request = SimpleNamespace(headers={name.title(): text for name, text in headers.items()})
+    return Guard(listening_on).refusal(request)
+
+
+@pytest.mark.parametrize("listening_on", ["127.0.0.1", "localhost", "::1", "127.0.0.53"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8080", "localhost", "LOCALHOST:8080", "[::1]:8080", "127.1.2.3"]
+)
+def test_local_names_reach_a_local_address(listening_on, host):
+    assert refusal(listening_on, host=host) == ""
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "", "[", "10.0.0.1"]
+)
+def test_a_foreign_name_that_points_to_a_local_address_is_refused(host):
+    assert "only for this machine" in refusal("127.0.0.1", host=host)
+
+
+def test_an_address_for_others_is_reached_by_any_name():
+    assert refusal("0.0.0.0", host="orders.example") == ""
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+def test_a_page_of_another_origin_is_refused(origin):
+    assert "may not do this" in refusal("127.0.0.1", host="127.0.0.1:8080", origin=origin)
+
+
+def test_a_page_of_the_same_origin_is_let_in():
+    assert refusal("127.0.0.1", host="127.0.0.1:8080", origin="http://127.0.0.1:8080") == ""

@@ -1,0 +1,262 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from eventmesh.cli.main import cli
+
+ROOT = Path(__file__).parents[3]
+
+ORDERS = """
+from eventmesh import Service, on
+
+print("while it is imported")
+orders = Service("orders")
+
+@orders.function(on.get("/orders"), timeout="90.5s")
+async def listed() -> None: ...
+
+@orders.function(timeout=None)
+async def count() -> None: ...
+"""
+QUICK = """
+from eventmesh import Service
+
+quick = Service("quick")
+
+@quick.function(timeout=1)
+async def run() -> None: ...
+"""
+CONFINED = {
+    "read_only": True,
+    "tmpfs": ["/tmp"],
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "restart": "unless-stopped",
+}
+
+
+@pytest.fixture
+def run(write):
+    write("shop/orders/app.py", ORDERS)
+    write("shop/tools/quick.py", QUICK)
+
+    def run(*arguments):
+        return CliRunner().invoke(cli, ["export", "compose", *arguments], prog_name="eventmesh")
+
+    return run
+
+
+@pytest.fixture
+def export(run):
+    """Print a compose file, and read it."""
+
+    def export(*arguments):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        return yaml.safe_load(result.stdout)
+
+    return export
+
+
+def test_a_container_for_each_target(export, project):
+    document = export("shop/orders", "shop/tools/quick.py")
+    assert document["name"] == project.name.replace("_", "-")
+    assert list(document["services"]) == ["rabbitmq", "gateway", "orders", "quick"]
+    orders, quick = document["services"]["orders"], document["services"]["quick"]
+    assert orders["image"] == "orders:${TAG:-latest}"
+    assert orders["build"] == {"context": "./shop/orders", "dockerfile": "Dockerfile"}
+    assert (orders["command"], quick["command"]) == (["run", "orders"], ["run", "tools/quick.py"])
+    assert orders["depends_on"] == {"rabbitmq": {"condition": "service_healthy"}}
+
+
+def test_only_the_gateway_can_be_reached_and_only_from_this_machine(export):
+    services = export("shop/orders")["services"]
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert ports == {"gateway": ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]}
+    assert services["gateway"]["build"]["target"] == "gateway"
+
+
+def test_what_runs_at_the_end_may_take_as_long_as_it_may_run(export):
+    services = export("shop/orders", "shop/tools/quick.py")["services"]
+    times = {
+        name: (service["environment"]["EVENTMESH_GRACE"], service["stop_grace_period"])
+        for name, service in services.items()
+        if name != "rabbitmq"
+    }
+    # Where nothing runs longer it is the default of `eventmesh run`.
+    assert times == {
+        "gateway": ("25s", "35s"),
+        "orders": ("91s", "101s"),
+        "quick": ("25s", "35s"),
+    }
+
+
+def test_everything_is_confined(export):
+    services = export("shop/orders", "--cpus", "0.5", "--memory", "64M")["services"]
+    for name, service in services.items():
+        assert {key: service[key] for key in CONFINED} == CONFINED, name
+    limits = {"resources": {"limits": {"cpus": "0.5", "memory": "64M"}}}
+    assert [services[name]["deploy"] for name in ("gateway", "orders")] == [limits] * 2
+
+
+def test_the_shop_is_confined_in_the_same_way():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        assert {key: service.get(key) for key in CONFINED} == CONFINED, name
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
+    assert [name for name, service in services.items() if "ports" in service] == ["gateway"]
+    assert services["gateway"]["ports"][0].startswith("127.0.0.1:")
+
+
+def test_the_shop_has_every_service():
+    document = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    dockerfiles = {
+        service["build"]["dockerfile"]
+        for service in document["services"].values()
+        if "build" in service
+    }
+    assert dockerfiles == {
+        file.relative_to(ROOT).as_posix() for file in (ROOT / "services").glob("*/Dockerfile")
+    }
+
+
+def test_the_password_is_in_files_alone(run, project):
+    result = run("shop/orders", "--output", "deploy/compose.yaml")
+    assert result.exit_code == 0, result.output
+    names = ("compose.yaml", "secrets/broker_url", "secrets/rabbitmq.conf")
+    assert result.stdout == "".join(f"wrote deploy/{name}\n" for name in names)
+    url, conf = ((project / "deploy" / name).read_text() for name in names[1:])
+    password = conf.rpartition("default_pass = ")[2].strip()
+    assert len(password) >= 32
+    assert url == f"amqp://eventmesh:{password}@rabbitmq:5672/\n"
+    assert conf == f"default_user = eventmesh\ndefault_pass = {password}\n"
+    document = yaml.safe_load((project / "deploy/compose.yaml").read_text())
+    assert password not in str(document)
+    assert {name: one["file"] for name, one in document["secrets"].items()} == {
+        "broker_url": "./secrets/broker_url",
+        "rabbitmq.conf": "./secrets/rabbitmq.conf",
+    }
+    environment = document["services"]["orders"]["environment"]
+    assert environment["EVENTMESH_BROKER_FILE"] == "/run/secrets/broker_url"
+    # Whoever may not open the folder opens no file in it; containers are given the files.
+    modes = [
+        (project / "deploy" / name).stat().st_mode & 0o777
+        for name in ("secrets", "secrets/broker_url", "secrets/rabbitmq.conf")
+    ]
+    assert modes == [0o700, 0o444, 0o444]
+
+
+def test_paths_are_those_from_the_file(run, project):
+    assert run("shop/orders", "-o", "shop/deploy/compose.yaml").exit_code == 0
+    document = yaml.safe_load((project / "shop/deploy/compose.yaml").read_text())
+    assert document["services"]["orders"]["build"]["context"] == "../orders"
+    assert document["name"] == "deploy"
+
+
+def test_secrets_that_are_there_are_kept(run, write, project):
+    write("secrets/broker_url", "mine")
+    assert run("shop/orders", "-o", "compose.yaml").stdout == "wrote compose.yaml\n"
+    assert (project / "secrets/broker_url").read_text() == "mine"
+
+
+def test_nothing_is_overwritten(run, write, project):
+    write("compose.yaml", "mine")
+    result = run("shop/orders", "-o", "compose.yaml")
+    assert result.exit_code == 2
+    assert "compose.yaml is there already, and nothing was written" in result.stderr
+    assert (project / "compose.yaml").read_text() == "mine"
+    assert not (project / "secrets").exists()
+
+
+def test_beside_a_mesh_that_runs(run, export, project):
+    run("shop/orders", "-o", "shop/compose.yaml")
+    document = export("shop/tools/quick.py", "--beside", "shop/compose.yaml")
+    assert list(document["services"]) == ["quick"]
+    assert "depends_on" not in document["services"]["quick"]
+    assert document["networks"] == {
+        "mesh": {"external": True, "name": "${MESH_NETWORK:-shop_mesh}"}
+    }
+    assert document["secrets"] == {"broker_url": {"file": "./shop/secrets/broker_url"}}
+    assert not (project / "secrets").exists()
+
+
+def test_beside_the_shop(export):
+    document = export("shop/tools/quick.py", "--beside", str(ROOT / "compose.yaml"))
+    assert document["networks"]["mesh"]["name"] == "${MESH_NETWORK:-shop_mesh}"
+    assert document["secrets"]["broker_url"]["file"].endswith("/secrets/broker_url")
+
+
+def test_beside_a_network_of_a_fixed_name(export, write):
+    write(
+        "other/compose.yaml",
+        "networks: {mesh: {name: the-mesh}}\nsecrets: {broker_url: {file: url}}",
+    )
+    document = export("shop/tools/quick.py", "--beside", "other/compose.yaml")
+    assert document["networks"]["mesh"]["name"] == "the-mesh"
+    assert document["secrets"]["broker_url"]["file"] == "./other/url"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("services: {}", "has no 'mesh' in 'networks', by which others could join"),
+        ("networks: {mesh: }", "has no 'broker_url' in 'secrets'"),
+        (
+            "networks: {mesh: }\nsecrets: {broker_url: {environment: X}}",
+            "the secret 'broker_url' is to be a file",
+        ),
+        ("- [", "cannot be read as a compose file"),
+        ("text", "has no 'mesh'"),
+    ],
+)
+def test_beside_a_file_that_says_no_way_in(run, write, text, reason):
+    write("other.yaml", text)
+    result = run("shop/orders", "--beside", "other.yaml")
+    assert result.exit_code == 2
+    assert "other.yaml" in result.stderr
+    assert reason in result.stderr
+
+
+def test_several_services_in_one_container(export, write):
+    write("both/app.py", "from eventmesh import Service\na = Service('a')\nb = Service('b')\n")
+    services = export("both", "both/app.py:a")["services"]
+    assert services["both"]["command"] == ["run", "both"]
+    assert services["a"]["command"] == ["run", "both:a"]
+    assert services["a"]["image"] == services["both"]["image"]
+
+
+@pytest.mark.parametrize("name", ["orders", "gateway", "rabbitmq"])
+def test_two_containers_of_one_name(run, write, name):
+    write("other/app.py", f"from eventmesh import Service\none = Service({name!r})\n")
+    result = run("shop/orders", "other")
+    assert result.exit_code == 2
+    assert f"two containers would be called {name!r}" in result.stderr
+
+
+def test_two_images_of_one_name(run, write):
+    for folder, name in (("team1/api", "one"), ("team2/api", "two")):
+        write(f"{folder}/app.py", f"from eventmesh import Service\nit = Service({name!r})\n")
+    result = run("team1/api", "team2/api")
+    assert result.exit_code == 2
+    assert "would both be called 'api', and one would replace the other" in result.stderr
+
+
+def test_a_dollar_sign_in_a_path_is_no_variable(run, write, project):
+    write("a$b/one/app.py", "from eventmesh import Service\nit = Service('one')\n")
+    for arguments in (("--output",), ("--beside", "a$b/compose.yaml", "--output")):
+        folder = "c$d" if "--beside" in arguments else "a$b"
+        (project / folder).mkdir(exist_ok=True)
+        result = run("a$b/one", *arguments, f"{folder}/compose.yaml")
+        assert result.exit_code == 0, result.output
+    document = yaml.safe_load((project / "c$d/compose.yaml").read_text())
+    assert document["services"]["one"]["build"]["context"] == "../a$$b/one"
+    assert document["secrets"]["broker_url"]["file"] == "../a$$b/secrets/broker_url"
+
+
+def test_a_variable_in_the_path_of_a_secret_stays_one(export, write):
+    text = "networks: {mesh: }\nsecrets: {broker_url: {file: '${SECRETS:-secrets}/url'}}"
+    write("other/compose.yaml", text)
+    document = export("shop/tools/quick.py", "--beside", "other/compose.yaml")
+    assert document["secrets"]["broker_url"]["file"] == "./other/${SECRETS:-secrets}/url"

@@ -1,0 +1,63 @@
+import logging
+
+from eventmesh.gateway.gateway import RemoteRoute
+from eventmesh.http.route import HttpRoute
+from eventmesh.presence import Endpoint, Instance
+from eventmesh.processes.catalogue import catalogue_of
+
+
+def instance(id, started, *endpoints, version="1", openapi=None):
+    return Instance(
+        id,
+        "host",
+        1,
+        started,
+        {"shop": version},
+        [{"name": "shop.sell", "version": version}],
+        endpoints,
+        openapi=openapi or {},
+    )
+
+
+def catalogue(*instances):
+    return catalogue_of({one.id: one for one in instances})
+
+
+def sell(path, timeout=30.0):
+    return Endpoint("POST", path, "shop.sell", timeout)
+
+
+def test_nobody():
+    empty = catalogue()
+    assert (empty.routes, empty.functions, empty.documents) == ([], {}, [])
+
+
+def test_replicas_serve_the_same_once():
+    document = {"paths": {}}
+    both = catalogue(
+        instance("a", 1.0, sell("/sales"), openapi=document),
+        instance("b", 2.0, sell("/sales"), openapi=dict(document)),
+    )
+    assert both.routes == [RemoteRoute(HttpRoute("POST", "/sales"), "shop.sell", 30.0)]
+    assert both.documents == [document]
+
+
+def test_of_two_versions_all_routes_are_served_and_the_newest_comes_first():
+    both = catalogue(
+        instance("old", 1.0, sell("/sales", 5.0), sell("/old"), version="1"),
+        instance("new", 2.0, sell("/sales", 9.0), sell("/new"), version="2"),
+    )
+    assert [(one.route.path, one.timeout) for one in both.routes] == [
+        ("/sales", 9.0),
+        ("/new", 30.0),
+        ("/old", 30.0),
+    ]
+    assert both.functions["shop.sell"]["version"] == "2"
+
+
+def test_a_route_that_cannot_be_is_left_out(caplog):
+    routes = catalogue(instance("a", 1.0, sell("nowhere"), sell("/sales"))).routes
+    assert [one.route.path for one in routes] == ["/sales"]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "shop.sell announces a route that cannot be" in record.getMessage()
