@@ -16,12 +16,12 @@ from typing import Any, Final, TypeAlias
 
 from eventmesh.abc import Broker, Middleware, Slots, Transport
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
-from eventmesh.deliveries.rpc import inboxes, lines
-from eventmesh.engine.binding.annotations import function_of, written
+from eventmesh.deliveries.rpc import consume_inboxes, consume_rpc
+from eventmesh.engine.binding.annotations import format_type, function_of
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory
-from eventmesh.engine.function import AnyFunction, Environment, Runtime, Trigger
-from eventmesh.engine.runtimes.invoker import guarded
+from eventmesh.engine.function import AnyFunction, Environment, SourceContext, Trigger
+from eventmesh.engine.runtimes.invoker import errors_as_results
 from eventmesh.middleware.deadline import deadline
 from eventmesh.middleware.logging import logged
 from eventmesh.middleware.metrics import Metrics
@@ -34,8 +34,8 @@ from eventmesh.model.value import value
 from eventmesh.service import Service
 from eventmesh.triggers.http import HttpTrigger
 
-Doors: TypeAlias = Callable[
-    [Sequence[tuple[AnyFunction, HttpTrigger]], Runtime], AbstractAsyncContextManager[None]
+HttpSource: TypeAlias = Callable[
+    [Sequence[tuple[AnyFunction, HttpTrigger]], SourceContext], AbstractAsyncContextManager[None]
 ]
 """What answers HTTP requests: the source of the triggers that it is given."""
 
@@ -66,15 +66,15 @@ async def hosting(
     *,
     clock: Clock | None = None,
     http: bool = True,
-    doors: Doors = HttpTrigger.source,
+    http_source: HttpSource = HttpTrigger.source,
     transport: Transport | None = None,
 ) -> AsyncGenerator[Host]:
     """Run services while entered, on a broker that its owner has opened.
 
     Leaving drains: no source takes more, what runs may finish within `settings.grace` seconds,
-    the rest is cancelled and handed back. With `http` False nothing listens; `doors` is the source
-    of HTTP triggers, where that is another one. `transport` carries the calls of handlers, where
-    that is not the broker itself.
+    the rest is cancelled and handed back. With `http` False nothing listens.
+    `http_source` replaces the source of HTTP triggers. `transport` carries the calls of handlers,
+    where that is not the broker itself.
 
     Raises DeclarationError when the services do not fit together, SettingsError when an address
     cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
@@ -101,23 +101,23 @@ async def hosting(
             _middlewares(services, clock, metrics),
             await _slots(functions, broker, stack),
         )
-        dispatcher.watch(metrics.watch)
+        dispatcher.gauge(metrics.gauge)
         addresses: dict[str, str] = {}
         taking = AsyncExitStack()
-        runtime = Runtime(
+        runtime = SourceContext(
             broker,
             environment,
             settings,
             dispatcher.functions,
             dispatcher.dispatch,
             dispatcher.pipeline,
-            metrics.watch,
+            metrics.gauge,
             addresses.__setitem__,
             taking.push_async_callback,
             new_id()[:12],
         )
         async with _draining(clock, settings.grace) as sources:
-            await _start_sources(functions, runtime, sources, doors if http else None)
+            await _start_sources(functions, runtime, sources, http_source if http else None)
             await sources.enter_async_context(taking)
             yield Host(
                 runtime.instance,
@@ -140,7 +140,7 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
             logged(clock),
             metrics.measured(function.full_name),
             deadline(clock, function.limits.timeout),
-            *([guarded, *own] if own else []),
+            *([errors_as_results, *own] if own else []),
         ]
 
     return middlewares
@@ -183,18 +183,18 @@ async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack
 
 async def _start_sources(
     functions: Sequence[AnyFunction],
-    runtime: Runtime,
+    runtime: SourceContext,
     stack: AsyncExitStack,
-    doors: Doors | None,
+    http_source: HttpSource | None,
 ) -> None:
     """Open the sources, those that others wait for first.
 
     Left in reverse: the doors close first, then the timers and queues, then the inboxes, and last
     the lines, because a handler that is finishing may still call another synchronously. Before
-    that, those with `at_stop` take nothing more.
+    that, those with `on_stop` take nothing more.
     """
-    await stack.enter_async_context(lines(functions, runtime))
-    await stack.enter_async_context(inboxes(functions, runtime))
+    await stack.enter_async_context(consume_rpc(functions, runtime))
+    await stack.enter_async_context(consume_inboxes(functions, runtime))
     groups: dict[type[Trigger], list[tuple[AnyFunction, Any]]] = defaultdict(list)
     for function in functions:
         for trigger in function.triggers:
@@ -202,8 +202,8 @@ async def _start_sources(
     routes = groups.pop(HttpTrigger, [])
     for kind, bound in groups.items():
         await stack.enter_async_context(kind.source(bound, runtime))
-    if doors is not None:
-        await stack.enter_async_context(doors(routes, runtime))
+    if http_source is not None:
+        await stack.enter_async_context(http_source(routes, runtime))
 
 
 def _functions(services: Sequence[Service]) -> list[AnyFunction]:
@@ -223,7 +223,7 @@ async def _open_resources(service: Service, stack: AsyncExitStack) -> dict[type,
         try:
             opened[resource.kind] = await stack.enter_async_context(resource.open(**needs))
         except Exception as error:
-            kind = written(resource.kind)
+            kind = format_type(resource.kind)
             error.add_note(f"This was raised while {service.name} opened its resource {kind}.")
             raise
     return opened
@@ -231,7 +231,7 @@ async def _open_resources(service: Service, stack: AsyncExitStack) -> dict[type,
 
 @contextmanager
 def _threads(function: AnyFunction) -> Generator[Executor]:
-    executor = ThreadPoolExecutor(function.places, thread_name_prefix=function.full_name)
+    executor = ThreadPoolExecutor(function.local_concurrency, thread_name_prefix=function.full_name)
     try:
         yield executor
     finally:

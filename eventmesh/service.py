@@ -11,7 +11,13 @@ from typing import Any, Final, Never, ParamSpec, TypeVar, get_args, get_origin, 
 
 from eventmesh.abc import Callee, Middleware
 from eventmesh.engine.binding import compile_signature
-from eventmesh.engine.binding.annotations import bare, hints_of, name_of, parameters_of, written
+from eventmesh.engine.binding.annotations import (
+    format_type,
+    hints_of,
+    name_of,
+    parameters_of,
+    strip_optional,
+)
 from eventmesh.engine.function import AnyFunction, Function, Trigger
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
@@ -76,7 +82,7 @@ class Service:
         timeout: Duration | None = DEFAULT_TIMEOUT,
         concurrency: int = DEFAULT_CONCURRENCY,
         reserved_concurrency: int | None = None,
-        line: int | None = None,
+        max_pending: int | None = None,
         max_payload: int = DEFAULT_MAX_PAYLOAD,
         retry: Retry = DEFAULT_RETRY,
         on_success: Destination | None = None,
@@ -90,7 +96,7 @@ class Service:
         timeout: Duration | None = DEFAULT_TIMEOUT,
         concurrency: int = DEFAULT_CONCURRENCY,
         reserved_concurrency: int | None = None,
-        line: int | None = None,
+        max_pending: int | None = None,
         max_payload: int = DEFAULT_MAX_PAYLOAD,
         retry: Retry = DEFAULT_RETRY,
         on_success: Destination | None = None,
@@ -101,10 +107,10 @@ class Service:
 
         `name` is the function's own name unless given. `timeout` is a duration, None for none.
         `concurrency` is how many runs there are at once in one process, `reserved_concurrency`
-        in the whole mesh; `line` is how many synchronous callers may wait for a place (as many
-        as `concurrency` unless given). `max_payload` is bytes, of the payload and of the result
-        that a caller by name gets. `retry` is for asynchronous invocations, whose outcome
-        `on_success` and `on_failure` are told.
+        in the whole mesh; `max_pending` is how many synchronous callers may wait for a
+        permit (as many as `concurrency` unless given). `max_payload` is bytes, of the payload and
+        of the result that a caller by name gets. `retry` is for asynchronous invocations, whose
+        outcome `on_success` and `on_failure` are told.
 
         A handler that is no coroutine function runs in a thread, one of `concurrency`. A thread
         cannot be cancelled: it goes on after its run has timed out, which may then be retried
@@ -116,7 +122,7 @@ class Service:
             timeout=None if timeout is None else seconds(timeout, "timeout"),
             concurrency=concurrency,
             reserved_concurrency=reserved_concurrency,
-            line=concurrency if line is None else line,
+            max_pending=concurrency if max_pending is None else max_pending,
             max_payload=max_payload,
         )
         _check_retry(retry, limits)
@@ -160,7 +166,7 @@ class Service:
         resource = _resource(source, [known.kind for known in self.resources])
         if any(known.kind == resource.kind for known in self.resources):
             raise DeclarationError(
-                f"{self.name} has two resources of type {written(resource.kind)}: "
+                f"{self.name} has two resources of type {format_type(resource.kind)}: "
                 "give one of them a type of its own, by which it can be asked for"
             )
         self.resources.append(resource)
@@ -318,7 +324,7 @@ def _needs(
     """The resources that a resource asks for, by its parameters; others must have a default."""
     needs: dict[str, Any] = {}
     for parameter in parameters.values():
-        wanted = bare(hints.get(parameter.name))
+        wanted = strip_optional(hints.get(parameter.name))
         if wanted in known:
             needs[parameter.name] = wanted
         elif parameter.default is parameter.empty and parameter.kind not in _VARIADIC:

@@ -22,7 +22,7 @@ class Printed(BaseModel):
     page: int
 
 
-@app.function(on.post("/pages/{page}/print"), concurrency=2, line=1, timeout="10s")
+@app.function(on.post("/pages/{page}/print"), concurrency=2, max_pending=1, timeout="10s")
 async def print_page(page: int) -> Printed:
     await asyncio.sleep(2)  # The printer is slow.
     return Printed(page=page)

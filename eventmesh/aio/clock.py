@@ -91,7 +91,7 @@ class TimeLimit:
             raise TimeoutError from error
 
 
-class Deadlines(Generic[T]):
+class SharedTimer(Generic[T]):
     """What must have ended by some moment each, and one timer for all of it.
 
     Nearly everything ends in time, so a timer for each would be set and cancelled for nothing, at

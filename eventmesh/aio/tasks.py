@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def owned_tasks() -> AsyncGenerator[asyncio.TaskGroup]:
+async def task_group() -> AsyncGenerator[asyncio.TaskGroup]:
     """A task group; leaving waits for its tasks, and a cancellation of that wait cancels them.
 
     So does a cancellation of the block. Any other error of the block lets them end, and is not

@@ -53,7 +53,7 @@ def _function_fields(function: AnyFunction) -> dict[str, Any]:
         "timeout": limits.timeout,
         "concurrency": limits.concurrency,
         "reserved_concurrency": limits.reserved_concurrency,
-        "line": limits.line,
+        "max_pending": limits.max_pending,
         "max_payload": limits.max_payload,
         "retry": {name: getattr(function.retry, name) for name in Retry.__slots__},
         "on_success": _destination(function.on_success),

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, TimeLimit
-from eventmesh.aio.tasks import owned_tasks
+from eventmesh.aio.tasks import task_group
 from eventmesh.engine.function import Stop
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
@@ -30,7 +30,7 @@ MAX_PREFETCH: Final = 2000
 
 
 @value
-class Consumption:
+class ConsumerSpec:
     """A queue and what is done with its deliveries, `workers` of them at once.
 
     With `finish`, what has been taken is handled also when the intake stops, not handed back.
@@ -43,7 +43,7 @@ class Consumption:
 
 
 @value
-class BatchConsumption:
+class BatchConsumerSpec:
     """A queue whose deliveries are handled `batch` at a time.
 
     A batch that is not full is handled `window` seconds after its first delivery was taken.
@@ -59,7 +59,7 @@ class BatchConsumption:
 
 @asynccontextmanager
 async def consuming(
-    broker: Broker, clock: Clock, consumptions: Sequence[Consumption | BatchConsumption]
+    broker: Broker, clock: Clock, consumptions: Sequence[ConsumerSpec | BatchConsumerSpec]
 ) -> AsyncGenerator[Stop]:
     """Consume all these queues while entered.
 
@@ -70,17 +70,17 @@ async def consuming(
     async with AsyncExitStack() as stack:
         # Left in reverse: first all intakes are stopped and closed, then the workers end, and
         # only then the consumers, through which the workers answer.
-        intakes: list[Intake] = []
+        intakes: list[DeliveryBuffer] = []
         stops: list[Stop] = []
         for consumption in consumptions:
-            intake = Intake()
+            intake = DeliveryBuffer()
             subscription = await stack.enter_async_context(
                 broker.consume(consumption.queue, intake.put, prefetch=_prefetch(consumption))
             )
             stack.callback(intake.hand_back)
             intakes.append(intake)
             stops.append(subscription.stop)
-        tasks = await stack.enter_async_context(owned_tasks())
+        tasks = await stack.enter_async_context(task_group())
         taking = await stack.enter_async_context(AsyncExitStack())
         for intake, consumption in zip(intakes, consumptions, strict=True):
             taking.callback(intake.close, finish=consumption.finish)
@@ -90,8 +90,8 @@ async def consuming(
         yield taking.aclose
 
 
-def _prefetch(consumption: Consumption | BatchConsumption) -> int:
-    if isinstance(consumption, Consumption):
+def _prefetch(consumption: ConsumerSpec | BatchConsumerSpec) -> int:
+    if isinstance(consumption, ConsumerSpec):
         return consumption.workers
     return max(consumption.batch, min(consumption.batch * consumption.workers, MAX_PREFETCH))
 
@@ -99,17 +99,17 @@ def _prefetch(consumption: Consumption | BatchConsumption) -> int:
 def _start(
     tasks: asyncio.TaskGroup,
     clock: Clock,
-    intake: Intake,
-    consumption: Consumption | BatchConsumption,
+    intake: DeliveryBuffer,
+    consumption: ConsumerSpec | BatchConsumerSpec,
 ) -> None:
-    if isinstance(consumption, Consumption):
+    if isinstance(consumption, ConsumerSpec):
         Workers(tasks, intake.take, consumption.handle, consumption.workers).start()
     else:
         batches = Batches(intake, clock, consumption.batch, consumption.window)
         Workers(tasks, batches.take, consumption.handle, consumption.workers).start()
 
 
-class Intake:
+class DeliveryBuffer:
     """Deliveries that were taken from the broker and that no worker has yet.
 
     The broker's prefetch bounds them: what a lost channel left behind is dropped before another is
@@ -204,7 +204,7 @@ class Batches:
 
     __slots__ = ("_clock", "_collecting", "_intake", "_size", "_window")
 
-    def __init__(self, intake: Intake, clock: Clock, size: int, window: float) -> None:
+    def __init__(self, intake: DeliveryBuffer, clock: Clock, size: int, window: float) -> None:
         self._intake = intake
         self._clock = clock
         self._size = size

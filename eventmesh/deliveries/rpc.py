@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 from eventmesh.abc import Delivery
-from eventmesh.deliveries.consume import BatchConsumption, Consumption, consuming
-from eventmesh.deliveries.settle import Asynchronous
+from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
+from eventmesh.deliveries.settle import AsyncDeliveryHandler
 from eventmesh.engine.codecs.envelope import invocation_from, reply_from
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.protocol import REQUEST
 from eventmesh.model.errors import BrokerUnavailable, InvocationError, PayloadTooLarge
 from eventmesh.model.invocation import SYNC
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
-from eventmesh.model.topology import dead_letters, inbox, line
+from eventmesh.model.topology import dead_letters, inbox, rpc_queue
 from eventmesh.triggers.queue import batching, consumption
 
 Handle: TypeAlias = Callable[[Message], Awaitable[Result]]
@@ -27,13 +27,20 @@ _log: Final = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def lines(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGenerator[None]:
+async def consume_rpc(
+    functions: Sequence[AnyFunction], runtime: SourceContext
+) -> AsyncGenerator[None]:
     """Answer the synchronous callers of these functions while entered."""
-    queues = [line(function.full_name, function.limits.line) for function in functions]
+    queues = [rpc_queue(function.full_name, function.limits.max_pending) for function in functions]
     await runtime.broker.declare(queues)
     consumptions = [
         # Handed back, it would look like one that was lost: what was taken is answered here.
-        Consumption(queue, Synchronous(function, runtime).handle, function.places, finish=True)
+        ConsumerSpec(
+            queue,
+            RpcDeliveryHandler(function, runtime).handle,
+            function.local_concurrency,
+            finish=True,
+        )
         for queue, function in zip(queues, functions, strict=True)
     ]
     async with consuming(runtime.broker, runtime.clock, consumptions):
@@ -41,22 +48,24 @@ async def lines(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGene
 
 
 @asynccontextmanager
-async def inboxes(functions: Sequence[AnyFunction], runtime: Runtime) -> AsyncGenerator[None]:
+async def consume_inboxes(
+    functions: Sequence[AnyFunction], runtime: SourceContext
+) -> AsyncGenerator[None]:
     """Run what is in the inboxes of these functions while entered."""
-    consumptions: list[Consumption | BatchConsumption] = []
+    consumptions: list[ConsumerSpec | BatchConsumerSpec] = []
     for function in functions:
         queue = inbox(function.full_name)
         await runtime.broker.declare([queue, dead_letters(function.full_name)])
         trigger = batching(function)
-        asynchronous = Asynchronous(function, runtime, batch=trigger is not None)
+        asynchronous = AsyncDeliveryHandler(function, runtime, batch=trigger is not None)
         # The failed items of a batch come back here, and are items of a batch again.
         consumptions.append(consumption(function, asynchronous, queue, trigger))
     async with consuming(runtime.broker, runtime.clock, consumptions) as stop:
-        runtime.at_stop(stop)
+        runtime.on_stop(stop)
         yield
 
 
-class Synchronous:
+class RpcDeliveryHandler:
     """Runs the synchronous deliveries of one function and answers their callers.
 
     A delivery is acknowledged after its run, so that no more are taken than run at once: the others
@@ -66,7 +75,7 @@ class Synchronous:
 
     __slots__ = ("_function", "_routes", "_runtime")
 
-    def __init__(self, function: AnyFunction, runtime: Runtime) -> None:
+    def __init__(self, function: AnyFunction, runtime: SourceContext) -> None:
         self._function = function
         self._runtime = runtime
         self._routes: Handle | None = None

@@ -12,18 +12,18 @@ from typing import Final
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.codecs.envelope import invocation_from, outcome_record
-from eventmesh.engine.function import AnyFunction, Runtime
-from eventmesh.engine.runtimes.invoker import batch_invoker, noting_invalid
+from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.runtimes.invoker import batch_invoker, collect_invalid_items
 from eventmesh.engine.settlement import (
     UNSPENT_DELAY,
-    Again,
     DeadLetter,
+    Redeliver,
     Settlement,
     attempt_again,
     dead_letter,
-    reduced,
     refuse,
     settle,
+    truncated,
 )
 from eventmesh.model.errors import (
     FunctionNotFound,
@@ -42,7 +42,7 @@ from eventmesh.model.trace_context import trace_headers
 _log: Final = logging.getLogger(__name__)
 
 
-class Asynchronous:
+class AsyncDeliveryHandler:
     """Runs the asynchronous deliveries of one function and settles each exactly once.
 
     A retry or a dead letter is stored before its delivery is acknowledged: a crash in between
@@ -66,7 +66,7 @@ class Asynchronous:
     def __init__(
         self,
         function: AnyFunction,
-        runtime: Runtime,
+        runtime: SourceContext,
         *,
         trigger: str | None = None,
         retry_to: Queue | None = None,
@@ -93,9 +93,9 @@ class Asynchronous:
         self._dead_lettered = 0
         self._undelivered = 0
         name = function.full_name
-        runtime.watch("retries_total", name, lambda: self._retried)
-        runtime.watch("dead_letters_total", name, lambda: self._dead_lettered)
-        runtime.watch("undelivered_total", name, lambda: self._undelivered)
+        runtime.gauge("retries_total", name, lambda: self._retried)
+        runtime.gauge("dead_letters_total", name, lambda: self._dead_lettered)
+        runtime.gauge("undelivered_total", name, lambda: self._undelivered)
 
     async def handle(self, delivery: Delivery) -> None:
         """Run one delivery and settle it."""
@@ -142,7 +142,7 @@ class Asynchronous:
                 unsettled.append(delivery)
 
     async def _run_items(self, unsettled: deque[Delivery]) -> None:
-        invalid = noting_invalid()
+        invalid = collect_invalid_items()
         result = await self._run_batch(self._batch_invocation(unsettled))
         failures = {**invalid, **(result.failures or {})}
         for index in range(len(unsettled)):
@@ -218,7 +218,7 @@ class Asynchronous:
         if self._trigger is not None:
             message = replace(message, trigger=self._trigger)
         match settlement:
-            case Again():
+            case Redeliver():
                 refused = await self._try_again(message, settlement, now)
                 if refused is not None:
                     await self._store(message, result, refused)
@@ -233,7 +233,7 @@ class Asynchronous:
                     await self._record(function.on_success, message, result)
 
     async def _try_again(
-        self, message: Message, settlement: Again, now: float
+        self, message: Message, settlement: Redeliver, now: float
     ) -> DeadLetter | None:
         """Have it delivered again; the return is why it never can be, if so."""
         again = attempt_again(message, settlement, now)
@@ -257,7 +257,7 @@ class Asynchronous:
             _log.exception(
                 "%s: of the dead letter %s only a part is kept", self._function.full_name, dead.id
             )
-            await self._store_aside(reduced(dead, error))
+            await self._store_aside(truncated(dead, error))
 
     async def _store_aside(self, dead: Message) -> None:
         route = to_queue(self._dead_letters)

@@ -12,7 +12,7 @@ from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
-Role: TypeAlias = Literal["inbox", "line", "dead letters", "source"]
+Role: TypeAlias = Literal["inbox", "rpc", "dead letters", "source"]
 
 OLDEST: Final = (3, 10)
 NEWEST: Final = (4, 3)
@@ -139,7 +139,7 @@ def _missing(seen: Seen) -> Finding:
 _AGAIN: Final = "somebody deleted it, and it is made again soon"
 _MADE_AGAIN: Final[Mapping[Role, str]] = {
     "inbox": f"{_AGAIN}; if it is not, restart the service",
-    "line": f"{_AGAIN}; if it is not, restart the service",
+    "rpc": f"{_AGAIN}; if it is not, restart the service",
     "dead letters": "somebody deleted it, and it is made again when something is set aside",
     "source": f"{_AGAIN}; or what runs is other code than this: restart the service",
 }
@@ -156,7 +156,7 @@ def _different(expected: Expected, difference: Difference) -> Finding:
         "problem",
         name,
         f"its {difference.argument} is {difference.found}, and the code says {difference.wanted}",
-        by_itself if expected.role == "line" else by_hand,
+        by_itself if expected.role == "rpc" else by_hand,
     )
 
 

@@ -20,7 +20,7 @@ from eventmesh.doctor.checks import (
     server_findings,
 )
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.model.topology import dead_letters, inbox, line
+from eventmesh.model.topology import dead_letters, inbox, rpc_queue
 from eventmesh.presence import Instance, Observer
 from eventmesh.service import Service
 from eventmesh.triggers.queue import QueueTrigger
@@ -82,10 +82,10 @@ def expected_queues(
     """The queues of the services' functions, and of those that the instances serve."""
     lines = dict(_announced(instances))
     functions = [one for service in services for one in service.functions.values()]
-    lines |= {function.full_name: function.limits.line for function in functions}
+    lines |= {function.full_name: function.limits.max_pending for function in functions}
     for name, length in lines.items():
         yield Expected(inbox(name), name, "inbox")
-        yield Expected(line(name, length), name, "line")
+        yield Expected(rpc_queue(name, length), name, "rpc")
         yield Expected(dead_letters(name), name, "dead letters")
     for function in functions:
         for trigger in function.triggers:
@@ -97,4 +97,4 @@ def _announced(instances: Sequence[Instance]) -> Iterator[tuple[str, int]]:
     """The functions that are served, and how long their lines are."""
     for instance in instances:
         for function in instance.functions:
-            yield function["name"], function["limits"]["line"]
+            yield function["name"], function["limits"]["max_pending"]

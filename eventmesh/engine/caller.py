@@ -26,7 +26,7 @@ from eventmesh.model.ids import check_id, new_id
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.message import NO_HEADERS, Message, utf8
 from eventmesh.model.result import Result
-from eventmesh.model.topology import EVENT_SCHEME, Route, to_line, to_subscribers
+from eventmesh.model.topology import EVENT_SCHEME, Route, to_rpc, to_subscribers
 from eventmesh.model.topology import destination as route_to
 
 T = TypeVar("T")
@@ -221,7 +221,7 @@ class BrokerTransport:
 
     async def request(self, function: str, message: Message) -> Result:
         try:
-            return result_from(await self._broker.request(_route(to_line, function), message))
+            return result_from(await self._broker.request(_route(to_rpc, function), message))
         except InvocationError as error:
             return Result(b"", error=error)
 

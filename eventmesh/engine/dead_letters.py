@@ -22,7 +22,7 @@ from eventmesh.engine.settlement import (
     LAST_FAILURE,
     REASON,
     TRACEBACK,
-    redriven,
+    reset_for_redrive,
     without_provenance,
 )
 from eventmesh.model.errors import Throttled
@@ -193,7 +193,7 @@ class BrokerDeadLetters:
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:
         with _kept([delivery]):
-            fresh = redriven(delivery.message, self._clock.now())
+            fresh = reset_for_redrive(delivery.message, self._clock.now())
             await self._broker.publish(to_function(function), fresh)
         delivery.ack()
 

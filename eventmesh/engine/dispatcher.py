@@ -7,8 +7,8 @@ from functools import partial
 from typing import TypeAlias
 
 from eventmesh.abc import Handler, Middleware, Slots
-from eventmesh.engine.function import AnyFunction, Environment, Watch
-from eventmesh.engine.limiter import Limiter, limited
+from eventmesh.engine.function import AddGauge, AnyFunction, Environment
+from eventmesh.engine.limiter import Limiter, limit_concurrency
 from eventmesh.engine.runtimes.invoker import invoker
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.invocation import Invocation
@@ -38,7 +38,7 @@ class Dispatcher:
         self._middleware = middleware
         self._slots = slots
         self._limiters = {
-            name: Limiter(function.places, function.limits.line)
+            name: Limiter(function.local_concurrency, function.limits.max_pending)
             for name, function in self.functions.items()
         }
         self._handlers = {
@@ -59,7 +59,7 @@ class Dispatcher:
         for middleware in reversed(self._middleware(function)):
             handler = middleware(handler)
         name = function.full_name
-        return limited(
+        return limit_concurrency(
             handler,
             self._limiters[name],
             self._environment.clock,
@@ -67,11 +67,11 @@ class Dispatcher:
             function.limits.timeout,
         )
 
-    def watch(self, watch: Watch) -> None:
+    def gauge(self, gauge: AddGauge) -> None:
         """Show the state of the limiters in the metrics."""
         for name, limiter in self._limiters.items():
-            watch("throttles_total", name, partial(_statistic, limiter, "throttled"))
-            watch("waiting", name, partial(_statistic, limiter, "waiting"))
+            gauge("throttles_total", name, partial(_statistic, limiter, "throttled"))
+            gauge("waiting", name, partial(_statistic, limiter, "waiting"))
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
         """By function: `running`, `waiting` and `throttled`."""

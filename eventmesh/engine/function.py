@@ -66,7 +66,7 @@ class Function(Generic[P, R_co]):
         return self.full_name.partition(".")[0]
 
     @property
-    def places(self) -> int:
+    def local_concurrency(self) -> int:
         """Runs at once in one process: more than the mesh allows in all would only wait."""
         reserved = self.limits.reserved_concurrency
         return (
@@ -77,7 +77,7 @@ class Function(Generic[P, R_co]):
 AnyFunction: TypeAlias = Function[..., Any]
 
 
-def described(function: AnyFunction) -> dict[str, Any]:
+def function_info(function: AnyFunction) -> dict[str, Any]:
     """A function in plain values: durations in seconds, sizes in bytes, None for no limit."""
     limits, retry = function.limits, function.retry
     return {
@@ -107,7 +107,7 @@ class Trigger(Protocol):
 
     @classmethod
     def source(
-        cls, bound: Sequence[tuple[AnyFunction, Self]], runtime: Runtime
+        cls, bound: Sequence[tuple[AnyFunction, Self]], runtime: SourceContext
     ) -> AbstractAsyncContextManager[None]:
         """What takes in the invocations of all triggers of the kind, while it is entered.
 
@@ -120,7 +120,7 @@ class Trigger(Protocol):
 Stop: TypeAlias = Callable[[], Awaitable[None]]
 """Stop the intake of a source, which finishes what it has until it is left."""
 
-Watch: TypeAlias = Callable[[str, str, Callable[[], float]], None]
+AddGauge: TypeAlias = Callable[[str, str, Callable[[], float]], None]
 """Show a number, of a function, in the metrics: its name, the function's, and how to read it."""
 
 
@@ -137,7 +137,7 @@ class Environment:
 
 
 @value
-class Runtime:
+class SourceContext:
     """What a source gets from the host: whom to take from, whom to hand to."""
 
     broker: Broker
@@ -146,10 +146,10 @@ class Runtime:
     functions: Mapping[str, AnyFunction]
     dispatch: Handler
     pipeline: Callable[[AnyFunction, Handler], Handler]
-    watch: Watch
+    gauge: AddGauge
     announce: Callable[[str, str], None]
     """Tell the host under which address a source is reached: a name, and a URL."""
-    at_stop: Callable[[Stop], object]
+    on_stop: Callable[[Stop], object]
     """Have this called when the host stops, before any source is left: none of them is to take
     new work while another still finishes what it has."""
     instance: str

@@ -11,34 +11,34 @@ from eventmesh.aio.clock import Clock, TimeLimit, wait_for
 from eventmesh.model.errors import InvocationError, InvocationTimeout, Throttled
 from eventmesh.model.invocation import SYNC, Invocation, Mode
 from eventmesh.model.limits import DEFAULT_TIMEOUT
-from eventmesh.model.result import Result, when_closed
+from eventmesh.model.result import Result, on_close
 
 RETRY_AFTER = 1.0
 """Seconds after which a refused caller should try again: about when a place may be free."""
 
 
 class Limiter:
-    """Places for runs at once in this process, and two lines of those who wait for one.
+    """Permits for concurrent runs in this process, and two queues of waiters.
 
-    Synchronous callers wait in a line of at most `line`; beyond it they are refused. Asynchronous
-    work waits in its own line, which is as long as the broker's prefetch lets it be. A place that
-    becomes free goes to the two lines in turn, so that neither starves the other.
+    At most `max_pending` synchronous callers wait; the next one is refused. The broker's prefetch
+    bounds the asynchronous work that waits. A free permit goes to the two queues in turn, so that
+    neither starves the other.
     """
 
     __slots__ = (
         "_asynchronous",
         "_capacity",
         "_free",
-        "_line",
+        "_max_pending",
         "_synchronous",
         "_synchronous_next",
         "_throttled",
     )
 
-    def __init__(self, concurrency: int, line: int) -> None:
+    def __init__(self, concurrency: int, max_pending: int) -> None:
         self._capacity = concurrency
         self._free = concurrency
-        self._line = line
+        self._max_pending = max_pending
         self._synchronous: deque[asyncio.Future[None]] = deque()
         self._asynchronous: deque[asyncio.Future[None]] = deque()
         self._synchronous_next = False
@@ -60,9 +60,9 @@ class Limiter:
         if self.acquire_nowait():
             return
         line = self._synchronous if mode is SYNC else self._asynchronous
-        if mode is SYNC and len(line) >= self._line:
+        if mode is SYNC and len(line) >= self._max_pending:
             raise self.refusal(
-                f"all {self._capacity} places are taken and {self._line} callers wait"
+                f"all {self._capacity} places are taken and {self._max_pending} callers wait"
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.append(place)
@@ -105,7 +105,7 @@ class Limiter:
         }
 
 
-def limited(
+def limit_concurrency(
     handler: Handler,
     limiter: Limiter,
     clock: Clock,
@@ -119,7 +119,7 @@ def limited(
     `timeout` is the function's own, in seconds. A synchronous caller that set no deadline waits for
     as long in all (DEFAULT_TIMEOUT if it is None), and is then refused with Throttled.
     """
-    waits = _Waits(limiter, clock, DEFAULT_TIMEOUT if timeout is None else timeout)
+    waits = _Admission(limiter, clock, DEFAULT_TIMEOUT if timeout is None else timeout)
     under_slots = handler if slots is None else _slotted(handler, slots, waits)
 
     async def run(invocation: Invocation) -> Result:
@@ -132,12 +132,12 @@ def limited(
         except BaseException:
             limiter.release()
             raise
-        return when_closed(result, limiter.release)
+        return on_close(result, limiter.release)
 
     return run
 
 
-def _slotted(handler: Handler, slots: Slots, waits: _Waits) -> Handler:
+def _slotted(handler: Handler, slots: Slots, waits: _Admission) -> Handler:
     async def run(invocation: Invocation) -> Result:
         refused = await waits.for_slot(invocation, slots)
         if refused is not None:
@@ -147,12 +147,12 @@ def _slotted(handler: Handler, slots: Slots, waits: _Waits) -> Handler:
         except BaseException:
             slots.release()
             raise
-        return when_closed(result, slots.release)
+        return on_close(result, slots.release)
 
     return run
 
 
-class _Waits:
+class _Admission:
     """How long the invocations of one function wait before they run: None is a success."""
 
     __slots__ = ("_clock", "_limiter", "_longest")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from eventmesh.engine.codecs.envelope import error_fields
-from eventmesh.engine.codecs.json import bounded
+from eventmesh.engine.codecs.json import truncate_middle
 from eventmesh.model.errors import (
     BrokerUnavailable,
     PayloadInvalid,
@@ -28,7 +28,7 @@ ERROR_MESSAGE: Final = "em-error-message"
 TRACEBACK: Final = "em-traceback"
 REASON: Final = "em-reason"
 FUNCTION: Final = "em-function"
-PROVENANCE: Final = frozenset(
+DEAD_LETTER_HEADERS: Final = frozenset(
     (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK, REASON, FUNCTION)
 )
 """The headers a dead letter has beside its own; a redrive takes them off again."""
@@ -64,7 +64,7 @@ class Ack:
 
 
 @value
-class Again:
+class Redeliver:
     """Deliver it again in `delay` seconds; `spent` says whether this run counts as an attempt."""
 
     delay: float
@@ -78,7 +78,7 @@ class DeadLetter:
     reason: str
 
 
-Settlement: TypeAlias = Ack | Again | DeadLetter
+Settlement: TypeAlias = Ack | Redeliver | DeadLetter
 
 ACK: Final = Ack()
 
@@ -94,13 +94,13 @@ def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Set
         case Reject() | PayloadInvalid() | PayloadTooLarge():
             return DeadLetter(str(error))
         case Throttled():
-            again = Again(error.retry_after, spent=False)
+            again = Redeliver(error.retry_after, spent=False)
         case BrokerUnavailable():
-            again = Again(UNSPENT_DELAY, spent=False)
+            again = Redeliver(UNSPENT_DELAY, spent=False)
         case RetryLater(after=float() | int() as after):
-            again = Again(float(after))
+            again = Redeliver(float(after))
         case _:
-            again = Again(retry.delay(attempt))
+            again = Redeliver(retry.delay(attempt))
     if again.spent and attempt >= retry.attempts:
         return DeadLetter(f"all {retry.attempts} attempts failed")
     if age + again.delay > retry.max_age:
@@ -117,7 +117,7 @@ def refuse(redeliveries: int, age: float, retry: Retry) -> DeadLetter | None:
     return None
 
 
-def attempt_again(message: Message, again: Again, now: float) -> Message:
+def attempt_again(message: Message, again: Redeliver, now: float) -> Message:
     """The message of the next attempt."""
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
@@ -137,15 +137,15 @@ def dead_letter(
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
     headers |= {
         LAST_FAILURE: f"{now:.3f}",
-        REASON: bounded(reason, MAX_REASON),
+        REASON: truncate_middle(reason, MAX_REASON),
         FUNCTION: function,
     }
     if error is not None:
         fields = error_fields(error)
         headers |= {
-            ERROR_TYPE: bounded(str(fields.get("type", fields["code"])), MAX_REASON),
-            ERROR_MESSAGE: bounded(str(error), MAX_REASON),
-            TRACEBACK: bounded(str(fields.get("traceback", "")), MAX_TRACEBACK),
+            ERROR_TYPE: truncate_middle(str(fields.get("type", fields["code"])), MAX_REASON),
+            ERROR_MESSAGE: truncate_middle(str(error), MAX_REASON),
+            TRACEBACK: truncate_middle(str(fields.get("traceback", "")), MAX_TRACEBACK),
         }
     return replace(message, headers=_fitting(headers), reply_to="", correlation_id="")
 
@@ -157,7 +157,7 @@ def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
     if excess <= 0:
         return headers
     kept = dict(headers)
-    senders = sorted(headers.keys() - PROVENANCE, key=sizes.__getitem__, reverse=True)
+    senders = sorted(headers.keys() - DEAD_LETTER_HEADERS, key=sizes.__getitem__, reverse=True)
     for name in (TRACEBACK, ERROR_MESSAGE, *senders):
         if excess > 0 and kept.pop(name, None) is not None:
             excess -= sizes[name]
@@ -168,7 +168,7 @@ def _size(text: str) -> int:
     return len(text.encode(errors="replace"))
 
 
-def reduced(dead: Message, error: Exception) -> Message:
+def truncated(dead: Message, error: Exception) -> Message:
     """What any broker takes of a dead letter that was refused with `error`: what it was, and why.
 
     The sender's headers are left out, and the body if that is what is too large.
@@ -176,7 +176,7 @@ def reduced(dead: Message, error: Exception) -> Message:
     reason = f"{dead.headers[REASON]}; only a part of it could be stored: {error}"
     kept = (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE)
     headers = {name: dead.headers[name][:_REDUCED_WORD] for name in kept if name in dead.headers}
-    headers |= {FUNCTION: dead.headers[FUNCTION], REASON: bounded(reason, _REDUCED)}
+    headers |= {FUNCTION: dead.headers[FUNCTION], REASON: truncate_middle(reason, _REDUCED)}
     return replace(
         dead,
         body=b"" if isinstance(error, PayloadTooLarge) else dead.body,
@@ -186,11 +186,11 @@ def reduced(dead: Message, error: Exception) -> Message:
     )
 
 
-def redriven(message: Message, now: float) -> Message:
+def reset_for_redrive(message: Message, now: float) -> Message:
     """The message of a fresh start: first attempt, new age, no trace of the failure."""
     return replace(message, attempt=1, timestamp=now, headers=without_provenance(message.headers))
 
 
 def without_provenance(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that were the message's own."""
-    return {name: text for name, text in headers.items() if name not in PROVENANCE}
+    return {name: text for name, text in headers.items() if name not in DEAD_LETTER_HEADERS}

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from eventmesh.aio.tasks import owned_tasks
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.aio.tasks import task_group
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.gateway.relay import reply_of, request_body
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
 from eventmesh.http.endpoint import Endpoint
@@ -86,10 +86,10 @@ class Gateway:
 
     @asynccontextmanager
     async def source(
-        self, _bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: Runtime
+        self, _bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
         """Listen as `HttpTrigger.source` does; a gateway has no functions of its own."""
-        async with owned_tasks() as tasks:
+        async with task_group() as tasks:
             apis = apis_of(runtime, tasks, lambda: self._catalogue.functions)
             server = Server(self._router(apis, runtime), runtime.clock, runtime.settings)
 
@@ -100,7 +100,7 @@ class Gateway:
             async with listening(server, runtime):
                 yield
 
-    def _router(self, apis: Sequence[Own], runtime: Runtime) -> Router[Endpoint] | None:
+    def _router(self, apis: Sequence[Own], runtime: SourceContext) -> Router[Endpoint] | None:
         if not self._complete:
             return None
         router: Router[Endpoint] = Router()
@@ -121,7 +121,7 @@ class Gateway:
             )
 
 
-def passing_on(remote: RemoteRoute, runtime: Runtime) -> Endpoint:
+def passing_on(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
     """What passes requests to a route on to its function, and its answers back."""
     now, limit = runtime.clock.now, runtime.settings.max_body
     request_over_broker = runtime.environment.transport.request

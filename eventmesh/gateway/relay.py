@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 from multidict import CIMultiDict
 
-from eventmesh.engine.binding import HttpPlan
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.binding import HttpBinding
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.endpoint import Answering, answering, check_content_type, plan_of
 from eventmesh.http.protocol import ANSWER
 from eventmesh.http.route import HttpRoute
@@ -60,10 +60,10 @@ def reply_of(result: Result, invocation_id: str) -> Reply:
 class RemoteRoutes:
     """Answers the requests that gateways pass on to the routes of one function."""
 
-    def __init__(self, function: AnyFunction, runtime: Runtime) -> None:
+    def __init__(self, function: AnyFunction, runtime: SourceContext) -> None:
         self._name = function.full_name
         self._limit = function.limits.max_payload
-        self._routes: dict[str, tuple[HttpPlan, Answering]] = {}
+        self._routes: dict[str, tuple[HttpBinding, Answering]] = {}
         for route in function.triggers:
             if isinstance(route, HttpRoute):
                 plan = plan_of(function, route)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from eventmesh.engine.binding import HttpPlan, Parameter, Payload, Signature
+from eventmesh.engine.binding import HttpBinding, Parameter, Payload, Signature
 from eventmesh.model.errors import PayloadInvalid
 
 Arguments: TypeAlias = Mapping[str, Any]
@@ -22,7 +22,7 @@ Store: TypeAlias = Callable[[Arguments, bytes], bytes]
 _NOTHING = (b"", b"null")
 
 
-def store_of(signature: Signature, plan: HttpPlan) -> Store:
+def store_of(signature: Signature, plan: HttpBinding) -> Store:
     """How the payloads of requests that are bound by `plan` are stored."""
     payload = signature.payload
     if payload is None:
@@ -41,7 +41,7 @@ def _from_argument(parameter: Parameter) -> Store:
     return lambda arguments, _: _written(parameter, arguments) or b"null"
 
 
-def _object(plan: HttpPlan) -> Store:
+def _object(plan: HttpBinding) -> Store:
     outside = [field.parameter for field in plan.fields]
 
     def store(arguments: Arguments, body: bytes) -> bytes:

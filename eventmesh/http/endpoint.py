@@ -7,8 +7,8 @@ from typing import Any, TypeAlias, cast
 
 from aiohttp import hdrs, web
 
-from eventmesh.engine.binding import HttpPlan
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.binding import HttpBinding
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.engine.runtimes.invoker import invoker
 from eventmesh.http.async_payload import store_of
 from eventmesh.http.protocol import CONTROL
@@ -39,7 +39,7 @@ Answering: TypeAlias = Callable[[Invocation], Awaitable[Reply | StreamReply]]
 """Answers the invocations that requests to one route have become."""
 
 
-def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: Runtime) -> Endpoint:
+def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: SourceContext) -> Endpoint:
     """What answers requests to a route of a function."""
     plan = plan_of(function, route)
     take = _intake(function, plan, runtime)
@@ -51,13 +51,13 @@ def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: Runtime) -> En
     return endpoint
 
 
-def plan_of(function: AnyFunction, route: HttpRoute) -> HttpPlan:
+def plan_of(function: AnyFunction, route: HttpRoute) -> HttpBinding:
     """What fills the function's parameters on that route."""
-    return function.signature.http_plan(route.names, has_body=route.has_body)
+    return function.signature.http_binding(route.names, has_body=route.has_body)
 
 
 def answering(
-    function: AnyFunction, route: HttpRoute, plan: HttpPlan, runtime: Runtime
+    function: AnyFunction, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
 ) -> Answering:
     """What runs, or stores, the invocations of a route, and says how they are answered."""
     if route.mode == ASYNC:
@@ -73,7 +73,7 @@ def status_path(function: str, invocation_id: str) -> str:
 _Intake: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Invocation]]
 
 
-def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
+def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> _Intake:
     """What makes invocations of requests."""
     name = function.full_name
     has_body = plan.body is not None
@@ -107,14 +107,14 @@ def _intake(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> _Intake:
     return take
 
 
-def check_content_type(plan: HttpPlan, content_type: str) -> None:
+def check_content_type(plan: HttpBinding, content_type: str) -> None:
     """Raises Problem 415 for a body of a type that the route does not take."""
     if plan.body is not None and not plan.body.raw:
         check_json(content_type)
 
 
 def _running(
-    function: AnyFunction, route: HttpRoute, plan: HttpPlan, runtime: Runtime
+    function: AnyFunction, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
 ) -> Answering:
     run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
     stream_of_bytes = function.signature.item_type is bytes
@@ -141,7 +141,7 @@ def _running(
     return answer
 
 
-def _storing(function: AnyFunction, plan: HttpPlan, runtime: Runtime) -> Answering:
+def _storing(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> Answering:
     name = function.full_name
     bind = plan.binder()
     store = store_of(function.signature, plan)

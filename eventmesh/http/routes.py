@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from eventmesh.engine.function import AnyFunction, Runtime, described
+from eventmesh.engine.function import AnyFunction, SourceContext, function_info
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
 from eventmesh.http.api.control import Control
 from eventmesh.http.auth.same_origin import Guard
@@ -22,7 +22,7 @@ Own: TypeAlias = tuple[str, str, Endpoint]
 
 
 def router_of(
-    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: Runtime, tasks: asyncio.TaskGroup
+    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext, tasks: asyncio.TaskGroup
 ) -> Router[Endpoint]:
     """The routes of these functions, and our own.
 
@@ -33,12 +33,12 @@ def router_of(
         endpoint = endpoint_of(function, route, runtime)
         router.add(route.method, route.path, endpoint, function.full_name)
     functions = runtime.functions.values()
-    apis = apis_of(runtime, tasks, lambda: {one.full_name: described(one) for one in functions})
+    apis = apis_of(runtime, tasks, lambda: {one.full_name: function_info(one) for one in functions})
     add_own(router, apis, runtime, partial(document_of, bound, api=runtime.settings.api))
     return router
 
 
-def apis_of(runtime: Runtime, tasks: asyncio.TaskGroup, known: Known) -> Sequence[Own]:
+def apis_of(runtime: SourceContext, tasks: asyncio.TaskGroup, known: Known) -> Sequence[Own]:
     """The control API and direct invocation; none where the settings do not want them."""
     if not runtime.settings.api:
         return ()
@@ -50,7 +50,7 @@ def apis_of(runtime: Runtime, tasks: asyncio.TaskGroup, known: Known) -> Sequenc
 def add_own(
     router: Router[Endpoint],
     apis: Iterable[Own],
-    runtime: Runtime,
+    runtime: SourceContext,
     document: Callable[[], dict[str, Any]],
 ) -> None:
     """Add our own routes. A function's route at the same place stays in theirs."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.aio.clock import Clock, Deadlines
+from eventmesh.aio.clock import Clock, SharedTimer
 from eventmesh.model.errors import InvocationTimeout
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result, close
@@ -127,7 +127,7 @@ class _Runs:
     __slots__ = ("_deadlines",)
 
     def __init__(self, clock: Clock) -> None:
-        self._deadlines = Deadlines(clock, _Run.expire)
+        self._deadlines = SharedTimer(clock, _Run.expire)
 
     def begin(self, ends: float) -> _Run:
         """Cancel the current task at `ends`, unless `end` is called before."""

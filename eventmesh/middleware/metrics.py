@@ -87,7 +87,7 @@ class Metrics:
 
         return wrap
 
-    def watch(self, name: str, function: str, read: Callable[[], float]) -> None:
+    def gauge(self, name: str, function: str, read: Callable[[], float]) -> None:
         """Show as "eventmesh_{name}" what `read` returns, with the label `function`.
 
         `read` is called whenever the metrics are read, and must neither block nor raise. A name

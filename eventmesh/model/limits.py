@@ -19,14 +19,14 @@ class Limits:
     """What one function may take.
 
     `timeout` is seconds a run, None for no limit. `concurrency` is runs at once in one process,
-    `reserved_concurrency` in the whole mesh (None: not limited there). `line` is how many
+    `reserved_concurrency` in the whole mesh (None: not limited there). `max_pending` is how many
     synchronous callers may wait for a place. `max_payload` is bytes.
     """
 
     timeout: float | None = DEFAULT_TIMEOUT
     concurrency: int = DEFAULT_CONCURRENCY
     reserved_concurrency: int | None = None
-    line: int = DEFAULT_CONCURRENCY
+    max_pending: int = DEFAULT_CONCURRENCY
     max_payload: int = DEFAULT_MAX_PAYLOAD
 
     def __post_init__(self) -> None:
@@ -43,8 +43,10 @@ class Limits:
                 f"reserved_concurrency={self.reserved_concurrency!r}: it counts runs at once, 1 or "
                 "more; leave it out for no limit across the mesh"
             )
-        if not is_whole(self.line, 0):
-            raise DeclarationError(f"line={self.line!r}: it counts waiting callers, 0 or more")
+        if not is_whole(self.max_pending, 0):
+            raise DeclarationError(
+                f"max_pending={self.max_pending!r}: it counts waiting callers, 0 or more"
+            )
         if not is_whole(self.max_payload, 1):
             raise DeclarationError(f"max_payload={self.max_payload!r}: it is bytes, 1 or more")
 

@@ -13,7 +13,7 @@ from eventmesh.model.value import value
 
 Failure: TypeAlias = InvocationError | Signal
 
-RAISED: Final = (Exception, asyncio.CancelledError, SystemExit)
+HANDLER_ERRORS: Final = (Exception, asyncio.CancelledError, SystemExit)
 """What a handler may end with that does not end the process."""
 
 
@@ -50,7 +50,7 @@ class Response:
     content_type: str = JSON
 
 
-def when_closed(result: Result, release: Callable[[], None]) -> Result:
+def on_close(result: Result, release: Callable[[], None]) -> Result:
     """Call `release` once the result's stream has ended; at once where there is no stream."""
     if result.stream is None:
         release()

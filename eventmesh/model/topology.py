@@ -21,7 +21,7 @@ EVENTS: Final = f"{PREFIX}.events"
 PRESENCE: Final = f"{PREFIX}.presence"
 """The topic exchange through which processes tell each other that they are there."""
 
-MAX_NOTES: Final = 10_000
+MAX_PRESENCE_MESSAGES: Final = 10_000
 """Messages about presence that one process may be behind; older ones are dropped."""
 
 MAX_QUEUE_LENGTH: Final = 5_000_000
@@ -38,16 +38,16 @@ EVENT_SCHEME: Final = "event:"
 _SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _FUNCTION = re.compile(rf"{_SERVICE.pattern}\.[A-Za-z_][A-Za-z0-9_]{{0,99}}")
 
-Kind = Literal["inbox", "line", "dead", "named", "broadcast", "notes"]
+Kind = Literal["inbox", "rpc", "dead", "named", "broadcast", "presence"]
 
 
 @value
 class Queue:
     """A queue: what it is for decides its type and arguments on a broker.
 
-    `inbox` holds a function's asynchronous work, `line` its synchronous callers (bounded by
+    `inbox` holds a function's asynchronous work, `rpc_queue` its synchronous callers (bounded by
     `max_length`, gone with its users), `dead` its dead letters, `named` is a queue of the users'
-    own, `broadcast` one instance's copy of its events, `notes` what a process is told of others
+    own, `broadcast` one instance's copy of its events, `presence` what a process is told of others
     (gone with that process). `declare` is False for a queue that belongs to another system: it is
     used as it is.
     """
@@ -86,9 +86,9 @@ def inbox(function: str) -> Queue:
     return Queue(f"{PREFIX}.inbox.{function}", "inbox")
 
 
-def line(function: str, length: int) -> Queue:
+def rpc_queue(function: str, length: int) -> Queue:
     """The bounded queue in which synchronous callers of a function wait."""
-    return Queue(f"{PREFIX}.line.{function}", "line", max_length=length)
+    return Queue(f"{PREFIX}.rpc.{function}", "rpc", max_length=length)
 
 
 def dead_letters(function: str) -> Queue:
@@ -101,9 +101,11 @@ def broadcast(function: str, instance: str) -> Queue:
     return Queue(f"{PREFIX}.broadcast.{function}.{instance}", "broadcast")
 
 
-def notes(instance: str, about: str) -> Queue:
+def presence_queue(instance: str, about: str) -> Queue:
     """Where one process hears of presence; `about` tells its queues apart."""
-    return Queue(f"{PREFIX}.presence.{about}.{instance}", "notes", max_length=MAX_NOTES)
+    return Queue(
+        f"{PREFIX}.presence.{about}.{instance}", "presence", max_length=MAX_PRESENCE_MESSAGES
+    )
 
 
 def named(name: str, *, declare: bool = True) -> Queue:
@@ -132,9 +134,9 @@ def to_function(function: str) -> Route:
 
 
 @lru_cache(maxsize=4096)
-def to_line(function: str) -> Route:
-    """The way to the line of a function's synchronous callers."""
-    return to_queue(line(check_function(function), 0), function)
+def to_rpc(function: str) -> Route:
+    """The way to the queue of a function's synchronous callers."""
+    return to_queue(rpc_queue(check_function(function), 0), function)
 
 
 @lru_cache(maxsize=4096)
@@ -143,7 +145,7 @@ def to_subscribers(type: str) -> Route:
     return Route(EVENTS, check_type(type), mandatory=False, name=type)
 
 
-def to_present(word: str) -> Route:
+def to_presence(word: str) -> Route:
     """The way to whoever listens for that word about presence; it is no fault if nobody does."""
     return Route(PRESENCE, word, mandatory=False, name=word)
 

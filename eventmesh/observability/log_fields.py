@@ -8,10 +8,12 @@ from typing import Any, Final
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; the others are its fields."""
 
-TOLD: Final = frozenset(("outcome", "duration_ms", "error", "error_type"))
+REDUNDANT: Final = frozenset(("outcome", "duration_ms", "error", "error_type"))
 """Fields that people need not be shown: the message of the record that has them says it all."""
 
-WHERE: Final = frozenset(("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id"))
+CONTEXT: Final = frozenset(
+    ("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id")
+)
 """Fields that tell which invocation a record belongs to: too long for the line of a terminal."""
 
 _DRAWN_ID: Final = 32

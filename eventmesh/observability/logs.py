@@ -13,7 +13,7 @@ import orjson
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import LogFormat
-from eventmesh.observability.log_fields import TOLD, fields_of, readable
+from eventmesh.observability.log_fields import REDUNDANT, fields_of, readable
 
 
 def configure_logging(
@@ -96,7 +96,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         start = f"{_timestamp(record)} {record.levelname:<8} {record.name}:"
-        line = f"{start} {record.getMessage()}{readable(record, TOLD)}"
+        line = f"{start} {record.getMessage()}{readable(record, REDUNDANT)}"
         traceback = _traceback(record)
         return f"{line}\n{traceback}" if traceback else line
 

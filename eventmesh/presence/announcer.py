@@ -10,9 +10,9 @@ from typing import Final
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, TimeLimit
-from eventmesh.aio.tasks import owned_tasks
+from eventmesh.aio.tasks import task_group
 from eventmesh.model.errors import InvocationError
-from eventmesh.model.topology import PRESENCE, Binding, notes, to_present
+from eventmesh.model.topology import PRESENCE, Binding, presence_queue, to_presence
 from eventmesh.presence.instance import (
     ALIVE,
     GONE,
@@ -21,8 +21,8 @@ from eventmesh.presence.instance import (
     INTERVAL,
     PULSES,
     QUERY,
+    Heartbeat,
     Instance,
-    Pulse,
     note,
 )
 
@@ -40,9 +40,9 @@ async def announcing(
     While the broker is away nothing is told; the others take note of that by themselves.
     """
     announcer = _Announcer(broker, clock, describe)
-    queue = notes(describe().id, "asked")
+    queue = presence_queue(describe().id, "asked")
     await broker.declare([queue], [Binding(queue, QUERY, PRESENCE)])
-    async with broker.consume(queue, announcer.on_query, prefetch=1), owned_tasks() as tasks:
+    async with broker.consume(queue, announcer.on_query, prefetch=1), task_group() as tasks:
         announcing = tasks.create_task(announcer.run())
         try:
             yield
@@ -89,9 +89,9 @@ class _Announcer:
         body = (
             INSTANCES.dump_json(instance)
             if word == HERE
-            else PULSES.dump_json(Pulse(instance.id, instance.running))
+            else PULSES.dump_json(Heartbeat(instance.id, instance.running))
         )
         try:
-            await self._broker.publish(to_present(word), note(word, body, self._clock.now()))
+            await self._broker.publish(to_presence(word), note(word, body, self._clock.now()))
         except InvocationError as error:
             _log.debug("the mesh was not told that this process is %s: %s", word, error)

@@ -19,10 +19,10 @@ HERE: Final = "here"
 """A process and all about it: an `Instance`."""
 
 ALIVE: Final = "alive"
-"""A process is still there, and runs so much: `Pulse`."""
+"""A process is still there, and runs so much: `Heartbeat`."""
 
 GONE: Final = "gone"
-"""A process stops: `Pulse`."""
+"""A process stops: `Heartbeat`."""
 
 QUERY: Final = "query"
 """Who is there? An answer is `HERE`."""
@@ -62,7 +62,7 @@ class Instance:
 
 
 @value
-class Pulse:
+class Heartbeat:
     """A sign of life of the instance with that id."""
 
     id: str
@@ -70,7 +70,7 @@ class Pulse:
 
 
 INSTANCES: Final = TypeAdapter(Instance)
-PULSES: Final = TypeAdapter(Pulse)
+PULSES: Final = TypeAdapter(Heartbeat)
 
 
 def note(word: str, body: bytes, now: float) -> Message:

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, sleep
-from eventmesh.aio.tasks import owned_tasks
+from eventmesh.aio.tasks import task_group
 from eventmesh.model.errors import InvocationError
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
-from eventmesh.model.topology import PRESENCE, Binding, notes, to_present
+from eventmesh.model.topology import PRESENCE, Binding, presence_queue, to_presence
 from eventmesh.presence.instance import (
     ALIVE,
     GONE,
@@ -48,11 +48,11 @@ Changed: TypeAlias = Callable[[Mapping[str, Instance]], object]
 async def observing(broker: Broker, clock: Clock, changed: Changed) -> AsyncGenerator[Observer]:
     """Know who is there, while entered. It takes a moment until all have answered."""
     observer = Observer(broker, clock, changed)
-    queue = notes(new_id(), "heard")
+    queue = presence_queue(new_id(), "heard")
     await broker.declare([queue], [Binding(queue, word, PRESENCE) for word in (HERE, ALIVE, GONE)])
     async with (
         broker.consume(queue, observer.on_note, prefetch=PREFETCH),
-        owned_tasks() as tasks,
+        task_group() as tasks,
     ):
         watching = tasks.create_task(observer.run())
         try:
@@ -125,7 +125,7 @@ class Observer:
     async def _ask(self) -> bool:
         """Ask who is there, and return whether the mesh was told."""
         try:
-            await self._broker.publish(to_present(QUERY), note(QUERY, b"{}", self._clock.now()))
+            await self._broker.publish(to_presence(QUERY), note(QUERY, b"{}", self._clock.now()))
         except InvocationError as error:
             _log.debug("the mesh was not asked who is there: %s", error)
             self._strangers = True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from eventmesh.aio.clock import Clock
-from eventmesh.engine.function import described
+from eventmesh.engine.function import function_info
 from eventmesh.host import Host
 from eventmesh.http.openapi.document import document_of
 from eventmesh.model.settings import Settings
@@ -34,7 +34,7 @@ def instance_of(
         os.getpid(),
         clock.now(),
         {service.name: service.version for service in services},
-        [described(function) for function in functions],
+        [function_info(function) for function in functions],
         [
             Endpoint(route.method, route.path, function.full_name, function.limits.timeout)
             for function, route in routes

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from eventmesh.aio.tasks import owned_tasks
+from eventmesh.aio.tasks import task_group
 from eventmesh.model.value import value
 
 _log: Final = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ async def working(number: int, launch: Launch) -> AsyncGenerator[Worker]:
         ours.close()
         raise
     try:
-        async with owned_tasks() as tasks:
+        async with task_group() as tasks:
             tasks.create_task(_close_at_end(process, writer))
             try:
                 yield Worker(number, process, reader, launch.end_seconds)

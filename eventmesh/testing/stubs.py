@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from eventmesh.abc import Handler, Middleware
-from eventmesh.engine.codecs.json import encode, failed
+from eventmesh.engine.codecs.json import encode, function_error
 from eventmesh.model.errors import DeclarationError, InvocationError, Signal
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result
@@ -132,7 +132,9 @@ def _answer(stub: object) -> Result:
     if isinstance(stub, (InvocationError, Signal)):
         return Result(b"", error=stub)
     return (
-        Result(b"", error=failed(stub)) if isinstance(stub, BaseException) else Result(encode(stub))
+        Result(b"", error=function_error(stub))
+        if isinstance(stub, BaseException)
+        else Result(encode(stub))
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from eventmesh.deliveries.consume import Consumption, consuming
-from eventmesh.deliveries.settle import Asynchronous
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.deliveries.consume import ConsumerSpec, consuming
+from eventmesh.deliveries.settle import AsyncDeliveryHandler
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_pattern
 from eventmesh.model.topology import Binding, broadcast, dead_letters, inbox
@@ -47,9 +47,9 @@ class EventTrigger:
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[AnyFunction, EventTrigger]], runtime: Runtime
+        cls, bound: Sequence[tuple[AnyFunction, EventTrigger]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
-        broadcasts: dict[str, Consumption] = {}
+        broadcasts: dict[str, ConsumerSpec] = {}
         for function, trigger in bound:
             # The shared copy goes to the function's inbox, which is consumed anyway.
             name = function.full_name
@@ -60,8 +60,10 @@ class EventTrigger:
             )
             if trigger.broadcast and name not in broadcasts:
                 # A retry is this instance's own, like the event it repeats.
-                asynchronous = Asynchronous(function, runtime, retry_to=queue)
-                broadcasts[name] = Consumption(queue, asynchronous.handle, function.places)
+                asynchronous = AsyncDeliveryHandler(function, runtime, retry_to=queue)
+                broadcasts[name] = ConsumerSpec(
+                    queue, asynchronous.handle, function.local_concurrency
+                )
         async with consuming(runtime.broker, runtime.clock, list(broadcasts.values())) as stop:
-            runtime.at_stop(stop)
+            runtime.on_stop(stop)
             yield

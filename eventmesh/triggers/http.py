@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.route import HttpRoute
 from eventmesh.model.value import value
 
@@ -18,12 +18,12 @@ class HttpTrigger(HttpRoute):
     kind: ClassVar[str] = "http"
 
     def check(self, function: AnyFunction) -> None:
-        function.signature.http_plan(self.names, has_body=self.has_body)
+        function.signature.http_binding(self.names, has_body=self.has_body)
 
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[AnyFunction, HttpTrigger]], runtime: Runtime
+        cls, bound: Sequence[tuple[AnyFunction, HttpTrigger]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
         """Listen at the address of the settings, and announce it as "http".
 

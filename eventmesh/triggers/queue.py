@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 
-from eventmesh.deliveries.consume import BatchConsumption, Consumption, consuming
-from eventmesh.deliveries.settle import Asynchronous
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
+from eventmesh.deliveries.settle import AsyncDeliveryHandler
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import Queue, check_queue, dead_letters, named
 from eventmesh.model.value import value
@@ -77,21 +77,21 @@ class QueueTrigger:
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[AnyFunction, QueueTrigger]], runtime: Runtime
+        cls, bound: Sequence[tuple[AnyFunction, QueueTrigger]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
         for function, trigger in bound:
             queues = [trigger.queue] if trigger.declare else []
             await runtime.broker.declare([*queues, dead_letters(function.full_name)])
         consumptions = [trigger.consumption(function, runtime) for function, trigger in bound]
         async with consuming(runtime.broker, runtime.clock, consumptions) as stop:
-            runtime.at_stop(stop)
+            runtime.on_stop(stop)
             yield
 
     def consumption(
-        self, function: AnyFunction, runtime: Runtime
-    ) -> Consumption | BatchConsumption:
+        self, function: AnyFunction, runtime: SourceContext
+    ) -> ConsumerSpec | BatchConsumerSpec:
         """How the queue is consumed for this function."""
-        asynchronous = Asynchronous(
+        asynchronous = AsyncDeliveryHandler(
             function, runtime, trigger=self.kind, batch=self.batch is not None
         )
         return consumption(function, asynchronous, self.queue, self)
@@ -106,11 +106,14 @@ def batching(function: AnyFunction) -> QueueTrigger | None:
 
 
 def consumption(
-    function: AnyFunction, asynchronous: Asynchronous, queue: Queue, trigger: QueueTrigger | None
-) -> Consumption | BatchConsumption:
+    function: AnyFunction,
+    asynchronous: AsyncDeliveryHandler,
+    queue: Queue,
+    trigger: QueueTrigger | None,
+) -> ConsumerSpec | BatchConsumerSpec:
     """How `queue` is consumed: in the batches of `trigger`, or message by message."""
     if trigger is None or trigger.batch is None:
-        return Consumption(queue, asynchronous.handle, function.places)
-    return BatchConsumption(
-        queue, asynchronous.handle_batch, function.places, trigger.batch, trigger.window
+        return ConsumerSpec(queue, asynchronous.handle, function.local_concurrency)
+    return BatchConsumerSpec(
+        queue, asynchronous.handle_batch, function.local_concurrency, trigger.batch, trigger.window
     )

@@ -30,7 +30,7 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
-@inventory.function(timeout="10s", concurrency=20, line=100)
+@inventory.function(timeout="10s", concurrency=20, max_pending=100)
 async def reserve(hold: Hold, store: Store, settings: Settings, ctx: Context) -> Reservation:
     """Hold everything that an order asks for, or nothing. Repeated, it is the same reservation.
 

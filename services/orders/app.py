@@ -56,7 +56,7 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
     on.post("/orders", status=201, problems=[409, 422, 503]),
     timeout="10s",
     concurrency=20,
-    line=30,
+    max_pending=30,
 )
 async def place_order(
     order: NewOrder,

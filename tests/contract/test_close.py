@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.model.topology import dead_letters, inbox, line, to_function, to_line
+from eventmesh.model.topology import dead_letters, inbox, rpc_queue, to_function, to_rpc
 
 
 async def test_it_is_ready_while_it_is_open(mesh):
@@ -17,14 +17,14 @@ async def test_it_is_ready_while_it_is_open(mesh):
 
 async def test_everything_raises_once_it_is_closed(mesh, function):
     async with mesh.connect() as broker:
-        await broker.declare([inbox(function), line(function, 10)])
+        await broker.declare([inbox(function), rpc_queue(function, 10)])
 
     queue = inbox(function)
     for call in (
         broker.declare([queue]),
         broker.publish(to_function(function), mesh.message()),
         broker.publish(to_function(function), mesh.message(), delay=60),
-        broker.request(to_line(function), mesh.request()),
+        broker.request(to_rpc(function), mesh.request()),
         broker.get(dead_letters(function)),
         broker.depth(queue),
         broker.purge(queue),
@@ -50,9 +50,9 @@ async def test_a_reply_after_it_is_closed_does_nothing(mesh):
 async def test_closing_ends_open_requests(mesh, function):
     async with asyncio.TaskGroup() as calls:
         async with mesh.connect() as broker:
-            await broker.declare([line(function, 10)])
-            call = calls.create_task(unavailable(broker.request(to_line(function), mesh.request())))
-            await mesh.depth_reaches(broker, line(function, 10), 1)
+            await broker.declare([rpc_queue(function, 10)])
+            call = calls.create_task(unavailable(broker.request(to_rpc(function), mesh.request())))
+            await mesh.depth_reaches(broker, rpc_queue(function, 10), 1)
         await mesh.soon(call)
 
 

@@ -13,8 +13,8 @@ from eventmesh.model.topology import (
     Queue,
     broadcast,
     inbox,
-    notes,
-    to_present,
+    presence_queue,
+    to_presence,
     to_subscribers,
 )
 
@@ -85,7 +85,7 @@ async def test_an_event_before_the_first_subscriber_ever_is_no_fault(empty_mesh,
     async with empty_mesh.connect() as broker:
         await broker.publish(to_subscribers("order.placed"), empty_mesh.message())
         await broker.publish(to_subscribers("stock.low"), empty_mesh.message(), delay=0.1)
-        await broker.publish(to_present("here"), empty_mesh.message())
+        await broker.publish(to_presence("here"), empty_mesh.message())
         queue = inbox(function)
         await broker.declare([queue], [Binding(queue, "order.*")])
         await broker.publish(to_subscribers("order.placed"), empty_mesh.message(b"after"))
@@ -161,15 +161,15 @@ async def test_a_broadcast_queue_goes_with_its_consumer(mesh, broker, function):
 
 
 async def test_notes_about_presence_go_their_own_way(mesh, broker, other, function):
-    events, heard = inbox(function), notes(uuid4().hex, "heard")
+    events, heard = inbox(function), presence_queue(uuid4().hex, "heard")
     received = mesh.collector()
     pattern, word = f"{function}.*", f"{function}.here"
     await broker.declare(
         [events, heard], [Binding(events, pattern), Binding(heard, pattern, PRESENCE)]
     )
     async with other.consume(heard, received, prefetch=10):
-        await broker.publish(to_present(word), mesh.message(b"1"))
+        await broker.publish(to_presence(word), mesh.message(b"1"))
         await broker.publish(to_subscribers(word), mesh.message(b"2"))
-        await broker.publish(to_present(word), mesh.message(b"3"))
+        await broker.publish(to_presence(word), mesh.message(b"3"))
         assert await received.bodies(2) == [b"1", b"3"]
     assert await broker.depth(events) == 1

@@ -11,11 +11,11 @@ from eventmesh.model.errors import (
     Throttled,
 )
 from eventmesh.model.message import MAX_BODY
-from eventmesh.model.topology import line, to_line
+from eventmesh.model.topology import rpc_queue, to_rpc
 
 
 async def test_the_reply_reaches_who_asked(mesh, broker, other, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
 
     def answer(delivery):
         other.reply(delivery.message, mesh.message(b"pong to " + delivery.message.body))
@@ -23,12 +23,12 @@ async def test_the_reply_reaches_who_asked(mesh, broker, other, function):
 
     await other.declare([queue])
     async with other.consume(queue, answer, prefetch=1):
-        reply = await mesh.soon(broker.request(to_line(function), mesh.request(b"ping")))
+        reply = await mesh.soon(broker.request(to_rpc(function), mesh.request(b"ping")))
     assert reply.body == b"pong to ping"
 
 
 async def test_a_reply_arrives_as_it_was_sent(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     sent = mesh.message(
         b"{}", content_type="application/x-quote", headers={"shelf": "b"}, type="error", attempt=2
     )
@@ -39,7 +39,7 @@ async def test_a_reply_arrives_as_it_was_sent(mesh, broker, function):
 
     await broker.declare([queue])
     async with broker.consume(queue, answer, prefetch=1):
-        reply = await mesh.soon(broker.request(to_line(function), mesh.request()))
+        reply = await mesh.soon(broker.request(to_rpc(function), mesh.request()))
     assert (reply.body, reply.content_type, reply.headers, reply.type) == (
         sent.body,
         sent.content_type,
@@ -49,12 +49,12 @@ async def test_a_reply_arrives_as_it_was_sent(mesh, broker, function):
 
 
 async def test_each_caller_gets_its_own_reply(mesh, broker, function):
-    queue = line(function, 50)
+    queue = rpc_queue(function, 50)
     received = mesh.collector()
     await broker.declare([queue])
     async with broker.consume(queue, received, prefetch=50), asyncio.TaskGroup() as calls:
         replies = [
-            calls.create_task(broker.request(to_line(function), mesh.request(bytes([number]))))
+            calls.create_task(broker.request(to_rpc(function), mesh.request(bytes([number]))))
             for number in range(50)
         ]
         for delivery in reversed(await received.take(50)):
@@ -65,12 +65,12 @@ async def test_each_caller_gets_its_own_reply(mesh, broker, function):
 
 
 async def test_the_request_arrives_as_it_was_sent(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     sent = mesh.request(b'{"sku": 1}')
     await broker.declare([queue])
     async with broker.consume(queue, received, prefetch=1), asyncio.TaskGroup() as calls:
-        reply = calls.create_task(broker.request(to_line(function), sent))
+        reply = calls.create_task(broker.request(to_rpc(function), sent))
         delivery = await received.next()
         broker.reply(delivery.message, mesh.message())
         delivery.ack()
@@ -81,16 +81,16 @@ async def test_the_request_arrives_as_it_was_sent(mesh, broker, function):
 
 async def test_an_unknown_function_is_not_waited_for(mesh, broker, function):
     with pytest.raises(FunctionNotFound, match=function):
-        await mesh.soon(broker.request(to_line(function), mesh.request()))
+        await mesh.soon(broker.request(to_rpc(function), mesh.request()))
 
 
 async def test_the_deadline_ends_the_wait(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     await broker.declare([queue])
     async with broker.consume(queue, received, prefetch=1), asyncio.TaskGroup() as calls:
         sent = mesh.request(wait=0.5)
-        reply = calls.create_task(ended(broker.request(to_line(function), sent), mesh.clock))
+        reply = calls.create_task(ended(broker.request(to_rpc(function), sent), mesh.clock))
         await received.next()
         await mesh.elapse(0.5)
         error, when = await mesh.soon(reply)
@@ -106,32 +106,32 @@ async def ended(request, clock):
 
 
 async def test_what_is_late_already_is_not_sent(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     await broker.declare([queue])
     with pytest.raises(InvocationTimeout):
-        await mesh.soon(broker.request(to_line(function), mesh.request(wait=0)))
+        await mesh.soon(broker.request(to_rpc(function), mesh.request(wait=0)))
     assert await broker.depth(queue) == 0
 
 
 async def test_a_request_without_a_deadline_is_refused(mesh, broker, function):
-    await broker.declare([line(function, 10)])
+    await broker.declare([rpc_queue(function, 10)])
     with pytest.raises(ValueError, match="deadline"):
-        await mesh.soon(broker.request(to_line(function), mesh.message()))
+        await mesh.soon(broker.request(to_rpc(function), mesh.message()))
 
 
 async def test_a_request_that_nobody_waits_for_is_not_delivered(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     await broker.declare([queue])
     async with asyncio.TaskGroup() as calls:
         late = calls.create_task(
-            ended(broker.request(to_line(function), mesh.request(b"late", wait=0.5)), mesh.clock)
+            ended(broker.request(to_rpc(function), mesh.request(b"late", wait=0.5)), mesh.clock)
         )
         await mesh.depth_reaches(broker, queue, 1)
         await mesh.elapse(0.5)
         await mesh.soon(late)
     async with broker.consume(queue, received, prefetch=10), asyncio.TaskGroup() as calls:
-        reply = calls.create_task(broker.request(to_line(function), mesh.request(b"in time")))
+        reply = calls.create_task(broker.request(to_rpc(function), mesh.request(b"in time")))
         delivery = await received.next()
         assert delivery.message.body == b"in time"
         broker.reply(delivery.message, mesh.message())
@@ -140,18 +140,18 @@ async def test_a_request_that_nobody_waits_for_is_not_delivered(mesh, broker, fu
 
 
 async def test_a_full_line_refuses_at_once(mesh, broker, function):
-    queue = line(function, 2)
+    queue = rpc_queue(function, 2)
     await broker.declare([queue])
     async with asyncio.TaskGroup() as calls:
         waiting = [
             calls.create_task(
-                ended(broker.request(to_line(function), mesh.request(wait=2)), mesh.clock)
+                ended(broker.request(to_rpc(function), mesh.request(wait=2)), mesh.clock)
             )
             for _ in range(2)
         ]
         await mesh.depth_reaches(broker, queue, 2)
         with pytest.raises(Throttled) as raised:
-            await mesh.soon(broker.request(to_line(function), mesh.request()))
+            await mesh.soon(broker.request(to_rpc(function), mesh.request()))
         await mesh.elapse(2)
         for one in waiting:
             await mesh.soon(one)
@@ -159,16 +159,16 @@ async def test_a_full_line_refuses_at_once(mesh, broker, function):
 
 
 async def test_a_late_reply_does_nothing(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     await broker.declare([queue])
     async with broker.consume(queue, received, prefetch=10), asyncio.TaskGroup() as calls:
-        request = broker.request(to_line(function), mesh.request(b"1", wait=0.5))
+        request = broker.request(to_rpc(function), mesh.request(b"1", wait=0.5))
         late = calls.create_task(ended(request, mesh.clock))
         first = await received.next()
         await mesh.elapse(0.5)
         await mesh.soon(late)
-        reply = calls.create_task(broker.request(to_line(function), mesh.request(b"2")))
+        reply = calls.create_task(broker.request(to_rpc(function), mesh.request(b"2")))
         second = await received.next()
         broker.reply(first.message, mesh.message(b"late"))
         broker.reply(second.message, mesh.message(b"in time"))
@@ -178,11 +178,11 @@ async def test_a_late_reply_does_nothing(mesh, broker, function):
 
 
 async def test_a_second_reply_does_nothing(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     await broker.declare([queue])
     async with broker.consume(queue, received, prefetch=1), asyncio.TaskGroup() as calls:
-        reply = calls.create_task(broker.request(to_line(function), mesh.request()))
+        reply = calls.create_task(broker.request(to_rpc(function), mesh.request()))
         delivery = await received.next()
         broker.reply(delivery.message, mesh.message(b"first"))
         broker.reply(delivery.message, mesh.message(b"second"))
@@ -195,12 +195,12 @@ async def test_a_reply_to_what_is_no_request_does_nothing(mesh, broker):
 
 
 async def test_a_request_that_came_back_is_answered_by_the_next(mesh, broker, other, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     await broker.declare([queue])
     async with asyncio.TaskGroup() as calls:
         async with broker.consume(queue, received, prefetch=1):
-            reply = calls.create_task(broker.request(to_line(function), mesh.request()))
+            reply = calls.create_task(broker.request(to_rpc(function), mesh.request()))
             (await received.next()).requeue()
             await received.next()
         async with other.consume(queue, received, prefetch=1):
@@ -211,7 +211,7 @@ async def test_a_request_that_came_back_is_answered_by_the_next(mesh, broker, ot
 
 
 async def test_a_request_and_a_reply_over_the_limit_are_refused(mesh, broker, function):
-    queue = line(function, 10)
+    queue = rpc_queue(function, 10)
     received = mesh.collector()
     await broker.declare([queue])
     async with (
@@ -219,8 +219,8 @@ async def test_a_request_and_a_reply_over_the_limit_are_refused(mesh, broker, fu
         asyncio.TaskGroup() as calls,
     ):
         with pytest.raises(PayloadTooLarge):
-            await broker.request(to_line(function), mesh.request(bytes(MAX_BODY + 1)))
-        asked = calls.create_task(broker.request(to_line(function), mesh.request()))
+            await broker.request(to_rpc(function), mesh.request(bytes(MAX_BODY + 1)))
+        asked = calls.create_task(broker.request(to_rpc(function), mesh.request()))
         delivery = await received.next()
         with pytest.raises(PayloadTooLarge):
             broker.reply(delivery.message, mesh.message(bytes(MAX_BODY + 1)))

@@ -181,7 +181,7 @@ async def test_who_finds_the_line_full_is_told_when_to_come_again(mesh):
     service = Service("shop")
     running, enough = asyncio.Event(), asyncio.Event()
 
-    @service.function(on.get("/narrow"), concurrency=1, line=0)
+    @service.function(on.get("/narrow"), concurrency=1, max_pending=0)
     async def narrow() -> None:
         running.set()
         await enough.wait()

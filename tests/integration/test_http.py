@@ -331,7 +331,7 @@ async def test_over_the_limit_is_429(serving):
     service = Service("s")
     begun, end = asyncio.Event(), asyncio.Event()
 
-    @service.function(on.get("/"), concurrency=1, line=0)
+    @service.function(on.get("/"), concurrency=1, max_pending=0)
     async def busy() -> None:
         begun.set()
         await end.wait()

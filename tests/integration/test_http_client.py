@@ -66,7 +66,7 @@ class Shop:
         async def broken() -> None:
             raise ValueError("no stock")
 
-        @service.function(concurrency=1, line=0, max_payload=50)
+        @service.function(concurrency=1, max_pending=0, max_payload=50)
         async def narrow(data: str = "") -> None:
             self.busy.set()
             await self.end.wait()

@@ -83,7 +83,7 @@ async def test_stopping_waits_for_what_runs_and_takes_no_more(serving):
 async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(serving, path):
     service = Service("s")
 
-    @service.function(on.post("/"), timeout="50ms", reserved_concurrency=1, line=0)
+    @service.function(on.post("/"), timeout="50ms", reserved_concurrency=1, max_pending=0)
     async def work() -> str:
         return "done"
 

@@ -236,7 +236,7 @@ async def test_over_the_limit_is_too_many_requests(serving):
     service = Service("s")
     begun, end = asyncio.Event(), asyncio.Event()
 
-    @service.function(concurrency=1, line=0)
+    @service.function(concurrency=1, max_pending=0)
     async def busy() -> None:
         begun.set()
         await end.wait()
@@ -259,7 +259,7 @@ async def test_what_was_throttled_is_run_by_the_next_try(serving):
     service = Service("s")
     begun, end = asyncio.Event(), asyncio.Event()
 
-    @service.function(concurrency=1, line=0)
+    @service.function(concurrency=1, max_pending=0)
     async def busy() -> str:
         begun.set()
         await end.wait()

@@ -17,7 +17,7 @@ from eventmesh.model.invocation import Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import Binding, inbox, line, named
+from eventmesh.model.topology import Binding, inbox, named, rpc_queue
 from eventmesh.service import Service
 from eventmesh.testing.clock import ManualClock
 
@@ -43,7 +43,7 @@ class Mesh:
             reply = reply_from(result, delivery.message, self.clock.now())
             self.broker.reply(delivery.message, reply)
 
-        queue = line(function, 10)
+        queue = rpc_queue(function, 10)
         await self.broker.declare([queue])
         await self._stack.enter_async_context(self.broker.consume(queue, deliver, prefetch=10))
 

@@ -14,7 +14,7 @@ from eventmesh.engine.context import Context
 from eventmesh.host import hosting
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import inbox, line
+from eventmesh.model.topology import inbox, rpc_queue
 from eventmesh.model.value import value
 from eventmesh.service import Service
 
@@ -291,7 +291,7 @@ async def test_all_functions_have_their_line_before_any_inbox_is_consumed(app, s
     app.function(name="two")(lambda: None)
     async with start(app):
         names = list(broker.statistics())
-    lines = [names.index(line(f"app.{name}", 100).name) for name in ("one", "two")]
+    lines = [names.index(rpc_queue(f"app.{name}", 100).name) for name in ("one", "two")]
     inboxes = [names.index(inbox(f"app.{name}").name) for name in ("one", "two")]
     assert max(lines) < min(inboxes)
 

@@ -165,9 +165,9 @@ class TestOptions:
     def test_a_timeout_is_a_duration_or_none(self, app, timeout, seconds):
         assert app.function(timeout=timeout)(handler).limits.timeout == seconds
 
-    def test_the_line_is_as_long_as_there_are_places_unless_given(self, app):
-        assert app.function(name="a", concurrency=7)(handler).limits.line == 7
-        assert app.function(name="b", concurrency=7, line=0)(handler).limits.line == 0
+    def test_max_pending_is_as_large_as_concurrency_unless_given(self, app):
+        assert app.function(name="a", concurrency=7)(handler).limits.max_pending == 7
+        assert app.function(name="b", concurrency=7, max_pending=0)(handler).limits.max_pending == 0
 
     @pytest.mark.parametrize(
         "option",
@@ -179,7 +179,7 @@ class TestOptions:
             {"concurrency": "10"},
             {"concurrency": True},
             {"reserved_concurrency": 0},
-            {"line": -1},
+            {"max_pending": -1},
             {"max_payload": 0},
             {"max_payload": "6MB"},
             {"retry": 3},
@@ -198,7 +198,7 @@ class TestOptions:
             ("retries", "did you mean 'retry'"),
             ("time_out", "did you mean 'timeout'"),
             ("concurency", "did you mean 'concurrency'"),
-            ("colour", "there are name, timeout, concurrency, reserved_concurrency, line"),
+            ("colour", "there are name, timeout, concurrency, reserved_concurrency, max_pending"),
         ],
     )
     def test_an_unknown_option_is_refused_with_the_nearest_known(self, app, option, advice):

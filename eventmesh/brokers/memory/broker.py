@@ -17,7 +17,13 @@ from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.aio.clock import Clock, SystemClock, Timer
 from eventmesh.brokers.memory.exchange import TopicExchange
 from eventmesh.brokers.memory.queue import MemoryConsumer, MemoryQueue
-from eventmesh.brokers.memory.slots import CLOSED, MemoryLease, MemorySlots, Places, SharedLease
+from eventmesh.brokers.memory.slots import (
+    CLOSED,
+    MemoryLease,
+    MemorySlots,
+    ResizableSemaphore,
+    SharedLease,
+)
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
@@ -37,7 +43,7 @@ MAX_DELAYED: Final = 1_000_000
 REPLIES: Final = "em.replies"
 """The `reply_to` of every request; the correlation id says who waits."""
 
-_OF_ONE: Final = ("broadcast", "notes")
+_INSTANCE_QUEUES: Final = ("broadcast", "presence")
 """Kinds of queues that go with whoever consumes them."""
 
 _TURN = 64
@@ -87,7 +93,7 @@ class MemoryBroker:
         self._exchanges = defaultdict[str, TopicExchange](TopicExchange)
         self._delayed: dict[int, _Delayed] = {}
         self._requests: dict[str, asyncio.Future[Message | None]] = {}
-        self._slots: dict[str, Places] = {}
+        self._slots: dict[str, ResizableSemaphore] = {}
         self._leases: dict[str, SharedLease] = {}
         self._idle_waiters: set[asyncio.Future[None]] = set()
         self._numbers = count(1)
@@ -197,7 +203,7 @@ class MemoryBroker:
             yield consumer
         finally:
             consumed.detach(consumer)
-            if consumed.kind in _OF_ONE and not consumed.consumers:
+            if consumed.kind in _INSTANCE_QUEUES and not consumed.consumers:
                 self._remove(consumed)
 
     async def get(self, queue: Queue) -> Delivery | None:
@@ -219,7 +225,7 @@ class MemoryBroker:
     async def slots(self, name: str, limit: int) -> AsyncGenerator[Slots]:
         """As the contract says, in the order of asking. The last limit given counts for all."""
         self._check_open()
-        places = self._slots.setdefault(name, Places(limit))
+        places = self._slots.setdefault(name, ResizableSemaphore(limit))
         places.resize(limit)
         slots = MemorySlots(places)
         try:

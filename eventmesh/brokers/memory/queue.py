@@ -258,7 +258,7 @@ class MemoryQueue:
         """The first message; in a line, the first whose caller still waits for it."""
         while self._ready:
             delivery = self._ready.popleft()
-            if self.kind != "line" or not self._expired(delivery.message):
+            if self.kind != "rpc" or not self._expired(delivery.message):
                 return delivery
         return None
 

@@ -13,7 +13,7 @@ CLOSED: Final = (
 )
 
 
-class Places:
+class ResizableSemaphore:
     """A number of places, given out in the order in which they were asked for.
 
     A semaphore whose limit can change. A wait that is cancelled loses no place.
@@ -80,7 +80,7 @@ class MemorySlots:
 
     __slots__ = ("_held", "_places")
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: ResizableSemaphore) -> None:
         self._places = places
         self._held = 0
 
@@ -107,7 +107,7 @@ class SharedLease:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.place = Places(1)
+        self.place = ResizableSemaphore(1)
         self.state = b""
 
 

@@ -164,7 +164,7 @@ class RabbitBroker:
         declare = partial(self._declare_again, queue)
         # After a fault both connections come back, in any order: a caller whose answer cannot be
         # sent yet would wait for it in vain.
-        replies = self._publishing if queue.kind == "line" else None
+        replies = self._publishing if queue.kind == "rpc" else None
         consumer = Consumer(
             self._consuming,
             self._clock,
@@ -177,7 +177,7 @@ class RabbitBroker:
         async with AsyncExitStack() as stack:
             self._consumers.add(consumer)
             stack.callback(self._consumers.discard, consumer)
-            if queue.kind in ("broadcast", "notes"):
+            if queue.kind in ("broadcast", "presence"):
                 stack.push_async_callback(self._delete, queue)
             yield await stack.enter_async_context(consuming(consumer, self._tasks))
 

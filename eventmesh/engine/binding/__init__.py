@@ -1,7 +1,7 @@
 """The signature is the schema: how handlers get their arguments, and bytes are made of results."""
 
 from eventmesh.engine.binding.batch import Batch, BatchBinder
-from eventmesh.engine.binding.http import HttpField, HttpPlan
+from eventmesh.engine.binding.http import HttpBinding, HttpField
 from eventmesh.engine.binding.markers import Body, Header, Marker, Path, Query
 from eventmesh.engine.binding.parameters import REQUIRED, Parameter
 from eventmesh.engine.binding.payload import Binder, Payload
@@ -17,8 +17,8 @@ __all__ = [
     "Body",
     "Encoder",
     "Header",
+    "HttpBinding",
     "HttpField",
-    "HttpPlan",
     "Marker",
     "Parameter",
     "Path",

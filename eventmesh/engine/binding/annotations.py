@@ -72,14 +72,14 @@ def hints_of(function: Function, name: str) -> dict[str, Any]:
         ) from error
 
 
-def bare(annotation: Any) -> Any:
+def strip_optional(annotation: Any) -> Any:
     """The annotation without its metadata and without `| None`."""
     if get_origin(annotation) is Annotated:
-        return bare(get_args(annotation)[0])
+        return strip_optional(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         others = [one for one in get_args(annotation) if one is not NoneType]
         if len(others) == 1:
-            return bare(others[0])
+            return strip_optional(others[0])
     return annotation
 
 
@@ -88,21 +88,21 @@ def metadata(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
 
 
-def parts(annotation: Any) -> Iterator[Any]:
+def walk_type(annotation: Any) -> Iterator[Any]:
     """Whatever stands anywhere inside an annotation, metadata included, and itself."""
     yield annotation
     for argument in get_args(annotation):
-        yield from parts(argument)
+        yield from walk_type(argument)
 
 
-def written(annotation: Any) -> str:
+def format_type(annotation: Any) -> str:
     """An annotation as error messages show it."""
     return inspect.formatannotation(annotation).replace("<locals>.", "")
 
 
 def refusal(function: str, parameter: str, annotation: Any, why: str) -> DeclarationError:
     """The error for a parameter that cannot be: which it is, why, and what to write instead."""
-    return DeclarationError(f"{function}({parameter}: {written(annotation)}): {why}")
+    return DeclarationError(f"{function}({parameter}: {format_type(annotation)}): {why}")
 
 
 def adapter_of(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeAlias, get_args, get_origin
 
 from pydantic import ValidationError
 
-from eventmesh.engine.binding.annotations import adapter_of, bare, refusal
+from eventmesh.engine.binding.annotations import adapter_of, refusal, strip_optional
 from eventmesh.engine.binding.parameters import Parameter, taken_by_name
-from eventmesh.engine.codecs.json import failed, invalid
+from eventmesh.engine.codecs.json import function_error, payload_error
 from eventmesh.model.errors import DeclarationError, InvocationError
 
 
@@ -43,9 +43,9 @@ def batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
             try:
                 items.append(validate(body))
             except ValidationError as error:
-                batch.failures[index] = invalid(error, "the payload")
+                batch.failures[index] = payload_error(error, "the payload")
             except Exception as error:  # noqa: BLE001  # whatever it is, it is this item's
-                batch.failures[index] = failed(error)
+                batch.failures[index] = function_error(error)
             else:
                 batch.indexes.append(index)
         return batch
@@ -69,11 +69,11 @@ def _item_validator(function: str, parameter: Parameter) -> Callable[[bytes], An
     def refuse(why: str) -> DeclarationError:
         return refusal(function, parameter.name, parameter.annotation, why)
 
-    annotation = bare(parameter.annotation)
+    annotation = strip_optional(parameter.annotation)
     if (get_origin(annotation) or annotation) not in (list, Sequence):
         raise refuse("a batch is a list: annotate it as list[...] of what one message has")
     (item,) = get_args(annotation) or (Any,)
-    if bare(item) is bytes:
+    if strip_optional(item) is bytes:
         return bytes
     validate = adapter_of(item, refuse, "an item cannot be validated").validator.validate_json
     return lambda body: validate(body or b"null")

@@ -19,7 +19,7 @@ from eventmesh.engine.binding.payload import (
     payload_of,
 )
 from eventmesh.engine.binding.text_values import Reader, Shape, reader_of, readers_of, schema_of
-from eventmesh.engine.codecs.json import invalid
+from eventmesh.engine.codecs.json import payload_error
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.invocation import HttpRequest, Invocation
 from eventmesh.model.value import value
@@ -51,7 +51,7 @@ class HttpField:
 
 
 @value
-class HttpPlan:
+class HttpBinding:
     """What fills each parameter of a handler on one route.
 
     `body` is None where the body is not read.
@@ -74,9 +74,9 @@ class HttpPlan:
         return parts[0] if len(parts) == 1 else _all(parts)
 
 
-def http_plan(
+def http_binding(
     function: str, parameters: Sequence[Parameter], path_names: Collection[str], *, has_body: bool
-) -> HttpPlan:
+) -> HttpBinding:
     """What fills each parameter on a route with these names in its path.
 
     Raises DeclarationError where a parameter and the route do not fit each other.
@@ -99,7 +99,7 @@ def http_plan(
         raise DeclarationError(
             f"{function}() has two parameters of one name in the body: give each its own"
         )
-    return HttpPlan(function, tuple(fields), payload_of(function, body))
+    return HttpBinding(function, tuple(fields), payload_of(function, body))
 
 
 def _wire_name(parameter: Parameter, source: Source) -> str:
@@ -134,10 +134,10 @@ class _Route:
 
     def check(self, parameter: Parameter, source: Source, name: str) -> None:
         """Raise DeclarationError if that source cannot fill the parameter."""
-        if why := self._obstacle(parameter, source, name):
+        if why := self._problem(parameter, source, name):
             raise refusal(self.function, parameter.name, parameter.annotation, why)
 
-    def _obstacle(self, parameter: Parameter, source: Source, name: str) -> str:
+    def _problem(self, parameter: Parameter, source: Source, name: str) -> str:
         marked, shape = parameter.marker is not None, parameter.shape
         if source == "body" and marked and not self.has_body:
             return "this route has no body: use on.post, on.put or on.patch, or Query()"
@@ -188,7 +188,7 @@ def _inside_body(body: Payload) -> Binder:
     return bind_body
 
 
-def _outside_body(plan: HttpPlan) -> Binder:
+def _outside_body(plan: HttpBinding) -> Binder:
     by_name = {field.parameter.name: field for field in plan.fields}
     parts = [(name, _part(field, plan.fields)) for name, field in by_name.items()]
     parameters = {name: field.parameter for name, field in by_name.items()}
@@ -203,7 +203,7 @@ def _outside_body(plan: HttpPlan) -> Binder:
             # Not strict, whatever a type says: there are only texts to begin with.
             arguments: Arguments = validate(texts, strict=False)
         except ValidationError as error:
-            reasons = invalid(error, _WHAT)
+            reasons = payload_error(error, _WHAT)
             located = [{**one, "loc": _located(by_name, one["loc"])} for one in reasons.errors]
             raise PayloadInvalid(reasons.message, located) from None
         return arguments

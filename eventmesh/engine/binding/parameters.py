@@ -11,11 +11,11 @@ from pydantic.fields import FieldInfo
 
 from eventmesh.engine.binding.annotations import (
     adapter_of,
-    bare,
+    format_type,
     metadata,
-    parts,
     refusal,
-    written,
+    strip_optional,
+    walk_type,
 )
 from eventmesh.engine.binding.markers import Body, Marker
 from eventmesh.engine.binding.text_values import Shape, schema_of, shape_of
@@ -87,7 +87,7 @@ def read_parameters(
 ) -> tuple[Parameter, ...]:
     """The parameters of a handler. Raises DeclarationError for what nothing can fill."""
     read = tuple(
-        _Reading(function, one, hints.get(name, Any)).parameter(resources)
+        _ParameterParser(function, one, hints.get(name, Any)).parameter(resources)
         for name, one in parameters.items()
     )
     _check_together(function, read)
@@ -118,7 +118,7 @@ def _check_together(function: str, parameters: Sequence[Parameter]) -> None:
 
 
 @value
-class _Reading:
+class _ParameterParser:
     """A parameter about to be read."""
 
     function: str
@@ -131,7 +131,7 @@ class _Reading:
     def parameter(self, resources: Collection[type]) -> Parameter:
         if advice := _REFUSED_KINDS.get(self.declared.kind):
             raise self.refuse(advice)
-        wanted = bare(self.annotation)
+        wanted = strip_optional(self.annotation)
         if isinstance(wanted, type) and issubclass(wanted, Context):
             return self._injected("context")
         if (get_origin(wanted) or wanted) is Event:
@@ -151,7 +151,7 @@ class _Reading:
             self.declared.name,
             "event",
             self.annotation,
-            raw=bare(data) is bytes,
+            raw=strip_optional(data) is bytes,
             adapter=adapter_of(data, self.refuse, _UNKNOWN),
         )
 
@@ -161,7 +161,7 @@ class _Reading:
         if wanted in derived:
             return cast(type, wanted)
         if len(derived) > 1:
-            names = " and ".join(written(one) for one in derived)
+            names = " and ".join(format_type(one) for one in derived)
             raise self.refuse(f"{names} are such resources: name one of them")
         return derived[0] if derived else None
 
@@ -195,7 +195,7 @@ class _Reading:
     def _check_placing(self) -> None:
         """Refuse what would say nothing in the place where it stands."""
         outermost = metadata(self.annotation)
-        for part in parts(self.annotation):
+        for part in walk_type(self.annotation):
             kind = get_origin(part) or part
             if isinstance(kind, type) and issubclass(kind, Marker):
                 raise self.refuse(f"a marker is an object: write {kind.__name__}()")
@@ -235,5 +235,5 @@ def _is_a(resource: type, wanted: Any) -> bool:
 
 
 def _is_model(annotation: Any) -> bool:
-    kind = bare(annotation)
+    kind = strip_optional(annotation)
     return isinstance(kind, type) and issubclass(kind, BaseModel)

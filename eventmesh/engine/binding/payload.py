@@ -11,7 +11,7 @@ from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from eventmesh.engine.binding.parameters import Parameter
-from eventmesh.engine.codecs.json import invalid
+from eventmesh.engine.codecs.json import payload_error
 from eventmesh.model.event import Event, event_from
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.value import value
@@ -121,7 +121,7 @@ def _whole(name: str, adapter: TypeAdapter[Any]) -> Binder:
         try:
             return {name: validate(invocation.payload or b"null")}
         except ValidationError as error:
-            raise invalid(error, _WHAT) from None  # Its cause would show the input.
+            raise payload_error(error, _WHAT) from None  # Its cause would show the input.
 
     return bind
 
@@ -142,7 +142,7 @@ def _fields(adapter: TypeAdapter[Arguments]) -> Binder:
         try:
             return validate(b"{}" if payload in _NONE else payload)
         except ValidationError as error:
-            raise invalid(error, _WHAT) from None
+            raise payload_error(error, _WHAT) from None
 
     return bind
 

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from eventmesh.engine.binding.annotations import written
-from eventmesh.engine.codecs.json import encode, invalid
+from eventmesh.engine.binding.annotations import format_type
+from eventmesh.engine.codecs.json import encode, payload_error
 from eventmesh.model.errors import FunctionError, PayloadInvalid
 from eventmesh.model.result import Response
 
@@ -135,9 +135,9 @@ def _refused(subject: str, value: object, reason: str) -> FunctionError:
 def _misfit(annotation: Any, error: ValidationError) -> str:
     reasons = (
         ": ".join(filter(None, (".".join(map(str, one["loc"])), one["msg"])))
-        for one in invalid(error, "the result").errors
+        for one in payload_error(error, "the result").errors
     )
     return (
-        f"does not fit {written(annotation)} ({'; '.join(reasons)}): make it what the annotation "
-        "says, or correct that"
+        f"does not fit {format_type(annotation)} ({'; '.join(reasons)}): make it what the "
+        "annotation says, or correct the annotation"
     )

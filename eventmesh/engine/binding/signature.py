@@ -12,14 +12,14 @@ from pydantic import TypeAdapter
 from eventmesh.engine.binding.annotations import (
     Function,
     adapter_of,
+    format_type,
     function_of,
     hints_of,
     name_of,
     parameters_of,
-    written,
 )
 from eventmesh.engine.binding.batch import BatchBinder, batch_binder
-from eventmesh.engine.binding.http import HttpPlan, http_plan
+from eventmesh.engine.binding.http import HttpBinding, http_binding
 from eventmesh.engine.binding.parameters import Parameter, read_parameters, taken_by_name
 from eventmesh.engine.binding.payload import Binder, Payload, binder_of, payload_of
 from eventmesh.engine.binding.results import Encoder, encoder_of, returned_type, yielded_type
@@ -82,11 +82,11 @@ class Signature:
 
         Raises DeclarationError where the route and the signature do not fit each other.
         """
-        return self.http_plan(path_names, has_body=has_body).binder()
+        return self.http_binding(path_names, has_body=has_body).binder()
 
-    def http_plan(self, path_names: Collection[str], *, has_body: bool) -> HttpPlan:
+    def http_binding(self, path_names: Collection[str], *, has_body: bool) -> HttpBinding:
         """Which part of a request fills which parameter, on such a route."""
-        return http_plan(self.function, self.parameters, path_names, has_body=has_body)
+        return http_binding(self.function, self.parameters, path_names, has_body=has_body)
 
     def for_batch(self) -> BatchBinder:
         """What makes the one list that the handler takes of the bodies of a batch.
@@ -140,7 +140,7 @@ def _is(handler: Function, target: Function, *kinds: Callable[[Function], bool])
 
 def _output(function: str, annotation: Any) -> TypeAdapter[Any]:
     def refuse(why: str) -> DeclarationError:
-        return DeclarationError(f"{function}() -> {written(annotation)}: {why}")
+        return DeclarationError(f"{function}() -> {format_type(annotation)}: {why}")
 
     return adapter_of(
         annotation,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from eventmesh.engine.codecs.json import MAX_MESSAGE, MAX_TRACEBACK, bounded, decode
+from eventmesh.engine.codecs.json import MAX_MESSAGE, MAX_TRACEBACK, decode, truncate_middle
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -119,7 +119,7 @@ def error_fields(failure: Failure) -> dict[str, Any]:
             fields |= {
                 "type": _text(error.type),
                 "message": _text(error.message),
-                "traceback": bounded(error.traceback, MAX_TRACEBACK),
+                "traceback": truncate_middle(error.traceback, MAX_TRACEBACK),
             }
         case PayloadInvalid():
             reasons = [_reason(one) for one in error.errors]
@@ -134,7 +134,7 @@ def error_fields(failure: Failure) -> dict[str, Any]:
 
 
 def _text(text: str) -> str:
-    return bounded(text, MAX_MESSAGE)
+    return truncate_middle(text, MAX_MESSAGE)
 
 
 def _reason(error: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def error_from(fields: Any) -> InvocationError:
     One of an unknown kind is a FunctionError, and so is what cannot be read.
     """
     try:
-        told = _Told.model_validate(fields)
+        told = _ErrorFields.model_validate(fields)
     except ValidationError:
         return FunctionError("Error", "it failed, but how cannot be read from the reply")
     return _KINDS.get(told.code, _function_error)(told)
@@ -164,7 +164,7 @@ class _Reason(BaseModel):
     type: str = ""
 
 
-class _Told(BaseModel):
+class _ErrorFields(BaseModel):
     """The fields of all kinds of failures together."""
 
     code: str = ""
@@ -179,11 +179,11 @@ class _Told(BaseModel):
     limit: int = 0
 
 
-def _function_error(told: _Told) -> InvocationError:
+def _function_error(told: _ErrorFields) -> InvocationError:
     return FunctionError(told.type, told.message, told.traceback)
 
 
-_KINDS: Final[Mapping[str, Callable[[_Told], InvocationError]]] = {
+_KINDS: Final[Mapping[str, Callable[[_ErrorFields], InvocationError]]] = {
     FunctionNotFound.code: lambda told: FunctionNotFound(told.name, told.advice),
     Throttled.code: lambda told: Throttled(told.message, told.retry_after),
     InvocationTimeout.code: lambda told: InvocationTimeout(told.message),

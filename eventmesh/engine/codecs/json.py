@@ -105,10 +105,10 @@ def decode_as(body: bytes, adapter: TypeAdapter[T], what: str = "the payload") -
     try:
         return adapter.validate_json(body or b"null")
     except ValidationError as error:
-        raise invalid(error, what) from None  # Its cause would show the input.
+        raise payload_error(error, what) from None  # Its cause would show the input.
 
 
-def invalid(error: ValidationError, what: str) -> PayloadInvalid:
+def payload_error(error: ValidationError, what: str) -> PayloadInvalid:
     """A validation error as one reason a field, without the input, which may be secret.
 
     At most MAX_REASONS are listed, then how many there are besides; of more than 10,000, none.
@@ -124,7 +124,7 @@ def _reasons(error: ValidationError) -> Iterator[dict[str, Any]]:
             unlisted -= 1
             yield {
                 "loc": tuple(_place(part) for part in one["loc"]),
-                "msg": bounded(_message(one), _MAX_REASON),
+                "msg": truncate_middle(_message(one), _MAX_REASON),
                 "type": one["type"],
             }
     if unlisted:
@@ -140,10 +140,10 @@ def _message(error: ErrorDetails) -> str:
 
 
 def _place(part: int | str) -> int | str:
-    return part if isinstance(part, int) else bounded(part, _MAX_REASON)
+    return part if isinstance(part, int) else truncate_middle(part, _MAX_REASON)
 
 
-def failed(error: BaseException) -> FunctionError:
+def function_error(error: BaseException) -> FunctionError:
     """What a handler raised, as it is told to others.
 
     Its message has at most MAX_MESSAGE characters and its traceback at most MAX_TRACEBACK: of
@@ -155,8 +155,8 @@ def failed(error: BaseException) -> FunctionError:
     told = TracebackException.from_exception(error)
     return FunctionError(
         name,
-        bounded(str(told), MAX_MESSAGE),
-        bounded("".join(told.format()), MAX_TRACEBACK),
+        truncate_middle(str(told), MAX_MESSAGE),
+        truncate_middle("".join(told.format()), MAX_TRACEBACK),
     )
 
 
@@ -164,7 +164,7 @@ def _path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("__main__.")
 
 
-def bounded(text: str, most: int) -> str:
+def truncate_middle(text: str, most: int) -> str:
     """The text in `most` characters at most, all of which UTF-8 can carry.
 
     The middle of a longer one is left out; lone surrogates, of undecodable file names say, are

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from eventmesh.aio.clock import TimeLimit
 from eventmesh.engine.function import AnyFunction, Environment
-from eventmesh.model.result import RAISED
+from eventmesh.model.result import HANDLER_ERRORS
 
 CLOSE_SECONDS: Final = 10.0
 """For how long a stream that ends early waits until its generator is closed."""
@@ -24,7 +24,7 @@ _END: Final = object()
 _log: Final = logging.getLogger(__name__)
 
 
-class FromThread(AsyncIterator[Any]):
+class ThreadedGenerator(AsyncIterator[Any]):
     """The items of a generator that runs in threads, a step at a time, always in one context."""
 
     __slots__ = ("_clock", "_context", "_executor", "_items", "_name", "_step")
@@ -80,7 +80,7 @@ class FromThread(AsyncIterator[Any]):
     def _close_unattended(self) -> None:
         try:
             self._items.close()
-        except RAISED:
+        except HANDLER_ERRORS:
             _log.exception("%s: a generator failed while it was closed", self._name)
 
     def _in_thread(self, call: Callable[[], Any]) -> asyncio.Future[Any]:

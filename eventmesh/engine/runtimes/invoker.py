@@ -12,10 +12,10 @@ from typing import Any, Final
 from eventmesh.abc import Handler
 from eventmesh.engine.binding import Binder
 from eventmesh.engine.binding.results import NOT_ENCODABLE
-from eventmesh.engine.codecs.json import encode, failed
+from eventmesh.engine.codecs.json import encode, function_error
 from eventmesh.engine.context import Context
 from eventmesh.engine.function import AnyFunction, Environment
-from eventmesh.engine.runtimes.generators import FromThread
+from eventmesh.engine.runtimes.generators import ThreadedGenerator
 from eventmesh.model.errors import (
     FunctionError,
     PartialFailure,
@@ -25,7 +25,7 @@ from eventmesh.model.errors import (
 )
 from eventmesh.model.invocation import SYNC, Invocation
 from eventmesh.model.message import JSON, MAX_BODY
-from eventmesh.model.result import RAISED, Failure, Response, Result, close
+from eventmesh.model.result import HANDLER_ERRORS, Failure, Response, Result, close
 
 Arguments = dict[str, Any]
 
@@ -54,12 +54,12 @@ def invoker(function: AnyFunction, environment: Environment, bind: Binder) -> Ha
             arguments = bind(invocation)
         except PayloadInvalid as error:
             return Result(b"", error=error)
-        except RAISED as error:  # A validator of the user's own has a bug.
+        except HANDLER_ERRORS as error:  # A validator of the user's own has a bug.
             return Result(b"", error=_failure(error))
         inject(arguments, invocation)
         try:
             result = await run(arguments, invocation)
-        except RAISED as error:
+        except HANDLER_ERRORS as error:
             return Result(b"", error=_failure(error))
         if len(result.body) > limit and invocation.mode == SYNC and invocation.http is None:
             return Result(b"", error=PayloadTooLarge(len(result.body), limit))
@@ -68,13 +68,13 @@ def invoker(function: AnyFunction, environment: Environment, bind: Binder) -> Ha
     return handle
 
 
-def guarded(handler: Handler) -> Handler:
+def errors_as_results(handler: Handler) -> Handler:
     """Makes a failure of what the service's own middleware raises, as of what a handler does."""
 
     async def run(invocation: Invocation) -> Result:
         try:
             return await handler(invocation)
-        except RAISED as error:
+        except HANDLER_ERRORS as error:
             return Result(b"", error=_failure(error))
 
     return run
@@ -97,7 +97,7 @@ def batch_invoker(function: AnyFunction, environment: Environment) -> Handler:
             await call(**arguments)
         except PartialFailure as partial:
             failures |= _failed_items(partial, good)
-        except RAISED as error:
+        except HANDLER_ERRORS as error:
             failure = _failure(error)
             if len(good) == len(invocation.batch or ()):
                 return Result(b"", error=failure)
@@ -107,7 +107,7 @@ def batch_invoker(function: AnyFunction, environment: Environment) -> Handler:
     return handle
 
 
-def noting_invalid() -> Mapping[int, Failure]:
+def collect_invalid_items() -> Mapping[int, Failure]:
     """Which items of the batch that this task runs next do not validate, as soon as that is known.
 
     That is true of them however the run ends. One that is out of time, or whose middleware raises,
@@ -258,7 +258,7 @@ def _items(
     if function.signature.is_async:
         yielded: AsyncIterator[Any] = items
         return yielded
-    return FromThread(function, environment, items)
+    return ThreadedGenerator(function, environment, items)
 
 
 class _Encoded(AsyncIterator[bytes]):
@@ -285,7 +285,7 @@ class _Encoded(AsyncIterator[bytes]):
         """The next item, encoded; None after the last."""
         try:
             item = await anext(self._items, _END)
-        except RAISED as error:
+        except HANDLER_ERRORS as error:
             raise _failure(error) from None
         if item is _END:
             return None
@@ -293,7 +293,7 @@ class _Encoded(AsyncIterator[bytes]):
             return self._function.signature.encode_item(item)
         except FunctionError:
             raise
-        except RAISED as error:  # A serialiser of the user's own has a bug.
+        except HANDLER_ERRORS as error:  # A serialiser of the user's own has a bug.
             raise _failure(error) from None
 
     def as_json(self, chunk: bytes, errors: str = "strict") -> bytes:
@@ -345,10 +345,10 @@ def _failure(error: BaseException) -> Failure:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise error
-    return failed(error.with_traceback(_of_handler(error.__traceback__)))
+    return function_error(error.with_traceback(_of_handler(error.__traceback__)))
 
 
-_OURS: Final = frozenset((__name__, FromThread.__module__, "concurrent.futures.thread"))
+_OURS: Final = frozenset((__name__, ThreadedGenerator.__module__, "concurrent.futures.thread"))
 
 
 def _of_handler(traceback: TracebackType | None) -> TracebackType | None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from eventmesh.engine.codecs.envelope import error_fields
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
-from eventmesh.engine.function import Runtime
+from eventmesh.engine.function import SourceContext
 from eventmesh.http.api.dead_letter_json import letter_members
 from eventmesh.http.api.events import STRUCTURED, event_of
 from eventmesh.http.auth.same_origin import Guard
@@ -47,7 +47,7 @@ _Answer: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply]]
 class Control:
     """Answers the control API."""
 
-    def __init__(self, runtime: Runtime, guard: Guard, known: Known) -> None:
+    def __init__(self, runtime: SourceContext, guard: Guard, known: Known) -> None:
         self._runtime = runtime
         self._known = known
         self._guard = guard

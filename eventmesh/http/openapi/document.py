@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from eventmesh.engine.binding import HttpField, HttpPlan, Shape
+from eventmesh.engine.binding import HttpBinding, HttpField, Shape
 from eventmesh.engine.function import AnyFunction
 from eventmesh.engine.runtimes.invoker import BYTES
 from eventmesh.http.openapi.schemas import (
@@ -63,7 +63,7 @@ def _operations(bound: Sequence[tuple[AnyFunction, HttpRoute]]) -> Iterator[_Ope
         seen[name] += 1
         # An operation's id is unique: that of a function's second route has a number.
         id = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        plan = function.signature.http_plan(route.names, has_body=route.has_body)
+        plan = function.signature.http_binding(route.names, has_body=route.has_body)
         yield _Operation(id, function, route, plan)
 
 
@@ -74,7 +74,7 @@ class _Operation:
     id: str
     function: AnyFunction
     route: HttpRoute
-    plan: HttpPlan
+    plan: HttpBinding
 
     @property
     def shape(self) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from eventmesh.aio.clock import Clock, sleep
-from eventmesh.aio.tasks import owned_tasks
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.aio.tasks import task_group
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.endpoint import Endpoint
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import router_of
@@ -48,21 +48,21 @@ _log: Final = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def serving(
-    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: Runtime
+    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext
 ) -> AsyncGenerator[None]:
     """Answer requests while entered; see `HttpTrigger.source`.
 
     Leaving takes no more requests and waits for those that run. If that wait is cancelled, they
     are cancelled and answered with 503.
     """
-    async with owned_tasks() as tasks:
+    async with task_group() as tasks:
         router = router_of(bound, runtime, tasks)
         async with listening(Server(router, runtime.clock, runtime.settings), runtime):
             yield
 
 
 @asynccontextmanager
-async def listening(server: Server, runtime: Runtime) -> AsyncGenerator[None]:
+async def listening(server: Server, runtime: SourceContext) -> AsyncGenerator[None]:
     """Let clients in while entered, and announce where; leave as `serving` says."""
     settings = runtime.settings
     listener = await _listen(server, settings)

@@ -19,22 +19,22 @@ from typing import Final, NoReturn
 
 from eventmesh.abc import Lease
 from eventmesh.aio.clock import sleep
-from eventmesh.aio.tasks import owned_tasks
-from eventmesh.engine.function import Runtime
+from eventmesh.aio.tasks import task_group
+from eventmesh.engine.function import SourceContext
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import lease as lease_name
 from eventmesh.model.topology import to_function
 from eventmesh.triggers.timer.schedules import (
     DAY,
+    MAX_CATCH_UP,
     MINUTE,
-    MOST_CAUGHT_UP,
     SECOND,
-    Moment,
+    Microseconds,
     datetime_of,
     due,
 )
-from eventmesh.triggers.timer.state import Timer, positions_from, remembered, state_from
+from eventmesh.triggers.timer.state import Timer, merge_positions, positions_from, state_from
 
 FIRED_TOGETHER: Final = 100
 """Timers whose messages are on their way to the broker at once."""
@@ -48,15 +48,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def keeping(
-    services: Mapping[str, Sequence[Timer]], runtime: Runtime
+async def run_leaders(
+    services: Mapping[str, Sequence[Timer]], runtime: SourceContext
 ) -> AsyncGenerator[None]:
     """Fire the timers of these services while entered, each service's while its lease is ours.
 
     Leaving lets the publishing that is under way finish, and gives the leases back.
     """
-    keepers = [Keeper(service, timers, runtime) for service, timers in services.items()]
-    async with owned_tasks() as tasks:
+    keepers = [TimerLeader(service, timers, runtime) for service, timers in services.items()]
+    async with task_group() as tasks:
         for keeper in keepers:
             tasks.create_task(keeper.run())
         try:
@@ -66,20 +66,20 @@ async def keeping(
                 keeper.leave()
 
 
-class Keeper:
+class TimerLeader:
     """Fires the timers of one service while it holds the service's lease."""
 
-    def __init__(self, service: str, timers: Sequence[Timer], runtime: Runtime) -> None:
+    def __init__(self, service: str, timers: Sequence[Timer], runtime: SourceContext) -> None:
         self._service = service
         self._timers = {timer.key: timer for timer in timers}
         self._broker = runtime.broker
         self._clock = runtime.clock
         self._leaving = Leaving()
-        self._positions: dict[str, Moment] = {}
+        self._positions: dict[str, Microseconds] = {}
         # A heap: when there is something to do, and for which timer.
-        self._agenda: list[tuple[Moment, str]] = []
+        self._agenda: list[tuple[Microseconds, str]] = []
         self._unsaved = False
-        self._save_at: Moment = 0
+        self._save_at: Microseconds = 0
         self._refusals = Counter[str]()
         self._losses = 0
 
@@ -121,7 +121,7 @@ class Keeper:
         """Go on where the last holder was, or where this process was if that is further."""
         now = self._now()
         stored = positions_from(lease.state)
-        self._positions = remembered(self._positions, stored, self._timers.keys(), now)
+        self._positions = merge_positions(self._positions, stored, self._timers.keys(), now)
         self._agenda = []
         for number, timer in enumerate(self._timers.values()):
             position = self._positions.setdefault(timer.key, timer.first_position(now))
@@ -169,7 +169,7 @@ class Keeper:
             if failure is not None:
                 raise failure
 
-    async def _fire(self, timer: Timer, now: Moment) -> BrokerUnavailable | None:
+    async def _fire(self, timer: Timer, now: Microseconds) -> BrokerUnavailable | None:
         """Fire a timer for what is due of it, in order; what is refused is due again later."""
         task = due(timer.schedule, self._positions[timer.key], now, timer.catch_up)
         if task.dropped:
@@ -193,13 +193,13 @@ class Keeper:
         self._note(timer, task.following)
         return None
 
-    async def _publish(self, timer: Timer, moment: Moment) -> None:
+    async def _publish(self, timer: Timer, moment: Microseconds) -> None:
         now = self._now()
         firing = timer.firing(moment, now)
         delay = firing.timestamp - now / SECOND
         await self._broker.publish(to_function(timer.function), firing, delay=delay)
 
-    def _note(self, timer: Timer, moment: Moment | None) -> None:
+    def _note(self, timer: Timer, moment: Microseconds | None) -> None:
         if moment is not None:
             heapq.heappush(self._agenda, (moment, timer.key))
 
@@ -222,7 +222,7 @@ class Keeper:
                 error,
             )
 
-    def _warn_of_future(self, now: Moment) -> None:
+    def _warn_of_future(self, now: Microseconds) -> None:
         latest = max(self._positions[key] for key in self._timers)
         if latest > now + MINUTE:
             _log.warning(
@@ -233,7 +233,7 @@ class Keeper:
                 lease_name(self._service),
             )
 
-    def _now(self) -> Moment:
+    def _now(self) -> Microseconds:
         return round(self._clock.now() * SECOND)
 
 
@@ -271,7 +271,7 @@ def _say_dropped(timer: Timer) -> None:
         _log.warning(
             "%s: more than %d moments were missed; the latest fire, the others do not",
             timer.key,
-            MOST_CAUGHT_UP,
+            MAX_CATCH_UP,
         )
     else:
         _log.info("%s: moments were missed and do not fire (%s)", timer.key, timer.catch_up)

@@ -17,7 +17,7 @@ from cronsim import CronSim
 
 from eventmesh.model.value import value
 
-Moment: TypeAlias = int
+Microseconds: TypeAlias = int
 """Microseconds since the epoch."""
 
 CatchUp: TypeAlias = Literal["skip", "once", "all"]
@@ -31,19 +31,19 @@ DAY: Final = 24 * HOUR
 PUNCTUAL: Final = MINUTE
 """A firing that is no later than this is late, not missed: a fail-over takes some seconds."""
 
-MOST_CAUGHT_UP: Final = 1_000
+MAX_CATCH_UP: Final = 1_000
 """Missed moments of one timer that "all" fires, the latest ones; the older are dropped."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def moment_of(when: datetime) -> Moment:
+def moment_of(when: datetime) -> Microseconds:
     """The moment that a datetime with a time zone names."""
     return (when - _EPOCH) // _MICROSECOND
 
 
-def datetime_of(moment: Moment, zone: tzinfo = UTC) -> datetime:
+def datetime_of(moment: Microseconds, zone: tzinfo = UTC) -> datetime:
     """The moment as a datetime in a time zone."""
     return (_EPOCH + timedelta(microseconds=moment)).astimezone(zone)
 
@@ -56,7 +56,7 @@ class Schedule(Protocol):
     @property
     def text(self) -> str: ...
 
-    def after(self, moment: Moment) -> Iterator[Moment]:
+    def after(self, moment: Microseconds) -> Iterator[Microseconds]:
         """The moments after that one, ascending."""
         ...
 
@@ -68,14 +68,14 @@ class Every:
     kind: ClassVar[str] = "every"
 
     period: int
-    start: Moment | None = None
+    start: Microseconds | None = None
 
     @property
     def text(self) -> str:
         start = "" if self.start is None else f" from {datetime_of(self.start).isoformat()}"
         return _duration(self.period) + start
 
-    def after(self, moment: Moment) -> Iterator[Moment]:
+    def after(self, moment: Microseconds) -> Iterator[Microseconds]:
         anchor = self.start or 0
         periods = (moment - anchor) // self.period + 1
         # Before the start there is none; from the epoch they go back as far as one likes.
@@ -97,7 +97,7 @@ class Cron:
     def text(self) -> str:
         return f"{self.expression} ({self.zone.key})"
 
-    def after(self, moment: Moment) -> Iterator[Moment]:
+    def after(self, moment: Microseconds) -> Iterator[Microseconds]:
         for match in CronSim(self.expression, datetime_of(moment, self.zone)):
             matched = moment_of(match)
             # In the hour that comes twice, cronsim begins with what the first pass already had.
@@ -117,7 +117,7 @@ class At:
     def text(self) -> str:
         return self.when.isoformat()
 
-    def after(self, moment: Moment) -> Iterator[Moment]:
+    def after(self, moment: Microseconds) -> Iterator[Microseconds]:
         when = moment_of(self.when)
         if when > moment:
             yield when
@@ -130,14 +130,14 @@ class Due:
     `dropped` says that earlier moments were left out; `following` is None if there will be none.
     """
 
-    moments: list[Moment]
+    moments: list[Microseconds]
     dropped: bool
-    following: Moment | None
+    following: Microseconds | None
 
 
-def due(schedule: Schedule, position: Moment, now: Moment, catch_up: CatchUp) -> Due:
+def due(schedule: Schedule, position: Microseconds, now: Microseconds, catch_up: CatchUp) -> Due:
     """What there is to do at `now` for a timer that has been dealt with up to `position`."""
-    most = MOST_CAUGHT_UP if catch_up == "all" else 1
+    most = MAX_CATCH_UP if catch_up == "all" else 1
     # One more than wanted, to know whether there are more.
     reached, following = _latest(schedule, position, now, most + 1)
     moments = reached[-most:]
@@ -147,10 +147,10 @@ def due(schedule: Schedule, position: Moment, now: Moment, catch_up: CatchUp) ->
 
 
 def _latest(
-    schedule: Schedule, position: Moment, now: Moment, most: int
-) -> tuple[list[Moment], Moment | None]:
+    schedule: Schedule, position: Microseconds, now: Microseconds, most: int
+) -> tuple[list[Microseconds], Microseconds | None]:
     """The latest `most` moments after `position` up to `now`, and the first one after `now`."""
-    reached: list[Moment] = []
+    reached: list[Microseconds] = []
     for moment in schedule.after(position):
         if moment > now:
             return reached, moment
@@ -163,14 +163,14 @@ def _latest(
 
 
 def _latest_of_many(
-    schedule: Schedule, position: Moment, now: Moment, most: int
-) -> tuple[list[Moment], Moment | None]:
+    schedule: Schedule, position: Microseconds, now: Microseconds, most: int
+) -> tuple[list[Microseconds], Microseconds | None]:
     # After a long absence: from the end, because a cron of every minute has half a million moments
     # a year. Schedules only go forward, so the look back is widened until it holds enough.
     window = MINUTE
     while True:
         since = max(now - window, position)
-        latest = deque[Moment](maxlen=most)
+        latest = deque[Microseconds](maxlen=most)
         following = None
         for moment in schedule.after(since):
             if moment > now:

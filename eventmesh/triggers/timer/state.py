@@ -12,7 +12,15 @@ import orjson
 from eventmesh.model.event import TIMER_TYPE, event_headers
 from eventmesh.model.message import Message
 from eventmesh.model.value import value
-from eventmesh.triggers.timer.schedules import DAY, SECOND, At, CatchUp, Moment, Schedule, moment_of
+from eventmesh.triggers.timer.schedules import (
+    DAY,
+    SECOND,
+    At,
+    CatchUp,
+    Microseconds,
+    Schedule,
+    moment_of,
+)
 
 FORGOTTEN_AFTER: Final = 7 * DAY
 """How long the position of a timer is kept that the holder of the lease does not know.
@@ -38,9 +46,9 @@ class Timer:
     @property
     def key(self) -> str:
         """What it is known by across restarts: with another schedule it is another timer."""
-        return f"{self.function} {described(self.schedule)}"
+        return f"{self.function} {schedule_text(self.schedule)}"
 
-    def first_position(self, now: Moment) -> Moment:
+    def first_position(self, now: Microseconds) -> Microseconds:
         """Up to where it counts as dealt with if it was never seen before.
 
         It has missed nothing then; only "all" has a single moment fire although it is over.
@@ -49,7 +57,7 @@ class Timer:
             return min(now, moment_of(self.schedule.when) - 1)
         return now
 
-    def firing(self, moment: Moment, now: Moment) -> Message:
+    def firing(self, moment: Microseconds, now: Microseconds) -> Message:
         """The message for one moment, made at `now`; its id depends on the moment alone.
 
         Its timestamp is when it is to run: part of the jitter after its moment, or `now` if that is
@@ -62,19 +70,19 @@ class Timer:
             id,
             max(moment + shift, now) / SECOND,
             headers=event_headers(
-                f"/timers/{self.function}", moment / SECOND, subject=described(self.schedule)
+                f"/timers/{self.function}", moment / SECOND, subject=schedule_text(self.schedule)
             ),
             trigger=self.schedule.kind,
             type=TIMER_TYPE,
         )
 
 
-def described(schedule: Schedule) -> str:
+def schedule_text(schedule: Schedule) -> str:
     """The schedule in a few words: "every 10 s"."""
     return f"{schedule.kind} {schedule.text}"
 
 
-def positions_from(state: bytes) -> dict[str, Moment]:
+def positions_from(state: bytes) -> dict[str, Microseconds]:
     """Up to where each timer was dealt with, by its key, as a lease's state has it.
 
     What is no such state counts as none, which is logged.
@@ -91,14 +99,17 @@ def positions_from(state: bytes) -> dict[str, Moment]:
     return {key: position for key, position in entries.items() if type(position) is int}
 
 
-def state_from(positions: dict[str, Moment]) -> bytes:
+def state_from(positions: dict[str, Microseconds]) -> bytes:
     """The state to save; `positions_from` reads it."""
     return orjson.dumps(positions)
 
 
-def remembered(
-    positions: dict[str, Moment], stored: dict[str, Moment], keys: Collection[str], now: Moment
-) -> dict[str, Moment]:
+def merge_positions(
+    positions: dict[str, Microseconds],
+    stored: dict[str, Microseconds],
+    keys: Collection[str],
+    now: Microseconds,
+) -> dict[str, Microseconds]:
     """What is known of either: the greater position of each timer, without long removed ones."""
     merged = {key: max(stored.get(key, at), at) for key, at in (stored | positions).items()}
     return {

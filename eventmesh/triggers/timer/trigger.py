@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from eventmesh.engine.codecs.envelope import invocation_from
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.invocation import ASYNC
 from eventmesh.model.value import value
-from eventmesh.triggers.timer.leader import keeping
+from eventmesh.triggers.timer.leader import run_leaders
 from eventmesh.triggers.timer.schedules import (
     DAY,
     SECOND,
@@ -30,7 +30,7 @@ from eventmesh.triggers.timer.schedules import (
     datetime_of,
     moment_of,
 )
-from eventmesh.triggers.timer.state import Timer, described
+from eventmesh.triggers.timer.state import Timer, schedule_text
 
 SHORTEST_PERIOD: Final = SECOND // 10
 LONGEST_JITTER: Final = DAY
@@ -76,7 +76,7 @@ class TimerTrigger:
             )
 
     def describe(self) -> str:
-        return described(self.schedule)
+        return schedule_text(self.schedule)
 
     def check(self, function: AnyFunction) -> None:
         """It brings no payload, and one function cannot have one schedule twice."""
@@ -96,12 +96,12 @@ class TimerTrigger:
 
     @classmethod
     def source(
-        cls, bound: Sequence[tuple[AnyFunction, TimerTrigger]], runtime: Runtime
+        cls, bound: Sequence[tuple[AnyFunction, TimerTrigger]], runtime: SourceContext
     ) -> AbstractAsyncContextManager[None]:
         services: dict[str, list[Timer]] = defaultdict(list)
         for function, trigger in bound:
             services[function.service].append(trigger.timer(function))
-        return keeping(services, runtime)
+        return run_leaders(services, runtime)
 
     def timer(self, function: AnyFunction) -> Timer:
         """What fires that function."""

@@ -28,7 +28,7 @@ async def echo(payload: object, ctx: Context) -> dict:
 async def fail() -> None:
     raise ValueError("out of tea")
 
-@service.function(timeout=None, concurrency=1, line=0)
+@service.function(timeout=None, concurrency=1, max_pending=0)
 async def busy() -> None:
     say("busy")
     await asyncio.get_running_loop().create_future()

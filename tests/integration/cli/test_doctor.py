@@ -13,7 +13,7 @@ from eventmesh import Service, on
 
 service = Service("shop")
 
-@service.function(line=7)
+@service.function(max_pending=7)
 async def sell() -> None: ...
 
 @service.function(on.queue("sales", declare=False))
@@ -76,7 +76,7 @@ async def test_a_mesh_that_is_well(launch, run, write, rabbitmq, url, vhost):
     assert (ended.code, ended.out) == (0, "10 things looked at: all is well.\n"), ended
     shown = await run("doctor", "--all", **environment)
     assert shown.code == 0
-    assert "em.line.shop.sell" in shown.out
+    assert "em.rpc.shop.sell" in shown.out
 
 
 async def test_nothing_is_made_where_nothing_runs(doctor, write, rabbitmq, vhost):

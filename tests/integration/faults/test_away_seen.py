@@ -142,7 +142,7 @@ async def test_a_queue_is_deleted_under_its_consumer(rabbitmq, running):
     url = await rabbitmq.new_virtual_host()
     async with running(url) as seen:
         await seen.ready()
-        for queue in ("em.inbox.away.work", "em.line.away.twice"):
+        for queue in ("em.inbox.away.work", "em.rpc.away.twice"):
             await rabbitmq.delete_queue(queue, url.rpartition("/")[2])
             await seen.process.line(
                 rf"the consumer of {queue} is started again: RabbitMQ cancelled it"

@@ -29,7 +29,7 @@ WARM_UP = 2_000
 
 ALLOWED_GROWTH_KIB = 16 * 1024
 FUNCTIONS = ("work", "double", "witness")
-CONSUMED = [f"em.{kind}.crash.{name}" for name in FUNCTIONS for kind in ("inbox", "line")]
+CONSUMED = [f"em.{kind}.crash.{name}" for name in FUNCTIONS for kind in ("inbox", "rpc")]
 
 
 class Load:

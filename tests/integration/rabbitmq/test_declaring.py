@@ -13,8 +13,8 @@ from eventmesh.model.topology import (
     broadcast,
     dead_letters,
     inbox,
-    line,
     named,
+    rpc_queue,
 )
 
 
@@ -22,7 +22,7 @@ async def test_queues_are_made_with_their_arguments(rabbitmq, connecting, functi
     url = await rabbitmq.new_virtual_host()
     queues = [
         inbox(function),
-        line(function, 5),
+        rpc_queue(function, 5),
         dead_letters(function),
         named("invoices"),
         broadcast(function, "i1"),

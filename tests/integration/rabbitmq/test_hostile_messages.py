@@ -15,7 +15,7 @@ from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.host import hosting
 from eventmesh.model.message import MAX_BODY, Message
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import inbox, line, to_queue
+from eventmesh.model.topology import inbox, rpc_queue, to_queue
 
 BINARY = b"\xff" + b"\xfe" * 255
 """A short string of 255 bytes, none of which is UTF-8."""
@@ -113,7 +113,7 @@ async def test_a_body_that_cannot_be_stored_again_leaves_a_dead_letter_without_i
 
 async def test_a_reply_to_that_is_no_text_takes_nobody_down(app, broker, publish):
     async with running(app, broker) as host:
-        publish(line("app.answer", 100), b"\x06\0" + BINARY * 2)
+        publish(rpc_queue("app.answer", 100), b"\x06\0" + BINARY * 2)
         assert await host.caller.invoke("app.answer") == 42
 
 

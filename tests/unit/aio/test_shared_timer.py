@@ -1,6 +1,6 @@
 import pytest
 
-from eventmesh.aio.clock import Deadlines
+from eventmesh.aio.clock import SharedTimer
 from eventmesh.testing.clock import START, ManualClock
 
 
@@ -24,7 +24,7 @@ def expired():
 
 @pytest.fixture
 def deadlines(clock, expired):
-    return Deadlines(clock, expired.append)
+    return SharedTimer(clock, expired.append)
 
 
 async def test_what_has_not_ended_expires_at_its_moment_and_once(clock, deadlines, expired):

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from eventmesh.aio.tasks import owned_tasks
+from eventmesh.aio.tasks import task_group
 
 
 async def test_leaving_waits_for_the_tasks():
@@ -12,7 +12,7 @@ async def test_leaving_waits_for_the_tasks():
         await asyncio.sleep(0)
         done.append(1)
 
-    async with owned_tasks() as tasks:
+    async with task_group() as tasks:
         tasks.create_task(work())
 
     assert done == [1]
@@ -20,7 +20,7 @@ async def test_leaving_waits_for_the_tasks():
 
 async def test_an_error_of_the_block_comes_through_as_it_is():
     with pytest.raises(KeyError):
-        async with owned_tasks():
+        async with task_group():
             raise KeyError
 
 
@@ -37,7 +37,7 @@ async def test_a_cancellation_cancels_the_tasks():
             raise
 
     async def own():
-        async with owned_tasks() as tasks:
+        async with task_group() as tasks:
             tasks.create_task(work())
 
     async with asyncio.TaskGroup() as tests:
@@ -54,7 +54,7 @@ async def test_an_error_of_a_task_ends_the_block():
         raise KeyError
 
     async def own():
-        async with owned_tasks() as tasks:
+        async with task_group() as tasks:
             tasks.create_task(fail())
             await asyncio.Event().wait()
 

@@ -18,7 +18,7 @@ orders = Service("orders")
 )
 async def place(item: str) -> None: ...
 
-@orders.function(timeout=None, concurrency=7, line=3, on_success="billing.note")
+@orders.function(timeout=None, concurrency=7, max_pending=3, on_success="billing.note")
 async def count() -> int:
     raise RuntimeError("nothing is run")
 """
@@ -60,7 +60,7 @@ def test_json_has_every_option(run):
         "timeout": 120,
         "concurrency": 100,
         "reserved_concurrency": 4,
-        "line": 100,
+        "max_pending": 100,
         "max_payload": 1000,
         "retry": {
             "attempts": 1,
@@ -73,7 +73,7 @@ def test_json_has_every_option(run):
         "on_success": "queue:done",
         "on_failure": "event:order.failed",
     }
-    assert (count["timeout"], count["concurrency"], count["line"]) == (None, 7, 3)
+    assert (count["timeout"], count["concurrency"], count["max_pending"]) == (None, 7, 3)
     assert (count["triggers"], count["on_success"], count["on_failure"]) == (
         [],
         "billing.note",

@@ -8,7 +8,7 @@ import pytest
 
 from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.deliveries.consume import BatchConsumption, Consumption, consuming
+from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import named, to_queue
 
@@ -98,7 +98,7 @@ def work(clock):
 async def test_as_many_are_handled_at_once_as_there_are_workers(clock, work, put, consume, numbers):
     workers, messages, at_once = numbers
     await put(*range(messages))
-    async with consume(Consumption(QUEUE, work.handle, workers)):
+    async with consume(ConsumerSpec(QUEUE, work.handle, workers)):
         await clock.advance(messages)
         assert work.ended == list(range(messages))
         assert work.most_at_once == at_once
@@ -106,7 +106,7 @@ async def test_as_many_are_handled_at_once_as_there_are_workers(clock, work, put
 
 async def test_what_never_waits_is_handled_by_one_worker_in_order(clock, put, consume):
     work = Work(clock, takes=0)
-    async with consume(Consumption(QUEUE, work.handle, 100)):
+    async with consume(ConsumerSpec(QUEUE, work.handle, 100)):
         await clock.settle()
         before = len(asyncio.all_tasks())
         await put(*range(500))
@@ -123,7 +123,7 @@ async def ended_so_far(work):
 async def test_others_get_to_run_while_deliveries_wait(clock, put, consume):
     work = Work(clock, takes=0)
     await put(*range(1000))
-    async with consume(Consumption(QUEUE, work.handle, 1000)):
+    async with consume(ConsumerSpec(QUEUE, work.handle, 1000)):
         turn = asyncio.create_task(ended_so_far(work))
         assert 0 < await turn < 1000
 
@@ -133,7 +133,7 @@ async def test_leaving_waits_for_what_has_begun_and_hands_back_the_rest(
 ):
     await put(1, 2, 3, 4)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        await stack.enter_async_context(consume(Consumption(QUEUE, work.handle, 2)))
+        await stack.enter_async_context(consume(ConsumerSpec(QUEUE, work.handle, 2)))
         await clock.settle()
         leaving = tasks.create_task(stack.aclose())
         await clock.settle()
@@ -146,7 +146,7 @@ async def test_leaving_waits_for_what_has_begun_and_hands_back_the_rest(
 
 async def test_what_no_worker_has_begun_goes_back(broker, work, put, waiting, consume):
     await put(1, 2, 3)
-    async with consume(Consumption(QUEUE, work.handle, 3)):
+    async with consume(ConsumerSpec(QUEUE, work.handle, 3)):
         pass  # Taken from the broker by now, but no worker has had its turn.
     assert work.begun == []
     assert await waiting() == [1, 2, 3]
@@ -157,7 +157,7 @@ async def test_with_finish_what_was_taken_is_handled_and_not_handed_back(
 ):
     work = Work(clock, takes=0)
     await put(1, 2, 3)
-    async with consume(Consumption(QUEUE, work.handle, 2, finish=True)):
+    async with consume(ConsumerSpec(QUEUE, work.handle, 2, finish=True)):
         pass
     assert work.ended == [1, 2]
     assert await waiting() == [3]
@@ -168,7 +168,7 @@ async def test_a_leaving_that_is_cancelled_cancels_the_workers_and_hands_everyth
 ):
     await put(1, 2, 3)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        await stack.enter_async_context(consume(Consumption(QUEUE, work.handle, 2, finish=True)))
+        await stack.enter_async_context(consume(ConsumerSpec(QUEUE, work.handle, 2, finish=True)))
         await clock.settle()
         leaving = tasks.create_task(stack.aclose())
         await clock.settle()
@@ -185,7 +185,7 @@ async def test_a_block_that_is_cancelled_does_not_wait_for_the_workers(
     await put(1)
 
     async def run():
-        async with consume(Consumption(QUEUE, work.handle, 1)):
+        async with consume(ConsumerSpec(QUEUE, work.handle, 1)):
             await asyncio.Event().wait()
 
     running = asyncio.create_task(run())
@@ -207,7 +207,7 @@ async def test_a_worker_that_dies_ends_the_others_and_is_heard_of(
 
     await put(1, 2, 3)
     with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError, match="a bug of ours")):
-        async with consume(Consumption(QUEUE, handle, 3)):
+        async with consume(ConsumerSpec(QUEUE, handle, 3)):
             await asyncio.Event().wait()
     assert work.ended == []
     # What its worker died of was not answered, which counts; the others went back untouched.
@@ -217,7 +217,7 @@ async def test_a_worker_that_dies_ends_the_others_and_is_heard_of(
 
 async def test_what_cannot_be_consumed_raises_as_it_is(clock, work):
     with pytest.raises(BrokerUnavailable):
-        async with consuming(MemoryBroker(clock), clock, [Consumption(QUEUE, work.handle, 1)]):
+        async with consuming(MemoryBroker(clock), clock, [ConsumerSpec(QUEUE, work.handle, 1)]):
             pass
 
 
@@ -227,7 +227,7 @@ async def test_an_error_of_the_block_is_raised_as_it_is_when_the_work_has_ended(
     await put(1)
 
     async def fail():
-        async with consume(Consumption(QUEUE, work.handle, 1)):
+        async with consume(ConsumerSpec(QUEUE, work.handle, 1)):
             await clock.settle()
             raise ValueError("of the block")
 
@@ -244,7 +244,7 @@ async def test_all_queues_stop_before_any_worker_is_waited_for(broker, clock, wo
     other = named("other")
     await put(1)
     await put(2, queue=other)
-    consumptions = [Consumption(QUEUE, work.handle, 1), Consumption(other, work.handle, 1)]
+    consumptions = [ConsumerSpec(QUEUE, work.handle, 1), ConsumerSpec(other, work.handle, 1)]
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         await stack.enter_async_context(consuming(broker, clock, consumptions))
         await clock.settle()
@@ -268,7 +268,7 @@ class TestBatches:
     @pytest.fixture
     def consume(self, broker, clock, work):
         def consume(size, window=0.0, workers=1):
-            consumption = BatchConsumption(QUEUE, work.handle_batch, workers, size, window)
+            consumption = BatchConsumerSpec(QUEUE, work.handle_batch, workers, size, window)
             return consuming(broker, clock, [consumption])
 
         return consume

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from eventmesh.aio.clock import sleep
-from eventmesh.deliveries.consume import Batches, Intake
+from eventmesh.deliveries.consume import Batches, DeliveryBuffer
 from eventmesh.model.topology import named, to_queue
 
 QUEUE = named("jobs")
@@ -28,7 +28,7 @@ def deliveries(broker, message):
 
 @pytest.fixture
 def intake():
-    return Intake()
+    return DeliveryBuffer()
 
 
 async def settled(task):

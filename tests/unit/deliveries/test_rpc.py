@@ -17,7 +17,7 @@ from eventmesh.model.errors import (
     Reject,
     Throttled,
 )
-from eventmesh.model.topology import inbox, line, to_line
+from eventmesh.model.topology import inbox, rpc_queue, to_rpc
 from eventmesh.service import Service
 
 
@@ -109,7 +109,7 @@ async def test_there_is_nobody_of_that_name(app, start):
 async def test_callers_beyond_the_line_are_refused_at_once(
     slow, app, start, clock, concurrency, length
 ):
-    begun = slow(concurrency=concurrency, line=length)
+    begun = slow(concurrency=concurrency, max_pending=length)
     async with start(app) as host, asyncio.TaskGroup() as tasks:
         calls = Calls(host, tasks)
         for number in range(concurrency):
@@ -236,12 +236,12 @@ async def test_what_was_lost_with_its_process_is_not_run_again(
     slow, app, start, broker, clock, message
 ):
     begun = slow()
-    await broker.declare([line("app.work", 10)])
+    await broker.declare([rpc_queue("app.work", 10)])
     async with asyncio.TaskGroup() as tasks:
         request = message(b'{"number": 1}', deadline=clock.now() + 20)
-        call = tasks.create_task(broker.request(to_line("app.work"), request))
+        call = tasks.create_task(broker.request(to_rpc("app.work"), request))
         await clock.settle()
-        async with broker.consume(line("app.work", 10), lambda _: None, prefetch=1):
+        async with broker.consume(rpc_queue("app.work", 10), lambda _: None, prefetch=1):
             pass  # A process that dies with it.
         async with start(app):
             reply = await call
@@ -302,7 +302,7 @@ async def test_a_function_may_call_another_and_shares_its_deadline(app, start, c
 
 
 async def test_a_refused_caller_is_told_when_to_come_again(slow, app, start, clock):
-    slow(concurrency=1, line=0)
+    slow(concurrency=1, max_pending=0)
     async with start(app) as host, asyncio.TaskGroup() as tasks:
         Calls(host, tasks).call(1)
         await clock.settle()

@@ -9,11 +9,11 @@ from eventmesh.doctor.checks import (
     queue_findings,
     server_findings,
 )
-from eventmesh.model.topology import dead_letters, inbox, line, named
+from eventmesh.model.topology import dead_letters, inbox, named, rpc_queue
 
 SELL = "shop.sell"
 INBOX = Expected(inbox(SELL), SELL, "inbox")
-LINE = Expected(line(SELL, 100), SELL, "line")
+LINE = Expected(rpc_queue(SELL, 100), SELL, "rpc")
 DEAD = Expected(dead_letters(SELL), SELL, "dead letters")
 OWN = Expected(named("sales"), SELL, "source")
 FOREIGN = Expected(named("sales", declare=False), SELL, "source")

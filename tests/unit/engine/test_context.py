@@ -70,7 +70,7 @@ def test_a_firing_that_does_not_say_was_scheduled_for_when_it_was_made(context):
 
 
 def test_the_logger_is_the_function_s(context):
-    assert context().logger.name == "eventmesh.engine.function.shop.place"
+    assert context().logger.name == "eventmesh.function.shop.place"
 
 
 @pytest.mark.parametrize(

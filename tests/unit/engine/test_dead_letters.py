@@ -4,7 +4,7 @@ import pytest
 
 from eventmesh.engine import dead_letters as module
 from eventmesh.engine.dead_letters import BrokerDeadLetters
-from eventmesh.engine.settlement import FIRST_FAILURE, PROVENANCE, dead_letter
+from eventmesh.engine.settlement import DEAD_LETTER_HEADERS, FIRST_FAILURE, dead_letter
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
@@ -111,7 +111,7 @@ async def test_what_is_redriven_starts_afresh(mesh, letters):
     assert (message.id, message.body, message.trigger) == ("a", b"[1]", "http")
     assert (message.attempt, message.timestamp) == (1, mesh.clock.now())
     assert message.headers == {"tenant": "acme"}
-    assert not PROVENANCE & set(message.headers)
+    assert not DEAD_LETTER_HEADERS & set(message.headers)
     assert await ids(letters) == []
 
 

@@ -33,7 +33,7 @@ def dispatcher(broker, clock):
 def app(clock):
     app = Service("app")
 
-    @app.function(concurrency=1, line=1)
+    @app.function(concurrency=1, max_pending=1)
     async def work(number: int) -> int:
         await sleep(clock, 1)
         return number * 2
@@ -158,7 +158,7 @@ async def test_mesh_wide_slots_hold_over_dispatchers(app, dispatcher, clock):
 
 async def test_what_is_watched(app, dispatcher, clock):
     made, watched = dispatcher(app), {}
-    made.watch(lambda name, function, read: watched.setdefault((name, function), read))
+    made.gauge(lambda name, function, read: watched.setdefault((name, function), read))
     async with asyncio.TaskGroup() as tasks:
         for number in range(3):
             tasks.create_task(run(made, invocation(number, mode=SYNC)))

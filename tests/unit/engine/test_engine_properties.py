@@ -69,14 +69,14 @@ class World:
                 raise Reject
 
 
-def service_of(world: World, concurrency: int, reserved: int | None, line: int) -> Service:
+def service_of(world: World, concurrency: int, reserved: int | None, max_pending: int) -> Service:
     app = Service("app")
 
     @app.function(
         timeout=TIMEOUT,
         concurrency=concurrency,
         reserved_concurrency=reserved,
-        line=line,
+        max_pending=max_pending,
         retry=Retry(ATTEMPTS, initial=1.0, jitter="none"),
     )
     async def work(number: int, ctx: Context) -> int:
@@ -114,7 +114,7 @@ def test_asynchronous_invocations_end_exactly_once(
     async def scenario() -> None:
         clock = ManualClock()
         world = World(scripts, clock)
-        app = service_of(world, concurrency, reserved, line=10)
+        app = service_of(world, concurrency, reserved, max_pending=10)
         async with (
             MemoryBroker(clock) as broker,
             hosting([app], broker, NO_GRACE, clock=clock, http=False) as host,
@@ -153,7 +153,7 @@ def test_a_run_that_is_cancelled_by_a_stop_is_repeated_and_spends_no_attempt(
     async def scenario() -> None:
         clock = ManualClock()
         world = World(scripts, clock)
-        app = service_of(world, concurrency, None, line=10)
+        app = service_of(world, concurrency, None, max_pending=10)
 
         def start(broker: MemoryBroker) -> Host:
             return hosting([app], broker, NO_GRACE, clock=clock, http=False)
@@ -186,17 +186,17 @@ def test_a_run_that_is_cancelled_by_a_stop_is_repeated_and_spends_no_attempt(
 @given(
     scripts=SCRIPTS,
     concurrency=st.integers(1, 3),
-    line=st.integers(0, 3),
+    max_pending=st.integers(0, 3),
     reserved=st.none() | st.integers(1, 3),
 )
 @settings(max_examples=60)
 def test_synchronous_callers_get_one_answer_each_within_their_deadline(
-    scripts: list[list[tuple[float, str]]], concurrency: int, line: int, reserved: int | None
+    scripts: list[list[tuple[float, str]]], concurrency: int, max_pending: int, reserved: int | None
 ) -> None:
     async def scenario() -> None:
         clock = ManualClock()
         world = World(scripts, clock)
-        app = service_of(world, concurrency, reserved, line)
+        app = service_of(world, concurrency, reserved, max_pending)
         answers: dict[int, str] = {}
 
         async def call(host: Host, number: int) -> None:

@@ -75,7 +75,7 @@ def test_it_belongs_to_a_service(app):
 def test_a_process_has_no_more_places_than_the_mesh(app, limits, places):
     async def handler() -> None: ...
 
-    assert app.function(**limits)(handler).places == places
+    assert app.function(**limits)(handler).local_concurrency == places
 
 
 def test_declaring_needs_no_loop_and_starts_none(app):

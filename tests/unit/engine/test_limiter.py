@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.limiter import RETRY_AFTER, Limiter, limited
+from eventmesh.engine.limiter import RETRY_AFTER, Limiter, limit_concurrency
 from eventmesh.model.errors import InvocationTimeout, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.result import Result
@@ -53,7 +53,7 @@ def state(limiter):
 
 
 async def test_places_are_taken_at_once_while_there_are_some(visit):
-    limiter = Limiter(2, line=1)
+    limiter = Limiter(2, max_pending=1)
     assert limiter.acquire_nowait()
     assert (await visit(limiter, ASYNC)).holds
     assert not limiter.acquire_nowait()
@@ -76,7 +76,7 @@ async def test_a_synchronous_caller_is_refused_at_once_when_the_line_is_full(vis
 
 
 async def test_asynchronous_work_is_never_refused(visit):
-    limiter = Limiter(1, line=0)
+    limiter = Limiter(1, max_pending=0)
     assert limiter.acquire_nowait()
     waiting = [await visit(limiter, ASYNC) for _ in range(5)]
     assert state(limiter) == (1, 5, 0)
@@ -88,7 +88,7 @@ async def test_asynchronous_work_is_never_refused(visit):
 
 
 async def test_a_place_that_is_free_again_goes_to_the_lines_in_turn(visit, clock):
-    limiter = Limiter(1, line=10)
+    limiter = Limiter(1, max_pending=10)
     assert limiter.acquire_nowait()
     modes = [SYNC, SYNC, SYNC, ASYNC, ASYNC]
     visits = [await visit(limiter, mode) for mode in modes]
@@ -104,7 +104,7 @@ async def test_a_place_that_is_free_again_goes_to_the_lines_in_turn(visit, clock
 
 @pytest.mark.parametrize("mode", [SYNC, ASYNC])
 async def test_waiting_ends_at_the_deadline(visit, clock, mode):
-    limiter = Limiter(1, line=1)
+    limiter = Limiter(1, max_pending=1)
     assert limiter.acquire_nowait()
     visitor = await visit(limiter, mode, clock.now() + 5.0)
     await clock.advance(4.9)
@@ -116,7 +116,7 @@ async def test_waiting_ends_at_the_deadline(visit, clock, mode):
 
 
 async def test_a_deadline_that_has_passed_takes_a_free_place_only(visit, clock):
-    limiter = Limiter(1, line=1)
+    limiter = Limiter(1, max_pending=1)
     assert (await visit(limiter, SYNC, clock.now() - 1)).holds
     late = await visit(limiter, SYNC, clock.now() - 1)
     with pytest.raises(InvocationTimeout):
@@ -124,7 +124,7 @@ async def test_a_deadline_that_has_passed_takes_a_free_place_only(visit, clock):
 
 
 async def test_who_stops_waiting_loses_his_turn_and_nothing_else(visit, clock):
-    limiter = Limiter(1, line=2)
+    limiter = Limiter(1, max_pending=2)
     assert limiter.acquire_nowait()
     first, second = await visit(limiter, SYNC), await visit(limiter, SYNC)
     first.task.cancel()
@@ -136,7 +136,7 @@ async def test_who_stops_waiting_loses_his_turn_and_nothing_else(visit, clock):
 
 
 async def test_a_place_given_to_somebody_who_is_cancelled_goes_to_the_next(visit, clock):
-    limiter = Limiter(1, line=2)
+    limiter = Limiter(1, max_pending=2)
     assert limiter.acquire_nowait()
     first, second = await visit(limiter, ASYNC), await visit(limiter, ASYNC)
     limiter.release()
@@ -148,7 +148,7 @@ async def test_a_place_given_to_somebody_who_is_cancelled_goes_to_the_next(visit
 
 
 async def test_a_place_is_not_given_to_somebody_who_is_about_to_be_gone(visit, clock):
-    limiter = Limiter(1, line=2)
+    limiter = Limiter(1, max_pending=2)
     assert limiter.acquire_nowait()
     first = await visit(limiter, ASYNC)
     first.task.cancel()
@@ -164,11 +164,11 @@ ACTIONS = st.lists(
 )
 
 
-@given(actions=ACTIONS, concurrency=st.integers(1, 3), line=st.integers(0, 2))
-def test_places_are_neither_lost_nor_given_twice(actions, concurrency, line):
+@given(actions=ACTIONS, concurrency=st.integers(1, 3), max_pending=st.integers(0, 2))
+def test_permits_are_neither_lost_nor_given_twice(actions, concurrency, max_pending):
     async def scenario():
         clock = ManualClock()
-        limiter = Limiter(concurrency, line)
+        limiter = Limiter(concurrency, max_pending)
         visits = []
         for action in actions:
             holders = [one for one in visits if one.holds and not one.left.is_set()]
@@ -247,7 +247,7 @@ class TestLimited:
     @pytest.fixture(params=["alone", "with slots"])
     def limit(self, request, clock, slots):
         def limit(handler, limiter):
-            return limited(
+            return limit_concurrency(
                 handler, limiter, clock, slots if request.param == "with slots" else None
             )
 
@@ -259,18 +259,18 @@ class TestLimited:
         return (await limit(fine, limiter)(INVOCATION)).body == b"1"
 
     async def test_the_place_is_given_back_after_a_run(self, limit):
-        limiter = Limiter(1, line=0)
+        limiter = Limiter(1, max_pending=0)
         assert (await limit(fine, limiter)(INVOCATION)).body == b"1"
         assert await self.free(limit, limiter)
 
     async def test_the_place_is_given_back_after_a_bug(self, limit):
-        limiter = Limiter(1, line=0)
+        limiter = Limiter(1, max_pending=0)
         with pytest.raises(ZeroDivisionError):
             await limit(raising, limiter)(INVOCATION)
         assert await self.free(limit, limiter)
 
     async def test_the_place_is_given_back_after_a_cancellation(self, limit, clock):
-        limiter = Limiter(1, line=0)
+        limiter = Limiter(1, max_pending=0)
         run = asyncio.create_task(limit(hanging, limiter)(INVOCATION))
         await clock.settle()
         assert state(limiter)[0] == 1
@@ -280,7 +280,7 @@ class TestLimited:
         assert await self.free(limit, limiter)
 
     async def test_the_place_is_held_until_the_stream_has_ended(self, limit):
-        limiter = Limiter(1, line=0)
+        limiter = Limiter(1, max_pending=0)
         result = await limit(streaming, limiter)(INVOCATION)
         assert await anext(result.stream) == b"1"
         assert state(limiter)[0] == 1
@@ -288,14 +288,14 @@ class TestLimited:
         assert await self.free(limit, limiter)
 
     async def test_the_place_is_given_back_once_when_a_stream_is_closed_unread(self, limit):
-        limiter = Limiter(1, line=0)
+        limiter = Limiter(1, max_pending=0)
         result = await limit(streaming, limiter)(INVOCATION)
         await result.stream.aclose()
         await result.stream.aclose()
         assert await self.free(limit, limiter)
 
     async def test_a_caller_beyond_the_line_gets_an_error_as_a_result(self, limit, clock):
-        limiter = Limiter(1, line=0)
+        limiter = Limiter(1, max_pending=0)
         assert limiter.acquire_nowait()
         invocation = Invocation("orders.place", "a-1", b"", 0.0, SYNC)
         result = await limit(fine, limiter)(invocation)

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.limiter import RETRY_AFTER, Limiter, limited
+from eventmesh.engine.limiter import RETRY_AFTER, Limiter, limit_concurrency
 from eventmesh.model.errors import BrokerUnavailable, InvocationTimeout, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.limits import DEFAULT_TIMEOUT
@@ -30,44 +30,44 @@ class TestSlots:
     """Waiting for a place in the whole mesh."""
 
     async def test_the_wait_ends_at_the_deadline(self, clock, slots):
-        limiter = Limiter(2, line=0)
+        limiter = Limiter(2, max_pending=0)
         await slots.acquire()
         invocation = Invocation("a.b", "1", b"", 0.0, SYNC, deadline=clock.now() + 5)
-        run = asyncio.create_task(limited(fine, limiter, clock, slots)(invocation))
+        run = asyncio.create_task(limit_concurrency(fine, limiter, clock, slots)(invocation))
         await clock.advance(5)
         result = await run
         assert isinstance(result.error, InvocationTimeout)
         assert limiter.statistics() == UNUSED
 
     async def test_without_a_deadline_it_lasts_until_one_is_free(self, clock, slots):
-        limiter = Limiter(2, line=0)
+        limiter = Limiter(2, max_pending=0)
         await slots.acquire()
-        run = asyncio.create_task(limited(fine, limiter, clock, slots)(INVOCATION))
+        run = asyncio.create_task(limit_concurrency(fine, limiter, clock, slots)(INVOCATION))
         await clock.advance("1h")
         assert not run.done()
         slots.release()
         assert (await run).error is None
 
     async def test_a_broker_that_goes_away_is_an_error_as_a_result(self, clock):
-        limiter = Limiter(2, line=0)
+        limiter = Limiter(2, max_pending=0)
         async with MemoryBroker(clock) as broker, broker.slots("a.b", 1) as slots:
             await slots.acquire()
-            run = asyncio.create_task(limited(fine, limiter, clock, slots)(INVOCATION))
+            run = asyncio.create_task(limit_concurrency(fine, limiter, clock, slots)(INVOCATION))
             await clock.settle()
             await broker.__aexit__(None, None, None)
             assert isinstance((await run).error, BrokerUnavailable)
         assert limiter.statistics() == UNUSED
 
     async def test_who_stops_waiting_takes_no_slot_along(self, clock, slots):
-        limiter = Limiter(2, line=0)
+        limiter = Limiter(2, max_pending=0)
         await slots.acquire()
-        run = asyncio.create_task(limited(fine, limiter, clock, slots)(INVOCATION))
+        run = asyncio.create_task(limit_concurrency(fine, limiter, clock, slots)(INVOCATION))
         await clock.settle()
         slots.release()
         run.cancel()
         with suppress(asyncio.CancelledError):
             await run
-        assert (await limited(fine, limiter, clock, slots)(INVOCATION)).error is None
+        assert (await limit_concurrency(fine, limiter, clock, slots)(INVOCATION)).error is None
 
 
 class TestPatience:
@@ -76,14 +76,14 @@ class TestPatience:
     @pytest.fixture(params=["for a place", "for a slot"])
     async def waiting(self, request, clock, slots):
         """A function whose place, or slot of the mesh, is taken, and its limiter."""
-        limiter = Limiter(1, line=1)
+        limiter = Limiter(1, max_pending=1)
         if request.param == "for a place":
             assert limiter.acquire_nowait()
         else:
             await slots.acquire()
 
         def waiting(timeout, mode=SYNC):
-            handler = limited(fine, limiter, clock, slots, timeout)
+            handler = limit_concurrency(fine, limiter, clock, slots, timeout)
             invocation = Invocation("orders.place", "a-1", b"", clock.now(), mode)
             return asyncio.create_task(handler(invocation)), limiter
 
@@ -112,11 +112,11 @@ class TestPatience:
         task.cancel()
 
     async def test_both_waits_together_are_no_longer_than_the_timeout(self, clock, slots):
-        limiter = Limiter(1, line=1)
+        limiter = Limiter(1, max_pending=1)
         assert limiter.acquire_nowait()
         await slots.acquire()
         invocation = Invocation("orders.place", "a-1", b"", clock.now(), SYNC)
-        task = asyncio.create_task(limited(fine, limiter, clock, slots, 5.0)(invocation))
+        task = asyncio.create_task(limit_concurrency(fine, limiter, clock, slots, 5.0)(invocation))
         await clock.advance(4)
         limiter.release()
         await clock.advance(1)

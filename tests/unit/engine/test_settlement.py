@@ -5,6 +5,7 @@ import pytest
 from eventmesh.brokers.rabbitmq.amqp.frames import HEADER_OVERHEAD, SIZE_MIN
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
 from eventmesh.engine.settlement import (
+    DEAD_LETTER_HEADERS,
     ERROR_MESSAGE,
     ERROR_TYPE,
     FIRST_FAILURE,
@@ -14,19 +15,18 @@ from eventmesh.engine.settlement import (
     MAX_HEADERS,
     MAX_REASON,
     MAX_TRACEBACK,
-    PROVENANCE,
     REASON,
     TRACEBACK,
     UNSPENT_DELAY,
     Ack,
-    Again,
     DeadLetter,
+    Redeliver,
     attempt_again,
     dead_letter,
-    redriven,
-    reduced,
     refuse,
+    reset_for_redrive,
     settle,
+    truncated,
     without_provenance,
 )
 from eventmesh.model.errors import (
@@ -67,7 +67,7 @@ MESSAGE = Message(b'{"n": 1}', "a-1", 100.0, headers={"team": "blue"}, trigger="
 )
 @pytest.mark.parametrize(("attempt", "wait"), [(1, 10.0), (2, 20.0), (3, 40.0)])
 def test_a_failure_is_tried_again_after_the_policys_wait(error, attempt, wait):
-    assert settle(error, attempt, 0.0, RETRY) == Again(wait)
+    assert settle(error, attempt, 0.0, RETRY) == Redeliver(wait)
 
 
 @pytest.mark.parametrize("error", [BROKEN, RetryLater(), RetryLater(after=5)], ids=repr)
@@ -84,7 +84,7 @@ def test_success_is_acknowledged():
 @pytest.mark.parametrize("after", [0, 0.5, 3600.0])
 def test_the_handler_may_say_when_to_come_again(after):
     settlement = settle(RetryLater(after=after), 1, 0.0, Retry(2))
-    assert settlement == Again(float(after))
+    assert settlement == Redeliver(float(after))
     assert isinstance(settlement.delay, float)
 
 
@@ -95,7 +95,7 @@ def test_the_handler_may_say_when_to_come_again(after):
     ids=["throttled", "unavailable"],
 )
 def test_what_was_kept_from_running_spends_no_attempt(error, wait, attempt):
-    assert settle(error, attempt, 0.0, RETRY) == Again(wait, spent=False)
+    assert settle(error, attempt, 0.0, RETRY) == Redeliver(wait, spent=False)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_reason_that_is_no_text_is_written_as_one():
     ids=lambda error: type(error).__name__,
 )
 def test_nothing_is_tried_again_when_it_will_be_too_old(error):
-    assert isinstance(settle(error, 1, 990.0, RETRY), Again)
+    assert isinstance(settle(error, 1, 990.0, RETRY), Redeliver)
     assert settle(error, 1, 990.1, RETRY) == DeadLetter("older than 1000 s before it succeeded")
 
 
@@ -150,7 +150,7 @@ def test_what_is_too_old_or_kills_is_not_run(redeliveries, age, why):
 
 
 def test_the_next_attempt_is_the_same_message_with_one_more_attempt():
-    again = attempt_again(MESSAGE, Again(5.0), 150.0)
+    again = attempt_again(MESSAGE, Redeliver(5.0), 150.0)
     assert again.attempt == 3
     assert again.headers == {"team": "blue", FIRST_FAILURE: "150.000"}
     assert (again.body, again.id, again.timestamp, again.trigger) == (
@@ -159,13 +159,13 @@ def test_the_next_attempt_is_the_same_message_with_one_more_attempt():
         MESSAGE.timestamp,
         MESSAGE.trigger,
     )
-    later = attempt_again(again, Again(5.0), 160.0)
+    later = attempt_again(again, Redeliver(5.0), 160.0)
     assert (later.attempt, later.headers[FIRST_FAILURE]) == (4, "150.000")
     assert MESSAGE.headers == {"team": "blue"}
 
 
 def test_an_attempt_that_was_not_spent_does_not_count():
-    assert attempt_again(MESSAGE, Again(1.0, spent=False), 150.0).attempt == 2
+    assert attempt_again(MESSAGE, Redeliver(1.0, spent=False), 150.0).attempt == 2
 
 
 def test_a_dead_letter_says_what_happened():
@@ -184,7 +184,7 @@ def test_a_dead_letter_says_what_happened():
 
 
 def test_a_dead_letter_keeps_when_it_first_failed():
-    failed = attempt_again(MESSAGE, Again(5.0), 150.0)
+    failed = attempt_again(MESSAGE, Redeliver(5.0), 150.0)
     dead = dead_letter(failed, "orders.place", BROKEN, "…", 160.0)
     assert (dead.headers[FIRST_FAILURE], dead.headers[LAST_FAILURE]) == ("150.000", "160.000")
 
@@ -246,12 +246,12 @@ def test_of_a_dead_letter_that_is_refused_what_any_broker_takes_is_kept():
         message, function, FunctionError(wide * 2000, ""), wide * 2000, 1_700_000_009.0
     )
     assert (dead.reply_to, dead.correlation_id) == ("", "")
-    kept = reduced(dead, PayloadInvalid("it is odd"))
+    kept = truncated(dead, PayloadInvalid("it is odd"))
     assert (kept.id, kept.body, kept.attempt) == (message.id, b"{}", 3)
     assert kept.headers[FUNCTION] == function
     assert kept.headers[REASON].endswith("only a part of it could be stored: it is odd")
     assert len(encode_properties(kept, durable=True)) <= SIZE_MIN - HEADER_OVERHEAD
-    assert reduced(dead, PayloadTooLarge(9, 8)).body == b""
+    assert truncated(dead, PayloadTooLarge(9, 8)).body == b""
 
 
 def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_set_aside():
@@ -262,14 +262,14 @@ def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_set_aside():
 
 
 def test_a_redriven_message_is_as_if_it_was_new():
-    dead = dead_letter(attempt_again(MESSAGE, Again(5.0), 150.0), "a.b", BROKEN, "…", 160.0)
-    fresh = redriven(dead, 500.0)
+    dead = dead_letter(attempt_again(MESSAGE, Redeliver(5.0), 150.0), "a.b", BROKEN, "…", 160.0)
+    fresh = reset_for_redrive(dead, 500.0)
     assert (fresh.attempt, fresh.timestamp, fresh.headers) == (1, 500.0, {"team": "blue"})
     assert (fresh.id, fresh.body, fresh.trigger) == ("a-1", MESSAGE.body, "event")
 
 
 def test_provenance_is_all_that_is_taken_off():
-    headers = dict.fromkeys(PROVENANCE, "x") | {"traceparent": "00-…"}
+    headers = dict.fromkeys(DEAD_LETTER_HEADERS, "x") | {"traceparent": "00-…"}
     assert without_provenance(headers) == {"traceparent": "00-…"}
 
 

@@ -23,7 +23,7 @@ class Filter(BaseModel):
 def stored(handler, path=None, query=None, headers=None, body=b"", has_body=True):
     """The stored payload of a request, and what the handler gets of it when it is run by name."""
     signature = compile_signature(handler)
-    plan = signature.http_plan(tuple(path or ()), has_body=has_body)
+    plan = signature.http_binding(tuple(path or ()), has_body=has_body)
     http = HttpRequest("POST", "/", path or {}, query or {}, headers or {})
     request = Invocation("a.b", "id", body, 0.0, http=http)
     arguments = plan.binder()(request)

@@ -207,8 +207,8 @@ async def test_labels_that_come_from_outside_are_bounded(metrics, invocation):
 
 def test_what_others_count_is_read_at_each_scrape(metrics):
     numbers = {"throttled": 0, "waiting": 0}
-    metrics.watch("throttles_total", "orders.place", lambda: numbers["throttled"])
-    metrics.watch("waiting", "orders.place", lambda: numbers["waiting"])
+    metrics.gauge("throttles_total", "orders.place", lambda: numbers["throttled"])
+    metrics.gauge("waiting", "orders.place", lambda: numbers["waiting"])
     numbers |= {"throttled": 3, "waiting": 7}
     assert value(metrics, "eventmesh_throttles_total") == 3
     assert value(metrics, "eventmesh_waiting") == 7
@@ -220,8 +220,8 @@ def test_what_others_count_is_read_at_each_scrape(metrics):
 
 def test_several_sources_of_one_function_are_added_up(metrics):
     for number in (2, 3):
-        metrics.watch("retries_total", "orders.place", lambda number=number: number)
-    metrics.watch("retries_total", "orders.cancel", lambda: 4)
+        metrics.gauge("retries_total", "orders.place", lambda number=number: number)
+    metrics.gauge("retries_total", "orders.cancel", lambda: 4)
     assert samples(metrics, "eventmesh_retries_total") == [
         (FUNCTION, 5),
         ({"function": "orders.cancel"}, 4),
@@ -231,11 +231,11 @@ def test_several_sources_of_one_function_are_added_up(metrics):
 @pytest.mark.parametrize("name", ["", "Retries", "queue depth", "1st"])
 def test_a_name_that_is_none_is_refused(metrics, name):
     with pytest.raises(DeclarationError, match="cannot be called"):
-        metrics.watch(name, "orders.place", lambda: 0)
+        metrics.gauge(name, "orders.place", lambda: 0)
 
 
 async def test_everything_can_be_read_as_openmetrics(metrics, invocation):
-    metrics.watch("retries_total", "orders.place", lambda: 1)
+    metrics.gauge("retries_total", "orders.place", lambda: 1)
     await metrics.measured("orders.place")(ends_with())(invocation(mode=ASYNC))
     (retries,) = samples(metrics, "eventmesh_retries_total", read_openmetrics, generate_openmetrics)
     assert retries == (FUNCTION, 1)
@@ -243,7 +243,7 @@ async def test_everything_can_be_read_as_openmetrics(metrics, invocation):
 
 def test_two_hosts_in_one_process_count_apart_and_not_in_the_global_registry(clock):
     one, other = Metrics(clock), Metrics(clock)
-    one.watch("retries_total", "orders.place", lambda: 1)
+    one.gauge("retries_total", "orders.place", lambda: 1)
     assert samples(other, "eventmesh_retries_total") == []
     assert b"eventmesh" not in generate_latest(REGISTRY)
 

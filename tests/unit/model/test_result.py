@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from eventmesh.model.result import Result, close, when_closed
+from eventmesh.model.result import Result, close, on_close
 
 
 class Release:
@@ -33,30 +33,30 @@ async def items(*chunks, error=None, cleanup=None):
 
 def test_without_a_stream_it_is_released_at_once(release):
     result = Result(b"1")
-    assert when_closed(result, release) is result
+    assert on_close(result, release) is result
     assert release.calls == 1
 
 
 async def test_a_stream_is_released_at_its_end(release):
-    result = when_closed(Result(stream=items(b"1", b"2")), release)
+    result = on_close(Result(stream=items(b"1", b"2")), release)
     assert release.calls == 0
     assert [chunk async for chunk in result.stream] == [b"1", b"2"]
     assert release.calls == 1
 
 
 async def test_it_is_held_between_two_items(release):
-    result = when_closed(Result(stream=items(b"1", b"2")), release)
+    result = on_close(Result(stream=items(b"1", b"2")), release)
     assert await anext(result.stream) == b"1"
     assert release.calls == 0
 
 
 async def test_what_else_the_result_says_is_kept(release):
-    result = when_closed(Result(content_type="text/plain", stream=items()), release)
+    result = on_close(Result(content_type="text/plain", stream=items()), release)
     assert result.content_type == "text/plain"
 
 
 async def test_a_stream_that_fails_is_released_and_its_error_raised(release):
-    result = when_closed(Result(stream=items(b"1", error=ValueError("bad"))), release)
+    result = on_close(Result(stream=items(b"1", error=ValueError("bad"))), release)
     assert await anext(result.stream) == b"1"
     with pytest.raises(ValueError, match="bad"):
         await anext(result.stream)
@@ -65,7 +65,7 @@ async def test_a_stream_that_fails_is_released_and_its_error_raised(release):
 
 async def test_a_stream_closed_before_its_start_is_released(release):
     cleanup = Release()
-    result = when_closed(Result(stream=items(b"1", cleanup=cleanup)), release)
+    result = on_close(Result(stream=items(b"1", cleanup=cleanup)), release)
     await close(result.stream)
     assert release.calls == 1
     assert cleanup.calls == 0  # It never ran: there is nothing to clean up.
@@ -74,14 +74,14 @@ async def test_a_stream_closed_before_its_start_is_released(release):
 async def test_a_stream_closed_half_way_cleans_up_before_it_is_released(release):
     released_before = []
     stream = items(b"1", b"2", cleanup=lambda: released_before.append(release.calls))
-    result = when_closed(Result(stream=stream), release)
+    result = on_close(Result(stream=stream), release)
     await anext(result.stream)
     await close(result.stream)
     assert (released_before, release.calls) == ([0], 1)
 
 
 async def test_a_stream_closed_twice_or_after_its_end_is_released_once(release):
-    result = when_closed(Result(stream=items(b"1")), release)
+    result = on_close(Result(stream=items(b"1")), release)
     assert [chunk async for chunk in result.stream] == [b"1"]
     await close(result.stream)
     await close(result.stream)
@@ -95,7 +95,7 @@ async def test_a_stream_whose_closing_fails_is_released(release):
     def fail():
         raise OSError("disk full")
 
-    result = when_closed(Result(stream=items(b"1", cleanup=fail)), release)
+    result = on_close(Result(stream=items(b"1", cleanup=fail)), release)
     await anext(result.stream)
     with pytest.raises(OSError, match="disk full"):
         await close(result.stream)
@@ -110,7 +110,7 @@ async def test_a_stream_cancelled_while_it_waits_is_released(release):
         await asyncio.Event().wait()
         yield b"1"
 
-    result = when_closed(Result(stream=never()), release)
+    result = on_close(Result(stream=never()), release)
     async with asyncio.TaskGroup() as tasks:
         reading = tasks.create_task(anext(result.stream))
         await waiting.wait()
@@ -122,7 +122,7 @@ async def test_a_stream_cancelled_while_it_waits_is_released(release):
 
 async def test_two_layers_are_both_released(release):
     inner = Release()
-    result = when_closed(when_closed(Result(stream=items(b"1")), inner), release)
+    result = on_close(on_close(Result(stream=items(b"1")), inner), release)
     await close(result.stream)
     assert (inner.calls, release.calls) == (1, 1)
 

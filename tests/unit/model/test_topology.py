@@ -18,12 +18,12 @@ from eventmesh.model.topology import (
     destination,
     inbox,
     lease,
-    line,
     named,
+    rpc_queue,
     slots,
     to_function,
-    to_line,
     to_queue,
+    to_rpc,
     to_subscribers,
 )
 
@@ -33,7 +33,7 @@ LONGEST = "s" * 63 + "." + "f" * 100
 def test_all_names_of_one_function_differ_and_begin_with_the_prefix():
     names = [
         inbox("a.b").name,
-        line("a.b", 5).name,
+        rpc_queue("a.b", 5).name,
         dead_letters("a.b").name,
         broadcast("a.b", "1").name,
         broadcast("a.b", "2").name,
@@ -48,7 +48,7 @@ def test_all_names_of_one_function_differ_and_begin_with_the_prefix():
 def test_the_names_of_the_longest_function_name_fit():
     names = [
         inbox(check_function(LONGEST)).name,
-        line(LONGEST, 1).name,
+        rpc_queue(LONGEST, 1).name,
         dead_letters(LONGEST).name,
         broadcast(LONGEST, "i" * 64).name,
         slots(LONGEST),
@@ -58,7 +58,7 @@ def test_the_names_of_the_longest_function_name_fit():
 
 def test_a_queue_says_what_it_is_for():
     assert inbox("a.b").kind == "inbox"
-    assert line("a.b", 5) == Queue("em.line.a.b", "line", max_length=5)
+    assert rpc_queue("a.b", 5) == Queue("em.rpc.a.b", "rpc", max_length=5)
     assert dead_letters("a.b").kind == "dead"
     assert broadcast("a.b", "1").kind == "broadcast"
     assert named("theirs", declare=False) == Queue("theirs", "named", declare=False)
@@ -71,7 +71,7 @@ def test_queues_and_bindings_are_found_in_sets():
 
 def test_a_route_names_its_end_as_users_do():
     assert to_function("a.b") == Route("", "em.inbox.a.b", name="a.b")
-    assert to_line("a.b") == Route("", "em.line.a.b", name="a.b")
+    assert to_rpc("a.b") == Route("", "em.rpc.a.b", name="a.b")
     assert to_queue(named("invoices")) == Route("", "invoices", name="invoices")
 
 

@@ -85,7 +85,7 @@ def test_what_lies_above_the_folder_may_be_called_as_it_likes(write, project):
 
 
 def test_in_a_clone_every_folder_below_it_counts(write):
-    for file in ("a b/pyproject.toml", "a b/eventmesh/cli/template/Dockerfile.tmpl"):
+    for file in ("a b/pyproject.toml", "a b/eventmesh/packaging/template/Dockerfile.tmpl"):
         write(file, "")
     for folder in ("services", "my services"):
         write(f"a b/{folder}/hello/app.py", "")
@@ -124,7 +124,7 @@ def test_the_versions_are_those_that_are_installed_here(write, project):
 
 
 def test_in_a_clone_of_eventmesh_it_is_made_from_source(write, project):
-    for file in ("pyproject.toml", "eventmesh/cli/template/Dockerfile.tmpl"):
+    for file in ("pyproject.toml", "eventmesh/packaging/template/Dockerfile.tmpl"):
         write(file, "")
     write("services/hello/app.py", "")
     image = image_of(read_target("services/hello"))

@@ -2,7 +2,7 @@ import logging
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.model.message import Message
-from eventmesh.model.topology import EVENTS, PRESENCE, Binding, inbox, notes, to_present
+from eventmesh.model.topology import EVENTS, PRESENCE, Binding, inbox, presence_queue, to_presence
 from eventmesh.presence import announcing, observing
 from eventmesh.presence.instance import ALIVE, HERE, INTERVAL, QUERY
 from eventmesh.presence.observer import ANSWER_SECONDS, MISSED
@@ -60,7 +60,7 @@ async def test_who_is_silent_for_too_long_is_forgotten(broker, clock, process):
     changes = Changes()
     async with observing(broker, clock, changes) as mesh:
         # It was killed: nobody said good-bye.
-        await broker.publish(to_present(HERE), told(process, clock))
+        await broker.publish(to_presence(HERE), told(process, clock))
         await clock.advance(INTERVAL * MISSED)
         assert set(mesh.instances) == {"one"}
         await clock.advance(INTERVAL)
@@ -118,7 +118,7 @@ async def test_all_are_known_when_those_who_were_asked_had_time_to_answer(broker
 async def test_what_cannot_be_read_is_logged_and_no_more(broker, clock, process, caplog):
     async with observing(broker, clock, ignore) as mesh, announcing(broker, clock, process):
         for word in (HERE, ALIVE):
-            await broker.publish(to_present(word), Message(b"{}", "x", clock.now(), type=word))
+            await broker.publish(to_presence(word), Message(b"{}", "x", clock.now(), type=word))
         await clock.settle()
         assert set(mesh.instances) == {"one"}
     assert caplog.text.count("cannot be read") == 2
@@ -142,11 +142,11 @@ async def test_nothing_of_it_stays_on_the_broker(clock, process):
 
 async def test_an_answer_reaches_whoever_asks(broker, clock, process):
     """What another implementation of an observer would see."""
-    queue = notes("me", "heard")
+    queue = presence_queue("me", "heard")
     await broker.declare([queue], [Binding(queue, "*", PRESENCE)])
     async with announcing(broker, clock, process):
         await clock.settle()
-        await broker.publish(to_present(QUERY), Message(b"{}", "x", clock.now(), type=QUERY))
+        await broker.publish(to_presence(QUERY), Message(b"{}", "x", clock.now(), type=QUERY))
         await clock.settle()
     words = []
     while (delivery := await broker.get(queue)) is not None:

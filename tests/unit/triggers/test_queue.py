@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.context import Context
-from eventmesh.engine.settlement import ERROR_TYPE, REASON, redriven
+from eventmesh.engine.settlement import ERROR_TYPE, REASON, reset_for_redrive
 from eventmesh.model.errors import DeclarationError, PartialFailure, Reject, RetryLater
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import dead_letters, inbox, named, to_function, to_queue
@@ -285,7 +285,7 @@ class TestBatches:
         async with start(app):
             await clock.settle()
             (dead,) = await take(dead_letters("app.work"))
-            await broker.publish(to_function("app.work"), redriven(dead, clock.now()))
+            await broker.publish(to_function("app.work"), reset_for_redrive(dead, clock.now()))
             await clock.settle()
         assert seen == [[0], [0]]
 

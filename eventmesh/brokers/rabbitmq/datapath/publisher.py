@@ -10,7 +10,7 @@ from typing import Final
 
 from pamqp import commands
 
-from eventmesh.aio.clock import Clock, Deadlines, TimeLimit
+from eventmesh.aio.clock import Clock, SharedTimer, TimeLimit
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.amqp.connection import Connection
@@ -66,7 +66,7 @@ class Publisher:
         self._outlet = Outlet(link, self._open, patient=timeout > 0)
         # A plain dict looks for its first key past all that were deleted before it.
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        self._unconfirmed = Deadlines[asyncio.Future[None]](clock, _give_up)
+        self._unconfirmed = SharedTimer[asyncio.Future[None]](clock, _give_up)
         self._under_way = 0
         self.losses = 0
 

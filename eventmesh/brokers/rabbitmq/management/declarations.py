@@ -146,7 +146,7 @@ def queue_arguments(queue: Queue) -> Arguments:
         case "dead" | "named":
             # Nothing takes what reaches the limit of these: so nothing may reach it.
             return quorum(limit=NEVER, max_length=queue.max_length, consumer_timeout=UNANSWERED)
-        case "line":
+        case "rpc":
             return {
                 "x-queue-type": "classic",
                 "x-expires": UNUSED_LINE,
@@ -162,7 +162,7 @@ def queue_arguments(queue: Queue) -> Arguments:
                 # One instance that hangs must not keep all others from being told.
                 "x-overflow": "drop-head",
             }
-        case "notes":
+        case "presence":
             return {
                 "x-queue-type": "classic",
                 "x-expires": UNUSED_LINE,

@@ -20,7 +20,7 @@ import orjson
 from aiohttp import web
 
 from eventmesh.engine.codecs.envelope import invocation_from
-from eventmesh.engine.function import AnyFunction, Runtime
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.api.aws_lambda.idempotency import Repeats
 from eventmesh.http.api.aws_lambda.names import LATEST, arn, parse_name
 from eventmesh.http.api.aws_lambda.responses import (
@@ -73,7 +73,7 @@ class LambdaApi:
     """Answers Invoke: RequestResponse, Event and DryRun."""
 
     def __init__(
-        self, runtime: Runtime, tasks: asyncio.TaskGroup, guard: Guard, known: Known
+        self, runtime: SourceContext, tasks: asyncio.TaskGroup, guard: Guard, known: Known
     ) -> None:
         self._runtime = runtime
         self._known = known

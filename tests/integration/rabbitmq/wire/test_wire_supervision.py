@@ -16,7 +16,7 @@ from eventmesh.model.errors import (
     Throttled,
 )
 from eventmesh.model.message import Message
-from eventmesh.model.topology import Route, inbox, line, named, to_function, to_line, to_queue
+from eventmesh.model.topology import Route, inbox, named, rpc_queue, to_function, to_queue, to_rpc
 
 NAME = "supervised"
 
@@ -159,18 +159,18 @@ async def test_a_message_for_nowhere_costs_nobody_else_his_publishing(broker, fu
 
 
 async def test_an_open_request_ends_with_its_connection(rabbitmq, broker, function, new, soon):
-    queue, asked = line(function, 10), asyncio.Event()
+    queue, asked = rpc_queue(function, 10), asyncio.Event()
     await broker.declare([queue])
     consumer = broker.consume(queue, lambda _: asked.set(), prefetch=1)
     async with consumer, asyncio.TaskGroup() as calls:
-        call = calls.create_task(unavailable(broker.request(to_line(function), new(wait=600))))
+        call = calls.create_task(unavailable(broker.request(to_rpc(function), new(wait=600))))
         await soon(asked.wait())
         await rabbitmq.close_connections(f"{NAME} (publishing)")
         await soon(call)
 
 
 async def test_requests_go_on_after_losses(rabbitmq, broker, function, new, soon):
-    queue = line(function, 100)
+    queue = rpc_queue(function, 100)
 
     def answer(delivery):
         with suppress(BrokerUnavailable):  # Then the caller's time runs out.
@@ -187,23 +187,23 @@ async def test_requests_go_on_after_losses(rabbitmq, broker, function, new, soon
 async def answered(broker, function, new):
     while True:
         try:
-            return (await broker.request(to_line(function), new(b"[1]", wait=1))).body
+            return (await broker.request(to_rpc(function), new(b"[1]", wait=1))).body
         except (BrokerUnavailable, InvocationTimeout):
             await asyncio.sleep(0)
 
 
 async def test_a_full_line_refuses_at_once(broker, function, new, soon):
-    queue, taken = line(function, 1), asyncio.Event()
+    queue, taken = rpc_queue(function, 1), asyncio.Event()
     await broker.declare([queue])
     consumer = broker.consume(queue, lambda _: taken.set(), prefetch=1)
     async with consumer, asyncio.TaskGroup() as calls:
-        first = calls.create_task(broker.request(to_line(function), new(wait=600)))
+        first = calls.create_task(broker.request(to_rpc(function), new(wait=600)))
         await soon(taken.wait())
-        second = calls.create_task(broker.request(to_line(function), new(wait=600)))
+        second = calls.create_task(broker.request(to_rpc(function), new(wait=600)))
         while await broker.depth(queue) < 1:
             pass
         with pytest.raises(Throttled):
-            await soon(broker.request(to_line(function), new(wait=600)))
+            await soon(broker.request(to_rpc(function), new(wait=600)))
         first.cancel()
         second.cancel()
 

@@ -11,11 +11,11 @@ from eventmesh.model.topology import (
     Queue,
     broadcast,
     inbox,
-    line,
     named,
+    rpc_queue,
     to_function,
-    to_line,
     to_queue,
+    to_rpc,
     to_subscribers,
 )
 
@@ -40,11 +40,13 @@ async def test_before_it_is_entered_it_says_so(message):
 
 
 async def test_a_misspelt_name_gets_the_one_that_was_meant(broker, message):
-    await broker.declare([PLACE, inbox("shop.cancel"), line("shop.place", 10), named("invoices")])
+    await broker.declare(
+        [PLACE, inbox("shop.cancel"), rpc_queue("shop.place", 10), named("invoices")]
+    )
     with pytest.raises(FunctionNotFound, match=r"did you mean 'shop\.place'"):
         await broker.publish(to_function("shop.plcae"), message())
     with pytest.raises(FunctionNotFound, match=r"did you mean 'shop\.place'"):
-        await broker.request(to_line("shop.plase"), message(wait=1))
+        await broker.request(to_rpc("shop.plase"), message(wait=1))
     with pytest.raises(FunctionNotFound, match="did you mean 'invoices'"):
         await broker.publish(to_queue(named("invoice")), message())
     with pytest.raises(FunctionNotFound, match="check the name"):
@@ -67,12 +69,12 @@ async def test_a_queue_of_another_system_is_taken_as_it_is(broker, message):
 
 
 async def test_the_last_length_declared_counts(broker, message):
-    await broker.declare([line("shop.place", 1)])
-    await broker.declare([line("shop.place", 2)])
+    await broker.declare([rpc_queue("shop.place", 1)])
+    await broker.declare([rpc_queue("shop.place", 2)])
     for _ in range(2):
-        await broker.publish(to_line("shop.place"), message())
+        await broker.publish(to_rpc("shop.place"), message())
     with pytest.raises(Throttled):
-        await broker.publish(to_line("shop.place"), message())
+        await broker.publish(to_rpc("shop.place"), message())
 
 
 async def test_an_event_is_stored_for_all_subscribers_or_for_none(broker, message):
@@ -103,7 +105,7 @@ async def test_a_prefetch_that_takes_nothing_is_refused(broker, prefetch):
 
 
 async def test_a_sender_in_a_loop_lets_others_run(broker, message):
-    await broker.declare([PLACE, line("shop.place", 0)])
+    await broker.declare([PLACE, rpc_queue("shop.place", 0)])
     others_ran = asyncio.Event()
     asyncio.get_running_loop().call_soon(others_ran.set)
     sent = 0
@@ -114,13 +116,13 @@ async def test_a_sender_in_a_loop_lets_others_run(broker, message):
 
 
 async def test_a_sender_that_is_refused_in_a_loop_lets_others_run(broker, message):
-    await broker.declare([line("shop.place", 0)])
+    await broker.declare([rpc_queue("shop.place", 0)])
     others_ran = asyncio.Event()
     asyncio.get_running_loop().call_soon(others_ran.set)
     refused = 0
     while not others_ran.is_set():
         with pytest.raises(Throttled):
-            await broker.request(to_line("shop.place"), message(wait=1))
+            await broker.request(to_rpc("shop.place"), message(wait=1))
         refused += 1
     assert refused < 1000
 
@@ -184,9 +186,9 @@ async def test_waiting_for_idle_lasts_as_long_as_a_cascade(broker, message):
 
 
 async def test_it_is_not_idle_while_a_request_is_open(broker, message, clock):
-    await broker.declare([line("shop.place", 10)])
+    await broker.declare([rpc_queue("shop.place", 10)])
     async with asyncio.TaskGroup() as calls:
-        call = calls.create_task(broker.request(to_line("shop.place"), message(wait=5)))
+        call = calls.create_task(broker.request(to_rpc("shop.place"), message(wait=5)))
         idle = calls.create_task(broker.wait_idle())
         await clock.settle()
         assert not idle.done()

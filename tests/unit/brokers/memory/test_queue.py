@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.model.errors import InvocationTimeout, Throttled
 from eventmesh.model.message import Message
-from eventmesh.model.topology import inbox, line, to_function, to_line
+from eventmesh.model.topology import inbox, rpc_queue, to_function, to_rpc
 from eventmesh.testing.clock import ManualClock
 
 PLACE = inbox("shop.place")
 TO_PLACE = to_function("shop.place")
-LINE = line("shop.place", 2)
-TO_LINE = to_line("shop.place")
+LINE = rpc_queue("shop.place", 2)
+TO_LINE = to_rpc("shop.place")
 
 
 def bodies(deliveries):
@@ -180,7 +180,7 @@ def answer_at_once(broker):
 
 async def test_in_a_line_of_no_length_nobody_waits(broker, message):
     taken = []
-    await broker.declare([line("shop.place", 0)])
+    await broker.declare([rpc_queue("shop.place", 0)])
     with pytest.raises(Throttled):
         await broker.publish(TO_LINE, message())
     async with broker.consume(LINE, taken.append, prefetch=1):

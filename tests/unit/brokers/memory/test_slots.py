@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmesh.brokers.memory.slots import Places
+from eventmesh.brokers.memory.slots import ResizableSemaphore
 
 
 async def test_first_come_first_served(broker, clock):
@@ -40,7 +40,7 @@ async def test_the_lease_goes_to_who_has_waited_longest(broker, clock):
 
 
 async def test_a_place_given_to_who_gives_up_at_that_moment_goes_on_to_the_next(clock):
-    places = Places(1)
+    places = ResizableSemaphore(1)
     await places.acquire()
     async with asyncio.TaskGroup() as waits:
         given_up = waits.create_task(places.acquire())
@@ -58,7 +58,7 @@ class Crowd:
     def __init__(self, group):
         self.group = group
         self.limit = 2
-        self.places = Places(self.limit)
+        self.places = ResizableSemaphore(self.limit)
         self.held = 0
         self.waits = []
 

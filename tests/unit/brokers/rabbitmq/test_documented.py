@@ -5,22 +5,29 @@ from pathlib import Path
 import pytest
 
 from eventmesh.brokers.rabbitmq.management.declarations import queue_arguments
-from eventmesh.model.topology import broadcast, dead_letters, inbox, line, named, notes
+from eventmesh.model.topology import (
+    broadcast,
+    dead_letters,
+    inbox,
+    named,
+    presence_queue,
+    rpc_queue,
+)
 
 PAGE = Path(__file__).parents[4] / "docs" / "rabbitmq.md"
 FUNCTION = "shop.place"
 QUEUES = {
     "inbox": inbox(FUNCTION),
-    "line": line(FUNCTION, 100),
+    "rpc": rpc_queue(FUNCTION, 100),
     "dead": dead_letters(FUNCTION),
     "named": named("invoices"),
     "broadcast": broadcast(FUNCTION, "i1"),
-    "presence": notes("i1", "ps"),
+    "presence": presence_queue("i1", "ps"),
 }
 SAID = {
     "the default one": "",
     "`em.dead.<function>`": f"em.dead.{FUNCTION}",
-    "the function's `line`, at least 1": 100,
+    "the function's `max_pending`, at least 1": 100,
     "10⁹": 10**9,
     "60 s": 60_000,
     "300 s": 300_000,

@@ -20,11 +20,11 @@ from eventmesh.engine.codecs.json import (
     MAX_REASONS,
     MAX_TRACEBACK,
     adapter,
-    bounded,
     decode,
     decode_as,
     encode,
-    failed,
+    function_error,
+    truncate_middle,
 )
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 
@@ -190,7 +190,7 @@ def test_an_invalid_payload_says_where_and_why_but_not_what():
     assert all(set(reason) == {"loc", "msg", "type"} for reason in error.errors)
     assert str(error).startswith("the payload does not fit: orderId: Input should be")
     assert "hunter2" not in "".join(traceback.format_exception(error))
-    assert "hunter2" not in failed(error).traceback
+    assert "hunter2" not in function_error(error).traceback
 
 
 class Card(BaseModel):
@@ -243,7 +243,7 @@ def test_a_type_that_cannot_be_validated_is_refused_with_advice(type):
 
 @given(st.text(max_size=300) | st.text("a\udcff", max_size=300), st.integers(60, 200))
 def test_a_bounded_text_is_no_longer_than_it_may_and_can_be_encoded(text, most):
-    short = bounded(text, most)
+    short = truncate_middle(text, most)
     assert len(short) <= most
     assert short.encode().decode() == short
 
@@ -256,7 +256,7 @@ def raised(error):
     try:
         raise error
     except BaseException as caught:  # noqa: BLE001  # it is what is looked at
-        return failed(caught)
+        return function_error(caught)
 
 
 def test_a_failure_has_the_type_message_and_traceback_of_what_was_raised():
@@ -334,7 +334,7 @@ def test_deep_recursion_is_told_briefly():
     try:
         down()
     except RecursionError as error:
-        failure = failed(error)
+        failure = function_error(error)
     assert failure.type == "RecursionError"
     assert len(failure.traceback) < 4000
 

@@ -10,7 +10,7 @@ import pytest
 
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.function import Environment
-from eventmesh.engine.runtimes.generators import CLOSE_SECONDS, FromThread
+from eventmesh.engine.runtimes.generators import CLOSE_SECONDS, ThreadedGenerator
 from eventmesh.model.invocation import HttpRequest
 from eventmesh.service import Service
 
@@ -52,7 +52,7 @@ class Threads:
         def rows() -> Iterator[int]:
             yield from ()
 
-        return FromThread(rows, self.environment, self.rows())
+        return ThreadedGenerator(rows, self.environment, self.rows())
 
     def occupy(self):
         """Keep the thread busy until `free`, as a run that has timed out does."""

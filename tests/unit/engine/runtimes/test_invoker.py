@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from eventmesh.engine.context import Context
-from eventmesh.engine.runtimes.invoker import guarded
+from eventmesh.engine.runtimes.invoker import errors_as_results
 from eventmesh.model.errors import (
     FunctionError,
     InvocationError,
@@ -320,7 +320,7 @@ class TestGuarded:
         async def broken(_):
             raise ValueError("of the middleware")
 
-        error = (await guarded(broken)(Invocation("a.b", "1", b"", 0.0))).error
+        error = (await errors_as_results(broken)(Invocation("a.b", "1", b"", 0.0))).error
         assert isinstance(error, FunctionError)
         assert error.message == "of the middleware"
 
@@ -332,8 +332,8 @@ class TestGuarded:
             await asyncio.Event().wait()
 
         invocation = Invocation("a.b", "1", b"", 0.0)
-        assert isinstance((await guarded(rejecting)(invocation)).error, Reject)
-        running = asyncio.create_task(guarded(waiting)(invocation))
+        assert isinstance((await errors_as_results(rejecting)(invocation)).error, Reject)
+        running = asyncio.create_task(errors_as_results(waiting)(invocation))
         await clock.settle()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

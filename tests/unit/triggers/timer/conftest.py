@@ -12,7 +12,7 @@ import pytest
 from eventmesh.abc import Lease
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.caller import BrokerTransport
-from eventmesh.engine.function import Environment, Runtime
+from eventmesh.engine.function import Environment, SourceContext
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.event import PREFIX
 from eventmesh.model.message import Message
@@ -46,7 +46,7 @@ def connect() -> Callable[[MemoryBroker], Connection]:
 
 
 @pytest.fixture
-def runtime(broker, clock) -> Runtime:
+def runtime(broker, clock) -> SourceContext:
     return runtime_of(broker, clock)
 
 
@@ -154,11 +154,11 @@ async def open_replica(*triggers: TimerTrigger, broker, clock) -> AsyncGenerator
         yield
 
 
-def runtime_of(broker, clock) -> Runtime:
+def runtime_of(broker, clock) -> SourceContext:
     async def dispatch(_) -> Result:
         return Result(b"")
 
-    return Runtime(
+    return SourceContext(
         broker,
         Environment(clock, BrokerTransport(broker), {}, {}),
         Settings(),

@@ -6,7 +6,7 @@ import pytest
 
 from eventmesh.model.topology import lease
 from eventmesh.triggers import on
-from eventmesh.triggers.timer.schedules import MOST_CAUGHT_UP, SECOND
+from eventmesh.triggers.timer.schedules import MAX_CATCH_UP, SECOND
 from eventmesh.triggers.timer.state import FORGOTTEN_AFTER
 
 
@@ -64,7 +64,7 @@ async def test_what_was_caught_up_is_not_fired_again(running, clock, scheduled):
 async def test_all_has_a_bound_and_says_when_it_cuts(running, clock, scheduled, caplog):
     await away(running, clock, "2d", on.every("1m", catch_up="all"))
     moments = await scheduled()
-    assert len(moments) == MOST_CAUGHT_UP
+    assert len(moments) == MAX_CATCH_UP
     assert moments[-1] == "2026-01-03 00:00:00"
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert record.getMessage() == (

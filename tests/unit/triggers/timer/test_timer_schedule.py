@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from eventmesh.triggers.timer.schedules import (
     DAY,
     HOUR,
+    MAX_CATCH_UP,
     MINUTE,
-    MOST_CAUGHT_UP,
     SECOND,
     At,
     Cron,
@@ -220,7 +220,7 @@ class TestDue:
 
     def test_all_has_an_end(self):
         now = NOON + 5_000 * HOUR
-        moments = [now - HOUR * age for age in reversed(range(MOST_CAUGHT_UP))]
+        moments = [now - HOUR * age for age in reversed(range(MAX_CATCH_UP))]
         assert due(self.hourly, NOON, now, "all") == Due(moments, True, now + HOUR)
 
     def test_a_clock_that_went_back_makes_nothing_due(self):
@@ -234,9 +234,9 @@ class TestDue:
     def test_a_cron_of_every_minute_after_years(self):
         now = NOON + 3653 * DAY
         due_now = due(utc("* * * * *"), NOON, now, "all")
-        assert due_now.moments[0] == now - (MOST_CAUGHT_UP - 1) * MINUTE
+        assert due_now.moments[0] == now - (MAX_CATCH_UP - 1) * MINUTE
         assert due_now.moments[-1] == now
-        assert len(due_now.moments) == MOST_CAUGHT_UP
+        assert len(due_now.moments) == MAX_CATCH_UP
 
     @given(
         st.one_of(
@@ -252,6 +252,6 @@ class TestDue:
         everything = list(islice(reached, 20_000))
         due_now = due(schedule, NOON, now, "all")
         if len(everything) < 20_000:
-            assert due_now.moments == everything[-MOST_CAUGHT_UP:]
-        assert len(due_now.moments) <= MOST_CAUGHT_UP
+            assert due_now.moments == everything[-MAX_CATCH_UP:]
+        assert len(due_now.moments) <= MAX_CATCH_UP
         assert due_now.following == next(schedule.after(now))

@@ -100,7 +100,7 @@ async def test_properties_that_cannot_be_read_cost_no_connection(served, shop, s
 async def test_who_cannot_reply_yet_takes_nothing(rabbit, shop, clock, keeping_open, tasks, soon):
     replies = Link(rabbit.address, "replies")
     replying = Consumer(
-        *(shop.link, clock, "em.line.shop.place", 5),
+        *(shop.link, clock, "em.rpc.shop.place", 5),
         deliver=shop.deliveries.put_nowait,
         declare=shop.declare,
         replies=replies,

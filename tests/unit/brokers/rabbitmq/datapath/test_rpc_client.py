@@ -17,9 +17,9 @@ from eventmesh.model.errors import (
     Throttled,
 )
 from eventmesh.model.message import MAX_BODY
-from eventmesh.model.topology import to_line
+from eventmesh.model.topology import to_rpc
 
-ROUTE = to_line("shop.price")
+ROUTE = to_rpc("shop.price")
 REPLY_TO = "amq.rabbitmq.reply-to.g1h2"
 CONSUMER = "c1.0"
 TIMEOUT = 10.0

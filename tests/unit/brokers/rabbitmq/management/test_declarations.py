@@ -13,15 +13,22 @@ from eventmesh.brokers.rabbitmq.management.declarations import (
 )
 from eventmesh.engine.settlement import MAX_CRASHES
 from eventmesh.model.event import matches
-from eventmesh.model.topology import broadcast, dead_letters, inbox, line, named, notes
+from eventmesh.model.topology import (
+    broadcast,
+    dead_letters,
+    inbox,
+    named,
+    presence_queue,
+    rpc_queue,
+)
 
 ALL = [
     inbox("shop.place"),
-    line("shop.place", 100),
+    rpc_queue("shop.place", 100),
     dead_letters("shop.place"),
     named("invoices"),
     broadcast("shop.place", "i1"),
-    notes("i1", "ps"),
+    presence_queue("i1", "ps"),
 ]
 
 
@@ -59,11 +66,11 @@ def test_an_inbox_comes_after_the_queue_of_its_dead_letters():
 
 
 def test_a_line_without_places_still_takes_what_a_consumer_waits_for():
-    assert queue_arguments(line("shop.place", 0))["x-max-length"] == 1
+    assert queue_arguments(rpc_queue("shop.place", 0))["x-max-length"] == 1
 
 
 def test_the_length_of_a_line_is_how_many_wait_in_it():
-    assert queue_arguments(line("shop.place", 7))["x-max-length"] == 7
+    assert queue_arguments(rpc_queue("shop.place", 7))["x-max-length"] == 7
 
 
 @pytest.mark.parametrize("queue", ALL[4:], ids=lambda queue: queue.kind)

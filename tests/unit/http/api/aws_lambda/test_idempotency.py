@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from eventmesh.aio.tasks import owned_tasks
+from eventmesh.aio.tasks import task_group
 from eventmesh.http.api.aws_lambda import idempotency as repeats
 from eventmesh.http.api.aws_lambda.idempotency import KEPT_SECONDS, MAX_KEPT_BYTES, Repeats
 from eventmesh.model.errors import Throttled
@@ -41,7 +41,7 @@ async def clock():
 
 @pytest.fixture
 async def calls_once(clock):
-    async with owned_tasks() as tasks:
+    async with task_group() as tasks:
         yield Repeats(tasks, clock)
 
 

@@ -110,7 +110,7 @@ def test_the_defaults_of_limits_are_limits():
         {"timeout": 0.001},
         {"concurrency": 1},
         {"reserved_concurrency": 1},
-        {"line": 0},
+        {"max_pending": 0},
         {"max_payload": 1},
     ],
 )
@@ -118,7 +118,9 @@ def test_the_least_that_a_limit_can_be(limits):
     assert Limits(**limits) != Limits()
 
 
-@pytest.mark.parametrize("name", ["concurrency", "reserved_concurrency", "line", "max_payload"])
+@pytest.mark.parametrize(
+    "name", ["concurrency", "reserved_concurrency", "max_pending", "max_payload"]
+)
 @pytest.mark.parametrize("number", [-1, 0.5, nan, "3", True])
 def test_a_limit_that_counts_is_a_whole_number(name, number):
     with pytest.raises(DeclarationError, match=f"^{name}={number!r}: it .* or more"):

@@ -30,7 +30,7 @@ def handle(
 
 
 def test_the_plan_says_where_each_parameter_comes_from():
-    plan = compile_signature(handle).http_plan(["id"], has_body=True)
+    plan = compile_signature(handle).http_binding(["id"], has_body=True)
 
     assert [(field.parameter.name, field.source, field.name) for field in plan.fields] == [
         ("id", "path", "id"),
@@ -88,7 +88,7 @@ def of_event(event: Event[Order]): ...
     ],
 )
 def test_the_body_is_one_value_or_an_object(handler, names, is_what, schema_type):
-    body = compile_signature(handler).http_plan([], has_body=True).body
+    body = compile_signature(handler).http_binding([], has_body=True).body
 
     assert body is not None
     assert list(body.fields) == names
@@ -97,7 +97,7 @@ def test_the_body_is_one_value_or_an_object(handler, names, is_what, schema_type
 
 
 def test_a_body_that_nothing_reads_is_not_in_the_plan():
-    plan = compile_signature(lambda: None).http_plan([], has_body=True)
+    plan = compile_signature(lambda: None).http_binding([], has_body=True)
 
     assert (plan.fields, plan.body) == ((), None)
 
@@ -159,6 +159,6 @@ def test_a_route_that_a_signature_does_not_fit_is_refused(handler, path_names, h
 
 @pytest.mark.parametrize("handler", [of_everything, of_event])
 def test_routes_without_a_body_fit_what_takes_anything(handler):
-    plan = compile_signature(handler).http_plan([], has_body=False)
+    plan = compile_signature(handler).http_binding([], has_body=False)
 
     assert len(plan.fields) + (plan.body is not None) == 1
