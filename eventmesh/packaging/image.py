@@ -166,7 +166,7 @@ def _installed() -> str:
 
 def _clone(folder: Path) -> Path | None:
     """The clone of eventmesh that a folder lies in, if it does."""
-    mark = Path("eventmesh", "cli", "template", "Dockerfile.tmpl")
+    mark = Path("eventmesh", "packaging", "template", "Dockerfile.tmpl")
     return next(
         (
             parent
