@@ -56,3 +56,12 @@ def test_a_record_says_what_its_line_in_the_list_says(record):
 def test_a_record_has_its_status_in_its_second_line(record):
     second = record.read_text("utf-8").splitlines()[2]
     assert re.fullmatch(r"(Accepted|Superseded by .+), \d+ \w+ \d{4}(\.|;.+\.)", second)
+
+
+def test_the_readme_has_no_figure_that_the_page_on_performance_has_not():
+    section = (ROOT / "README.md").read_text("utf-8").partition("## How fast")[2]
+    figures = re.findall(r"\| (\d[\d,]*) (?=\|)", section.partition("\n## ")[0])
+    assert len(figures) > 5
+    assert set(figures) <= set(
+        re.findall(r"\d[\d,]*", (DOCS / "performance.md").read_text("utf-8"))
+    )
