@@ -13,8 +13,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Generic, Protocol, Self, TypeVar
 
-from eventmesh.model.errors import InvocationTimeout
-
 T = TypeVar("T")
 
 _GRAIN: Final = 0.001
@@ -144,20 +142,3 @@ async def sleep(clock: Clock, delay: float) -> None:
         await over.wait()
     finally:
         timer.cancel()
-
-
-async def wait_for(clock: Clock, future: asyncio.Future[T], delay: float | None, what: str) -> T:
-    """The result of a future within `delay` seconds; None waits as long as it takes.
-
-    Raises InvocationTimeout, saying `what` was waited for, when the time is over; the future is
-    then cancelled. A result that comes at that very moment is not lost but returned.
-    """
-    if delay is None:
-        return await future
-    try:
-        with TimeLimit(clock, delay):
-            return await future
-    except TimeoutError:
-        if future.done() and not future.cancelled():
-            return future.result()  # Which raises, if the TimeoutError was the future's own.
-        raise InvocationTimeout(f"{what} took longer than {delay:g} s") from None

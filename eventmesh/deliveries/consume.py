@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.aio.tasks import task_group
+from eventmesh.aio.waiters import WaitQueue
 from eventmesh.engine.function import Stop
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
@@ -123,7 +124,7 @@ class DeliveryBuffer:
 
     def __init__(self) -> None:
         self._deliveries: deque[Delivery] = deque()
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle = WaitQueue()
         self._waking = False
         self._closed = False
         self._taken = 0
@@ -167,9 +168,8 @@ class DeliveryBuffer:
         self._closed = True
         if not finish:
             self.hand_back()
-        for idle in self._idle:
-            if not idle.done():
-                idle.set_result(None)
+        while self._idle.wake_oldest():
+            pass
 
     def hand_back(self) -> None:
         """Hand back what no worker has taken."""
@@ -177,26 +177,17 @@ class DeliveryBuffer:
             self._deliveries.pop().requeue()
 
     async def _wait(self) -> None:
-        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._idle.append(idle)
-        try:
-            await idle
-        except asyncio.CancelledError:
-            if not idle.cancelled():  # It was woken at this very moment: somebody else has to be.
-                self._waking = False
-                self._wake_one()
-            elif idle in self._idle:
-                self._idle.remove(idle)
-            raise
+        await self._idle.wait(self._wake_another)
         self._waking = False
 
     def _wake_one(self) -> None:
         # The one that went idle last: the fewer workers take turns, the warmer they are.
-        while self._idle and not self._waking:
-            idle = self._idle.pop()
-            if not idle.done():  # Who is about to learn that it was cancelled cannot be woken.
-                self._waking = True
-                idle.set_result(None)
+        if not self._waking:
+            self._waking = self._idle.wake_newest()
+
+    def _wake_another(self) -> None:
+        self._waking = False
+        self._wake_one()
 
 
 class Batches:

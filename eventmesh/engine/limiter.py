@@ -1,24 +1,23 @@
-"""How many runs of a function there are at once, in this process and in the whole mesh."""
+"""Limits how many runs of a function there are at once, in this process and in the mesh."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Mapping
 
 from eventmesh.abc import Handler, Slots
-from eventmesh.aio.clock import Clock, TimeLimit, wait_for
+from eventmesh.aio.clock import Clock, TimeLimit
+from eventmesh.aio.waiters import WaitQueue
 from eventmesh.model.errors import InvocationError, InvocationTimeout, Throttled
 from eventmesh.model.invocation import SYNC, Invocation, Mode
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.result import Result, on_close
 
 RETRY_AFTER = 1.0
-"""Seconds after which a refused caller should try again: about when a place may be free."""
+"""Seconds after which a refused caller should try again: about when a permit may be free."""
 
 
 class Limiter:
-    """Permits for concurrent runs in this process, and two queues of waiters.
+    """Permits for concurrent runs in this process, and two queues that wait for them.
 
     At most `max_pending` synchronous callers wait; the next one is refused. The broker's prefetch
     bounds the asynchronous work that waits. A free permit goes to the two queues in turn, so that
@@ -27,7 +26,7 @@ class Limiter:
 
     __slots__ = (
         "_asynchronous",
-        "_capacity",
+        "_concurrency",
         "_free",
         "_max_pending",
         "_synchronous",
@@ -36,70 +35,68 @@ class Limiter:
     )
 
     def __init__(self, concurrency: int, max_pending: int) -> None:
-        self._capacity = concurrency
+        self._concurrency = concurrency
         self._free = concurrency
         self._max_pending = max_pending
-        self._synchronous: deque[asyncio.Future[None]] = deque()
-        self._asynchronous: deque[asyncio.Future[None]] = deque()
+        self._synchronous = WaitQueue()
+        self._asynchronous = WaitQueue()
         self._synchronous_next = False
         self._throttled = 0
 
     def acquire_nowait(self) -> bool:
-        """Take a place if one is free. Nobody is overtaken: with a free place nobody waits."""
+        """Take a permit if one is free. No task is overtaken: while a permit is free none waits."""
         if self._free:
             self._free -= 1
             return True
         return False
 
     async def acquire(self, mode: Mode, clock: Clock, deadline: float | None) -> None:
-        """Take a place, waiting for one until the deadline (seconds since the epoch).
+        """Take a permit, waiting for one until the deadline (seconds since the epoch).
 
-        Raises Throttled when the line of synchronous callers is full and InvocationTimeout when
+        Raises Throttled if the queue of synchronous callers is full, and InvocationTimeout when
         the deadline passes first.
         """
         if self.acquire_nowait():
             return
-        line = self._synchronous if mode is SYNC else self._asynchronous
-        if mode is SYNC and len(line) >= self._max_pending:
-            raise self.refusal(
-                f"all {self._capacity} places are taken and {self._max_pending} callers wait"
+        queue = self._synchronous if mode is SYNC else self._asynchronous
+        if mode is SYNC and len(queue) >= self._max_pending:
+            raise self.throttled(
+                f"all {self._concurrency} permits are in use and {self._max_pending} callers wait"
             )
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.append(place)
-        delay = None if deadline is None else deadline - clock.now()
+        if deadline is None:
+            await queue.wait(self.release)
+            return
+        delay = deadline - clock.now()
         try:
-            await wait_for(clock, place, delay, "waiting for a place to run")
-        except BaseException:
-            if place in line:
-                line.remove(place)
-            elif place.done() and not place.cancelled():
-                self.release()  # The place was given at the very moment the wait ended.
-            raise
+            with TimeLimit(clock, delay):
+                await queue.wait(self.release)
+        except TimeoutError:
+            raise InvocationTimeout(
+                f"waiting for a permit to run took longer than {max(delay, 0.0):g} s"
+            ) from None
 
-    def refusal(self, why: str) -> Throttled:
-        """The error of a caller who gets no place; it is counted."""
+    def throttled(self, reason: str) -> Throttled:
+        """Return the error for a caller that gets no permit, and count it."""
         self._throttled += 1
-        return Throttled(why, RETRY_AFTER)
+        return Throttled(reason, RETRY_AFTER)
 
     def release(self) -> None:
-        """Give a place back: to the next who waits, if somebody does."""
+        """Return a permit: it goes to the next task that waits, if one does."""
         while self._synchronous or self._asynchronous:
-            place = self._next_line().popleft()
-            if not place.done():
-                place.set_result(None)
+            if self._next_queue().wake_oldest():
                 return
         self._free += 1
 
-    def _next_line(self) -> deque[asyncio.Future[None]]:
+    def _next_queue(self) -> WaitQueue:
         self._synchronous_next = not self._synchronous_next
         if self._synchronous and (self._synchronous_next or not self._asynchronous):
             return self._synchronous
         return self._asynchronous
 
     def statistics(self) -> Mapping[str, int]:
-        """Now: `running`, `waiting`; since the start: `throttled`."""
+        """Return how many are `running` and `waiting` now, and were `throttled` so far."""
         return {
-            "running": self._capacity - self._free,
+            "running": self._concurrency - self._free,
             "waiting": len(self._synchronous) + len(self._asynchronous),
             "throttled": self._throttled,
         }
@@ -112,19 +109,19 @@ def limit_concurrency(
     slots: Slots | None = None,
     timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Handler:
-    """`handler` under the limiter, and under the mesh-wide slots where the function has some.
+    """Wrap `handler` in the limiter, and in the mesh-wide slots if the function has any.
 
-    The place is held until the result's stream has ended, where it has one.
+    The permit is held until the result's stream has ended, if it has one.
 
     `timeout` is the function's own, in seconds. A synchronous caller that set no deadline waits for
     as long in all (DEFAULT_TIMEOUT if it is None), and is then refused with Throttled.
     """
-    waits = _Admission(limiter, clock, DEFAULT_TIMEOUT if timeout is None else timeout)
-    under_slots = handler if slots is None else _slotted(handler, slots, waits)
+    admission = _Admission(limiter, clock, DEFAULT_TIMEOUT if timeout is None else timeout)
+    under_slots = handler if slots is None else _limit_by_slots(handler, slots, admission)
 
     async def run(invocation: Invocation) -> Result:
         if not limiter.acquire_nowait():
-            refused = await waits.for_place(invocation)
+            refused = await admission.wait_for_permit(invocation)
             if refused is not None:
                 return Result(b"", error=refused)
         try:
@@ -137,9 +134,9 @@ def limit_concurrency(
     return run
 
 
-def _slotted(handler: Handler, slots: Slots, waits: _Admission) -> Handler:
+def _limit_by_slots(handler: Handler, slots: Slots, admission: _Admission) -> Handler:
     async def run(invocation: Invocation) -> Result:
-        refused = await waits.for_slot(invocation, slots)
+        refused = await admission.wait_for_slot(invocation, slots)
         if refused is not None:
             return Result(b"", error=refused)
         try:
@@ -153,46 +150,46 @@ def _slotted(handler: Handler, slots: Slots, waits: _Admission) -> Handler:
 
 
 class _Admission:
-    """How long the invocations of one function wait before they run: None is a success."""
+    """The waits of one function's invocations before they run; each returns an error, or None."""
 
-    __slots__ = ("_clock", "_limiter", "_longest")
+    __slots__ = ("_clock", "_limiter", "_max_wait")
 
-    def __init__(self, limiter: Limiter, clock: Clock, longest: float) -> None:
-        """`longest` is for synchronous callers without a deadline, in seconds."""
+    def __init__(self, limiter: Limiter, clock: Clock, max_wait: float) -> None:
+        """`max_wait` is for synchronous callers without a deadline, in seconds."""
         self._limiter = limiter
         self._clock = clock
-        self._longest = longest
+        self._max_wait = max_wait
 
-    async def for_place(self, invocation: Invocation) -> InvocationError | None:
+    async def wait_for_permit(self, invocation: Invocation) -> InvocationError | None:
         try:
-            await self._limiter.acquire(invocation.mode, self._clock, self._until(invocation))
+            await self._limiter.acquire(invocation.mode, self._clock, self._ends(invocation))
         except InvocationTimeout as error:
-            return self._over(invocation, error)
+            return self._timeout_error(invocation, error)
         except InvocationError as error:
             return error
         return None
 
-    async def for_slot(self, invocation: Invocation, slots: Slots) -> InvocationError | None:
-        until = self._until(invocation)
+    async def wait_for_slot(self, invocation: Invocation, slots: Slots) -> InvocationError | None:
+        ends = self._ends(invocation)
         try:
-            if until is None:
+            if ends is None:
                 await slots.acquire()
             else:
-                with TimeLimit(self._clock, until - self._clock.now()):
+                with TimeLimit(self._clock, ends - self._clock.now()):
                     await slots.acquire()
         except TimeoutError:
-            waited = "waited for a slot of the mesh until the deadline passed"
-            return self._over(invocation, InvocationTimeout(waited))
+            waited = "waited for a mesh-wide slot until the deadline passed"
+            return self._timeout_error(invocation, InvocationTimeout(waited))
         except InvocationError as error:
             return error
         return None
 
-    def _until(self, invocation: Invocation) -> float | None:
+    def _ends(self, invocation: Invocation) -> float | None:
         if invocation.deadline is None and invocation.mode is SYNC:
-            return invocation.created + self._longest
+            return invocation.created + self._max_wait
         return invocation.deadline
 
-    def _over(self, invocation: Invocation, timeout: InvocationTimeout) -> InvocationError:
+    def _timeout_error(self, invocation: Invocation, timeout: InvocationTimeout) -> InvocationError:
         if invocation.deadline is not None:
             return timeout
-        return self._limiter.refusal(f"no place to run was free within {self._longest:g} s")
+        return self._limiter.throttled(f"no permit to run was free within {self._max_wait:g} s")

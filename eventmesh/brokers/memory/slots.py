@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from typing import Final
 
+from eventmesh.aio.waiters import WaitQueue
 from eventmesh.model.errors import BrokerUnavailable
 
 CLOSED: Final = (
@@ -14,9 +13,9 @@ CLOSED: Final = (
 
 
 class ResizableSemaphore:
-    """A number of places, given out in the order in which they were asked for.
+    """Permits, given out in the order in which they were asked for, whose number can change.
 
-    A semaphore whose limit can change. A wait that is cancelled loses no place.
+    A wait that is cancelled loses no permit.
     """
 
     __slots__ = ("_limit", "_taken", "_waiting", "open")
@@ -24,55 +23,40 @@ class ResizableSemaphore:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken = 0
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting = WaitQueue()
         self.open = True
 
     def resize(self, limit: int) -> None:
-        """There are `limit` from now on. Who has a place beyond it keeps it until given back."""
+        """Set the number of permits. A holder beyond the new limit keeps its permit."""
         self._limit = limit
         self._grant()
 
     async def acquire(self) -> None:
-        """Take a place. Raises BrokerUnavailable once closed."""
+        """Take a permit, waiting for one. Raises BrokerUnavailable once closed."""
         if not self.open:
-            raise BrokerUnavailable(CLOSED)
-        if self._taken < self._limit:  # With a free place, nobody waits.
+            raise _closed()
+        if self._taken < self._limit:  # While a permit is free, none waits.
             self._taken += 1
             return
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            granted = await turn
-        except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif not turn.cancelled() and turn.result():
-                self.release()  # It was given at the very moment the wait ended.
-            raise
-        if not granted:
-            raise BrokerUnavailable(CLOSED)
+        await self._waiting.wait(self.release)
 
     def release(self) -> None:
-        """Give a place back: to the next who waits, if somebody does."""
+        """Return a permit: it goes to the next task that waits, if one does."""
         self._taken -= 1
         self._grant()
 
     def close(self) -> None:
-        """Give out nothing any more, and let those who wait know."""
+        """Give out no more permits, and raise BrokerUnavailable in the tasks that wait."""
         self.open = False
-        while self._waiting:
-            self._wake_next(granted=False)
+        self._waiting.fail_all(_closed)
 
     def _grant(self) -> None:
-        while self._waiting and self._taken < self._limit:
-            self._taken += self._wake_next(granted=True)
+        while self._taken < self._limit and self._waiting.wake_oldest():
+            self._taken += 1
 
-    def _wake_next(self, *, granted: bool) -> bool:
-        turn = self._waiting.popleft()
-        if turn.done():  # The wait was cancelled.
-            return False
-        turn.set_result(granted)
-        return True
+
+def _closed() -> BrokerUnavailable:
+    return BrokerUnavailable(CLOSED)
 
 
 class MemorySlots:

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eventmesh.aio.clock import SystemClock, TimeLimit, sleep, wait_for
-from eventmesh.model.errors import InvocationTimeout
+from eventmesh.aio.clock import SystemClock, TimeLimit, sleep
 
 
 class HandClock:
@@ -326,66 +325,6 @@ async def test_no_sleep_lets_others_run():
     asyncio.get_running_loop().call_soon(ran.append, "other")
     await sleep(SystemClock(), 0)
     assert ran == ["other"]
-
-
-@pytest.fixture
-async def future():
-    return asyncio.get_running_loop().create_future()
-
-
-@pytest.mark.parametrize("delay", [None, 5])
-async def test_a_result_in_time_is_returned(clock, future, delay):
-    task = await started(wait_for(clock, future, delay, "the reply"))
-    future.set_result(7)
-    assert await outcome(task) == 7
-    assert clock.pending == []
-
-
-async def test_a_result_that_is_there_is_returned_even_without_time(future):
-    future.set_result(7)
-    assert await wait_for(SystemClock(), future, 0, "the reply") == 7
-    assert await wait_for(SystemClock(), future, -1, "the reply") == 7
-
-
-async def test_a_wait_that_took_too_long_says_for_what(clock, future):
-    task = await started(wait_for(clock, future, 5, "the reply of a.b"))
-    clock.ring(5)
-    error = await outcome(task)
-    assert type(error) is InvocationTimeout
-    assert str(error) == "the reply of a.b took longer than 5 s"
-    assert future.cancelled()
-
-
-@pytest.mark.parametrize("result_first", [True, False])
-async def test_a_result_that_comes_as_the_time_is_over_is_not_lost(clock, future, result_first):
-    def give():
-        if not future.cancelled():
-            future.set_result(7)
-
-    task = await started(wait_for(clock, future, 5, "the reply"))
-    for step in (give, lambda: clock.ring(5))[:: 1 if result_first else -1]:
-        step()
-    result = await outcome(task)
-    assert (result == 7) is (not future.cancelled()) is result_first
-
-
-@pytest.mark.parametrize("late", [True, False])
-async def test_an_error_of_the_future_is_its_own(clock, future, late):
-    task = await started(wait_for(clock, future, 5, "the reply"))
-    error = TimeoutError("the socket's")
-    future.set_exception(error)
-    clock.ring(5 if late else 4)
-    assert await outcome(task) is error
-
-
-@pytest.mark.parametrize("delay", [None, 5, 6])
-async def test_a_cancelled_wait_cancels_the_future(clock, future, delay):
-    task = await started(wait_for(clock, future, delay, "the reply"))
-    task.cancel()
-    clock.ring(5)
-    assert await outcome(task) == "cancelled"
-    assert future.cancelled()
-    assert clock.pending == []
 
 
 async def test_a_timer_of_the_system_clock_can_be_cancelled():

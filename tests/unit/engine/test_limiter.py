@@ -66,7 +66,9 @@ async def test_a_synchronous_caller_is_refused_at_once_when_the_line_is_full(vis
     assert limiter.acquire_nowait()
     waiting = [await visit(limiter, SYNC) for _ in range(line)]
     refused = await visit(limiter, SYNC)
-    with pytest.raises(Throttled, match=f"all 1 places are taken and {line} callers wait") as error:
+    with pytest.raises(
+        Throttled, match=f"all 1 permits are in use and {line} callers wait"
+    ) as error:
         await refused.task
     assert error.value.retry_after == RETRY_AFTER
     assert state(limiter) == (1, line, 1)
@@ -110,7 +112,7 @@ async def test_waiting_ends_at_the_deadline(visit, clock, mode):
     await clock.advance(4.9)
     assert not visitor.task.done()
     await clock.advance(0.1)
-    with pytest.raises(InvocationTimeout, match="waiting for a place to run"):
+    with pytest.raises(InvocationTimeout, match="waiting for a permit to run"):
         await visitor.task
     assert state(limiter) == (1, 0, 0)
 
