@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
+from eventmesh.model.broker_info import BrokerInfo, LostMessages, QueueInfo
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
@@ -214,4 +215,46 @@ class Broker(Protocol):
 
         When it is lost meanwhile, what is inside is cancelled, and BrokerUnavailable raised for it.
         """
+        ...
+
+
+class BrokerInspector(Protocol):
+    """Looks into a broker without changing anything in it: what `eventmesh doctor` asks.
+
+    Everything may raise BrokerUnavailable and AccessDenied.
+    """
+
+    async def server(self) -> BrokerInfo:
+        """What the broker says of itself."""
+        ...
+
+    async def describe(self, queue: Queue) -> QueueInfo | None:
+        """The queue as it is; None if there is no such queue."""
+        ...
+
+    async def lost(self) -> LostMessages:
+        """The delayed messages that are kept because their queue was gone when they were due."""
+        ...
+
+
+class BrokerAdapter(Protocol):
+    """A kind of broker, registered under the scheme of its URLs: see `brokers/registry.py`."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can use the same broker, at the same URL."""
+        ...
+
+    def open(self, url: str, name: str, *, connect_timeout: float | None) -> Broker:
+        """The broker at a URL, to be entered. It serves hosts, commands and clients alike.
+
+        `name` is what the broker's own tools call its connections. `connect_timeout` is how many
+        seconds entering waits for them; None waits for as long as it takes.
+
+        Raises SettingsError, without the password, for a URL that cannot be used.
+        """
+        ...
+
+    def inspect(self, url: str, name: str) -> AbstractAsyncContextManager[BrokerInspector]:
+        """The inspector of the broker at a URL, usable while entered. Raises as `open` does."""
         ...

@@ -10,7 +10,7 @@ import uvloop
 from benchmarks.job import Job, Tally, in_parallel, publish_all, report, request_all
 from benchmarks.order import Order, order_of
 from eventmesh import Client, Service
-from eventmesh.brokers import broker_at
+from eventmesh.brokers.registry import open_broker
 from eventmesh.host import hosting
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import inbox
@@ -75,7 +75,7 @@ def host(app: Service, url: str) -> None:
 
     async def main() -> None:
         async with (
-            broker_at(url, "bench") as broker,
+            open_broker(url, "bench") as broker,
             hosting([app], broker, Settings(), http=False),
         ):
             report()
@@ -87,7 +87,7 @@ def host(app: Service, url: str) -> None:
 def _call(job: Job, work: Callable[[Client], Awaitable[None]]) -> None:
     async def main() -> None:
         # A name with no inbox is refused, and no host may have declared it yet.
-        async with broker_at(job.url, "bench") as broker:
+        async with open_broker(job.url, "bench") as broker:
             await broker.declare([inbox(f"{job.queue}.handle")])
         async with Client(job.url) as client:
             await work(client)

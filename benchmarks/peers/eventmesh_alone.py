@@ -17,7 +17,7 @@ from benchmarks.order import ORDER, Order
 from benchmarks.peers.chunks import CHUNK, PARTS
 from benchmarks.peers.eventmesh import CONCURRENCY, host
 from eventmesh import Client, Event, Service, on
-from eventmesh.brokers import broker_at
+from eventmesh.brokers.registry import open_broker
 from eventmesh.host import Host, hosting
 from eventmesh.model.settings import Settings
 
@@ -173,7 +173,7 @@ class _Lateness:
 
 async def _hosted(app: Service, job: Job, work: Callable[[Host], Awaitable[None]]) -> None:
     async with (
-        broker_at(job.url, "bench") as broker,
+        open_broker(job.url, "bench") as broker,
         hosting([app], broker, Settings(), http=False) as here,
     ):
         await work(here)

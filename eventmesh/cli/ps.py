@@ -14,11 +14,9 @@ from rich.table import Table
 
 from eventmesh.abc import Broker
 from eventmesh.aio.clock import SystemClock
-from eventmesh.brokers import broker_at
-from eventmesh.model.errors import SettingsError
+from eventmesh.brokers.registry import check_shared, open_broker
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
-from eventmesh.model.settings import MEMORY
 from eventmesh.model.topology import PREFIX, Route
 from eventmesh.presence import Instance, Observer, observing
 
@@ -39,7 +37,7 @@ async def mesh_at(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observer]
     """
     check_shared(url)
     async with (
-        broker_at(url, f"eventmesh {name}", connect_timeout=CONNECT_SECONDS) as broker,
+        open_broker(url, f"eventmesh {name}", connect_timeout=CONNECT_SECONDS) as broker,
         observing(broker, SystemClock(), lambda _: None) as observer,
     ):
         yield broker, observer
@@ -52,15 +50,6 @@ async def check_taking(broker: Broker) -> None:
     who is there. So it knows a moment later.
     """
     await broker.publish(NOBODY, Message(b"", new_id(), SystemClock().now()))
-
-
-def check_shared(url: str) -> None:
-    """Raises SettingsError, with advice, for the embedded broker."""
-    if url == MEMORY:
-        raise SettingsError(
-            "the embedded broker has no other processes to ask: say where the mesh's RabbitMQ is, "
-            "with --broker amqp://… or EVENTMESH_BROKER"
-        )
 
 
 def instance_fields(instance: Instance) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eventmesh.brokers.registry import check_registered
 from eventmesh.cli.process_options import settings_with
 from eventmesh.http.server.sockets import bound_socket
 from eventmesh.model.errors import SettingsError
@@ -51,6 +52,7 @@ def _check(settings: Settings, workers: int) -> None:
         raise SettingsError(
             "worker processes need a Unix system; 'eventmesh dev --no-reload' runs services here"
         )
+    check_registered(settings.broker)
     if settings.broker == MEMORY and workers > 1:
         raise SettingsError(
             f"{workers} workers cannot share the embedded broker, which lives inside one process: "

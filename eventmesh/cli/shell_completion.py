@@ -40,9 +40,9 @@ def complete_function(
 
 
 def _functions(url: str) -> Sequence[str]:
-    if urlsplit(url).scheme in ("amqp", "amqps"):
-        return asyncio.run(_functions_on_broker(url))
-    return _functions_served(url)
+    if urlsplit(url).scheme in ("http", "https"):
+        return _functions_served(url)
+    return asyncio.run(_functions_on_broker(url))
 
 
 def _functions_served(url: str) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from eventmesh.abc import Transport
 from eventmesh.aio.clock import SystemClock
+from eventmesh.brokers.registry import find_adapter, is_registered, open_broker
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.middleware.tracing import traced_transport
@@ -30,9 +31,9 @@ class Client(Caller):
         async with Client("http://127.0.0.1:8080") as client:
             receipt = await client.invoke("orders.place_order", order)
 
-    `http://` or `https://` is the address of a process that serves the mesh, `amqp://` or
-    `amqps://` that of its broker. Entering opens the client, leaving closes it; it can be entered
-    again. `dead_letters` are those of the mesh.
+    `http://` or `https://` is the address of a process that serves the mesh; `amqp://`, `amqps://`
+    or the scheme of another registered broker is that of its broker. Entering opens the client,
+    leaving closes it; it can be entered again. `dead_letters` are those of the mesh.
 
     Raises SettingsError for a URL that leads to no mesh.
     """
@@ -41,7 +42,7 @@ class Client(Caller):
 
     def __init__(self, url: str) -> None:
         super().__init__(_CLOSED, SystemClock(), "")
-        self._open = _way(url)
+        self._open = _choose_opener(url)
         self._url = url
         self._stack = AsyncExitStack()
         self.dead_letters: DeadLetters = _CLOSED
@@ -73,37 +74,28 @@ async def _open_http(stack: AsyncExitStack, url: str) -> Mesh:
     return HttpTransport(connection), HttpDeadLetters(connection)
 
 
-async def _open_amqp(stack: AsyncExitStack, url: str) -> Mesh:
-    # Nor does one that does not use RabbitMQ pay for its library.
-    from eventmesh.brokers.rabbitmq import RabbitBroker  # noqa: PLC0415
-
+async def _open_over_broker(stack: AsyncExitStack, url: str) -> Mesh:
     broker = await stack.enter_async_context(
-        RabbitBroker(url, name="eventmesh client", connect_timeout=CONNECT_SECONDS)
+        open_broker(url, "eventmesh client", connect_timeout=CONNECT_SECONDS)
     )
     return BrokerTransport(broker), BrokerDeadLetters(broker, SystemClock())
 
 
-_WAYS: Final[Mapping[str, Open]] = {
-    "http": _open_http,
-    "https": _open_http,
-    "amqp": _open_amqp,
-    "amqps": _open_amqp,
-}
-
-
-def _way(url: str) -> Open:
+def _choose_opener(url: str) -> Open:
     scheme = urlsplit(url).scheme
-    if scheme == "memory":
-        raise SettingsError(
-            f"a client cannot use {url!r}: the embedded broker lives inside the process that "
-            "serves it; use the address of that process, such as http://127.0.0.1:8080"
-        )
-    if scheme not in _WAYS:
+    if scheme in ("http", "https"):
+        return _open_http
+    if not is_registered(scheme):
         raise SettingsError(
             f"a client cannot use {redacted(url)!r}: write the address of a process that serves "
             "the mesh, such as http://127.0.0.1:8080, or of its broker, amqp://…"
         )
-    return _WAYS[scheme]
+    if not find_adapter(url).shared:
+        raise SettingsError(
+            f"a client cannot use {redacted(url)!r}: the embedded broker lives inside the process "
+            "that serves it; use the address of that process, such as http://127.0.0.1:8080"
+        )
+    return _open_over_broker
 
 
 class _Closed:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-from eventmesh.brokers.rabbitmq.delays import LOST
-from eventmesh.brokers.rabbitmq.management.inspector import Difference, Found, Server
+from eventmesh.model.broker_info import (
+    ArgumentDifference,
+    BrokerCommands,
+    BrokerInfo,
+    LostMessages,
+    QueueInfo,
+)
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
 Role: TypeAlias = Literal["inbox", "rpc", "dead letters", "source"]
-
-OLDEST: Final = (3, 10)
-NEWEST: Final = (4, 3)
-"""The versions of RabbitMQ that this one was tested with."""
 
 
 @value
@@ -43,14 +43,13 @@ class Seen:
     """A queue that there should be, as it was found, and how many processes serve its function."""
 
     expected: Expected
-    found: Found | None
+    found: QueueInfo | None
     processes: int
 
 
-def server_findings(server: Server) -> Iterator[Finding]:
+def server_findings(server: BrokerInfo) -> Iterator[Finding]:
     """About the broker itself."""
     shown = f"{server.product} {server.version} (cluster {server.cluster})"
-    version = tuple(int(part) for part in re.findall(r"\d+", server.version)[:2])
     if server.missing:
         yield Finding(
             "problem",
@@ -58,8 +57,8 @@ def server_findings(server: Server) -> Iterator[Finding]:
             f"{shown} cannot do {', '.join(server.missing)}",
             "use RabbitMQ: eventmesh needs what it adds to AMQP",
         )
-    elif not OLDEST <= version <= NEWEST:
-        tested = " to ".join(".".join(map(str, one)) for one in (OLDEST, NEWEST))
+    elif not server.tested:
+        tested = server.tested_versions
         yield Finding("note", "broker", f"{shown} is not among the tested versions, {tested}")
     else:
         yield Finding("ok", "broker", shown)
@@ -78,34 +77,34 @@ def alarm_finding(trouble: str) -> Finding:
     )
 
 
-def delay_finding(lost: int) -> Finding:
+def delay_finding(lost: LostMessages, commands: BrokerCommands) -> Finding:
     """About delayed messages whose queue was gone when they were due."""
-    if not lost:
-        return Finding("ok", LOST, "all that was delayed found its queue")
+    if not lost.count:
+        return Finding("ok", lost.queue, "all that was delayed found its queue")
     return Finding(
         "note",
-        LOST,
-        f"{_counted(lost, 'delayed message')} had nowhere to go: the queue was deleted, or nobody "
-        "subscribes any more",
+        lost.queue,
+        f"{_counted(lost.count, 'delayed message')} had nowhere to go: the queue was deleted, or "
+        "nobody subscribes any more",
         "where to is at the end of their routing keys: send again what is still wanted, and "
-        f"'rabbitmqctl purge_queue {LOST}'",
+        f"'{commands.purge_queue} {lost.queue}'",
     )
 
 
-def queue_findings(seen: Sequence[Seen]) -> Iterator[Finding]:
+def queue_findings(seen: Sequence[Seen], commands: BrokerCommands) -> Iterator[Finding]:
     """About the queues, in their order."""
     for one in seen:
-        found = list(_findings(one))
+        found = list(_findings(one, commands))
         yield from found or [Finding("ok", one.expected.queue.name, "it is as it should be")]
 
 
-def _findings(seen: Seen) -> Iterator[Finding]:
+def _findings(seen: Seen, commands: BrokerCommands) -> Iterator[Finding]:
     """What is to be said of a queue that is not as it should be."""
     if seen.found is None:
         yield _missing(seen)
         return
     if seen.found.difference is not None:
-        yield _different(seen.expected, seen.found.difference)
+        yield _different(seen.expected, seen.found.difference, commands)
     match seen.expected.role:
         case "dead letters":
             yield from _set_aside(seen.expected, seen.found)
@@ -114,7 +113,7 @@ def _findings(seen: Seen) -> Iterator[Finding]:
             if seen.processes and not seen.found.consumers:
                 yield _consumers_missing(seen, seen.found)
         case _:
-            yield from _consumers(seen, seen.found)
+            yield from _consumers(seen, seen.found, commands)
 
 
 def _missing(seen: Seen) -> Finding:
@@ -145,10 +144,12 @@ _MADE_AGAIN: Final[Mapping[Role, str]] = {
 }
 
 
-def _different(expected: Expected, difference: Difference) -> Finding:
+def _different(
+    expected: Expected, difference: ArgumentDifference, commands: BrokerCommands
+) -> Finding:
     name = expected.queue.name
     by_hand = (
-        f"stop what uses it, let it run empty, 'rabbitmqctl delete_queue {name}', and start the "
+        f"stop what uses it, let it run empty, '{commands.delete_queue} {name}', and start the "
         "service again, which makes it anew"
     )
     by_itself = "stop its service for a minute: it then goes by itself, and is made anew"
@@ -160,7 +161,7 @@ def _different(expected: Expected, difference: Difference) -> Finding:
     )
 
 
-def _set_aside(expected: Expected, found: Found) -> Iterator[Finding]:
+def _set_aside(expected: Expected, found: QueueInfo) -> Iterator[Finding]:
     if found.messages:
         yield Finding(
             "note",
@@ -170,7 +171,7 @@ def _set_aside(expected: Expected, found: Found) -> Iterator[Finding]:
         )
 
 
-def _consumers(seen: Seen, found: Found) -> Iterator[Finding]:
+def _consumers(seen: Seen, found: QueueInfo, commands: BrokerCommands) -> Iterator[Finding]:
     """Each process that serves a function has one consumer of its inbox and one of its line."""
     queue, function = seen.expected.queue, seen.expected.function
     if found.consumers < seen.processes:
@@ -180,8 +181,8 @@ def _consumers(seen: Seen, found: Found) -> Iterator[Finding]:
             "problem",
             queue.name,
             f"{_counted(found.consumers, 'consumer')}, and {_processes(seen)}",
-            "somebody else consumes it, or a process does not answer: compare 'rabbitmqctl "
-            "list_consumers' with 'eventmesh ps'",
+            "somebody else consumes it, or a process does not answer: compare "
+            f"'{commands.list_consumers}' with 'eventmesh ps'",
         )
     elif found.messages and not seen.processes:
         waiting = _counted(found.messages, "invocation")
@@ -193,7 +194,7 @@ def _consumers(seen: Seen, found: Found) -> Iterator[Finding]:
         )
 
 
-def _consumers_missing(seen: Seen, found: Found) -> Finding:
+def _consumers_missing(seen: Seen, found: QueueInfo) -> Finding:
     return Finding(
         "problem",
         seen.expected.queue.name,

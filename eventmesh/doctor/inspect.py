@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from eventmesh.abc import Broker
-from eventmesh.brokers.rabbitmq.management.inspector import Inspector
-from eventmesh.cli.ps import check_shared, check_taking, mesh_at
+from eventmesh.abc import Broker, BrokerInspector
+from eventmesh.brokers.registry import check_shared, find_adapter
+from eventmesh.cli.ps import check_taking, mesh_at
 from eventmesh.doctor.checks import (
     Expected,
     Finding,
@@ -19,6 +19,7 @@ from eventmesh.doctor.checks import (
     queue_findings,
     server_findings,
 )
+from eventmesh.model.broker_info import BrokerCommands
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import dead_letters, inbox, rpc_queue
 from eventmesh.presence import Instance, Observer
@@ -36,8 +37,9 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
     BrokerUnavailable if the broker cannot be reached.
     """
     check_shared(url)
-    async with Inspector(url, "eventmesh doctor") as inspector:
-        server = list(server_findings(await inspector.server()))
+    async with find_adapter(url).inspect(url, "eventmesh doctor") as inspector:
+        info = await inspector.server()
+        server = list(server_findings(info))
         async with mesh_at(url, "doctor") as (broker, observer):
             await asyncio.sleep(wait)
             trouble = await _trouble(broker)
@@ -45,11 +47,11 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
             if trouble:
                 # No process can answer: all that is consumed would seem to be so by strangers.
                 return [*server, alarm]
-            queues = await _queues(inspector, observer, services)
+            queues = await _queues(inspector, observer, services, info.commands)
             if any(finding.level == "problem" for finding in queues):
                 await asyncio.sleep(AGAIN_SECONDS)
-                queues = await _queues(inspector, observer, services)
-            delays = delay_finding(await inspector.lost())
+                queues = await _queues(inspector, observer, services, info.commands)
+            delays = delay_finding(await inspector.lost(), info.commands)
     return [*server, alarm, delays, *queues]
 
 
@@ -63,17 +65,20 @@ async def _trouble(broker: Broker) -> str:
 
 
 async def _queues(
-    inspector: Inspector, observer: Observer, services: Sequence[Service]
+    inspector: BrokerInspector,
+    observer: Observer,
+    services: Sequence[Service],
+    commands: BrokerCommands,
 ) -> list[Finding]:
     instances = list(observer.instances.values())
     processes = Counter(
         function["name"] for instance in instances for function in instance.functions
     )
     seen = [
-        Seen(expected, await inspector.look(expected.queue), processes[expected.function])
+        Seen(expected, await inspector.describe(expected.queue), processes[expected.function])
         for expected in expected_queues(services, instances)
     ]
-    return list(queue_findings(seen))
+    return list(queue_findings(seen, commands))
 
 
 def expected_queues(

@@ -156,19 +156,19 @@ def _whole(least: int, most: float) -> Parse:
     return parse
 
 
-def _url(*schemes: str) -> Parse:
-    def parse(text: str) -> str:
-        parts = urlsplit(text)  # Its hostname and port raise ValueError where they are none.
-        misplaced = parts.fragment or "@" in parts.path + parts.query
-        if parts.scheme not in schemes or not parts.hostname or parts.port == 0 or misplaced:
-            raise ValueError(text)
-        return text
-
-    return parse
+def _url(text: str) -> str:
+    # Of any scheme: which there are is known where the broker is chosen, in `brokers/registry`.
+    parts = urlsplit(text)  # Its hostname and port raise ValueError where they are none.
+    misplaced = parts.fragment or "@" in parts.path + parts.query
+    if not parts.scheme or not parts.hostname or parts.port == 0 or misplaced:
+        raise ValueError(text)
+    return text
 
 
 def _broker(text: str) -> str:
-    return text if text == MEMORY else _url("amqp", "amqps")(text)
+    if text != MEMORY and text.startswith(MEMORY):
+        raise ValueError(text)
+    return text if text == MEMORY else _url(text)
 
 
 def _host(text: str) -> str:
@@ -208,7 +208,7 @@ _BROKER: Final = (
 _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "broker": (_broker, _BROKER),
     "url": (
-        _url("http", "https", "amqp", "amqps"),
+        _url,
         "a URL such as http://127.0.0.1:8080 or amqp://USER:PASSWORD@HOST:PORT/VHOST",
     ),
     "http_host": _HOST,

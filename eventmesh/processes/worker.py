@@ -10,11 +10,11 @@ from typing import Final, TypeAlias
 
 from eventmesh.abc import Broker
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
-from eventmesh.brokers import broker_at
+from eventmesh.brokers.registry import find_adapter, open_broker
 from eventmesh.gateway.gateway import Gateway
 from eventmesh.host import Host, hosting
 from eventmesh.model.errors import SettingsError
-from eventmesh.model.settings import MEMORY, Settings
+from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announcing, observing
 from eventmesh.processes.catalogue import catalogue_of
 from eventmesh.processes.instance_info import instance_of
@@ -58,7 +58,7 @@ def work_as_gateway(settings: Settings, number: int, parent: Parent) -> None:
 
     Raises SettingsError for the embedded broker, and what `hosting` raises.
     """
-    if settings.broker == MEMORY:
+    if not find_adapter(settings.broker).shared:
         raise SettingsError(
             "a gateway has nobody to pass requests on to on the embedded broker: name a RabbitMQ "
             "with --broker amqp://… or EVENTMESH_BROKER"
@@ -71,7 +71,7 @@ _Open: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host
 
 
 def _run(name: str, serving: _Open, settings: Settings, number: int, parent: Parent) -> None:
-    broker = broker_at(settings.broker, f"{name}, worker {number}")
+    broker = open_broker(settings.broker, f"{name}, worker {number}")
     serve = partial(serving, broker, settings)
     run(Program(name, broker, settings, serve, parent.report, [WorkerField(number)]))
 

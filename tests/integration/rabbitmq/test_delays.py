@@ -9,7 +9,7 @@ import pytest
 
 from eventmesh.brokers.rabbitmq.delays import LEVELS, LOST, DelayLadder, ladder, level_name
 from eventmesh.brokers.rabbitmq.management.declarations import QueueDeclaration
-from eventmesh.brokers.rabbitmq.management.inspector import Inspector
+from eventmesh.brokers.rabbitmq.management.inspector import RabbitInspector
 from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound
 from eventmesh.model.topology import Binding, inbox, named, to_queue, to_subscribers
 
@@ -93,7 +93,7 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
     rabbitmq, connecting, queue, function
 ):
     url = await rabbitmq.new_virtual_host()
-    async with connecting(url) as client, Inspector(url, "test") as inspector:
+    async with connecting(url) as client, RabbitInspector(url, "test") as inspector:
         assert await inspector.lost() == 0
         delays = DelayLadder(client.control)
         gone = inbox(f"{function}_gone")

@@ -41,7 +41,7 @@ def test_a_url_may_be_in_a_file(tmp_path, name):
         (None, "EVENTMESH_BROKER_FILE='.*' cannot be read \\(No such file"),
         (b"\xff", "EVENTMESH_BROKER_FILE='.*' cannot be read \\(it is no text"),
         (
-            b"redis://user:hunter2@host",
+            b"amqp://user:hunter2@",
             "EVENTMESH_BROKER \\(not shown, it may be secret\\) must be",
         ),
     ],
@@ -64,6 +64,7 @@ def test_other_variables_are_none_of_its_business():
     [
         ("broker", "memory://", "memory://"),
         ("broker", "amqps://u:p%2F@mq.example:5671/shop", "amqps://u:p%2F@mq.example:5671/shop"),
+        ("broker", "nats://mq.example:4222", "nats://mq.example:4222"),
         ("url", "https://mesh.example/base", "https://mesh.example/base"),
         ("url", "amqps://u:p@mq.example/shop", "amqps://u:p@mq.example/shop"),
         ("http_host", "0.0.0.0", "0.0.0.0"),
@@ -130,7 +131,6 @@ def test_a_bad_variable_is_named_with_its_value_and_what_is_accepted(name, text,
     ("name", "text"),
     [
         ("broker", "hunter2"),
-        ("broker", "redis://:hunter2@localhost"),
         ("broker", "amqp://user:hunter2@"),
         ("broker", "amqp://user:hunter2@host:port"),
         ("broker", "amqp://user:hunter2@host:0"),
@@ -139,7 +139,7 @@ def test_a_bad_variable_is_named_with_its_value_and_what_is_accepted(name, text,
         ("broker", "amqp://user:1?hunter2@host"),
         ("broker", "amqp://user:hunter2@[host"),
         ("broker", "memory://hunter2"),
-        ("url", "redis://user:hunter2@host"),
+        ("url", "redis://user:hunter2@"),
         ("url", "user:hunter2@host:8080"),
     ],
 )

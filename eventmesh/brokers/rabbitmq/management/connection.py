@@ -83,8 +83,7 @@ class Session:
 
     async def server_version(self) -> tuple[int, ...]:
         """The version of RabbitMQ: (3, 10, 8)."""
-        version = (await self.server_properties()).get("version")
-        return tuple(int(part) for part in re.findall(r"\d+", str(version))[:3])
+        return parse_version(str((await self.server_properties()).get("version")))
 
     async def server_properties(self) -> Mapping[str, Any]:
         """What the broker said of itself when the connection was opened."""
@@ -157,3 +156,8 @@ class Session:
                 await self._discard()
         except BrokerUnavailable as error:
             _log.debug("%s: %s", self._name, error)
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The first three numbers in a version: (3, 10, 8)."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])

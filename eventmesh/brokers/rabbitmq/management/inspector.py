@@ -11,11 +11,17 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.delays import LOST
 from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.connection import Session
+from eventmesh.brokers.rabbitmq.management.connection import Session, parse_version
 from eventmesh.brokers.rabbitmq.management.declarations import queue_arguments
 from eventmesh.brokers.rabbitmq.management.management import INEQUIVALENT
+from eventmesh.model.broker_info import (
+    ArgumentDifference,
+    BrokerCommands,
+    BrokerInfo,
+    LostMessages,
+    QueueInfo,
+)
 from eventmesh.model.topology import Queue
-from eventmesh.model.value import value
 
 _TYPED: Final = re.compile(r"the value ('.*') of type '\w+'")
 
@@ -31,35 +37,17 @@ NEEDED: Final = (
 """What a broker has to be capable of, in the words of RabbitMQ's server properties."""
 
 
-@value
-class Server:
-    """What a broker says of itself; `missing` is what it cannot do of what is needed."""
+TESTED: Final = ((3, 10), (4, 3))
+"""The oldest and the newest version of RabbitMQ that eventmesh was tested with."""
 
-    product: str
-    version: str
-    cluster: str
-    missing: tuple[str, ...]
-
-
-@value
-class Difference:
-    """An argument of a queue that is another one than the code says."""
-
-    argument: str
-    found: str
-    wanted: str
+COMMANDS: Final = BrokerCommands(
+    delete_queue="rabbitmqctl delete_queue",
+    purge_queue="rabbitmqctl purge_queue",
+    list_consumers="rabbitmqctl list_consumers",
+)
 
 
-@value
-class Found:
-    """A queue as it is: messages that wait, consumers, and how it differs from the code."""
-
-    messages: int
-    consumers: int
-    difference: Difference | None
-
-
-class Inspector:
+class RabbitInspector:
     """Looks into the RabbitMQ at a URL, while entered.
 
     Everything may raise BrokerUnavailable and AccessDenied.
@@ -80,29 +68,33 @@ class Inspector:
     ) -> None:
         await self._session.close()
 
-    async def server(self) -> Server:
+    async def server(self) -> BrokerInfo:
         """What the broker says of itself."""
         properties = await self._session.server_properties()
         capabilities = properties.get("capabilities", {})
-        return Server(
-            str(properties.get("product", "")),
-            str(properties.get("version", "")),
-            str(properties.get("cluster_name", "")),
-            tuple(name for name in NEEDED if not capabilities.get(name)),
+        version = str(properties.get("version", ""))
+        return BrokerInfo(
+            product=str(properties.get("product", "")),
+            version=version,
+            cluster=str(properties.get("cluster_name", "")),
+            missing=tuple(name for name in NEEDED if not capabilities.get(name)),
+            tested=is_tested(version),
+            tested_versions=" to ".join(".".join(map(str, one)) for one in TESTED),
+            commands=COMMANDS,
         )
 
-    async def look(self, queue: Queue) -> Found | None:
+    async def describe(self, queue: Queue) -> QueueInfo | None:
         """The queue as it is; None if it is not there. RabbitMQ tells one difference at a time."""
         there = await self._counts(queue.name)
         if there is None:
             return None
         difference = await self._difference(queue) if queue.declare else None
-        return Found(*there, difference)
+        return QueueInfo(*there, difference)
 
-    async def lost(self) -> int:
-        """How many delayed messages had nowhere to go when they were due, and are kept."""
+    async def lost(self) -> LostMessages:
+        """The messages that came to the end of the delay ladder and found no queue."""
         messages, _ = await self._counts(LOST) or (0, 0)
-        return messages
+        return LostMessages(LOST, messages)
 
     async def _counts(self, name: str) -> tuple[int, int] | None:
         """Messages that wait in a queue, and its consumers; None if it is not there."""
@@ -113,7 +105,7 @@ class Inspector:
                 return None
         return there.message_count or 0, there.consumer_count or 0
 
-    async def _difference(self, queue: Queue) -> Difference | None:
+    async def _difference(self, queue: Queue) -> ArgumentDifference | None:
         # It is there: so declaring it makes nothing, but compares.
         async with self._session.channel() as channel, answered(f"looking at {queue.name!r}"):
             try:
@@ -123,10 +115,16 @@ class Inspector:
             except ChannelPreconditionFailed as error:
                 told = INEQUIVALENT.search(str(error))
                 if told is None:
-                    return Difference("something", str(error), "what the code says")
+                    return ArgumentDifference("something", str(error), "what the code says")
                 argument, there, wanted = told.group("argument", "found", "wanted")
-                return Difference(argument, _plain(there), _plain(wanted))
+                return ArgumentDifference(argument, _plain(there), _plain(wanted))
         return None
+
+
+def is_tested(version: str) -> bool:
+    """Whether a version is among those that eventmesh was tested with."""
+    oldest, newest = TESTED
+    return oldest <= parse_version(version)[:2] <= newest
 
 
 def _plain(text: str) -> str:
