@@ -67,10 +67,10 @@ class Client(Caller):
 
 async def _open_http(stack: AsyncExitStack, url: str) -> Mesh:
     # Only a client that uses HTTP pays for loading an HTTP library.
-    from eventmesh.client.http import HttpTransport, connected  # noqa: PLC0415
+    from eventmesh.client.http import HttpTransport, open_http_client  # noqa: PLC0415
     from eventmesh.client.http_dead_letters import HttpDeadLetters  # noqa: PLC0415
 
-    connection = await stack.enter_async_context(connected(url))
+    connection = await stack.enter_async_context(open_http_client(url))
     return HttpTransport(connection), HttpDeadLetters(connection)
 
 

@@ -45,7 +45,7 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 @value
-class Answer:
+class HttpResponse:
     """What the server said."""
 
     status: int
@@ -61,7 +61,7 @@ class Answer:
         return cast(Mapping[str, Any], content) if isinstance(content, dict) else {}
 
 
-class Connection:
+class HttpClient:
     """Requests to one server."""
 
     __slots__ = ("_base", "_session", "clock", "shown")
@@ -72,7 +72,7 @@ class Connection:
         self.shown = redacted(url)
         self.clock = clock
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -81,7 +81,7 @@ class Connection:
         headers: Mapping[str, str] = NO_HEADERS,
         timeout: float = WAIT,
         once: bool = False,
-    ) -> Answer:
+    ) -> HttpResponse:
         """The answer to a request, whose path is encoded, within `timeout` seconds.
 
         It may be sent twice, unless it is a POST that is to be sent `once`. Raises TimeoutError,
@@ -92,19 +92,19 @@ class Connection:
         try:
             with TimeLimit(self.clock, timeout):
                 try:
-                    return await self._ask_once(method, url, body, headers)
+                    return await self._send(method, url, body, headers)
                 except ServerDisconnectedError:
                     if once:
                         raise
                     # An idle connection was closed at the very moment it was used again.
-                    return await self._ask_once(method, url, body, headers)
+                    return await self._send(method, url, body, headers)
         except (ClientError, ConnectionError) as error:
             raise BrokerUnavailable(
                 f"{self.shown} cannot be reached ({str(error) or type(error).__name__}): check the "
                 "address, and that the mesh is served there"
             ) from error
 
-    async def ask_now(
+    async def request_now(
         self,
         method: str,
         path: str,
@@ -112,28 +112,28 @@ class Connection:
         body: bytes = b"",
         headers: Mapping[str, str] = NO_HEADERS,
         once: bool = False,
-    ) -> Answer:
-        """As `ask`, for what the server itself does: that takes no longer than `WAIT`.
+    ) -> HttpResponse:
+        """As `request`, for what the server itself does: that takes no longer than `WAIT`.
 
         Raises whatever error the answer tells of.
         """
         try:
-            answer = await self.ask(method, path, body=body, headers=headers, once=once)
+            answer = await self.request(method, path, body=body, headers=headers, once=once)
         except TimeoutError:
             raise BrokerUnavailable(f"{self.shown} did not answer within {WAIT:g} s") from None
         if answer.status in (200, 202):
             return answer
         raise self.failure(answer)
 
-    async def _ask_once(
+    async def _send(
         self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
-    ) -> Answer:
+    ) -> HttpResponse:
         async with self._session.request(
             method, url, data=body, headers=headers, allow_redirects=False
         ) as response:
-            return Answer(response.status, response.headers, await _read(response))
+            return HttpResponse(response.status, response.headers, await _read(response))
 
-    def failure(self, answer: Answer) -> InvocationError:
+    def failure(self, answer: HttpResponse) -> InvocationError:
         """The error that an answer tells of."""
         members = answer.members()
         fields: Mapping[str, Any] | None = members.get("error")
@@ -148,11 +148,11 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncGenerator[Connection]:
+async def open_http_client(url: str) -> AsyncGenerator[HttpClient]:
     """Requests to the server at that URL while entered."""
     # Each request has a deadline of its own, on the clock that all else is measured by.
     async with ClientSession(timeout=ClientTimeout(total=None)) as session:
-        yield Connection(session, url, SystemClock())
+        yield HttpClient(session, url, SystemClock())
 
 
 async def _read(response: ClientResponse) -> bytes:
@@ -169,7 +169,7 @@ class HttpTransport:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HttpClient) -> None:
         self._connection = connection
 
     async def request(self, function: str, message: Message) -> Result:
@@ -192,7 +192,7 @@ class HttpTransport:
         }
         path = f"{LAMBDA}/{_segment(function)}/invocations"
         try:
-            answer = await self._connection.ask(
+            answer = await self._connection.request(
                 "POST", path, body=message.body, headers=headers, timeout=remaining
             )
         except TimeoutError:
@@ -204,7 +204,7 @@ class HttpTransport:
     async def send(self, destination: str, message: Message, delay: float) -> None:
         query = urlencode({"id": message.id, "delay": f"{delay:.6f}"})
         path = f"{CONTROL}/send/{_segment(destination)}?{query}"
-        await self._connection.ask_now("POST", path, body=message.body, headers=_given(message))
+        await self._connection.request_now("POST", path, body=message.body, headers=_given(message))
 
     async def emit(self, event: Message, delay: float) -> None:
         attributes = {
@@ -219,7 +219,7 @@ class HttpTransport:
             "ce-type": quote(event.type, safe=_SAFE),
         }
         path = f"{CONTROL}/events?{urlencode({'delay': f'{delay:.6f}'})}"
-        await self._connection.ask_now("POST", path, body=event.body, headers=headers)
+        await self._connection.request_now("POST", path, body=event.body, headers=headers)
 
 
 def _segment(name: str) -> str:

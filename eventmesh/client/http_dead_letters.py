@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from eventmesh.client.http import Connection
+from eventmesh.client.http import HttpClient
 from eventmesh.engine.codecs.json import encode
 from eventmesh.engine.dead_letters import LISTED, DeadLetter
 from eventmesh.http.protocol import CONTROL
@@ -34,17 +34,17 @@ class HttpDeadLetters:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HttpClient) -> None:
         self._connection = connection
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
         """As the contract says. A payload that is JSON is equal to the one sent as a value."""
         members = await self._ask("GET", function, query={"limit": limit})
-        return [_letter(one) for one in members["dead_letters"]]
+        return [_dead_letter_from(one) for one in members["dead_letters"]]
 
     async def show(self, function: str, id: str) -> DeadLetter | None:
         members = await self._ask("GET", function, "", {"id": id})
-        return next((_letter(one) for one in members["dead_letters"]), None)
+        return next((_dead_letter_from(one) for one in members["dead_letters"]), None)
 
     async def redrive(
         self, function: str, *, id: str | None = None, limit: int | None = None
@@ -88,11 +88,11 @@ class HttpDeadLetters:
         once: bool = False,
     ) -> Mapping[str, Any]:
         path = f"{CONTROL}/dead-letters/{quote(check_function(function), safe='')}{rest}"
-        answer = await self._connection.ask_now(method, f"{path}?{urlencode(query)}", once=once)
+        answer = await self._connection.request_now(method, f"{path}?{urlencode(query)}", once=once)
         return answer.members()
 
 
-def _letter(members: Mapping[str, Any]) -> DeadLetter:
+def _dead_letter_from(members: Mapping[str, Any]) -> DeadLetter:
     others = dict(members)
     written = others.pop("payload_base64", None)
     payload = encode(others.pop("payload")) if written is None else base64.b64decode(written)

@@ -12,25 +12,25 @@ from aiohttp import web
 
 from eventmesh.aio.tasks import task_group
 from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.gateway.relay import reply_of, request_body
+from eventmesh.gateway.relay import request_body, response_from
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
 from eventmesh.http.endpoint import Endpoint
-from eventmesh.http.openapi.merge import merged
+from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import REQUEST
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.routes import Own, add_own, apis_of
-from eventmesh.http.server.problems import RETRY_AFTER, problem_of, retry_later
-from eventmesh.http.server.request import read_body, trace_of
-from eventmesh.http.server.response import Reply
+from eventmesh.http.routes import BuiltinRoute, add_builtin_routes, build_apis
+from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
+from eventmesh.http.server.request import read_body, read_trace_headers
+from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import Router, Values
-from eventmesh.http.server.server import Server, listening
+from eventmesh.http.server.server import HttpServer, listen
 from eventmesh.model.errors import DeclarationError, FunctionNotFound, Problem
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.result import Failure
 from eventmesh.model.value import value
 
-LINE_SECONDS: Final = 30.0
+PENDING_SECONDS: Final = 30.0
 """How long a request may wait for its turn, beyond the timeout of its function."""
 
 _log: Final = logging.getLogger(__name__)
@@ -90,27 +90,33 @@ class Gateway:
     ) -> AsyncGenerator[None]:
         """Listen as `HttpTrigger.source` does; a gateway has no functions of its own."""
         async with task_group() as tasks:
-            apis = apis_of(runtime, tasks, lambda: self._catalogue.functions)
-            server = Server(self._router(apis, runtime), runtime.clock, runtime.settings)
+            apis = build_apis(runtime, tasks, lambda: self._catalogue.functions)
+            server = HttpServer(self._router(apis, runtime), runtime.clock, runtime.settings)
 
             def change() -> None:
                 server.router = self._router(apis, runtime)
 
             self._on_change = change
-            async with listening(server, runtime):
+            async with listen(server, runtime):
                 yield
 
-    def _router(self, apis: Sequence[Own], runtime: SourceContext) -> Router[Endpoint] | None:
+    def _router(
+        self, apis: Sequence[BuiltinRoute], runtime: SourceContext
+    ) -> Router[Endpoint] | None:
         if not self._complete:
             return None
         router: Router[Endpoint] = Router()
         for remote in self._catalogue.routes:
             route = remote.route
             try:
-                router.add(route.method, route.path, passing_on(remote, runtime), remote.function)
+                router.add(
+                    route.method, route.path, build_relay_endpoint(remote, runtime), remote.function
+                )
             except DeclarationError as error:
                 self._warn(str(error))
-        add_own(router, apis, runtime, partial(merged, self._catalogue.documents))
+        add_builtin_routes(
+            router, apis, runtime, partial(merge_documents, self._catalogue.documents)
+        )
         return router
 
     def _warn(self, problem: str) -> None:
@@ -121,20 +127,20 @@ class Gateway:
             )
 
 
-def passing_on(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
+def build_relay_endpoint(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
     """What passes requests to a route on to its function, and its answers back."""
     now, limit = runtime.clock.now, runtime.settings.max_body
     request_over_broker = runtime.environment.transport.request
-    wait = (MAX_WAIT if remote.timeout is None else remote.timeout) + LINE_SECONDS
+    wait = (MAX_WAIT if remote.timeout is None else remote.timeout) + PENDING_SECONDS
 
-    async def endpoint(request: web.BaseRequest, path: Values) -> Reply:
+    async def endpoint(request: web.BaseRequest, path: Values) -> BytesResponse:
         body = await read_body(request, limit) if remote.route.has_body else b""
         moment = now()
         message = Message(
             request_body(request, remote.route, path, body),
             new_id(),
             moment,
-            headers=trace_of(request),
+            headers=read_trace_headers(request),
             trigger="http",
             deadline=moment + wait,
             type=REQUEST,
@@ -142,7 +148,7 @@ def passing_on(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
         result = await request_over_broker(remote.function, message)
         if result.error is not None:
             raise _problem(result.error)
-        return reply_of(result, message.id)
+        return response_from(result, message.id)
 
     return endpoint
 
@@ -150,5 +156,5 @@ def passing_on(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
 def _problem(error: Failure) -> Problem:
     if isinstance(error, FunctionNotFound):
         # It was there a moment ago: somebody announced it.
-        return retry_later(503, "the service is not there now", RETRY_AFTER)
-    return problem_of(error)
+        return retryable_problem(503, "the service is not there now", RETRY_AFTER)
+    return problem_from(error)

@@ -17,13 +17,13 @@ from multidict import CIMultiDict
 
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.http.endpoint import Answering, answering, check_content_type, plan_of
+from eventmesh.http.endpoint import Responder, build_binding, build_responder, check_content_type
 from eventmesh.http.protocol import ANSWER
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.server.problems import problem_of
-from eventmesh.http.server.request import content_type_of, query_of
-from eventmesh.http.server.response import Reply, problem_reply
-from eventmesh.http.server.streaming import StreamReply
+from eventmesh.http.server.problems import problem_from
+from eventmesh.http.server.request import parse_query, read_content_type
+from eventmesh.http.server.response import BytesResponse, problem_response
+from eventmesh.http.server.streaming import StreamingResponse
 from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadTooLarge, Problem
 from eventmesh.model.invocation import SYNC, HttpRequest, Invocation
 from eventmesh.model.message import Message
@@ -46,15 +46,15 @@ def request_body(
         "headers": list(request.headers.items()),
         "remote": request.remote or "",
     }
-    return _joined(head, body)
+    return _join(head, body)
 
 
-def reply_of(result: Result, invocation_id: str) -> Reply:
+def response_from(result: Result, invocation_id: str) -> BytesResponse:
     """The answer that a result carries. Raises Problem 502 for a result that is none."""
     if result.content_type != ANSWER:
         raise Problem(502, "the service is of a version that this gateway does not understand")
-    head, body = _parted(result.body)
-    return Reply(head["status"], body, head["content_type"], head["headers"], invocation_id)
+    head, body = _split(result.body)
+    return BytesResponse(head["status"], body, head["content_type"], head["headers"], invocation_id)
 
 
 class RemoteRoutes:
@@ -63,37 +63,37 @@ class RemoteRoutes:
     def __init__(self, function: AnyFunction, runtime: SourceContext) -> None:
         self._name = function.full_name
         self._limit = function.limits.max_payload
-        self._routes: dict[str, tuple[HttpBinding, Answering]] = {}
+        self._routes: dict[str, tuple[HttpBinding, Responder]] = {}
         for route in function.triggers:
             if isinstance(route, HttpRoute):
-                plan = plan_of(function, route)
-                self._routes[_key(route)] = plan, answering(function, route, plan, runtime)
+                plan = build_binding(function, route)
+                self._routes[_key(route)] = plan, build_responder(function, route, plan, runtime)
 
     async def answer(self, message: Message) -> Result:
         """Answer the request in a message, whatever happens."""
-        head, body = _parted(message.body)
+        head, body = _split(message.body)
         try:
             reply = await self._answer(message, head, body)
         except (InvocationError, Problem) as error:
-            reply = problem_reply(problem_of(error), head["target"], message.id)
+            reply = problem_response(problem_from(error), head["target"], message.id)
         except Exception:  # noqa: BLE001  # as in the server: a fault of ours ends one request
             _log.exception("answering %s %s failed", head["method"], head["target"])
             problem = Problem(500, "the server failed")
-            reply = problem_reply(problem, head["target"], message.id)
+            reply = problem_response(problem, head["target"], message.id)
         told = {
             "status": reply.status,
             "content_type": reply.content_type,
             "headers": dict(reply.headers),
         }
-        return Result(_joined(told, reply.body), content_type=ANSWER)
+        return Result(_join(told, reply.body), content_type=ANSWER)
 
-    async def _answer(self, message: Message, head: _Head, body: bytes) -> Reply:
+    async def _answer(self, message: Message, head: _Head, body: bytes) -> BytesResponse:
         if head["route"] not in self._routes:
             advice = f"its service has another version, without {head['route']}"
             raise FunctionNotFound(self._name, advice)
         plan, answer = self._routes[head["route"]]
         headers = CIMultiDict(head["headers"])
-        content_type = content_type_of(headers)
+        content_type = read_content_type(headers)
         check_content_type(plan, content_type)
         if len(body) > self._limit:
             raise PayloadTooLarge(len(body), self._limit)
@@ -109,14 +109,16 @@ class RemoteRoutes:
             "http",
             deadline=message.deadline,
             http=HttpRequest(
-                head["method"], target, head["path"], query_of(target), headers, head["remote"]
+                head["method"], target, head["path"], parse_query(target), headers, head["remote"]
             ),
         )
         return await self._in_one_piece(await answer(invocation))
 
-    async def _in_one_piece(self, reply: Reply | StreamReply) -> Reply:
+    async def _in_one_piece(self, reply: BytesResponse | StreamingResponse) -> BytesResponse:
         try:
-            whole = await reply.collected(self._limit) if isinstance(reply, StreamReply) else reply
+            whole = (
+                await reply.collect(self._limit) if isinstance(reply, StreamingResponse) else reply
+            )
             if len(whole.body) > self._limit:
                 raise PayloadTooLarge(len(whole.body), self._limit)
         except PayloadTooLarge as error:
@@ -130,11 +132,11 @@ def _key(route: HttpRoute) -> str:
     return f"{route.method} {route.path}"
 
 
-def _joined(head: _Head, body: bytes) -> bytes:
+def _join(head: _Head, body: bytes) -> bytes:
     # Not by orjson, which does not take what a header may have: bytes that are not UTF-8.
     return json.dumps(head).encode() + b"\n" + body
 
 
-def _parted(body: bytes) -> tuple[_Head, bytes]:
+def _split(body: bytes) -> tuple[_Head, bytes]:
     head, _, rest = body.partition(b"\n")
     return json.loads(head), rest

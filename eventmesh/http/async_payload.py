@@ -16,13 +16,13 @@ from eventmesh.engine.binding import HttpBinding, Parameter, Payload, Signature
 from eventmesh.model.errors import PayloadInvalid
 
 Arguments: TypeAlias = Mapping[str, Any]
-Store: TypeAlias = Callable[[Arguments, bytes], bytes]
+PayloadBuilder: TypeAlias = Callable[[Arguments, bytes], bytes]
 """Makes the payload of bound arguments and the request's body. Raises PayloadInvalid."""
 
 _NOTHING = (b"", b"null")
 
 
-def store_of(signature: Signature, plan: HttpBinding) -> Store:
+def payload_builder(signature: Signature, plan: HttpBinding) -> PayloadBuilder:
     """How the payloads of requests that are bound by `plan` are stored."""
     payload = signature.payload
     if payload is None:
@@ -37,11 +37,11 @@ def _from_body(_: Arguments, body: bytes) -> bytes:
     return body
 
 
-def _from_argument(parameter: Parameter) -> Store:
+def _from_argument(parameter: Parameter) -> PayloadBuilder:
     return lambda arguments, _: _written(parameter, arguments) or b"null"
 
 
-def _object(plan: HttpBinding) -> Store:
+def _object(plan: HttpBinding) -> PayloadBuilder:
     outside = [field.parameter for field in plan.fields]
 
     def store(arguments: Arguments, body: bytes) -> bytes:

@@ -10,55 +10,57 @@ from aiohttp import hdrs, web
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.engine.runtimes.invoker import invoker
-from eventmesh.http.async_payload import store_of
+from eventmesh.http.async_payload import payload_builder
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.server.problems import problem_of
+from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
     check_json,
-    content_type_of,
-    query_of,
+    parse_query,
     read_body,
-    trace_of,
+    read_content_type,
+    read_trace_headers,
 )
-from eventmesh.http.server.response import Reply, json_reply, problem_reply
+from eventmesh.http.server.response import BytesResponse, json_response, problem_response
 from eventmesh.http.server.routing import Values
-from eventmesh.http.server.streaming import StreamReply, streamed
+from eventmesh.http.server.streaming import StreamingResponse, stream_response
 from eventmesh.model.errors import InvocationError
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation
 from eventmesh.model.message import Message
 
-Endpoint: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply | StreamReply]]
+Endpoint: TypeAlias = Callable[
+    [web.BaseRequest, Values], Awaitable[BytesResponse | StreamingResponse]
+]
 """Answers requests to one route. May raise Problem."""
 
-Known: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
+FunctionDirectory: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
 """The functions that can be asked about, by their names, each as `described`."""
 
-Answering: TypeAlias = Callable[[Invocation], Awaitable[Reply | StreamReply]]
+Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | StreamingResponse]]
 """Answers the invocations that requests to one route have become."""
 
 
-def endpoint_of(function: AnyFunction, route: HttpRoute, runtime: SourceContext) -> Endpoint:
+def build_endpoint(function: AnyFunction, route: HttpRoute, runtime: SourceContext) -> Endpoint:
     """What answers requests to a route of a function."""
-    plan = plan_of(function, route)
+    plan = build_binding(function, route)
     take = _intake(function, plan, runtime)
-    answer = answering(function, route, plan, runtime)
+    answer = build_responder(function, route, plan, runtime)
 
-    async def endpoint(request: web.BaseRequest, path: Values) -> Reply | StreamReply:
+    async def endpoint(request: web.BaseRequest, path: Values) -> BytesResponse | StreamingResponse:
         return await answer(await take(request, path))
 
     return endpoint
 
 
-def plan_of(function: AnyFunction, route: HttpRoute) -> HttpBinding:
+def build_binding(function: AnyFunction, route: HttpRoute) -> HttpBinding:
     """What fills the function's parameters on that route."""
     return function.signature.http_binding(route.names, has_body=route.has_body)
 
 
-def answering(
+def build_responder(
     function: AnyFunction, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
-) -> Answering:
+) -> Responder:
     """What runs, or stores, the invocations of a route, and says how they are answered."""
     if route.mode == ASYNC:
         return _storing(function, plan, runtime)
@@ -81,7 +83,7 @@ def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) ->
     now = runtime.clock.now
 
     async def take(request: web.BaseRequest, path: Values) -> Invocation:
-        body, content_type = b"", content_type_of(request.headers)
+        body, content_type = b"", read_content_type(request.headers)
         if has_body:
             check_content_type(plan, content_type)
             body = await read_body(request, limit)
@@ -92,13 +94,13 @@ def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) ->
             now(),
             SYNC,
             content_type,
-            trace_of(request),
+            read_trace_headers(request),
             "http",
             http=HttpRequest(
                 request.method,
                 request.raw_path,
                 path,
-                query_of(request.raw_path),
+                parse_query(request.raw_path),
                 request.headers,
                 request.remote or "",
             ),
@@ -115,21 +117,21 @@ def check_content_type(plan: HttpBinding, content_type: str) -> None:
 
 def _running(
     function: AnyFunction, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
-) -> Answering:
+) -> Responder:
     run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
     stream_of_bytes = function.signature.item_type is bytes
 
-    async def answer(invocation: Invocation) -> Reply | StreamReply:
+    async def answer(invocation: Invocation) -> BytesResponse | StreamingResponse:
         result = await run(invocation)
         request = cast(HttpRequest, invocation.http)
         if result.error is not None:
-            return problem_reply(problem_of(result.error), request.target, invocation.id)
+            return problem_response(problem_from(result.error), request.target, invocation.id)
         if result.stream is not None:
             accept = request.headers.get(hdrs.ACCEPT, "")
-            return streamed(
+            return stream_response(
                 result.stream, route.status, accept, invocation.id, plain=stream_of_bytes
             )
-        return Reply(
+        return BytesResponse(
             # A Response says its status; of other values the route does.
             result.status or route.status,
             result.body,
@@ -141,26 +143,26 @@ def _running(
     return answer
 
 
-def _storing(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> Answering:
+def _storing(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> Responder:
     name = function.full_name
     bind = plan.binder()
-    store = store_of(function.signature, plan)
+    store = payload_builder(function.signature, plan)
     send = runtime.environment.transport.send
     api = runtime.settings.api
 
-    async def accept(invocation: Invocation) -> Reply:
+    async def accept(invocation: Invocation) -> BytesResponse:
         try:
             # What does not fit is refused now: once it is stored, its sender is gone.
             payload = store(bind(invocation), invocation.payload)
             await send(name, _message(invocation, payload), 0.0)
         except InvocationError as error:
             request = cast(HttpRequest, invocation.http)
-            return problem_reply(problem_of(error), request.target, invocation.id)
+            return problem_response(problem_from(error), request.target, invocation.id)
         accepted = {"id": invocation.id, "function": name}
         if not api:
-            return json_reply(202, accepted, invocation_id=invocation.id)
+            return json_response(202, accepted, invocation_id=invocation.id)
         where = status_path(name, invocation.id)
-        return json_reply(
+        return json_response(
             202, accepted | {"status_url": where}, {hdrs.LOCATION: where}, invocation.id
         )
 

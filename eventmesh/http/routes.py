@@ -9,19 +9,19 @@ from typing import Any, TypeAlias
 
 from eventmesh.engine.function import AnyFunction, SourceContext, function_info
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
-from eventmesh.http.api.control import Control
-from eventmesh.http.auth.same_origin import Guard
-from eventmesh.http.endpoint import Endpoint, Known, endpoint_of
-from eventmesh.http.openapi.document import document_of
+from eventmesh.http.api.control import ControlApi
+from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.endpoint import Endpoint, FunctionDirectory, build_endpoint
+from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.routing import Router
 
-Own: TypeAlias = tuple[str, str, Endpoint]
+BuiltinRoute: TypeAlias = tuple[str, str, Endpoint]
 """A method, a path, and what answers there: a route of ours."""
 
 
-def router_of(
+def build_router(
     bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext, tasks: asyncio.TaskGroup
 ) -> Router[Endpoint]:
     """The routes of these functions, and our own.
@@ -30,26 +30,32 @@ def router_of(
     """
     router: Router[Endpoint] = Router()
     for function, route in bound:
-        endpoint = endpoint_of(function, route, runtime)
+        endpoint = build_endpoint(function, route, runtime)
         router.add(route.method, route.path, endpoint, function.full_name)
     functions = runtime.functions.values()
-    apis = apis_of(runtime, tasks, lambda: {one.full_name: function_info(one) for one in functions})
-    add_own(router, apis, runtime, partial(document_of, bound, api=runtime.settings.api))
+    apis = build_apis(
+        runtime, tasks, lambda: {one.full_name: function_info(one) for one in functions}
+    )
+    add_builtin_routes(
+        router, apis, runtime, partial(build_document, bound, api=runtime.settings.api)
+    )
     return router
 
 
-def apis_of(runtime: SourceContext, tasks: asyncio.TaskGroup, known: Known) -> Sequence[Own]:
+def build_apis(
+    runtime: SourceContext, tasks: asyncio.TaskGroup, directory: FunctionDirectory
+) -> Sequence[BuiltinRoute]:
     """The control API and direct invocation; none where the settings do not want them."""
     if not runtime.settings.api:
         return ()
-    guard = Guard(runtime.settings.http_host)
-    direct = LambdaApi(runtime, tasks, guard, known)
-    return (*Control(runtime, guard, known).routes(), ("POST", INVOKE, direct.invoke))
+    same_origin = SameOriginCheck(runtime.settings.http_host)
+    direct = LambdaApi(runtime, tasks, same_origin, directory)
+    return (*ControlApi(runtime, same_origin, directory).routes(), ("POST", INVOKE, direct.invoke))
 
 
-def add_own(
+def add_builtin_routes(
     router: Router[Endpoint],
-    apis: Iterable[Own],
+    apis: Iterable[BuiltinRoute],
     runtime: SourceContext,
     document: Callable[[], dict[str, Any]],
 ) -> None:

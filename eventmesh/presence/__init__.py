@@ -6,7 +6,7 @@ is taken for gone.
 """
 
 from eventmesh.presence.announcer import announcing
-from eventmesh.presence.instance import Endpoint, Instance
+from eventmesh.presence.instance import AnnouncedRoute, Instance
 from eventmesh.presence.observer import Observer, observing
 
-__all__ = ["Endpoint", "Instance", "Observer", "announcing", "observing"]
+__all__ = ["AnnouncedRoute", "Instance", "Observer", "announcing", "observing"]

@@ -29,7 +29,7 @@ QUERY: Final = "query"
 
 
 @value
-class Endpoint:
+class AnnouncedRoute:
     """One method of one path, and the function that answers there.
 
     `timeout` is that of the function, in seconds, None for none.
@@ -56,7 +56,7 @@ class Instance:
     started: float
     services: Mapping[str, str]
     functions: Sequence[Mapping[str, Any]] = ()
-    endpoints: Sequence[Endpoint] = ()
+    endpoints: Sequence[AnnouncedRoute] = ()
     running: Mapping[str, int] = field(default_factory=dict[str, int])
     openapi: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 

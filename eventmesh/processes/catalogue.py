@@ -9,12 +9,12 @@ from typing import Any, Final, cast
 from eventmesh.gateway.gateway import Catalogue, RemoteRoute
 from eventmesh.http.route import HttpRoute, Method
 from eventmesh.model.errors import DeclarationError
-from eventmesh.presence import Endpoint, Instance
+from eventmesh.presence import AnnouncedRoute, Instance
 
 _log: Final = logging.getLogger(__name__)
 
 
-def catalogue_of(instances: Mapping[str, Instance]) -> Catalogue:
+def build_catalogue(instances: Mapping[str, Instance]) -> Catalogue:
     """All that these processes serve together; where they differ, the one started last counts."""
     newest_first = sorted(instances.values(), key=lambda one: one.started, reverse=True)
     return Catalogue(
@@ -38,7 +38,7 @@ def _routes(instances: Sequence[Instance]) -> Iterator[RemoteRoute]:
                 yield from _route(endpoint)
 
 
-def _route(endpoint: Endpoint) -> Iterator[RemoteRoute]:
+def _route(endpoint: AnnouncedRoute) -> Iterator[RemoteRoute]:
     try:
         route = HttpRoute(cast(Method, endpoint.method), endpoint.path)
     except DeclarationError as error:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.function import function_info
 from eventmesh.host import Host
-from eventmesh.http.openapi.document import document_of
+from eventmesh.http.openapi.document import build_document
 from eventmesh.model.settings import Settings
-from eventmesh.presence import Endpoint, Instance
+from eventmesh.presence import AnnouncedRoute, Instance
 from eventmesh.service import Service
 from eventmesh.triggers.http import HttpTrigger
 
@@ -36,10 +36,10 @@ def instance_of(
         {service.name: service.version for service in services},
         [function_info(function) for function in functions],
         [
-            Endpoint(route.method, route.path, function.full_name, function.limits.timeout)
+            AnnouncedRoute(route.method, route.path, function.full_name, function.limits.timeout)
             for function, route in routes
         ],
-        openapi=document_of(routes, api=settings.api) if routes and settings.docs else {},
+        openapi=build_document(routes, api=settings.api) if routes and settings.docs else {},
     )
 
     def describe() -> Instance:

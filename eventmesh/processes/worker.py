@@ -16,7 +16,7 @@ from eventmesh.host import Host, hosting
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announcing, observing
-from eventmesh.processes.catalogue import catalogue_of
+from eventmesh.processes.catalogue import build_catalogue
 from eventmesh.processes.instance_info import instance_of
 from eventmesh.processes.serve import Program, program_name, run
 from eventmesh.processes.supervisor_channel import Parent
@@ -95,10 +95,10 @@ async def serving_mesh(
 ) -> AsyncGenerator[Host]:
     """The services of others, as they announce themselves, once all have had time to do so."""
     clock = clock or SystemClock()
-    gateway = Gateway(catalogue_of({}))
+    gateway = Gateway(build_catalogue({}))
 
     def change(instances: Mapping[str, Instance]) -> None:
-        gateway.show(catalogue_of(instances))
+        gateway.show(build_catalogue(instances))
 
     async def know(mesh: Observer) -> None:
         await mesh.complete.wait()

@@ -13,7 +13,7 @@ from eventmesh.cli.options import function_argument, url_option
 from eventmesh.cli.output import print_json, print_table
 from eventmesh.cli.with_client import call
 from eventmesh.engine.dead_letters import LISTED, MAX_LISTED, DeadLetter
-from eventmesh.http.api.dead_letter_json import letter_members
+from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.model.errors import FunctionNotFound
 
 _json_option = click.option(
@@ -45,7 +45,7 @@ def list_letters(*, name: str, limit: int, as_json: bool, url: str) -> None:
     """List the dead letters of the function NAME."""
     letters = call(url, lambda client: client.dead_letters.list(name, limit))
     if as_json:
-        print_json([letter_members(letter) for letter in letters])
+        print_json([dead_letter_members(letter) for letter in letters])
     else:
         print_table(_table(letters))
 
@@ -61,7 +61,7 @@ def show(*, name: str, id: str, as_json: bool, url: str) -> None:
     if letter is None:
         _not_found(name, id)
     if as_json:
-        print_json(letter_members(letter))
+        print_json(dead_letter_members(letter))
     else:
         click.echo(_text(letter))
 

@@ -12,20 +12,20 @@ from aiohttp import web
 from eventmesh.engine.codecs.envelope import error_fields
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.engine.function import SourceContext
-from eventmesh.http.api.dead_letter_json import letter_members
-from eventmesh.http.api.events import STRUCTURED, event_of
-from eventmesh.http.auth.same_origin import Guard
-from eventmesh.http.endpoint import Endpoint, Known
+from eventmesh.http.api.dead_letter_json import dead_letter_members
+from eventmesh.http.api.events import STRUCTURED, parse_event
+from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.endpoint import Endpoint, FunctionDirectory
 from eventmesh.http.protocol import CONTROL
-from eventmesh.http.server.problems import problem_of
+from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
-    content_type_of,
-    given_headers,
-    query_of,
+    parse_query,
     read_body,
-    trace_of,
+    read_content_type,
+    read_message_headers,
+    read_trace_headers,
 )
-from eventmesh.http.server.response import Reply, json_reply
+from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.http.server.routing import Values
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, InvocationError, Problem
@@ -41,17 +41,19 @@ _UNRECORDED: Final = (
 
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-_Answer: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Reply]]
+_Answer: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[BytesResponse]]
 
 
-class Control:
+class ControlApi:
     """Answers the control API."""
 
-    def __init__(self, runtime: SourceContext, guard: Guard, known: Known) -> None:
+    def __init__(
+        self, runtime: SourceContext, same_origin: SameOriginCheck, directory: FunctionDirectory
+    ) -> None:
         self._runtime = runtime
-        self._known = known
-        self._guard = guard
-        self._letters = BrokerDeadLetters(runtime.broker, runtime.clock)
+        self._directory = directory
+        self._same_origin = same_origin
+        self._dead_letters = BrokerDeadLetters(runtime.broker, runtime.clock)
 
     def routes(self) -> Sequence[tuple[str, str, Endpoint]]:
         """Methods, paths, and what answers there."""
@@ -63,60 +65,60 @@ class Control:
             ("POST", f"{CONTROL}/send/{{destination}}", self.send),
             ("POST", f"{CONTROL}/events", self.emit_event),
             ("POST", f"{CONTROL}/events/{{type}}", self.emit_data),
-            ("GET", letters, self.list_letters),
-            ("POST", f"{letters}/purge", self.purge_letters),
-            ("POST", f"{letters}/redrive", self.redrive_letters),
-            ("GET", f"{letters}/{{id}}", self.show_letter),
+            ("GET", letters, self.list_dead_letters),
+            ("POST", f"{letters}/purge", self.purge_dead_letters),
+            ("POST", f"{letters}/redrive", self.redrive_dead_letters),
+            ("GET", f"{letters}/{{id}}", self.show_dead_letter),
         )
         return [(method, path, self._guarded(answer)) for method, path, answer in answers]
 
     def _guarded(self, answer: _Answer) -> Endpoint:
-        async def endpoint(request: web.BaseRequest, path: Values) -> Reply:
-            if why := self._guard.refusal(request):
+        async def endpoint(request: web.BaseRequest, path: Values) -> BytesResponse:
+            if why := self._same_origin.find_violation(request):
                 raise Problem(403, why)
             try:
                 return await answer(request, path)
             except DeclarationError as error:
                 raise Problem(422, str(error)) from error
             except InvocationError as error:
-                problem = problem_of(error)
+                problem = problem_from(error)
                 problem.extensions["error"] = error_fields(error)
                 raise problem from error
 
         return endpoint
 
-    async def list_functions(self, _: web.BaseRequest, __: Values) -> Reply:
+    async def list_functions(self, _: web.BaseRequest, __: Values) -> BytesResponse:
         """The functions that are known here."""
-        return json_reply(200, {"functions": list(self._known().values())})
+        return json_response(200, {"functions": list(self._directory().values())})
 
-    async def show_function(self, _: web.BaseRequest, path: Values) -> Reply:
+    async def show_function(self, _: web.BaseRequest, path: Values) -> BytesResponse:
         """A function, how much waits in its inbox, and how many dead letters there are of it."""
         name = path["name"]
-        function = self._known().get(name)
+        function = self._directory().get(name)
         if function is None:
             raise Problem(404, f"there is no function {name!r} here")
         waiting = await self._runtime.broker.depth(inbox(name))
         dead = await self._runtime.broker.depth(dead_letters(name))
-        return json_reply(200, {**function, "waiting": waiting, "dead_letters": dead})
+        return json_response(200, {**function, "waiting": waiting, "dead_letters": dead})
 
-    async def show_invocation(self, _: web.BaseRequest, path: Values) -> Reply:
+    async def show_invocation(self, _: web.BaseRequest, path: Values) -> BytesResponse:
         """What became of an asynchronous invocation, as far as that is recorded."""
         name, id = path["name"], path["id"]
-        letter = await self._letters.show(name, id)
+        letter = await self._dead_letters.show(name, id)
         known: dict[str, Any] = {"id": id, "function": name}
         if letter is None:
-            return json_reply(200, known | {"state": "accepted", "detail": _UNRECORDED})
-        dead = {"state": "dead-lettered", "dead_letter": letter_members(letter)}
-        return json_reply(200, known | dead)
+            return json_response(200, known | {"state": "accepted", "detail": _UNRECORDED})
+        dead = {"state": "dead-lettered", "dead_letter": dead_letter_members(letter)}
+        return json_response(200, known | dead)
 
-    async def send(self, request: web.BaseRequest, path: Values) -> Reply:
+    async def send(self, request: web.BaseRequest, path: Values) -> BytesResponse:
         """Store the body for a destination; the query may have `delay` and `id`."""
         message = await self._message(request)
         destination = path["destination"]
         await self._runtime.environment.transport.send(destination, message, _delay(request))
-        return json_reply(202, {"id": message.id, "destination": destination})
+        return json_response(202, {"id": message.id, "destination": destination})
 
-    async def emit_data(self, request: web.BaseRequest, path: Values) -> Reply:
+    async def emit_data(self, request: web.BaseRequest, path: Values) -> BytesResponse:
         """Emit an event of the type in the path, whose data is the body.
 
         The query may have `source`, `subject`, `delay` and `id`.
@@ -132,10 +134,10 @@ class Control:
         )
         return await self._emit(request, event)
 
-    async def emit_event(self, request: web.BaseRequest, _: Values) -> Reply:
+    async def emit_event(self, request: web.BaseRequest, _: Values) -> BytesResponse:
         """Emit a CloudEvent, structured or binary; the query may have `delay`."""
         body = await read_body(request, self._runtime.settings.max_body)
-        event = event_of(request, body, self._runtime.clock.now())
+        event = parse_event(request, body, self._runtime.clock.now())
         if event is None:
             raise Problem(
                 415,
@@ -143,35 +145,39 @@ class Control:
                 f"into the path: {CONTROL}/events/order.placed",
                 headers={"Accept": STRUCTURED},
             )
-        headers = {**event.headers, **trace_of(request), **given_headers(request)}
+        headers = {**event.headers, **read_trace_headers(request), **read_message_headers(request)}
         return await self._emit(request, replace(event, headers=headers))
 
-    async def list_letters(self, request: web.BaseRequest, path: Values) -> Reply:
+    async def list_dead_letters(self, request: web.BaseRequest, path: Values) -> BytesResponse:
         """The oldest dead letters of a function, or those that `id` or `limit` in the query say."""
         if id := _one(request, "id"):
-            found = await self._letters.show(path["name"], id)
+            found = await self._dead_letters.show(path["name"], id)
             listed: Sequence[DeadLetter] = [] if found is None else [found]
         else:
-            listed = await self._letters.list(path["name"], _limit(request) or LISTED)
-        return json_reply(200, {"dead_letters": [letter_members(letter) for letter in listed]})
+            listed = await self._dead_letters.list(path["name"], _limit(request) or LISTED)
+        return json_response(
+            200, {"dead_letters": [dead_letter_members(letter) for letter in listed]}
+        )
 
-    async def show_letter(self, _: web.BaseRequest, path: Values) -> Reply:
+    async def show_dead_letter(self, _: web.BaseRequest, path: Values) -> BytesResponse:
         """One dead letter."""
-        letter = await self._letters.show(path["name"], path["id"])
+        letter = await self._dead_letters.show(path["name"], path["id"])
         if letter is None:
             raise Problem(404, f"{path['name']} has no dead letter {path['id']!r}")
-        return json_reply(200, letter_members(letter))
+        return json_response(200, dead_letter_members(letter))
 
-    async def redrive_letters(self, request: web.BaseRequest, path: Values) -> Reply:
+    async def redrive_dead_letters(self, request: web.BaseRequest, path: Values) -> BytesResponse:
         """Redrive dead letters: all, or those that `id` or `limit` in the query say."""
         if id := _one(request, "id"):
-            return json_reply(200, {"redriven": await self._letters.redrive(path["name"], id=id)})
-        done = await self._letters.redrive_oldest(path["name"], _limit(request))
-        return json_reply(200, {"redriven": done.count, "remaining": done.remaining})
+            return json_response(
+                200, {"redriven": await self._dead_letters.redrive(path["name"], id=id)}
+            )
+        done = await self._dead_letters.redrive_oldest(path["name"], _limit(request))
+        return json_response(200, {"redriven": done.count, "remaining": done.remaining})
 
-    async def purge_letters(self, _: web.BaseRequest, path: Values) -> Reply:
+    async def purge_dead_letters(self, _: web.BaseRequest, path: Values) -> BytesResponse:
         """Drop all dead letters of a function."""
-        return json_reply(200, {"purged": await self._letters.purge(path["name"])})
+        return json_response(200, {"purged": await self._dead_letters.purge(path["name"])})
 
     async def _message(self, request: web.BaseRequest) -> Message:
         """The body as a message of its own."""
@@ -179,18 +185,18 @@ class Control:
             await read_body(request, self._runtime.settings.max_body),
             check_id(_one(request, "id")) or new_id(),
             self._runtime.clock.now(),
-            content_type_of(request.headers),
-            {**trace_of(request), **given_headers(request)},
+            read_content_type(request.headers),
+            {**read_trace_headers(request), **read_message_headers(request)},
         )
 
-    async def _emit(self, request: web.BaseRequest, event: Message) -> Reply:
+    async def _emit(self, request: web.BaseRequest, event: Message) -> BytesResponse:
         await self._runtime.environment.transport.emit(event, _delay(request))
-        return json_reply(202, {"id": event.id, "type": event.type})
+        return json_response(202, {"id": event.id, "type": event.type})
 
 
 def _one(request: web.BaseRequest, name: str, default: str = "") -> str:
     """The text of a query parameter."""
-    return query_of(request.raw_path).get(name, (default,))[-1]
+    return parse_query(request.raw_path).get(name, (default,))[-1]
 
 
 def _delay(request: web.BaseRequest) -> float:

@@ -10,7 +10,7 @@ import orjson
 from eventmesh.engine.dead_letters import DeadLetter
 
 
-def letter_members(letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_members(letter: DeadLetter) -> dict[str, Any]:
     """The members of a dead letter's JSON object.
 
     A payload that is JSON is the member `payload` as it is, any other is `payload_base64`.

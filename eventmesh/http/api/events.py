@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from eventmesh.engine.codecs.json import encode
-from eventmesh.http.server.request import content_type_of
+from eventmesh.http.server.request import read_content_type
 from eventmesh.model.errors import DeclarationError, Problem
 from eventmesh.model.event import PREFIX, SPEC_VERSION, check_type, event_headers
 from eventmesh.model.ids import check_id
@@ -29,12 +29,12 @@ _OWN: Final = ("data", "data_base64", "datacontenttype", "id", "source", "specve
 """Members of a structured event that are no headers of its message, or properties of it."""
 
 
-def event_of(request: web.BaseRequest, body: bytes, now: float) -> Message | None:
+def parse_event(request: web.BaseRequest, body: bytes, now: float) -> Message | None:
     """The event that a request is, structured or binary; None if it is none.
 
     Raises Problem 422 for one that breaks the rules.
     """
-    if content_type_of(request.headers).partition(";")[0].strip().lower() == STRUCTURED:
+    if read_content_type(request.headers).partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(body, now)
     attributes = {
         name.lower().removeprefix(_BINARY): unquote(utf8(text))
@@ -43,7 +43,7 @@ def event_of(request: web.BaseRequest, body: bytes, now: float) -> Message | Non
     }
     if not attributes:
         return None
-    attributes["datacontenttype"] = content_type_of(request.headers)
+    attributes["datacontenttype"] = read_content_type(request.headers)
     return _event(attributes, body, now)
 
 

@@ -17,7 +17,7 @@ LOOPBACK_NAME: Final = "localhost"
 """Always the machine itself (RFC 6761, section 6.3)."""
 
 
-class Guard:
+class SameOriginCheck:
     """Tells why a request is refused."""
 
     __slots__ = ("_loopback",)
@@ -25,7 +25,7 @@ class Guard:
     def __init__(self, listening_on: str) -> None:
         self._loopback = is_loopback(listening_on)
 
-    def refusal(self, request: web.BaseRequest) -> str:
+    def find_violation(self, request: web.BaseRequest) -> str:
         """Why the request is refused; empty if it is not."""
         host = request.headers.get(hdrs.HOST, "")
         if self._loopback and not is_loopback(_name(host)):

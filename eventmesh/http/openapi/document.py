@@ -23,7 +23,7 @@ from eventmesh.http.openapi.schemas import (
 )
 from eventmesh.http.protocol import INVOCATION_ID
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.server.problems import PROBLEM_JSON, title_of
+from eventmesh.http.server.problems import PROBLEM_JSON, status_phrase
 from eventmesh.http.server.streaming import NDJSON, SSE
 from eventmesh.model.invocation import ASYNC
 from eventmesh.model.message import JSON
@@ -36,7 +36,7 @@ _INTEGER: Final = {"type": "integer"}
 _STRING: Final = {"type": "string"}
 
 
-def document_of(bound: Sequence[tuple[AnyFunction, HttpRoute]], *, api: bool) -> Json:
+def build_document(bound: Sequence[tuple[AnyFunction, HttpRoute]], *, api: bool) -> Json:
     """The document of these routes. `api` says whether there is the control API beside them."""
     operations = list(_operations(bound))
     schemas = Schemas([use for operation in operations for use in operation.uses()])
@@ -147,7 +147,7 @@ class _Operation:
                 accepted["headers"]["Location"] = {"description": where, "schema": _STRING}
             return {"202": accepted}
         status = self.route.status
-        return {str(status): _response(title_of(status), self._content(schemas))}
+        return {str(status): _response(status_phrase(status), self._content(schemas))}
 
     def _content(self, schemas: Schemas) -> Json:
         signature = self.function.signature
@@ -209,7 +209,7 @@ def _response(description: str, content: Json) -> Json:
 
 def _problem(status: int) -> Json:
     described: Json = {
-        "description": title_of(status),
+        "description": status_phrase(status),
         "content": {PROBLEM_JSON: {"schema": reference(INVALID if status == 422 else PROBLEM)}},  # noqa: PLR2004
     }
     if status in (429, 503):

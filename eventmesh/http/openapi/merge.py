@@ -14,7 +14,7 @@ TITLE: Final = "eventmesh"
 _Value: TypeAlias = dict[str, Any] | list[Any] | str | float | bool | None
 
 
-def merged(documents: Sequence[Mapping[str, Any]]) -> Json:
+def merge_documents(documents: Sequence[Mapping[str, Any]]) -> Json:
     """All paths of all documents; of two operations at one place, the first counts.
 
     Where two documents have different schemas of one name, those of the later one get the name of

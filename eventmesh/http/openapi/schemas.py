@@ -69,7 +69,7 @@ OWN: Final[Mapping[str, Json]] = {
 """Schemas of what is ours; no Python type has a dot in its name."""
 
 
-class _Quiet(GenerateJsonSchema):
+class _QuietJsonSchema(GenerateJsonSchema):
     # A default that has no JSON form is left out, and that is all that can be done about it.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
@@ -80,7 +80,7 @@ class Schemas:
     def __init__(self, uses: Sequence[Use]) -> None:
         described = [use for use in uses if _has_schema(use)]
         schemas, definitions = TypeAdapter.json_schemas(
-            described, ref_template=f"{PREFIX}{{model}}", schema_generator=_Quiet
+            described, ref_template=f"{PREFIX}{{model}}", schema_generator=_QuietJsonSchema
         )
         self._schemas = {key: schema for (key, _), schema in schemas.items()}
         self._definitions: Json = definitions.get("$defs", {})
@@ -116,7 +116,7 @@ def reference(name: str) -> Json:
 def _has_schema(use: Use) -> bool:
     _, mode, adapter = use
     try:
-        adapter.json_schema(mode=mode, schema_generator=_Quiet)
+        adapter.json_schema(mode=mode, schema_generator=_QuietJsonSchema)
     except PydanticInvalidForJsonSchema:
         return False
     return True

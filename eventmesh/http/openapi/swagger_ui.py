@@ -13,7 +13,7 @@ from aiohttp import web
 
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.endpoint import Endpoint
-from eventmesh.http.server.response import Reply
+from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import Values
 from eventmesh.model.message import JSON
 
@@ -64,8 +64,8 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> Sequence[tuple[str, s
     """Methods, paths, and what answers there. The document is made when it is first asked for."""
     encoded = cache(lambda: encode(document()))
 
-    async def show_document(_: web.BaseRequest, __: Values) -> Reply:
-        return Reply(200, encoded(), JSON)
+    async def show_document(_: web.BaseRequest, __: Values) -> BytesResponse:
+        return BytesResponse(200, encoded(), JSON)
 
     fixed = [
         (DOCS, _fixed(_PAGE, "text/html; charset=utf-8")),
@@ -78,16 +78,16 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> Sequence[tuple[str, s
 def _fixed(text: str, content_type: str) -> Endpoint:
     body = text.encode()
 
-    async def answer(_: web.BaseRequest, __: Values) -> Reply:
-        return Reply(200, body, content_type, _PAGE_HEADERS)
+    async def answer(_: web.BaseRequest, __: Values) -> BytesResponse:
+        return BytesResponse(200, body, content_type, _PAGE_HEADERS)
 
     return answer
 
 
 def _file(name: str, content_type: str) -> Endpoint:
-    async def answer(_: web.BaseRequest, __: Values) -> Reply:
+    async def answer(_: web.BaseRequest, __: Values) -> BytesResponse:
         body = await asyncio.to_thread(_read, name)
-        return Reply(200, body, content_type, _FILE_HEADERS)
+        return BytesResponse(200, body, content_type, _FILE_HEADERS)
 
     return answer
 

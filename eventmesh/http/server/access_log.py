@@ -8,7 +8,7 @@ from typing import Final, cast
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from eventmesh.http.server.response import Answer, path_of
+from eventmesh.http.server.response import BaseResponse, target_path
 
 LOGGER: Final = logging.getLogger("eventmesh.access")
 
@@ -29,7 +29,7 @@ class AccessLog(AbstractAccessLogger):
         return LOGGER.isEnabledFor(logging.INFO)
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        answer = cast(Answer, response)
+        answer = cast(BaseResponse, response)
         write(request, answer.status, time, answer.body_length, answer.invocation_id)
 
 
@@ -39,7 +39,7 @@ def write(
     """Log a request: `duration` is in seconds, `size` in bytes of the answer's body."""
     if not LOGGER.isEnabledFor(logging.INFO):
         return
-    path = path_of(request.raw_path)
+    path = target_path(request.raw_path)
     fields: dict[str, object] = {
         "method": request.method,
         "path": path,

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from eventmesh.aio.clock import Clock, TimeLimit, Timer
-from eventmesh.http.server.response import Answer, problem_reply
+from eventmesh.http.server.response import BaseResponse, problem_response
 from eventmesh.model.errors import Problem
 from eventmesh.model.value import value
 
@@ -41,7 +41,7 @@ class ConnectionLimits:
     read_timeout: float
 
 
-class Connection(web.RequestHandler):
+class ServerConnection(web.RequestHandler):
     """A connection that ends when its client is too slow."""
 
     __slots__ = ("_header_timer", "clock", "draining", "limits")
@@ -170,9 +170,9 @@ class Connection(web.RequestHandler):
         else:
             problem = Problem(400, "this is no HTTP/1.1 request")
         self.draining = True
-        return as_response(problem_reply(problem, request.raw_path))
+        return as_response(problem_response(problem, request.raw_path))
 
 
-def as_response(answer: Answer) -> web.StreamResponse:
+def as_response(answer: BaseResponse) -> web.StreamResponse:
     """An answer as the type that aiohttp's protocol names, of which it uses what an answer has."""
     return cast(web.StreamResponse, answer)

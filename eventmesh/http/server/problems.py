@@ -26,7 +26,7 @@ RETRY_AFTER: Final = 1.0
 """Seconds after which to try again where nothing better is known."""
 
 
-def problem_of(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
+def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
     """The problem that a failure is to an HTTP caller.
 
     What a handler raised is told to nobody outside: that was logged under the invocation's id.
@@ -40,7 +40,7 @@ def problem_of(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
             detail = f"the body may have {error.limit:,} bytes at the most"
             return Problem(413, detail, limit=error.limit)
         case Throttled():
-            return retry_later(429, "too many requests at once", error.retry_after)
+            return retryable_problem(429, "too many requests at once", error.retry_after)
         case InvocationTimeout():
             return Problem(504, "the function did not end within the time it has")
         case AccessDenied():
@@ -48,23 +48,25 @@ def problem_of(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
         case FunctionNotFound():
             return Problem(404, str(error))
         case BrokerUnavailable():
-            return retry_later(503, "the service cannot take this now", RETRY_AFTER)
+            return retryable_problem(503, "the service cannot take this now", RETRY_AFTER)
         case RetryLater():
-            return retry_later(503, "the service asks to try again", error.after or RETRY_AFTER)
+            return retryable_problem(
+                503, "the service asks to try again", error.after or RETRY_AFTER
+            )
         case _:
             return Problem(500, "the function failed; its log has this invocation's id")
 
 
-def retry_later(status: int, what: str, after: float) -> Problem:
+def retryable_problem(status: int, what: str, after: float) -> Problem:
     """A problem that may be gone in `after` seconds. The header has whole ones, rounded up."""
     return Problem(status, what, headers={"Retry-After": str(max(math.ceil(after), 1))})
 
 
-def document(problem: Problem, instance: str, invocation_id: str = "") -> bytes:
+def encode_problem(problem: Problem, instance: str, invocation_id: str = "") -> bytes:
     """The problem as JSON. `instance` is the path that was asked for."""
     members: dict[str, Any] = {
         "type": problem.type,
-        "title": problem.title or title_of(problem.status),
+        "title": problem.title or status_phrase(problem.status),
         "status": problem.status,
     }
     if problem.detail:
@@ -75,7 +77,7 @@ def document(problem: Problem, instance: str, invocation_id: str = "") -> bytes:
     return encode(members | problem.extensions | members)
 
 
-def title_of(status: int) -> str:
+def status_phrase(status: int) -> str:
     """The phrase of a status (RFC 9110, section 15)."""
     try:
         return HTTPStatus(status).phrase

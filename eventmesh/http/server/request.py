@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from eventmesh.aio.clock import TimeLimit
 from eventmesh.http.protocol import HEADERS
-from eventmesh.http.server.connection import Connection
+from eventmesh.http.server.connection import ServerConnection
 from eventmesh.model.errors import PayloadTooLarge, Problem
 from eventmesh.model.message import JSON, NO_HEADERS, utf8
 from eventmesh.model.trace_context import trace_headers
@@ -44,7 +44,7 @@ async def _receive(request: web.BaseRequest, limit: int) -> bytes:
     declared = request.content_length or 0
     if declared > limit:
         raise PayloadTooLarge(declared, limit)
-    connection = cast(Connection, request.protocol)
+    connection = cast(ServerConnection, request.protocol)
     await _ask_for_body(request, connection)
     received = bytearray()
     try:
@@ -57,7 +57,7 @@ async def _receive(request: web.BaseRequest, limit: int) -> bytes:
     return bytes(received)
 
 
-async def _ask_for_body(request: web.BaseRequest, connection: Connection) -> None:
+async def _ask_for_body(request: web.BaseRequest, connection: ServerConnection) -> None:
     """Tell a client that waits for leave that it may send (RFC 9110, section 10.1.1)."""
     expected = request.headers.get(hdrs.EXPECT)
     if expected is None:
@@ -80,12 +80,12 @@ def check_json(content_type: str) -> None:
         )
 
 
-def content_type_of(headers: Mapping[str, str]) -> str:
+def read_content_type(headers: Mapping[str, str]) -> str:
     """What the body is said to be; JSON if nothing is said."""
     return utf8(headers.get(hdrs.CONTENT_TYPE, JSON))
 
 
-def query_of(target: str) -> Mapping[str, Sequence[str]]:
+def parse_query(target: str) -> Mapping[str, Sequence[str]]:
     """The texts of a target's query by name, in their order. Raises Problem 400."""
     query = target.partition("?")[2]
     if not query:
@@ -100,7 +100,7 @@ def query_of(target: str) -> Mapping[str, Sequence[str]]:
         ) from None
 
 
-def trace_of(request: web.BaseRequest) -> Mapping[str, str]:
+def read_trace_headers(request: web.BaseRequest) -> Mapping[str, str]:
     """The headers of the caller's trace (W3C Trace Context)."""
     headers = request.headers
     if "traceparent" not in headers:
@@ -109,7 +109,7 @@ def trace_of(request: web.BaseRequest) -> Mapping[str, str]:
     return {name: utf8(text) for name, text in trace_headers(headers).items()}
 
 
-def given_headers(request: web.BaseRequest) -> Mapping[str, str]:
+def read_message_headers(request: web.BaseRequest) -> Mapping[str, str]:
     """The headers that a client wants the invocation to have. Raises Problem 400."""
     given = request.headers.get(HEADERS)
     if given is None:

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.protocol import INVOCATION_ID
-from eventmesh.http.server.problems import PROBLEM_JSON, document, title_of
+from eventmesh.http.server.problems import PROBLEM_JSON, encode_problem, status_phrase
 from eventmesh.model.errors import Problem
 from eventmesh.model.message import JSON, NO_HEADERS
 
@@ -54,7 +54,7 @@ class Outlet(Protocol):
         ...
 
 
-class Answer:
+class BaseResponse:
     """The status and headers of an answer; its kinds add the body.
 
     Together they have what aiohttp's protocol uses of a response, and no more.
@@ -107,7 +107,7 @@ class Answer:
         return b"".join(parts)
 
 
-class Reply(Answer):
+class BytesResponse(BaseResponse):
     """An answer that is all there."""
 
     __slots__ = ("_outlet", "_wire", "body")
@@ -143,25 +143,25 @@ class Reply(Answer):
         await self._outlet.send(self._wire)
 
 
-def json_reply(
+def json_response(
     status: int, content: Any, headers: Mapping[str, str] = NO_HEADERS, invocation_id: str = ""
-) -> Reply:
+) -> BytesResponse:
     """A value as JSON."""
-    return Reply(status, encode(content), JSON, headers, invocation_id)
+    return BytesResponse(status, encode(content), JSON, headers, invocation_id)
 
 
-def problem_reply(problem: Problem, target: str, invocation_id: str = "") -> Reply:
+def problem_response(problem: Problem, target: str, invocation_id: str = "") -> BytesResponse:
     """A problem as the answer to a request, whose target (RFC 9112, section 3.2) is given."""
-    return Reply(
+    return BytesResponse(
         problem.status,
-        document(problem, path_of(target), invocation_id),
+        encode_problem(problem, target_path(target), invocation_id),
         PROBLEM_JSON,
         problem.headers,
         invocation_id,
     )
 
 
-def path_of(target: str) -> str:
+def target_path(target: str) -> str:
     """The path that was asked for, without the query, in ASCII as a URI is."""
     path = target.partition("?")[0]
     return path if path.isascii() else quote(path.encode(errors="surrogateescape"), safe="/%")
@@ -169,7 +169,7 @@ def path_of(target: str) -> str:
 
 @lru_cache(maxsize=256)
 def _start(status: int, content_type: str) -> bytes:
-    line = f"HTTP/1.1 {status} {title_of(status)}\r\n".encode("ascii")
+    line = f"HTTP/1.1 {status} {status_phrase(status)}\r\n".encode("ascii")
     if not content_type:
         return line
     return line + _fields({"Content-Type": content_type}, ours=frozenset())

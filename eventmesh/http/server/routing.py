@@ -19,7 +19,7 @@ NO_VALUES: Final[Values] = {}
 
 
 @value
-class Target(Generic[EndpointT]):
+class RouteTarget(Generic[EndpointT]):
     """What answers one method of one path, and who wants it to."""
 
     endpoint: EndpointT
@@ -35,7 +35,7 @@ class Router(Generic[EndpointT]):
     """
 
     def __init__(self) -> None:
-        self._static: dict[str, dict[str, Target[EndpointT]]] = {}
+        self._static: dict[str, dict[str, RouteTarget[EndpointT]]] = {}
         self._root: _Node[EndpointT] = _Node()
 
     def add(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
@@ -47,7 +47,7 @@ class Router(Generic[EndpointT]):
                 "give one of them another path or method"
             )
         names = [name for segment in path.split("/") if (name := parameter_of(segment))]
-        targets[method] = Target(endpoint, tuple(names), owner)
+        targets[method] = RouteTarget(endpoint, tuple(names), owner)
         if method == "GET":
             targets.setdefault("HEAD", targets[method])
 
@@ -75,12 +75,14 @@ class Router(Generic[EndpointT]):
         """The methods that something answers there."""
         return {method for targets, _ in self._matches(path) for method in targets}
 
-    def _matches(self, path: str) -> Iterator[tuple[dict[str, Target[EndpointT]], Sequence[str]]]:
+    def _matches(
+        self, path: str
+    ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str]]]:
         # Decoded after the split: an encoded slash belongs to its segment.
         segments = [unquote(segment, errors="strict") for segment in path.split("/")[1:]]
         return self._root.matches(segments, 0, ())
 
-    def _targets(self, path: str) -> dict[str, Target[EndpointT]]:
+    def _targets(self, path: str) -> dict[str, RouteTarget[EndpointT]]:
         node = self._root
         for segment in path.split("/")[1:]:
             node = node.child(segment)
@@ -95,7 +97,7 @@ class _Node(Generic[EndpointT]):
     def __init__(self) -> None:
         self.literal: dict[str, _Node[EndpointT]] = {}
         self.any: _Node[EndpointT] | None = None
-        self.targets: dict[str, Target[EndpointT]] = {}
+        self.targets: dict[str, RouteTarget[EndpointT]] = {}
 
     def child(self, segment: str) -> _Node[EndpointT]:
         if not parameter_of(segment):
@@ -106,7 +108,7 @@ class _Node(Generic[EndpointT]):
 
     def matches(
         self, segments: Sequence[str], depth: int, texts: tuple[str, ...]
-    ) -> Iterator[tuple[dict[str, Target[EndpointT]], Sequence[str]]]:
+    ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str]]]:
         """What is at the end of the segments, with the texts of those that names stand for."""
         if depth == len(segments):
             yield self.targets, texts

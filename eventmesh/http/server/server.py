@@ -18,11 +18,11 @@ from eventmesh.aio.tasks import task_group
 from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.endpoint import Endpoint
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.routes import router_of
+from eventmesh.http.routes import build_router
 from eventmesh.http.server import access_log as access
-from eventmesh.http.server.connection import Connection, ConnectionLimits, as_response
-from eventmesh.http.server.problems import RETRY_AFTER, problem_of, retry_later
-from eventmesh.http.server.response import Answer, Reply, problem_reply
+from eventmesh.http.server.connection import ConnectionLimits, ServerConnection, as_response
+from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
+from eventmesh.http.server.response import BaseResponse, BytesResponse, problem_response
 from eventmesh.http.server.routing import Router
 from eventmesh.http.server.sockets import inherited_socket, unusable
 from eventmesh.model.errors import InvocationError, Problem, SettingsError
@@ -56,13 +56,13 @@ async def serving(
     are cancelled and answered with 503.
     """
     async with task_group() as tasks:
-        router = router_of(bound, runtime, tasks)
-        async with listening(Server(router, runtime.clock, runtime.settings), runtime):
+        router = build_router(bound, runtime, tasks)
+        async with listen(HttpServer(router, runtime.clock, runtime.settings), runtime):
             yield
 
 
 @asynccontextmanager
-async def listening(server: Server, runtime: SourceContext) -> AsyncGenerator[None]:
+async def listen(server: HttpServer, runtime: SourceContext) -> AsyncGenerator[None]:
     """Let clients in while entered, and announce where; leave as `serving` says."""
     settings = runtime.settings
     listener = await _listen(server, settings)
@@ -74,7 +74,7 @@ async def listening(server: Server, runtime: SourceContext) -> AsyncGenerator[No
         await server.drain()
 
 
-class Server(web.Server):
+class HttpServer(web.Server):
     """Answers the requests of all connections.
 
     `router`, which may change, says who answers; None tells everybody to come again.
@@ -90,8 +90,8 @@ class Server(web.Server):
         self._draining = False
         self._aborting = False
 
-    def __call__(self) -> Connection:
-        return Connection(
+    def __call__(self) -> ServerConnection:
+        return ServerConnection(
             self,
             asyncio.get_running_loop(),
             self._clock,
@@ -103,7 +103,7 @@ class Server(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if self._draining:  # It was let in just before the listener closed.
-            cast(Connection, handler).finish(self._handover)
+            cast(ServerConnection, handler).finish(self._handover)
 
     async def drain(self) -> None:
         """Close what is idle and wait for the rest. Cancelled, tell the rest to come again."""
@@ -136,35 +136,35 @@ class Server(web.Server):
         tasks = [connection.task for connection in self._open()]
         return [task for task in tasks if task is not None and not task.done()]
 
-    def _open(self) -> Sequence[Connection]:
-        return [one for one in self.connections if isinstance(one, Connection)]
+    def _open(self) -> Sequence[ServerConnection]:
+        return [one for one in self.connections if isinstance(one, ServerConnection)]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started = self._clock.now()
-        answer: Answer
+        answer: BaseResponse
         try:
             answer = await self._answer(request)
         except (InvocationError, Problem) as error:
-            answer = problem_reply(problem_of(error), request.raw_path)
+            answer = problem_response(problem_from(error), request.raw_path)
         except asyncio.CancelledError:
             if not self._aborting:
                 access.write(request, access.CLIENT_GONE, self._clock.now() - started, 0)
                 raise
-            answer = problem_reply(
-                retry_later(503, "the service is stopping", 1.0), request.raw_path
+            answer = problem_response(
+                retryable_problem(503, "the service is stopping", 1.0), request.raw_path
             )
         except ConnectionError:
-            answer = Reply(access.CLIENT_GONE)
+            answer = BytesResponse(access.CLIENT_GONE)
         except Exception:  # noqa: BLE001  # a fault of ours ends one request, not the server
             _log.exception("answering %s %s failed", request.method, request.raw_path)
-            answer = problem_reply(Problem(500, "the server failed"), request.raw_path)
+            answer = problem_response(Problem(500, "the server failed"), request.raw_path)
         return as_response(answer)
 
-    async def _answer(self, request: web.BaseRequest) -> Answer:
+    async def _answer(self, request: web.BaseRequest) -> BaseResponse:
         method, path = request.method, request.raw_path.partition("?")[0]
         router = self.router
         if router is None:
-            raise retry_later(503, "it is not known yet who answers here", RETRY_AFTER)
+            raise retryable_problem(503, "it is not known yet who answers here", RETRY_AFTER)
         try:
             if not path.startswith("/"):
                 # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
@@ -178,18 +178,18 @@ class Server(web.Server):
         return await endpoint(request, values)
 
 
-def _unanswered(router: Router[Endpoint], method: str, path: str) -> Answer:
+def _unanswered(router: Router[Endpoint], method: str, path: str) -> BaseResponse:
     """The answer where nothing answers that method. Raises Problem: 404 or 405."""
     allowed = router.allowed(path)
     if not allowed and path != "*":
         raise Problem(404, "nothing answers at this path")
     headers = {"Allow": ", ".join(sorted(allowed | {"OPTIONS"}))}
     if method == "OPTIONS":
-        return Reply(204, headers=headers)
+        return BytesResponse(204, headers=headers)
     raise Problem(405, f"{method} is not answered at this path", headers=headers)
 
 
-async def _listen(server: Server, settings: Settings) -> asyncio.Server:
+async def _listen(server: HttpServer, settings: Settings) -> asyncio.Server:
     host, port = settings.http_host, settings.http_port
     listen = partial(asyncio.get_running_loop().create_server, server, ssl=_tls(settings))
     try:

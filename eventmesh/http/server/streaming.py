@@ -8,8 +8,14 @@ from typing import Final, TypeAlias, cast
 from aiohttp import HttpVersion11, web
 
 from eventmesh.engine.runtimes.invoker import BYTES
-from eventmesh.http.server.problems import document, problem_of
-from eventmesh.http.server.response import Answer, Outlet, Reply, path_of, problem_reply
+from eventmesh.http.server.problems import encode_problem, problem_from
+from eventmesh.http.server.response import (
+    BaseResponse,
+    BytesResponse,
+    Outlet,
+    problem_response,
+    target_path,
+)
 from eventmesh.model.errors import InvocationError, PayloadTooLarge, Signal
 from eventmesh.model.message import NO_HEADERS
 from eventmesh.model.result import Failure, close
@@ -25,23 +31,23 @@ _UNCACHED: Final = {
 Frame: TypeAlias = Callable[[bytes], bytes]
 
 
-def streamed(
+def stream_response(
     stream: AsyncIterator[bytes],
     status: int,
     accept: str,
     invocation_id: str,
     *,
     plain: bool,
-) -> StreamReply:
+) -> StreamingResponse:
     """The answer that sends a stream in the form that an Accept header prefers.
 
     A `plain` one has bytes for items, which are sent as they are.
     """
     if plain:
-        return StreamReply(stream, status, BYTES, bytes, invocation_id)
+        return StreamingResponse(stream, status, BYTES, bytes, invocation_id)
     if prefers_events(accept):
-        return StreamReply(stream, status, SSE, _event, invocation_id)
-    return StreamReply(stream, status, NDJSON, _line, invocation_id)
+        return StreamingResponse(stream, status, SSE, _event, invocation_id)
+    return StreamingResponse(stream, status, NDJSON, _line, invocation_id)
 
 
 def prefers_events(accept: str) -> bool:
@@ -72,7 +78,7 @@ def _line(item: bytes) -> bytes:
     return item + b"\n"
 
 
-class StreamReply(Answer):
+class StreamingResponse(BaseResponse):
     """An answer whose body is sent item by item, each when the client has taken those before.
 
     A stream that fails later than at its first item has been answered with a success already. Its
@@ -95,7 +101,7 @@ class StreamReply(Answer):
         self._stream = stream
         self._frame = frame
 
-    async def collected(self, limit: int) -> Reply:
+    async def collect(self, limit: int) -> BytesResponse:
         """The answer in one piece, of `limit` bytes at the most; the stream is closed then.
 
         Raises PayloadTooLarge, and what ends the stream early: InvocationError or Signal.
@@ -108,7 +114,9 @@ class StreamReply(Answer):
                     raise PayloadTooLarge(len(body), limit)
         finally:
             await close(self._stream)
-        return Reply(self.status, bytes(body), self.content_type, self.headers, self.invocation_id)
+        return BytesResponse(
+            self.status, bytes(body), self.content_type, self.headers, self.invocation_id
+        )
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Get ready to answer that request."""
@@ -142,14 +150,14 @@ class StreamReply(Answer):
             await self._outlet.send(unsent + chunk(b""))
 
     async def _fail(self, error: Failure, chunk: Frame, *, begun: bool) -> None:
-        problem = problem_of(error)
+        problem = problem_from(error)
         if not begun:
-            reply = problem_reply(problem, self._request.raw_path, self.invocation_id)
+            reply = problem_response(problem, self._request.raw_path, self.invocation_id)
             await reply.prepare(self._request)
             self.status, self.keep_alive = reply.status, reply.keep_alive
             await reply.write_eof()
         elif self.content_type == SSE:
-            data = document(problem, path_of(self._request.raw_path), self.invocation_id)
+            data = encode_problem(problem, target_path(self._request.raw_path), self.invocation_id)
             await self._outlet.send(chunk(b"event: error\n" + _event(data)) + chunk(b""))
         else:
             self._outlet.abort()

@@ -4,7 +4,7 @@ import pytest
 
 from eventmesh.cli.output import print_table
 from eventmesh.cli.ps import instance_fields, presence_tables
-from eventmesh.presence import Endpoint, Instance
+from eventmesh.presence import AnnouncedRoute, Instance
 
 
 def function(name, *triggers):
@@ -60,7 +60,7 @@ def test_as_plain_values():
         1.0,
         {"shop": "1.4"},
         [function("shop.sell")],
-        [Endpoint("POST", "/sales", "shop.sell", None)],
+        [AnnouncedRoute("POST", "/sales", "shop.sell", None)],
         {"shop.sell": 2},
         {"paths": {}},
     )

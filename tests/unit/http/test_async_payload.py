@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from eventmesh.engine.binding import Body, Header, compile_signature
-from eventmesh.http.async_payload import store_of
+from eventmesh.http.async_payload import payload_builder
 from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.invocation import HttpRequest, Invocation
 
@@ -27,7 +27,7 @@ def stored(handler, path=None, query=None, headers=None, body=b"", has_body=True
     http = HttpRequest("POST", "/", path or {}, query or {}, headers or {})
     request = Invocation("a.b", "id", body, 0.0, http=http)
     arguments = plan.binder()(request)
-    payload = store_of(signature, plan)(arguments, body)
+    payload = payload_builder(signature, plan)(arguments, body)
     by_name = signature.by_name()(Invocation("a.b", "id", payload, 0.0))
     return payload, by_name, arguments
 

@@ -4,7 +4,7 @@ import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.presence import Endpoint, Instance
+from eventmesh.presence import AnnouncedRoute, Instance
 from eventmesh.testing.clock import ManualClock
 
 
@@ -34,7 +34,7 @@ class Process:
             clock.now(),
             {"shop": "1.4"},
             [{"name": "shop.sell", "limits": {"timeout": None}}],
-            [Endpoint("POST", "/sales", "shop.sell", 30.0)],
+            [AnnouncedRoute("POST", "/sales", "shop.sell", 30.0)],
             {"shop.sell": 0},
             {"paths": {"/sales": {}}},
         )

@@ -2,8 +2,8 @@ import logging
 
 from eventmesh.gateway.gateway import RemoteRoute
 from eventmesh.http.route import HttpRoute
-from eventmesh.presence import Endpoint, Instance
-from eventmesh.processes.catalogue import catalogue_of
+from eventmesh.presence import AnnouncedRoute, Instance
+from eventmesh.processes.catalogue import build_catalogue
 
 
 def instance(id, started, *endpoints, version="1", openapi=None):
@@ -20,11 +20,11 @@ def instance(id, started, *endpoints, version="1", openapi=None):
 
 
 def catalogue(*instances):
-    return catalogue_of({one.id: one for one in instances})
+    return build_catalogue({one.id: one for one in instances})
 
 
 def sell(path, timeout=30.0):
-    return Endpoint("POST", path, "shop.sell", timeout)
+    return AnnouncedRoute("POST", path, "shop.sell", timeout)
 
 
 def test_nobody():

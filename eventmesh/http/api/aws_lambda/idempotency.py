@@ -44,7 +44,7 @@ class Outcome(Protocol):
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 
-class Repeats(Generic[OutcomeT]):
+class IdempotencyCache(Generic[OutcomeT]):
     """Calls by the key that all tries of one call have.
 
     A call goes on when its client leaves, for the client to come back to.
@@ -57,7 +57,9 @@ class Repeats(Generic[OutcomeT]):
         self._kept: OrderedDict[Key, tuple[float, OutcomeT]] = OrderedDict()
         self._bytes = 0
 
-    async def once(self, key: Key, run: Callable[[], Coroutine[Any, Any, OutcomeT]]) -> OutcomeT:
+    async def run_once(
+        self, key: Key, run: Callable[[], Coroutine[Any, Any, OutcomeT]]
+    ) -> OutcomeT:
         """The outcome of the call with that key: `run` is called unless it was already.
 
         Raises Throttled if too many calls run.

@@ -1,7 +1,7 @@
 """Invocation by name in the form of AWS Lambda's Invoke API.
 
 `boto3.client("lambda", endpoint_url=…)` and `aws lambda invoke --endpoint-url …` work with it as
-they are. Signatures are not verified: `Guard` says who may use it.
+they are. Signatures are not verified: `SameOriginCheck` says who may use it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from aiohttp import web
 
 from eventmesh.engine.codecs.envelope import invocation_from
 from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.http.api.aws_lambda.idempotency import Repeats
+from eventmesh.http.api.aws_lambda.idempotency import IdempotencyCache
 from eventmesh.http.api.aws_lambda.names import LATEST, arn, parse_name
 from eventmesh.http.api.aws_lambda.responses import (
     REQUEST_ID,
-    Finished,
+    FinishedCall,
     LambdaError,
-    finished_reply,
-    is_refusal,
-    refusal,
+    finished_response,
+    lambda_error_from,
+    was_not_run,
 )
-from eventmesh.http.auth.same_origin import Guard
-from eventmesh.http.endpoint import Known
+from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.endpoint import FunctionDirectory
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
 from eventmesh.http.server.request import (
-    content_type_of,
-    given_headers,
-    query_of,
+    parse_query,
     read_body,
-    trace_of,
+    read_content_type,
+    read_message_headers,
+    read_trace_headers,
 )
-from eventmesh.http.server.response import Reply
+from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import Values
 from eventmesh.model.errors import (
     DeclarationError,
@@ -73,38 +73,46 @@ class LambdaApi:
     """Answers Invoke: RequestResponse, Event and DryRun."""
 
     def __init__(
-        self, runtime: SourceContext, tasks: asyncio.TaskGroup, guard: Guard, known: Known
+        self,
+        runtime: SourceContext,
+        tasks: asyncio.TaskGroup,
+        same_origin: SameOriginCheck,
+        directory: FunctionDirectory,
     ) -> None:
         self._runtime = runtime
-        self._known = known
-        self._guard = guard
-        self._repeats: Repeats[Finished] = Repeats(tasks, runtime.clock)
+        self._directory = directory
+        self._same_origin = same_origin
+        self._idempotency: IdempotencyCache[FinishedCall] = IdempotencyCache(tasks, runtime.clock)
 
-    async def invoke(self, request: web.BaseRequest, path: Values) -> Reply:
+    async def invoke(self, request: web.BaseRequest, path: Values) -> BytesResponse:
         """The answer to one Invoke."""
         request_id = new_id()
         try:
-            if why := self._guard.refusal(request):
+            if why := self._same_origin.find_violation(request):
                 raise LambdaError("AccessDeniedException", why)
             name = _function_name(request, path["name"])
             return await self._answer(request, name, request_id)
         except LambdaError as error:
             return error.reply(request_id)
         except PayloadTooLarge as error:
-            return refusal(error, path["name"]).reply(request_id)
+            return lambda_error_from(error, path["name"]).reply(request_id)
         except Problem as problem:
             unsupported = problem.status == 415  # noqa: PLR2004
             shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
             return LambdaError(shape, problem.detail).reply(request_id)
 
-    async def _answer(self, request: web.BaseRequest, name: str, request_id: str) -> Reply:
+    async def _answer(self, request: web.BaseRequest, name: str, request_id: str) -> BytesResponse:
         function = self._runtime.functions.get(name)
         message = Message(
             await self._payload(request, function),
             request_id,
             self._runtime.clock.now(),
-            content_type_of(request.headers),
-            {**trace_of(request), **_client_context(request), **given_headers(request)},
+            read_content_type(request.headers),
+            {
+                **read_trace_headers(request),
+                **_client_context(request),
+                **read_message_headers(request),
+            },
         )
         match request.headers.get("X-Amz-Invocation-Type", "RequestResponse"):
             case "RequestResponse":
@@ -112,9 +120,11 @@ class LambdaApi:
             case "Event":
                 return await self._send(name, message)
             case "DryRun":
-                if name not in self._known():
+                if name not in self._directory():
                     _not_found(name, "; a dry run finds what the control API lists here")
-                return Reply(204, headers={REQUEST_ID: request_id}, invocation_id=request_id)
+                return BytesResponse(
+                    204, headers={REQUEST_ID: request_id}, invocation_id=request_id
+                )
             case other:
                 raise LambdaError(
                     "InvalidParameterValueException",
@@ -137,30 +147,32 @@ class LambdaApi:
                 ) from None
         return body
 
-    async def _send(self, name: str, message: Message) -> Reply:
+    async def _send(self, name: str, message: Message) -> BytesResponse:
         try:
             await self._runtime.environment.transport.send(name, message, 0.0)
         except InvocationError as error:
-            raise refusal(error, name) from error
-        return Reply(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
+            raise lambda_error_from(error, name) from error
+        return BytesResponse(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
 
-    async def _run(self, request: web.BaseRequest, name: str, message: Message) -> Reply:
+    async def _run(self, request: web.BaseRequest, name: str, message: Message) -> BytesResponse:
         call = partial(self._call, name, self._with_deadline(request, name, message))
         given_id = request.headers.get(CALL_ID)
         try:
             if given_id is None:
                 finished = await call()
             else:
-                finished = await self._repeats.once((_access_key(request), name, given_id), call)
+                finished = await self._idempotency.run_once(
+                    (_access_key(request), name, given_id), call
+                )
         except Throttled as error:
-            raise refusal(error, name) from error
+            raise lambda_error_from(error, name) from error
         failure = finished.result.error
-        if failure is not None and is_refusal(failure, message.body):
-            raise refusal(failure, name)
+        if failure is not None and was_not_run(failure, message.body):
+            raise lambda_error_from(failure, name)
         function = self._runtime.functions.get(name)
         timeout = None if function is None else function.limits.timeout
         tail = request.headers.get("X-Amz-Log-Type") == "Tail"
-        return finished_reply(finished, timeout, tail=tail)
+        return finished_response(finished, timeout, tail=tail)
 
     def _with_deadline(self, request: web.BaseRequest, name: str, message: Message) -> Message:
         asked = request.headers.get(TIMEOUT)
@@ -170,14 +182,14 @@ class LambdaApi:
             return message if here else replace(message, deadline=message.timestamp + MAX_WAIT)
         return replace(message, deadline=message.timestamp + min(_seconds(asked), MAX_WAIT))
 
-    async def _call(self, name: str, message: Message) -> Finished:
+    async def _call(self, name: str, message: Message) -> FinishedCall:
         clock = self._runtime.clock
         started = clock.now()
         if name in self._runtime.functions:
             result = await self._runtime.dispatch(invocation_from(message, name, SYNC))
         else:
             result = await self._runtime.environment.transport.request(name, message)
-        return Finished(message.id, result, clock.now() - started)
+        return FinishedCall(message.id, result, clock.now() - started)
 
 
 def _function_name(request: web.BaseRequest, text: str) -> str:
@@ -190,7 +202,7 @@ def _function_name(request: web.BaseRequest, text: str) -> str:
             FunctionNotFound(text),
         )
     name, qualifier = parsed
-    for given in (qualifier, *query_of(request.raw_path).get("Qualifier", ())):
+    for given in (qualifier, *parse_query(request.raw_path).get("Qualifier", ())):
         if given not in ("", LATEST):
             _not_found(f"{name}:{given}", f"; there is one version of a function, {LATEST}")
     try:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from eventmesh.engine.codecs.envelope import error_fields
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.api.aws_lambda.names import LATEST, arn
-from eventmesh.http.server.response import Reply, json_reply
+from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -48,7 +48,7 @@ NOT_RUN: Final = (AccessDenied, BrokerUnavailable, FunctionNotFound, Throttled)
 
 
 @value
-class Finished:
+class FinishedCall:
     """A synchronous call that has ended, and how many seconds it took."""
 
     id: str
@@ -85,11 +85,11 @@ class LambdaError(Exception):
         if error is not None:
             self.members["error"] = error_fields(error)
 
-    def reply(self, request_id: str) -> Reply:
+    def reply(self, request_id: str) -> BytesResponse:
         """The answer that says so."""
         status, key = _SHAPES[self.shape]
         blame = "User" if status < 500 else "Service"  # noqa: PLR2004
-        return json_reply(
+        return json_response(
             status,
             {"Type": blame, key: str(self), **self.members},
             {REQUEST_ID: request_id, "x-amzn-ErrorType": self.shape, **self.headers},
@@ -97,14 +97,14 @@ class LambdaError(Exception):
         )
 
 
-def is_refusal(error: Failure | None, payload: bytes) -> bool:
+def was_not_run(error: Failure | None, payload: bytes) -> bool:
     """Whether a call ended so because its function was not run."""
     if isinstance(error, PayloadTooLarge):
         return error.size == len(payload)  # It may be the result that is too large.
     return isinstance(error, NOT_RUN)
 
 
-def refusal(error: Failure, function: str) -> LambdaError:
+def lambda_error_from(error: Failure, function: str) -> LambdaError:
     """The refusal of a call that came to nothing."""
     match error:
         case FunctionNotFound():
@@ -134,7 +134,9 @@ def _throttled(error: Throttled) -> LambdaError:
     )
 
 
-def finished_reply(finished: Finished, timeout: float | None, *, tail: bool) -> Reply:
+def finished_response(
+    finished: FinishedCall, timeout: float | None, *, tail: bool
+) -> BytesResponse:
     """The answer to a call whose function was run.
 
     `timeout` is the function's own, where it is known. With `tail` the header X-Amz-Log-Result
@@ -145,13 +147,13 @@ def finished_reply(finished: Finished, timeout: float | None, *, tail: bool) -> 
     if tail:
         headers["X-Amz-Log-Result"] = base64.b64encode(_log_lines(finished).encode()).decode()
     if result.error is None:
-        return Reply(200, result.body, result.content_type, headers, finished.id)
+        return BytesResponse(200, result.body, result.content_type, headers, finished.id)
     headers["X-Amz-Function-Error"] = "Unhandled"
     body = encode(_function_error(result.error, finished, timeout))
-    return Reply(200, body, JSON, headers, finished.id)
+    return BytesResponse(200, body, JSON, headers, finished.id)
 
 
-def _log_lines(finished: Finished) -> str:
+def _log_lines(finished: FinishedCall) -> str:
     return (
         f"START RequestId: {finished.id} Version: {LATEST}\n"
         f"END RequestId: {finished.id}\n"
@@ -159,7 +161,9 @@ def _log_lines(finished: Finished) -> str:
     )
 
 
-def _function_error(error: Failure, finished: Finished, timeout: float | None) -> dict[str, Any]:
+def _function_error(
+    error: Failure, finished: FinishedCall, timeout: float | None
+) -> dict[str, Any]:
     fields = error_fields(error)
     trace = str(fields.pop("traceback", ""))
     kind, message = str(fields.get("type", "")), str(fields["message"])

@@ -1,4 +1,4 @@
-from eventmesh.http.openapi.merge import merged
+from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.openapi.schemas import OWN
 
 PREFIX = "#/components/schemas/"
@@ -37,12 +37,12 @@ def result(merge, path):
 
 
 def test_nothing():
-    assert merged([])["paths"] == {}
-    assert merged([])["components"]["schemas"] == OWN
+    assert merge_documents([])["paths"] == {}
+    assert merge_documents([])["components"]["schemas"] == OWN
 
 
 def test_paths_and_schemas_of_all_are_there():
-    both = merged(
+    both = merge_documents(
         [
             document("shop", "/items", {"Item": item("name")}, "Item"),
             document("bank", "/accounts", {"Account": item("iban")}, "Account"),
@@ -53,7 +53,7 @@ def test_paths_and_schemas_of_all_are_there():
 
 
 def test_the_same_schema_is_there_once():
-    both = merged(
+    both = merge_documents(
         [
             document("shop", "/items", {"Item": item("name")}, "Item"),
             document("bank", "/bought", {"Item": item("name")}, "Item"),
@@ -64,7 +64,7 @@ def test_the_same_schema_is_there_once():
 
 
 def test_another_schema_of_that_name_gets_its_services_name():
-    both = merged(
+    both = merge_documents(
         [
             document("shop", "/items", {"Item": item("name")}, "Item"),
             document("bank", "/bought", {"Item": item("price")}, "Item"),
@@ -77,7 +77,7 @@ def test_another_schema_of_that_name_gets_its_services_name():
 
 
 def test_what_refers_to_one_that_is_renamed_is_another_one_too():
-    both = merged(
+    both = merge_documents(
         [
             document("shop", "/orders", {"Item": item("name"), "Order": order()}, "Order"),
             document("bank", "/bills", {"Item": item("price"), "Order": order()}, "Order"),
@@ -94,7 +94,7 @@ def test_versions_of_one_service_each_get_a_name():
         document("shop", f"/v{number}", {"Item": item(f"field{number}")}, "Item")
         for number in range(4)
     ]
-    merge = merged(versions)
+    merge = merge_documents(versions)
     assert merge["components"]["schemas"].keys() == {
         *("Item", "shop.Item", "shop-2.Item", "shop-3.Item"),
         *OWN,
@@ -106,7 +106,7 @@ def test_versions_of_one_service_each_get_a_name():
 
 def test_the_mapping_of_a_discriminator_is_renamed_as_well():
     animal = {"discriminator": {"propertyName": "kind", "mapping": {"cat": f"{PREFIX}Cat"}}}
-    both = merged(
+    both = merge_documents(
         [
             document("shop", "/cats", {"Cat": item("name")}, "Cat"),
             document("zoo", "/animals", {"Cat": item("age"), "Animal": animal}, "Animal"),
@@ -117,7 +117,7 @@ def test_the_mapping_of_a_discriminator_is_renamed_as_well():
 
 
 def test_of_two_operations_at_one_place_the_first_counts():
-    both = merged(
+    both = merge_documents(
         [
             document("new", "/items", {"Item": item("name")}, "Item"),
             document("old", "/items", {"Item": item("name")}, "Item"),

@@ -1,6 +1,6 @@
 import pytest
 
-from eventmesh.http.server.response import Reply
+from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.streaming import prefers_events
 
 
@@ -18,12 +18,12 @@ from eventmesh.http.server.streaming import prefers_events
 )
 def test_a_header_that_would_break_the_answer_is_refused(name, text):
     with pytest.raises(ValueError, match="HTTP cannot carry"):
-        Reply(200, headers={name: text})
+        BytesResponse(200, headers={name: text})
 
 
 def test_a_content_type_that_would_break_the_answer_is_refused():
     with pytest.raises(ValueError, match="HTTP cannot carry"):
-        Reply(200, b"", "text/plain\r\nSet-Cookie: stolen=1")
+        BytesResponse(200, b"", "text/plain\r\nSet-Cookie: stolen=1")
 
 
 @pytest.mark.parametrize(

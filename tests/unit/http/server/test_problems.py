@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from eventmesh.http.server.problems import document, problem_of
+from eventmesh.http.server.problems import encode_problem, problem_from
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -39,8 +39,8 @@ SECRET = "password=hunter2"
     ],
 )
 def test_each_failure_has_its_status_and_tells_no_internals(error, status):
-    problem = problem_of(error)
-    shown = document(problem, "/path")
+    problem = problem_from(error)
+    shown = encode_problem(problem, "/path")
 
     assert problem.status == status
     assert SECRET not in shown.decode()
@@ -57,13 +57,13 @@ def test_each_failure_has_its_status_and_tells_no_internals(error, status):
     ],
 )
 def test_when_to_try_again_is_whole_seconds_rounded_up(error, seconds):
-    assert problem_of(error).headers["Retry-After"] == seconds
+    assert problem_from(error).headers["Retry-After"] == seconds
 
 
 def test_each_field_has_its_reason():
     errors = [{"loc": ("body", "items", 0), "msg": "Field required", "type": "missing"}]
 
-    shown = json.loads(document(problem_of(PayloadInvalid("wrong", errors)), "/orders"))
+    shown = json.loads(encode_problem(problem_from(PayloadInvalid("wrong", errors)), "/orders"))
 
     assert shown["errors"] == [
         {"loc": ["body", "items", 0], "msg": "Field required", "type": "missing"}
@@ -73,7 +73,7 @@ def test_each_field_has_its_reason():
 def test_a_document_has_the_members_of_rfc_9457():
     problem = Problem(409, "sold out", title="Conflict of orders", type="/problems/stock", sku="a")
 
-    assert json.loads(document(problem, "/orders/1", "id-1")) == {
+    assert json.loads(encode_problem(problem, "/orders/1", "id-1")) == {
         "type": "/problems/stock",
         "title": "Conflict of orders",
         "status": 409,
@@ -85,7 +85,7 @@ def test_a_document_has_the_members_of_rfc_9457():
 
 
 def test_an_extension_takes_the_place_of_no_member():
-    shown = json.loads(document(Problem(409, instance="/elsewhere"), "/orders/1"))
+    shown = json.loads(encode_problem(Problem(409, instance="/elsewhere"), "/orders/1"))
 
     assert shown["instance"] == "/orders/1"
     assert "detail" not in shown

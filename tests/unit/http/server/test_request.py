@@ -5,9 +5,13 @@ from types import SimpleNamespace
 import pytest
 from multidict import CIMultiDict
 
-from eventmesh.http.api.events import event_of
+from eventmesh.http.api.events import parse_event
 from eventmesh.http.protocol import HEADERS
-from eventmesh.http.server.request import content_type_of, given_headers, trace_of
+from eventmesh.http.server.request import (
+    read_content_type,
+    read_message_headers,
+    read_trace_headers,
+)
 from eventmesh.model.errors import Problem
 
 BYTE = "\udcff"
@@ -21,26 +25,29 @@ def request(**headers):
 
 def test_the_trace_goes_on_without_them():
     headers = {"traceparent": "00-1-2-01", "baggage": f"a={BYTE},b=é", "cookie": BYTE}
-    assert trace_of(request(**headers)) == {"traceparent": "00-1-2-01", "baggage": "a=?,b=é"}
+    assert read_trace_headers(request(**headers)) == {
+        "traceparent": "00-1-2-01",
+        "baggage": "a=?,b=é",
+    }
 
 
 def test_a_content_type_is_told_without_them():
     asked = request(**{"Content-Type": f"application/json; name={BYTE}"})
-    assert content_type_of(asked.headers) == "application/json; name=?"
+    assert read_content_type(asked.headers) == "application/json; name=?"
 
 
 def test_headers_for_the_invocation_are_refused_with_them():
-    assert given_headers(request(**{HEADERS: "place=caf%C3%A9&team=é"})) == {
+    assert read_message_headers(request(**{HEADERS: "place=caf%C3%A9&team=é"})) == {
         "place": "café",
         "team": "é",
     }
     for text in (f"place={BYTE}", "place=%FF"):
         with pytest.raises(Problem) as raised:
-            given_headers(request(**{HEADERS: text}))
+            read_message_headers(request(**{HEADERS: text}))
         assert raised.value.status == 400
 
 
 def test_an_event_has_its_attributes_without_them():
     attributes = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "order.placed"}
-    event = event_of(request(**attributes, **{"ce-source": f"/shop{BYTE}"}), b"{}", 0.0)
+    event = parse_event(request(**attributes, **{"ce-source": f"/shop{BYTE}"}), b"{}", 0.0)
     assert event.headers["cloudEvents:source"] == "/shop?"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import pytest
 
 from eventmesh.aio.tasks import task_group
-from eventmesh.http.api.aws_lambda import idempotency as repeats
-from eventmesh.http.api.aws_lambda.idempotency import KEPT_SECONDS, MAX_KEPT_BYTES, Repeats
+from eventmesh.http.api.aws_lambda import idempotency
+from eventmesh.http.api.aws_lambda.idempotency import KEPT_SECONDS, MAX_KEPT_BYTES, IdempotencyCache
 from eventmesh.model.errors import Throttled
 from eventmesh.testing.clock import ManualClock
 
@@ -42,16 +42,16 @@ async def clock():
 @pytest.fixture
 async def calls_once(clock):
     async with task_group() as tasks:
-        yield Repeats(tasks, clock)
+        yield IdempotencyCache(tasks, clock)
 
 
 async def test_a_repetition_joins_the_call_that_runs(calls_once, clock):
     calls = Calls()
     calls.may_end.clear()
     async with asyncio.TaskGroup() as clients:
-        first = clients.create_task(calls_once.once(("a",), calls.run))
+        first = clients.create_task(calls_once.run_once(("a",), calls.run))
         await calls.begun.wait()
-        second = clients.create_task(calls_once.once(("a",), calls.run))
+        second = clients.create_task(calls_once.run_once(("a",), calls.run))
         await clock.settle()
         calls.may_end.set()
 
@@ -62,7 +62,7 @@ async def test_a_repetition_joins_the_call_that_runs(calls_once, clock):
 async def test_a_call_goes_on_when_its_client_leaves(calls_once):
     calls = Calls()
     calls.may_end.clear()
-    client = asyncio.ensure_future(calls_once.once(("a",), calls.run))
+    client = asyncio.ensure_future(calls_once.run_once(("a",), calls.run))
     await calls.begun.wait()
     client.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -70,25 +70,25 @@ async def test_a_call_goes_on_when_its_client_leaves(calls_once):
 
     calls.may_end.set()
 
-    assert await calls_once.once(("a",), calls.run) == Done(1)
+    assert await calls_once.run_once(("a",), calls.run) == Done(1)
 
 
 async def test_an_outcome_is_kept_for_a_while(calls_once, clock):
     calls = Calls()
-    await calls_once.once(("a",), calls.run)
+    await calls_once.run_once(("a",), calls.run)
     await clock.advance(KEPT_SECONDS - 1)
-    assert await calls_once.once(("a",), calls.run) == Done(1)
+    assert await calls_once.run_once(("a",), calls.run) == Done(1)
 
     await clock.advance(1)
 
-    assert await calls_once.once(("a",), calls.run) == Done(2)
+    assert await calls_once.run_once(("a",), calls.run) == Done(2)
 
 
 async def test_other_keys_are_other_calls(calls_once):
     calls = Calls()
 
-    await calls_once.once(("a", "b"), calls.run)
-    await calls_once.once(("a", "c"), calls.run)
+    await calls_once.run_once(("a", "b"), calls.run)
+    await calls_once.run_once(("a", "c"), calls.run)
 
     assert calls.runs == 2
 
@@ -96,8 +96,8 @@ async def test_other_keys_are_other_calls(calls_once):
 async def test_what_was_not_run_is_run_by_the_next_try(calls_once):
     calls = Calls(repeatable=True)
 
-    await calls_once.once(("a",), calls.run)
-    await calls_once.once(("a",), calls.run)
+    await calls_once.run_once(("a",), calls.run)
+    await calls_once.run_once(("a",), calls.run)
 
     assert calls.runs == 2
 
@@ -105,30 +105,30 @@ async def test_what_was_not_run_is_run_by_the_next_try(calls_once):
 async def test_outcomes_of_so_many_bytes_are_kept_the_last_ones(calls_once):
     calls = Calls(size=MAX_KEPT_BYTES // 2)
     for key in "abc":
-        await calls_once.once((key,), calls.run)
+        await calls_once.run_once((key,), calls.run)
 
-    assert await calls_once.once(("c",), calls.run) == Done(3, size=MAX_KEPT_BYTES // 2)
-    assert await calls_once.once(("a",), calls.run) == Done(4, size=MAX_KEPT_BYTES // 2)
+    assert await calls_once.run_once(("c",), calls.run) == Done(3, size=MAX_KEPT_BYTES // 2)
+    assert await calls_once.run_once(("a",), calls.run) == Done(4, size=MAX_KEPT_BYTES // 2)
 
 
 async def test_an_outcome_that_is_too_large_is_not_kept(calls_once):
     calls = Calls(size=MAX_KEPT_BYTES + 1)
 
-    await calls_once.once(("a",), calls.run)
-    await calls_once.once(("a",), calls.run)
+    await calls_once.run_once(("a",), calls.run)
+    await calls_once.run_once(("a",), calls.run)
 
     assert calls.runs == 2
 
 
 async def test_too_many_calls_at_once_are_refused(calls_once, monkeypatch):
-    monkeypatch.setattr(repeats, "MAX_RUNNING", 1)
+    monkeypatch.setattr(idempotency, "MAX_RUNNING", 1)
     calls = Calls()
     calls.may_end.clear()
-    client = asyncio.ensure_future(calls_once.once(("a",), calls.run))
+    client = asyncio.ensure_future(calls_once.run_once(("a",), calls.run))
     await calls.begun.wait()
 
     with pytest.raises(Throttled):
-        await calls_once.once(("b",), calls.run)
+        await calls_once.run_once(("b",), calls.run)
 
     calls.may_end.set()
     assert await client == Done(1)
