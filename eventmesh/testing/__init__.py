@@ -1,4 +1,4 @@
-"""A mesh inside a test, with a clock that the test moves: see docs/testing.md.
+"""A mesh inside a test, with a clock that the test moves: see docs/guide/testing.md.
 
 The names are looked up when they are first used: pytest imports this package, for its plugin,
 also where no test uses it.

@@ -140,7 +140,7 @@ def cron(
     """The moments that fit a cron expression on the clocks of `tz`, once across all replicas.
 
     Five fields: minute, hour, day of the month, month, day of the week, as Debian's cron has them;
-    what happens when the clocks change is in docs/timers.md. `jitter` and `catch_up` as for
+    what happens when the clocks change is in docs/guide/timers.md. `jitter` and `catch_up` as for
     `every`.
     """
     return TimerTrigger(cron_schedule(expression, tz), catch_up, microseconds(jitter, "jitter"))

@@ -21,7 +21,7 @@ Microseconds: TypeAlias = int
 """Microseconds since the epoch."""
 
 CatchUp: TypeAlias = Literal["skip", "once", "all"]
-"""What happens to moments that nobody was there for: see docs/timers.md."""
+"""What happens to moments that nobody was there for: see docs/guide/timers.md."""
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
