@@ -1,5 +1,6 @@
 """The site has all pages, and the reference all public names."""
 
+import pkgutil
 import re
 
 import pytest
@@ -42,6 +43,11 @@ def test_the_index_leads_to_every_page():
 def test_every_public_name_is_in_the_reference_once(module):
     for name in module.__all__:
         assert DOCUMENTED.count(f"{module.__name__}.{name}") == 1, name
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_what_the_reference_documents_is_there(name):
+    assert pkgutil.resolve_name(name) is not None
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
