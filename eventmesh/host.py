@@ -85,10 +85,10 @@ async def hosting(
         # Resources first and last: handlers need them until the last one has ended.
         resources = {service.name: await _open_resources(service, stack) for service in services}
         environment = Environment(
-            clock,
-            traced_transport(transport or BrokerTransport(broker)),
-            resources,
-            {
+            clock=clock,
+            transport=traced_transport(transport or BrokerTransport(broker)),
+            resources=resources,
+            executors={
                 function.full_name: stack.enter_context(_threads(function))
                 for function in functions
                 if not function.signature.is_async
@@ -105,27 +105,27 @@ async def hosting(
         addresses: dict[str, str] = {}
         taking = AsyncExitStack()
         runtime = SourceContext(
-            broker,
-            environment,
-            settings,
-            dispatcher.functions,
-            dispatcher.dispatch,
-            dispatcher.pipeline,
-            metrics.gauge,
-            addresses.__setitem__,
-            taking.push_async_callback,
-            new_id()[:12],
+            broker=broker,
+            environment=environment,
+            settings=settings,
+            functions=dispatcher.functions,
+            dispatch=dispatcher.dispatch,
+            pipeline=dispatcher.pipeline,
+            gauge=metrics.gauge,
+            announce=addresses.__setitem__,
+            on_stop=taking.push_async_callback,
+            instance=new_id()[:12],
         )
         async with _draining(clock, settings.grace) as sources:
             await _start_sources(functions, runtime, sources, http_source if http else None)
             await sources.enter_async_context(taking)
             yield Host(
-                runtime.instance,
-                dispatcher.functions,
-                addresses,
-                Caller(environment.transport, clock, ""),
-                metrics,
-                dispatcher.statistics,
+                instance=runtime.instance,
+                functions=dispatcher.functions,
+                addresses=addresses,
+                caller=Caller(environment.transport, clock, ""),
+                metrics=metrics,
+                statistics=dispatcher.statistics,
             )
 
 

@@ -162,22 +162,23 @@ class AsyncDeliveryHandler:
         return 0.0 if self._trigger is not None else self._clock.now() - message.timestamp
 
     def _invocation(self, message: Message) -> Invocation:
-        invocation = invocation_from(message, self._function.full_name, ASYNC)
-        if self._trigger is None:
-            return invocation
-        return replace(invocation, trigger=self._trigger)
+        name = self._function.full_name
+        return invocation_from(message, name, ASYNC, trigger=self._trigger)
 
     def _batch_invocation(self, items: Sequence[Delivery]) -> Invocation:
         messages = [delivery.message for delivery in items]
+        principals = {message.principal for message in messages}
         return Invocation(
-            self._function.full_name,
-            new_id(),
-            b"",
-            min(message.timestamp for message in messages),
+            function=self._function.full_name,
+            id=new_id(),
+            payload=b"",
+            created=min(message.timestamp for message in messages),
             headers=messages[0].headers,
             trigger="queue",
             attempt=max(message.attempt for message in messages),
             batch=[message.body for message in messages],
+            # A batch of several callers is called by none of them.
+            principal=principals.pop() if len(principals) == 1 else "",
         )
 
     async def _settle(self, delivery: Delivery, result: Result) -> None:
@@ -279,12 +280,13 @@ class AsyncDeliveryHandler:
         now = self._clock.now()
         name = self._function.full_name
         record = Message(
-            outcome_record(name, message, result, reason, now),
-            new_id(),
-            now,
+            body=outcome_record(name, message, result, reason, now),
+            id=new_id(),
+            timestamp=now,
             headers=trace_headers(message.headers) | event_headers(f"/{name}", now),
             trigger="destination",
             caller=name,
+            principal=message.principal,
             type=route.key if route.exchange == EVENTS else "",
         )
         while True:

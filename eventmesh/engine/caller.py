@@ -35,12 +35,14 @@ T = TypeVar("T")
 class Caller:
     """Calls functions of the mesh and emits events."""
 
-    __slots__ = ("_clock", "_name", "_transport")
+    __slots__ = ("_clock", "_name", "_principal", "_transport")
 
-    def __init__(self, transport: Transport, clock: Clock, name: str) -> None:
+    def __init__(self, transport: Transport, clock: Clock, name: str, principal: str = "") -> None:
+        """`name` is the function that calls, and `principal` whoever called it: "" for none."""
         self._transport = transport
         self._clock = clock
         self._name = name
+        self._principal = principal
 
     @overload
     async def invoke(
@@ -128,6 +130,7 @@ class Caller:
             headers=_checked(self._headers(headers)),
             deadline=self._deadline(now, timeout),
             caller=self._name,
+            principal=self._principal,
         )
         result = await self._transport.request(name, message)
         if result.error is not None:
@@ -164,6 +167,7 @@ class Caller:
             self._clock.now(),
             headers=_checked(self._headers(headers)),
             caller=self._name,
+            principal=self._principal,
         )
         wait = seconds(delay, "delay") if delay else 0.0
         await self._transport.send(name, message, wait)
@@ -199,6 +203,7 @@ class Caller:
             headers=_checked(attributes | self._headers(headers)),
             trigger="event",
             caller=self._name,
+            principal=self._principal,
             type=check_type(type),
         )
         await self._transport.emit(message, seconds(delay, "delay") if delay else 0.0)

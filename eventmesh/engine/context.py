@@ -25,7 +25,7 @@ class Context(Caller):
     __slots__ = ("invocation",)
 
     def __init__(self, invocation: Invocation, transport: Transport, clock: Clock) -> None:
-        super().__init__(transport, clock, invocation.function)
+        super().__init__(transport, clock, invocation.function, invocation.principal)
         self.invocation = invocation
 
     @property

@@ -183,6 +183,7 @@ def truncated(dead: Message, error: Exception) -> Message:
         headers=headers,
         trigger=dead.trigger[:_REDUCED_WORD],
         caller="",
+        principal="",  # Cut short it would be somebody else's.
     )
 
 

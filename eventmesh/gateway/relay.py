@@ -99,15 +99,17 @@ class RemoteRoutes:
             raise PayloadTooLarge(len(body), self._limit)
         target = head["target"]
         invocation = Invocation(
-            self._name,
-            message.id,
-            body,
-            message.timestamp,
-            SYNC,
-            content_type,
-            message.headers,
-            "http",
+            function=self._name,
+            id=message.id,
+            payload=body,
+            created=message.timestamp,
+            mode=SYNC,
+            content_type=content_type,
+            headers=message.headers,
+            trigger="http",
             deadline=message.deadline,
+            caller=message.caller,
+            principal=message.principal,
             http=HttpRequest(
                 head["method"], target, head["path"], parse_query(target), headers, head["remote"]
             ),

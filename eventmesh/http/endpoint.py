@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 from aiohttp import hdrs, web
 
 from eventmesh.engine.binding import HttpBinding
+from eventmesh.engine.codecs.envelope import message_from
 from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.engine.runtimes.invoker import invoker
 from eventmesh.http.async_payload import payload_builder
@@ -26,8 +27,7 @@ from eventmesh.http.server.routing import Values
 from eventmesh.http.server.streaming import StreamingResponse, stream_response
 from eventmesh.model.errors import InvocationError
 from eventmesh.model.ids import new_id
-from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation
-from eventmesh.model.message import Message
+from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, make_invocation
 
 Endpoint: TypeAlias = Callable[
     [web.BaseRequest, Values], Awaitable[BytesResponse | StreamingResponse]
@@ -87,15 +87,15 @@ def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) ->
         if has_body:
             check_content_type(plan, content_type)
             body = await read_body(request, limit)
-        return Invocation(
-            name,
-            new_id(),
-            body,
-            now(),
-            SYNC,
-            content_type,
-            read_trace_headers(request),
-            "http",
+        return make_invocation(
+            function=name,
+            id=new_id(),
+            payload=body,
+            created=now(),
+            mode=SYNC,
+            content_type=content_type,
+            headers=read_trace_headers(request),
+            trigger="http",
             http=HttpRequest(
                 request.method,
                 request.raw_path,
@@ -154,7 +154,7 @@ def _storing(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -
         try:
             # What does not fit is refused now: once it is stored, its sender is gone.
             payload = store(bind(invocation), invocation.payload)
-            await send(name, _message(invocation, payload), 0.0)
+            await send(name, message_from(invocation, payload), 0.0)
         except InvocationError as error:
             request = cast(HttpRequest, invocation.http)
             return problem_response(problem_from(error), request.target, invocation.id)
@@ -167,14 +167,3 @@ def _storing(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -
         )
 
     return accept
-
-
-def _message(invocation: Invocation, payload: bytes) -> Message:
-    return Message(
-        payload,
-        invocation.id,
-        invocation.created,
-        invocation.content_type,
-        invocation.headers,
-        invocation.trigger,
-    )

@@ -22,29 +22,54 @@ from eventmesh.model.errors import (
     Signal,
     Throttled,
 )
-from eventmesh.model.invocation import Invocation, Mode
-from eventmesh.model.message import JSON, Message
+from eventmesh.model.invocation import Invocation, Mode, make_invocation
+from eventmesh.model.message import JSON, Message, make_message
 from eventmesh.model.result import Failure, Result
 
 ERROR_TYPE: Final = "error"
 """The type of a reply that carries an error instead of a value."""
 
 
-def invocation_from(message: Message, function: str, mode: Mode) -> Invocation:
-    """The invocation of `function` that a message asks for."""
-    return Invocation(
-        function,
-        message.id,
-        message.body,
-        message.timestamp,
-        mode,
-        message.content_type,
-        message.headers,
-        message.trigger,
-        message.attempt,
-        message.deadline,
-        message.caller,
-        message.type,
+def invocation_from(
+    message: Message, function: str, mode: Mode, *, trigger: str | None = None
+) -> Invocation:
+    """Return the invocation of `function` that a message asks for.
+
+    `trigger` stands in place of the message's own, unless it is None.
+    """
+    return make_invocation(
+        function=function,
+        id=message.id,
+        payload=message.body,
+        created=message.timestamp,
+        mode=mode,
+        content_type=message.content_type,
+        headers=message.headers,
+        trigger=message.trigger if trigger is None else trigger,
+        attempt=message.attempt,
+        deadline=message.deadline,
+        caller=message.caller,
+        type=message.type,
+        principal=message.principal,
+    )
+
+
+def message_from(invocation: Invocation, body: bytes) -> Message:
+    """Return the message that stores an invocation, to be run later, with `body` as its payload.
+
+    It has no deadline: nobody waits for it.
+    """
+    return make_message(
+        body=body,
+        id=invocation.id,
+        timestamp=invocation.created,
+        content_type=invocation.content_type,
+        headers=invocation.headers,
+        trigger=invocation.trigger,
+        attempt=invocation.attempt,
+        caller=invocation.caller,
+        type=invocation.type,
+        principal=invocation.principal,
     )
 
 

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import field, replace
 
 import pytest
 
@@ -6,7 +6,7 @@ from eventmesh.model.event import Event
 from eventmesh.model.invocation import HttpRequest, Invocation
 from eventmesh.model.message import NO_HEADERS, Message
 from eventmesh.model.result import Result
-from eventmesh.model.value import value
+from eventmesh.model.value import constructor, copier, value
 
 SECRET = "hunter2"
 HEADERS = {"authorization": SECRET}
@@ -34,6 +34,48 @@ def test_a_value_has_its_fields_and_no_others():
 def test_a_changed_copy_leaves_the_value_as_it_was():
     point = Point(1)
     assert (replace(point, y=2), point) == (Point(1, 2), Point(1, 0))
+
+
+def test_a_constructor_takes_what_the_class_takes():
+    make = constructor(Point)
+    assert make(1) == make(x=1) == make(1, y=0) == Point(1)
+    assert make(y=2, x=1) == Point(1, 2)
+    with pytest.raises(TypeError, match="'z'"):
+        make(1, z=2)
+    with pytest.raises(TypeError, match="'x'"):
+        make(y=2)
+
+
+def test_a_copier_changes_the_named_fields_alone():
+    point = Point(1, 2)
+    assert (copier(Point, "y")(point, y=3), point) == (Point(1, 3), Point(1, 2))
+    assert copier(Point, "x", "y")(point, x=0, y=0) == Point(0, 0)
+
+
+def test_a_copier_refuses_fields_that_do_not_exist():
+    with pytest.raises(TypeError, match=r"Point has no fields \['z'\] to change in a copy"):
+        copier(Point, "x", "z")
+
+
+@value
+class Checked:
+    x: int
+
+    def __post_init__(self):
+        raise AssertionError
+
+
+@value
+class Made:
+    xs: list[int] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("cls", [Checked, Made])
+def test_what_computes_fields_when_it_is_made_has_neither(cls):
+    with pytest.raises(TypeError, match=f"{cls.__name__} computes fields when it is made"):
+        constructor(cls)
+    with pytest.raises(TypeError, match=f"{cls.__name__} computes fields when it is made"):
+        copier(cls, "x")
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from eventmesh.model.ids import new_id
-from eventmesh.model.message import JSON, NO_HEADERS, Message
+from eventmesh.model.message import JSON, NO_HEADERS, Message, make_message
 
 ATTEMPT: Final = "em-attempt"
 TRIGGER: Final = "em-trigger"
 TIME: Final = "em-time"
 DEADLINE: Final = "em-deadline"
+PRINCIPAL: Final = "em-principal"
 UNREADABLE: Final = "em-unreadable"
 """A header made here, not sent: why the properties a message came with could not be read."""
 
@@ -28,7 +29,7 @@ _COPIES: Final = ("CC", "BCC")
 """Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes the
 channel of whoever writes them as a text."""
 
-_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, *_COPIES))
+_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, PRINCIPAL, *_COPIES))
 _DELIVERY_COUNT: Final = "x-delivery-count"
 _NOTES: Final = frozenset(
     (
@@ -162,6 +163,8 @@ def _table(message: Message) -> bytes:
         entries += (_ATTEMPT_ENTRY, _INTEGER.pack(message.attempt))
     if message.trigger != "invoke":
         entries.append(_text_entry(TRIGGER, message.trigger))
+    if message.principal:
+        entries.append(_text_entry(PRINCIPAL, message.principal))
     for name, text in message.headers.items():
         if name not in _RESERVED:
             entries.append(_text_entry(name, text))
@@ -217,19 +220,20 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
     type = reader.text(_TYPE)
     reader.text(_USER_ID)
     caller = reader.text(_APP_ID)
-    message = Message(
-        body,
-        id or new_id(),
-        headers.time or _seconds(created) or now,
-        content_type or JSON,
-        headers.own or NO_HEADERS,
-        headers.trigger,
-        headers.attempt,
-        headers.deadline,
-        caller,
-        type,
-        reply_to,
-        correlation_id,
+    message = make_message(
+        body=body,
+        id=id or new_id(),
+        timestamp=headers.time or _seconds(created) or now,
+        content_type=content_type or JSON,
+        headers=headers.own or NO_HEADERS,
+        trigger=headers.trigger,
+        attempt=headers.attempt,
+        deadline=headers.deadline,
+        caller=caller,
+        type=type,
+        reply_to=reply_to,
+        correlation_id=correlation_id,
+        principal=headers.principal,
     )
     # A quorum queue counts; a classic one only says that it was not the first time.
     return Received(message, headers.deliveries or int(redelivered))
@@ -270,13 +274,14 @@ class _Reader:
 class _Headers:
     """The header table: what is eventmesh's own, and the rest as text."""
 
-    __slots__ = ("attempt", "deadline", "deliveries", "own", "time", "trigger")
+    __slots__ = ("attempt", "deadline", "deliveries", "own", "principal", "time", "trigger")
 
     def __init__(self) -> None:
         self.attempt = 1
         self.deadline: float | None = None
         self.deliveries = 0
         self.own: dict[str, str] = {}
+        self.principal = ""
         self.time = 0.0
         self.trigger = "invoke"
 
@@ -309,6 +314,8 @@ class _Headers:
     def _take_text(self, name: str, text: str) -> None:
         if name == TRIGGER:
             self.trigger = text
+        elif name == PRINCIPAL:
+            self.principal = text
         elif name not in _NOTES:
             self.own[name] = text
 

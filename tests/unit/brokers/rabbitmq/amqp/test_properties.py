@@ -20,7 +20,14 @@ from eventmesh.brokers.rabbitmq.amqp.properties import (
 from eventmesh.model.message import JSON, Message
 
 NOW = 1_700_000_000.25
-RESERVED = {"em-attempt", "em-trigger", "em-time", "em-deadline", "x-delivery-count"}
+RESERVED = {
+    "em-attempt",
+    "em-trigger",
+    "em-time",
+    "em-deadline",
+    "em-principal",
+    "x-delivery-count",
+}
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=200)
 SHORT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -40,6 +47,7 @@ MESSAGES = st.builds(
     type=SHORT,
     reply_to=SHORT,
     correlation_id=SHORT,
+    principal=TEXT,
 )
 
 
@@ -81,6 +89,7 @@ def test_pamqp_reads_what_is_sent(message, durable, expiration):
     assert read.headers.get("em-deadline") == message.deadline
     assert read.headers.get("em-attempt", 1) == message.attempt
     assert read.headers.get("em-trigger", "invoke") == message.trigger
+    assert read.headers.get("em-principal", "") == message.principal
 
 
 DATES = st.integers(1, 2**32 - 1).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
