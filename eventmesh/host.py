@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
 )
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from eventmesh.abc import Broker, Middleware, Slots, Transport
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
@@ -22,6 +21,7 @@ from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory
 from eventmesh.engine.function import AnyFunction, Environment, SourceContext, Trigger
 from eventmesh.engine.runtimes.invoker import errors_as_results
+from eventmesh.http.source import HttpSource, serve_functions
 from eventmesh.middleware.deadline import deadline
 from eventmesh.middleware.logging import logged
 from eventmesh.middleware.metrics import Metrics
@@ -32,12 +32,6 @@ from eventmesh.model.settings import Settings
 from eventmesh.model.topology import slots as slots_name
 from eventmesh.model.value import value
 from eventmesh.service import Service
-from eventmesh.triggers.http import HttpTrigger
-
-HttpSource: TypeAlias = Callable[
-    [Sequence[tuple[AnyFunction, HttpTrigger]], SourceContext], AbstractAsyncContextManager[None]
-]
-"""What answers HTTP requests: the source of the triggers that it is given."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -65,16 +59,14 @@ async def hosting(
     settings: Settings,
     *,
     clock: Clock | None = None,
-    http: bool = True,
-    http_source: HttpSource = HttpTrigger.source,
+    http: HttpSource | None = serve_functions,
     transport: Transport | None = None,
 ) -> AsyncGenerator[Host]:
     """Run services while entered, on a broker that its owner has opened.
 
     Leaving drains: no source takes more, what runs may finish within `settings.grace` seconds,
-    the rest is cancelled and handed back. With `http` False nothing listens.
-    `http_source` replaces the source of HTTP triggers. `transport` carries the calls of handlers,
-    where that is not the broker itself.
+    the rest is cancelled and handed back. `http` is the HTTP server of the host; with None nothing
+    listens. `transport` carries the calls of handlers, where that is not the broker itself.
 
     Raises DeclarationError when the services do not fit together, SettingsError when an address
     cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
@@ -117,7 +109,7 @@ async def hosting(
             instance=new_id()[:12],
         )
         async with _draining(clock, settings.grace) as sources:
-            await _start_sources(functions, runtime, sources, http_source if http else None)
+            await _start_sources(functions, runtime, sources, http)
             await sources.enter_async_context(taking)
             yield Host(
                 instance=runtime.instance,
@@ -185,13 +177,13 @@ async def _start_sources(
     functions: Sequence[AnyFunction],
     runtime: SourceContext,
     stack: AsyncExitStack,
-    http_source: HttpSource | None,
+    http: HttpSource | None,
 ) -> None:
     """Open the sources, those that others wait for first.
 
-    Left in reverse: the doors close first, then the timers and queues, then the inboxes, and last
-    the lines, because a handler that is finishing may still call another synchronously. Before
-    that, those with `on_stop` take nothing more.
+    Left in reverse: the HTTP server stops first, then the timers and queues, then the inboxes, and
+    last the RPC queues, because a handler that is finishing may still call another synchronously.
+    Before that, those with `on_stop` take nothing more.
     """
     await stack.enter_async_context(consume_rpc(functions, runtime))
     await stack.enter_async_context(consume_inboxes(functions, runtime))
@@ -199,11 +191,10 @@ async def _start_sources(
     for function in functions:
         for trigger in function.triggers:
             groups[type(trigger)].append((function, trigger))
-    routes = groups.pop(HttpTrigger, [])
     for kind, bound in groups.items():
         await stack.enter_async_context(kind.source(bound, runtime))
-    if http_source is not None:
-        await stack.enter_async_context(http_source(routes, runtime))
+    if http is not None:
+        await stack.enter_async_context(http(runtime))
 
 
 def _functions(services: Sequence[Service]) -> list[AnyFunction]:

@@ -60,7 +60,7 @@ async def measure(name: str, times: int) -> float:
     """The rate of the role of that name, in invocations a second."""
     async with (
         MemoryBroker() as broker,
-        hosting([app], broker, Settings(), http=False) as host,
+        hosting([app], broker, Settings(), http=None) as host,
     ):
 
         async def send_all(number: int) -> None:

@@ -76,7 +76,7 @@ def host(app: Service, url: str) -> None:
     async def main() -> None:
         async with (
             open_broker(url, "bench") as broker,
-            hosting([app], broker, Settings(), http=False),
+            hosting([app], broker, Settings(), http=None),
         ):
             report()
             await asyncio.Event().wait()

@@ -174,6 +174,6 @@ class _Lateness:
 async def _hosted(app: Service, job: Job, work: Callable[[Host], Awaitable[None]]) -> None:
     async with (
         open_broker(job.url, "bench") as broker,
-        hosting([app], broker, Settings(), http=False) as here,
+        hosting([app], broker, Settings(), http=None) as here,
     ):
         await work(here)

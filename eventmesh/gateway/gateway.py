@@ -8,21 +8,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from aiohttp import web
-
 from eventmesh.aio.tasks import task_group
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.function import SourceContext
 from eventmesh.gateway.relay import request_body, response_from
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
-from eventmesh.http.endpoint import Endpoint
 from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import REQUEST
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.routes import BuiltinRoute, add_builtin_routes, build_apis
+from eventmesh.http.routes import add_builtin_routes, build_apis
 from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
-from eventmesh.http.server.request import read_body, read_trace_headers
+from eventmesh.http.server.request import Request, read_body, read_trace_headers
 from eventmesh.http.server.response import BytesResponse
-from eventmesh.http.server.routing import Router, Values
+from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
 from eventmesh.model.errors import DeclarationError, FunctionNotFound, Problem
 from eventmesh.model.ids import new_id
@@ -85,10 +82,8 @@ class Gateway:
         self._on_change()
 
     @asynccontextmanager
-    async def source(
-        self, _bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext
-    ) -> AsyncGenerator[None]:
-        """Listen as `HttpTrigger.source` does; a gateway has no functions of its own."""
+    async def serve(self, runtime: SourceContext) -> AsyncGenerator[None]:
+        """Serve the catalogue as `serve_functions` serves the functions of a host."""
         async with task_group() as tasks:
             apis = build_apis(runtime, tasks, lambda: self._catalogue.functions)
             server = HttpServer(self._router(apis, runtime), runtime.clock, runtime.settings)
@@ -97,7 +92,8 @@ class Gateway:
                 server.router = self._router(apis, runtime)
 
             self._on_change = change
-            async with listen(server, runtime):
+            async with listen(server, runtime.settings) as url:
+                runtime.announce("http", url)
                 yield
 
     def _router(
@@ -133,14 +129,14 @@ def build_relay_endpoint(remote: RemoteRoute, runtime: SourceContext) -> Endpoin
     request_over_broker = runtime.environment.transport.request
     wait = (MAX_WAIT if remote.timeout is None else remote.timeout) + PENDING_SECONDS
 
-    async def endpoint(request: web.BaseRequest, path: Values) -> BytesResponse:
+    async def endpoint(request: Request, path: PathValues) -> BytesResponse:
         body = await read_body(request, limit) if remote.route.has_body else b""
         moment = now()
         message = Message(
             request_body(request, remote.route, path, body),
             new_id(),
             moment,
-            headers=read_trace_headers(request),
+            headers=read_trace_headers(request.headers),
             trigger="http",
             deadline=moment + wait,
             type=REQUEST,

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from aiohttp import web
 from multidict import CIMultiDict
 
 from eventmesh.engine.binding import HttpBinding
@@ -21,7 +20,7 @@ from eventmesh.http.endpoint import Responder, build_binding, build_responder, c
 from eventmesh.http.protocol import ANSWER
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
-from eventmesh.http.server.request import parse_query, read_content_type
+from eventmesh.http.server.request import Request, parse_query, read_content_type
 from eventmesh.http.server.response import BytesResponse, problem_response
 from eventmesh.http.server.streaming import StreamingResponse
 from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadTooLarge, Problem
@@ -34,17 +33,15 @@ _Head: TypeAlias = dict[str, Any]
 _log: Final = logging.getLogger(__name__)
 
 
-def request_body(
-    request: web.BaseRequest, route: HttpRoute, path: Mapping[str, str], body: bytes
-) -> bytes:
+def request_body(request: Request, route: HttpRoute, path: Mapping[str, str], body: bytes) -> bytes:
     """The body of the message that carries a request to a route."""
     head = {
         "route": _key(route),
         "method": request.method,
-        "target": request.raw_path,
+        "target": request.target,
         "path": dict(path),
         "headers": list(request.headers.items()),
-        "remote": request.remote or "",
+        "remote": request.remote,
     }
     return _join(head, body)
 

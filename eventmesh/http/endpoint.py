@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, cast
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.envelope import message_from
@@ -16,6 +16,7 @@ from eventmesh.http.protocol import CONTROL
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
+    Request,
     check_json,
     parse_query,
     read_body,
@@ -23,19 +24,11 @@ from eventmesh.http.server.request import (
     read_trace_headers,
 )
 from eventmesh.http.server.response import BytesResponse, json_response, problem_response
-from eventmesh.http.server.routing import Values
+from eventmesh.http.server.routing import Endpoint, PathValues
 from eventmesh.http.server.streaming import StreamingResponse, stream_response
 from eventmesh.model.errors import InvocationError
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, make_invocation
-
-Endpoint: TypeAlias = Callable[
-    [web.BaseRequest, Values], Awaitable[BytesResponse | StreamingResponse]
-]
-"""Answers requests to one route. May raise Problem."""
-
-FunctionDirectory: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
-"""The functions that can be asked about, by their names, each as `described`."""
 
 Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | StreamingResponse]]
 """Answers the invocations that requests to one route have become."""
@@ -47,7 +40,7 @@ def build_endpoint(function: AnyFunction, route: HttpRoute, runtime: SourceConte
     take = _intake(function, plan, runtime)
     answer = build_responder(function, route, plan, runtime)
 
-    async def endpoint(request: web.BaseRequest, path: Values) -> BytesResponse | StreamingResponse:
+    async def endpoint(request: Request, path: PathValues) -> BytesResponse | StreamingResponse:
         return await answer(await take(request, path))
 
     return endpoint
@@ -72,7 +65,7 @@ def status_path(function: str, invocation_id: str) -> str:
     return f"{CONTROL}/functions/{function}/invocations/{invocation_id}"
 
 
-_Intake: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[Invocation]]
+_Intake: TypeAlias = Callable[[Request, PathValues], Awaitable[Invocation]]
 
 
 def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> _Intake:
@@ -82,7 +75,7 @@ def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) ->
     limit = min(function.limits.max_payload, runtime.settings.max_body)
     now = runtime.clock.now
 
-    async def take(request: web.BaseRequest, path: Values) -> Invocation:
+    async def take(request: Request, path: PathValues) -> Invocation:
         body, content_type = b"", read_content_type(request.headers)
         if has_body:
             check_content_type(plan, content_type)
@@ -94,15 +87,15 @@ def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) ->
             created=now(),
             mode=SYNC,
             content_type=content_type,
-            headers=read_trace_headers(request),
+            headers=read_trace_headers(request.headers),
             trigger="http",
             http=HttpRequest(
                 request.method,
-                request.raw_path,
+                request.target,
                 path,
-                parse_query(request.raw_path),
+                parse_query(request.target),
                 request.headers,
-                request.remote or "",
+                request.remote,
             ),
         )
 

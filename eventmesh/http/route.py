@@ -52,7 +52,7 @@ class HttpRoute:
     @property
     def names(self) -> tuple[str, ...]:
         """The names in the path, in their order there."""
-        found = (parameter_of(segment) for segment in self.segments)
+        found = (path_parameter(segment) for segment in self.segments)
         return tuple(name for name in found if name)
 
     @property
@@ -65,7 +65,7 @@ class HttpRoute:
         if not self.path.startswith("/"):
             yield "a path begins with '/'"
         for segment in self.segments:
-            if not parameter_of(segment) and not _LITERAL.fullmatch(segment):
+            if not path_parameter(segment) and not _LITERAL.fullmatch(segment):
                 yield (
                     f"{segment!r} cannot be a part of a path: write text as people read it (no "
                     "'%', '?', '#' or spaces) or one name in braces, such as {order_id}"
@@ -82,7 +82,7 @@ class HttpRoute:
             yield f"problems={self.problems}: a problem has a status from 400 to 599"
 
 
-def parameter_of(segment: str) -> str:
+def path_parameter(segment: str) -> str:
     """The name that a segment of a path stands for; empty where it stands for itself."""
     found = _PARAMETER.fullmatch(segment)
     return found[1] if found else ""

@@ -1,65 +1,74 @@
-"""All that is answered: the routes of functions, and beside them our own."""
+"""All that a process serves over HTTP: the routes of its functions, the APIs and the docs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-from eventmesh.engine.function import AnyFunction, SourceContext, function_info
+from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
 from eventmesh.http.api.control import ControlApi
+from eventmesh.http.api.directory import FunctionDirectory, list_functions
 from eventmesh.http.auth.same_origin import SameOriginCheck
-from eventmesh.http.endpoint import Endpoint, FunctionDirectory, build_endpoint
+from eventmesh.http.endpoint import build_endpoint
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.server.routing import Router
+from eventmesh.http.server.routing import BuiltinRoute, Endpoint, Router
 
-BuiltinRoute: TypeAlias = tuple[str, str, Endpoint]
-"""A method, a path, and what answers there: a route of ours."""
+OWNER = "eventmesh"
+"""The owner of the built-in routes."""
 
 
-def build_router(
-    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext, tasks: asyncio.TaskGroup
-) -> Router[Endpoint]:
-    """The routes of these functions, and our own.
+def function_routes(
+    functions: Mapping[str, AnyFunction],
+) -> Sequence[tuple[AnyFunction, HttpRoute]]:
+    """The routes of functions, each with the function that it belongs to."""
+    return [
+        (function, trigger)
+        for function in functions.values()
+        for trigger in function.triggers
+        if isinstance(trigger, HttpRoute)
+    ]
 
-    Raises DeclarationError where two functions want the same route.
+
+def build_router(context: SourceContext, tasks: asyncio.TaskGroup) -> Router[Endpoint]:
+    """The routes of the functions of this process, and the built-in ones.
+
+    Raises DeclarationError where two functions declare the same route.
     """
     router: Router[Endpoint] = Router()
+    bound = function_routes(context.functions)
     for function, route in bound:
-        endpoint = build_endpoint(function, route, runtime)
+        endpoint = build_endpoint(function, route, context)
         router.add(route.method, route.path, endpoint, function.full_name)
-    functions = runtime.functions.values()
-    apis = build_apis(
-        runtime, tasks, lambda: {one.full_name: function_info(one) for one in functions}
-    )
-    add_builtin_routes(
-        router, apis, runtime, partial(build_document, bound, api=runtime.settings.api)
-    )
+    apis = build_apis(context, tasks, partial(list_functions, context.functions))
+    document = partial(build_document, bound, api=context.settings.api)
+    add_builtin_routes(router, apis, context, document)
     return router
 
 
 def build_apis(
-    runtime: SourceContext, tasks: asyncio.TaskGroup, directory: FunctionDirectory
+    context: SourceContext, tasks: asyncio.TaskGroup, directory: FunctionDirectory
 ) -> Sequence[BuiltinRoute]:
-    """The control API and direct invocation; none where the settings do not want them."""
-    if not runtime.settings.api:
+    """The control API and direct invocation; none where the settings switch them off."""
+    if not context.settings.api:
         return ()
-    same_origin = SameOriginCheck(runtime.settings.http_host)
-    direct = LambdaApi(runtime, tasks, same_origin, directory)
-    return (*ControlApi(runtime, same_origin, directory).routes(), ("POST", INVOKE, direct.invoke))
+    same_origin = SameOriginCheck(context.settings.http_host)
+    direct = LambdaApi(context, tasks, same_origin, directory)
+    control = ControlApi(context, same_origin, directory)
+    return (*control.routes(), BuiltinRoute("POST", INVOKE, direct.invoke))
 
 
 def add_builtin_routes(
     router: Router[Endpoint],
     apis: Iterable[BuiltinRoute],
-    runtime: SourceContext,
+    context: SourceContext,
     document: Callable[[], dict[str, Any]],
 ) -> None:
-    """Add our own routes. A function's route at the same place stays in theirs."""
-    docs = docs_routes(document) if runtime.settings.docs else ()
-    for method, path, answer in (*docs, *apis):
-        router.add_missing(method, path, answer, "eventmesh")
+    """Add the built-in routes. A function's route at the same place is left as it is."""
+    docs = docs_routes(document) if context.settings.docs else ()
+    for route in (*docs, *apis):
+        router.add_missing(route.method, route.path, route.endpoint, OWNER)

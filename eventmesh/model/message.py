@@ -10,6 +10,7 @@ from eventmesh.model.errors import PayloadTooLarge
 from eventmesh.model.value import constructor, value
 
 JSON: Final = "application/json"
+BYTES: Final = "application/octet-stream"
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes of a body that every broker carries: RabbitMQ 4's limit, for older ones and the embedded

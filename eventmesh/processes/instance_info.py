@@ -11,30 +11,24 @@ from eventmesh.aio.clock import Clock
 from eventmesh.engine.function import function_info
 from eventmesh.host import Host
 from eventmesh.http.openapi.document import build_document
+from eventmesh.http.routes import function_routes
 from eventmesh.model.settings import Settings
 from eventmesh.presence import AnnouncedRoute, Instance
 from eventmesh.service import Service
-from eventmesh.triggers.http import HttpTrigger
 
 
 def instance_of(
     host: Host, services: Sequence[Service], settings: Settings, clock: Clock
 ) -> Callable[[], Instance]:
     """What says of this process what it is just then."""
-    functions = list(host.functions.values())
-    routes = [
-        (function, trigger)
-        for function in functions
-        for trigger in function.triggers
-        if isinstance(trigger, HttpTrigger)
-    ]
+    routes = function_routes(host.functions)
     instance = Instance(
         host.instance,
         socket.gethostname(),
         os.getpid(),
         clock.now(),
         {service.name: service.version for service in services},
-        [function_info(function) for function in functions],
+        [function_info(function) for function in host.functions.values()],
         [
             AnnouncedRoute(route.method, route.path, function.full_name, function.limits.timeout)
             for function, route in routes

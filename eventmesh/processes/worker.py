@@ -111,7 +111,7 @@ async def serving_mesh(
         except TimeoutError:
             _log.warning("nobody could be asked yet who is there: until then, requests get a 503")
         async with (
-            hosting([], broker, settings, clock=clock, http_source=gateway.source) as host,
+            hosting([], broker, settings, clock=clock, http=gateway.serve) as host,
             announcing(broker, clock, instance_of(host, [], settings, clock)),
         ):
             await know(mesh)

@@ -11,6 +11,7 @@ from typing import Final, Self
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.host import Host, hosting
+from eventmesh.http.source import serve_functions
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
@@ -214,7 +215,11 @@ class TestMesh(Caller):
             async with (
                 self.broker,
                 hosting(
-                    self._services, self.broker, settings, clock=self.clock, http=self._http
+                    self._services,
+                    self.broker,
+                    settings,
+                    clock=self.clock,
+                    http=serve_functions if self._http else None,
                 ) as host,
             ):
                 started.set_result(host)

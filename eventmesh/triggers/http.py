@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar
 
 from eventmesh.engine.function import AnyFunction, SourceContext
@@ -21,18 +21,10 @@ class HttpTrigger(HttpRoute):
         function.signature.http_binding(self.names, has_body=self.has_body)
 
     @classmethod
-    @asynccontextmanager
-    async def source(
-        cls, bound: Sequence[tuple[AnyFunction, HttpTrigger]], runtime: SourceContext
-    ) -> AsyncGenerator[None]:
-        """Listen at the address of the settings, and announce it as "http".
-
-        Also with no route there are the control API and the documentation, unless the settings
-        say otherwise. Raises SettingsError where the address cannot be listened on, and
-        DeclarationError where two functions want the same route.
-        """
-        # Only a process that listens pays for loading an HTTP server.
-        from eventmesh.http.server.server import serving  # noqa: PLC0415
-
-        async with serving(bound, runtime):
-            yield
+    def source(
+        cls,
+        bound: Sequence[tuple[AnyFunction, HttpTrigger]],  # noqa: ARG003  # the port's
+        runtime: SourceContext,  # noqa: ARG003
+    ) -> AbstractAsyncContextManager[None]:
+        """Take in nothing: the host's HTTP server serves the routes of all its functions."""
+        return nullcontext()

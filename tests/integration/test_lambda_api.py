@@ -316,7 +316,7 @@ async def test_a_call_that_boto3_repeats_runs_once(serving):
 async def test_a_function_of_another_process_is_reached_over_the_broker(serving):
     async with (
         MemoryBroker() as broker,
-        hosting([orders], broker, Settings(), http=False),
+        hosting([orders], broker, Settings(), http=None),
         hosting([Service("door")], broker, Settings(http_port=0)) as door,
     ):
         aws = Lambda(door.addresses["http"])

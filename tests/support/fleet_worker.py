@@ -117,7 +117,7 @@ async def main(url, name):
     with told_to_stop(lambda _: stop.set()):
         async with (
             RabbitBroker(url, name=f"worker {os.getpid()}") as broker,
-            hosting([SERVICES[name]], broker, Settings(grace=20), http=False),
+            hosting([SERVICES[name]], broker, Settings(grace=20), http=None),
         ):
             say("ready")
             await stop.wait()

@@ -86,7 +86,7 @@ def start(broker, clock):
     def start(
         *services: Service, grace: float = 60.0, broker: MemoryBroker = broker
     ) -> AbstractAsyncContextManager[Host]:
-        return hosting(services, broker, Settings(grace=grace), clock=clock, http=False)
+        return hosting(services, broker, Settings(grace=grace), clock=clock, http=None)
 
     return start
 

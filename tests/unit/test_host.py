@@ -272,7 +272,7 @@ async def test_calls_of_handlers_may_be_carried_by_something_else(app, broker, c
         await ctx.send("elsewhere.work")
 
     async with hosting(
-        [app], broker, Settings(), clock=clock, http=False, transport=Recording(broker)
+        [app], broker, Settings(), clock=clock, http=None, transport=Recording(broker)
     ) as host:
         await host.caller.invoke(work)
     assert sent == ["elsewhere.work"]

@@ -24,12 +24,10 @@ from eventmesh.model.errors import (
     Signal,
 )
 from eventmesh.model.invocation import SYNC, Invocation
-from eventmesh.model.message import JSON, MAX_BODY
+from eventmesh.model.message import BYTES, JSON, MAX_BODY
 from eventmesh.model.result import HANDLER_ERRORS, Failure, Response, Result, close
 
 Arguments = dict[str, Any]
-
-BYTES: Final = "application/octet-stream"
 
 _invalid: Final = contextvars.ContextVar[dict[int, Failure]]("eventmesh_invalid")
 

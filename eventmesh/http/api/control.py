@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
-
-from aiohttp import web
 
 from eventmesh.engine.codecs.envelope import error_fields
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.engine.function import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
+from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.api.events import STRUCTURED, parse_event
 from eventmesh.http.auth.same_origin import SameOriginCheck
-from eventmesh.http.endpoint import Endpoint, FunctionDirectory
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
+    Request,
     parse_query,
     read_body,
     read_content_type,
@@ -26,7 +25,7 @@ from eventmesh.http.server.request import (
     read_trace_headers,
 )
 from eventmesh.http.server.response import BytesResponse, json_response
-from eventmesh.http.server.routing import Values
+from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, InvocationError, Problem
 from eventmesh.model.event import check_type, event_headers
@@ -41,7 +40,7 @@ _UNRECORDED: Final = (
 
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-_Answer: TypeAlias = Callable[[web.BaseRequest, Values], Awaitable[BytesResponse]]
+_Answer: TypeAlias = Callable[[Request, PathValues], Awaitable[BytesResponse]]
 
 
 class ControlApi:
@@ -55,7 +54,7 @@ class ControlApi:
         self._same_origin = same_origin
         self._dead_letters = BrokerDeadLetters(runtime.broker, runtime.clock)
 
-    def routes(self) -> Sequence[tuple[str, str, Endpoint]]:
+    def routes(self) -> Sequence[BuiltinRoute]:
         """Methods, paths, and what answers there."""
         function, letters = f"{CONTROL}/functions/{{name}}", f"{CONTROL}/dead-letters/{{name}}"
         answers: Sequence[tuple[str, str, _Answer]] = (
@@ -70,11 +69,13 @@ class ControlApi:
             ("POST", f"{letters}/redrive", self.redrive_dead_letters),
             ("GET", f"{letters}/{{id}}", self.show_dead_letter),
         )
-        return [(method, path, self._guarded(answer)) for method, path, answer in answers]
+        return [
+            BuiltinRoute(method, path, self._guarded(answer)) for method, path, answer in answers
+        ]
 
     def _guarded(self, answer: _Answer) -> Endpoint:
-        async def endpoint(request: web.BaseRequest, path: Values) -> BytesResponse:
-            if why := self._same_origin.find_violation(request):
+        async def endpoint(request: Request, path: PathValues) -> BytesResponse:
+            if why := self._same_origin.find_violation(request.headers):
                 raise Problem(403, why)
             try:
                 return await answer(request, path)
@@ -87,11 +88,11 @@ class ControlApi:
 
         return endpoint
 
-    async def list_functions(self, _: web.BaseRequest, __: Values) -> BytesResponse:
+    async def list_functions(self, _: Request, __: PathValues) -> BytesResponse:
         """The functions that are known here."""
         return json_response(200, {"functions": list(self._directory().values())})
 
-    async def show_function(self, _: web.BaseRequest, path: Values) -> BytesResponse:
+    async def show_function(self, _: Request, path: PathValues) -> BytesResponse:
         """A function, how much waits in its inbox, and how many dead letters there are of it."""
         name = path["name"]
         function = self._directory().get(name)
@@ -101,7 +102,7 @@ class ControlApi:
         dead = await self._runtime.broker.depth(dead_letters(name))
         return json_response(200, {**function, "waiting": waiting, "dead_letters": dead})
 
-    async def show_invocation(self, _: web.BaseRequest, path: Values) -> BytesResponse:
+    async def show_invocation(self, _: Request, path: PathValues) -> BytesResponse:
         """What became of an asynchronous invocation, as far as that is recorded."""
         name, id = path["name"], path["id"]
         letter = await self._dead_letters.show(name, id)
@@ -111,14 +112,14 @@ class ControlApi:
         dead = {"state": "dead-lettered", "dead_letter": dead_letter_members(letter)}
         return json_response(200, known | dead)
 
-    async def send(self, request: web.BaseRequest, path: Values) -> BytesResponse:
+    async def send(self, request: Request, path: PathValues) -> BytesResponse:
         """Store the body for a destination; the query may have `delay` and `id`."""
         message = await self._message(request)
         destination = path["destination"]
         await self._runtime.environment.transport.send(destination, message, _delay(request))
         return json_response(202, {"id": message.id, "destination": destination})
 
-    async def emit_data(self, request: web.BaseRequest, path: Values) -> BytesResponse:
+    async def emit_data(self, request: Request, path: PathValues) -> BytesResponse:
         """Emit an event of the type in the path, whose data is the body.
 
         The query may have `source`, `subject`, `delay` and `id`.
@@ -134,10 +135,10 @@ class ControlApi:
         )
         return await self._emit(request, event)
 
-    async def emit_event(self, request: web.BaseRequest, _: Values) -> BytesResponse:
+    async def emit_event(self, request: Request, _: PathValues) -> BytesResponse:
         """Emit a CloudEvent, structured or binary; the query may have `delay`."""
         body = await read_body(request, self._runtime.settings.max_body)
-        event = parse_event(request, body, self._runtime.clock.now())
+        event = parse_event(request.headers, body, self._runtime.clock.now())
         if event is None:
             raise Problem(
                 415,
@@ -145,10 +146,10 @@ class ControlApi:
                 f"into the path: {CONTROL}/events/order.placed",
                 headers={"Accept": STRUCTURED},
             )
-        headers = {**event.headers, **read_trace_headers(request), **read_message_headers(request)}
+        headers = {**event.headers, **_message_headers(request)}
         return await self._emit(request, replace(event, headers=headers))
 
-    async def list_dead_letters(self, request: web.BaseRequest, path: Values) -> BytesResponse:
+    async def list_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
         """The oldest dead letters of a function, or those that `id` or `limit` in the query say."""
         if id := _one(request, "id"):
             found = await self._dead_letters.show(path["name"], id)
@@ -159,14 +160,14 @@ class ControlApi:
             200, {"dead_letters": [dead_letter_members(letter) for letter in listed]}
         )
 
-    async def show_dead_letter(self, _: web.BaseRequest, path: Values) -> BytesResponse:
+    async def show_dead_letter(self, _: Request, path: PathValues) -> BytesResponse:
         """One dead letter."""
         letter = await self._dead_letters.show(path["name"], path["id"])
         if letter is None:
             raise Problem(404, f"{path['name']} has no dead letter {path['id']!r}")
         return json_response(200, dead_letter_members(letter))
 
-    async def redrive_dead_letters(self, request: web.BaseRequest, path: Values) -> BytesResponse:
+    async def redrive_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
         """Redrive dead letters: all, or those that `id` or `limit` in the query say."""
         if id := _one(request, "id"):
             return json_response(
@@ -175,31 +176,36 @@ class ControlApi:
         done = await self._dead_letters.redrive_oldest(path["name"], _limit(request))
         return json_response(200, {"redriven": done.count, "remaining": done.remaining})
 
-    async def purge_dead_letters(self, _: web.BaseRequest, path: Values) -> BytesResponse:
+    async def purge_dead_letters(self, _: Request, path: PathValues) -> BytesResponse:
         """Drop all dead letters of a function."""
         return json_response(200, {"purged": await self._dead_letters.purge(path["name"])})
 
-    async def _message(self, request: web.BaseRequest) -> Message:
+    async def _message(self, request: Request) -> Message:
         """The body as a message of its own."""
         return Message(
             await read_body(request, self._runtime.settings.max_body),
             check_id(_one(request, "id")) or new_id(),
             self._runtime.clock.now(),
             read_content_type(request.headers),
-            {**read_trace_headers(request), **read_message_headers(request)},
+            _message_headers(request),
         )
 
-    async def _emit(self, request: web.BaseRequest, event: Message) -> BytesResponse:
+    async def _emit(self, request: Request, event: Message) -> BytesResponse:
         await self._runtime.environment.transport.emit(event, _delay(request))
         return json_response(202, {"id": event.id, "type": event.type})
 
 
-def _one(request: web.BaseRequest, name: str, default: str = "") -> str:
+def _message_headers(request: Request) -> Mapping[str, str]:
+    """The headers of the message that a request stores."""
+    return {**read_trace_headers(request.headers), **read_message_headers(request.headers)}
+
+
+def _one(request: Request, name: str, default: str = "") -> str:
     """The text of a query parameter."""
-    return parse_query(request.raw_path).get(name, (default,))[-1]
+    return parse_query(request.target).get(name, (default,))[-1]
 
 
-def _delay(request: web.BaseRequest) -> float:
+def _delay(request: Request) -> float:
     return seconds(_number_or_text(_one(request, "delay", "0")), "delay")
 
 
@@ -210,7 +216,7 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
-def _limit(request: web.BaseRequest) -> int | None:
+def _limit(request: Request) -> int | None:
     text = _one(request, "limit")
     if text and not _COUNT.fullmatch(text):
         raise Problem(422, f"limit={text!r} is no number")

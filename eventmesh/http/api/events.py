@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import orjson
-from aiohttp import web
 
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.server.request import read_content_type
@@ -29,21 +28,21 @@ _OWN: Final = ("data", "data_base64", "datacontenttype", "id", "source", "specve
 """Members of a structured event that are no headers of its message, or properties of it."""
 
 
-def parse_event(request: web.BaseRequest, body: bytes, now: float) -> Message | None:
-    """The event that a request is, structured or binary; None if it is none.
+def parse_event(headers: Mapping[str, str], body: bytes, now: float) -> Message | None:
+    """The event that a request carries, structured or binary; None if it carries none.
 
     Raises Problem 422 for one that breaks the rules.
     """
-    if read_content_type(request.headers).partition(";")[0].strip().lower() == STRUCTURED:
+    if read_content_type(headers).partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(body, now)
     attributes = {
         name.lower().removeprefix(_BINARY): unquote(utf8(text))
-        for name, text in request.headers.items()
+        for name, text in headers.items()
         if name.lower().startswith(_BINARY)
     }
     if not attributes:
         return None
-    attributes["datacontenttype"] = read_content_type(request.headers)
+    attributes["datacontenttype"] = read_content_type(headers)
     return _event(attributes, body, now)
 
 

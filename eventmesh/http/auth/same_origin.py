@@ -1,36 +1,37 @@
 """Who may use the APIs that invoke any function and control the mesh.
 
-They know no passwords: who reaches the address may use them. A web page that its reader's browser
-opened is not among those, neither by a request to another site (cross-site request forgery) nor
-by a name that was made to point here (DNS rebinding).
+They ask for no password: any client that reaches the address may use them. Web pages may not,
+neither by a request to another site (cross-site request forgery) nor by a name that was made to
+point here (DNS rebinding).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 LOOPBACK_NAME: Final = "localhost"
 """Always the machine itself (RFC 6761, section 6.3)."""
 
 
 class SameOriginCheck:
-    """Tells why a request is refused."""
+    """Finds requests that were made by a web page of another origin."""
 
     __slots__ = ("_loopback",)
 
     def __init__(self, listening_on: str) -> None:
         self._loopback = is_loopback(listening_on)
 
-    def find_violation(self, request: web.BaseRequest) -> str:
-        """Why the request is refused; empty if it is not."""
-        host = request.headers.get(hdrs.HOST, "")
+    def find_violation(self, headers: Mapping[str, str]) -> str:
+        """Why a request with these headers is to be refused; empty if it is not."""
+        host = headers.get(hdrs.HOST, "")
         if self._loopback and not is_loopback(_name(host)):
             return f"this is only for this machine, and {host!r} is not one of its local names"
-        origin = request.headers.get(hdrs.ORIGIN)
+        origin = headers.get(hdrs.ORIGIN)
         if origin is not None and urlsplit(origin).netloc != host:
             return f"pages of {origin!r} may not do this"
         return ""

@@ -11,7 +11,6 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventmesh.engine.binding import HttpBinding, HttpField, Shape
 from eventmesh.engine.function import AnyFunction
-from eventmesh.engine.runtimes.invoker import BYTES
 from eventmesh.http.openapi.schemas import (
     ACCEPTED,
     INVALID,
@@ -26,7 +25,7 @@ from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import PROBLEM_JSON, status_phrase
 from eventmesh.http.server.streaming import NDJSON, SSE
 from eventmesh.model.invocation import ASYNC
-from eventmesh.model.message import JSON
+from eventmesh.model.message import BYTES, JSON
 from eventmesh.model.value import value
 
 VERSION: Final = "0.1.0"

@@ -9,12 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
-
 from eventmesh.engine.codecs.json import encode
-from eventmesh.http.endpoint import Endpoint
+from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BytesResponse
-from eventmesh.http.server.routing import Values
+from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues
 from eventmesh.model.message import JSON
 
 OPENAPI: Final = "/openapi.json"
@@ -60,32 +58,33 @@ _PAGE_HEADERS: Final = {
 _FILE_HEADERS: Final = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
-def docs_routes(document: Callable[[], dict[str, Any]]) -> Sequence[tuple[str, str, Endpoint]]:
-    """Methods, paths, and what answers there. The document is made when it is first asked for."""
+def docs_routes(document: Callable[[], dict[str, Any]]) -> Sequence[BuiltinRoute]:
+    """The routes of the document and its page. The document is made at the first request."""
     encoded = cache(lambda: encode(document()))
 
-    async def show_document(_: web.BaseRequest, __: Values) -> BytesResponse:
+    async def show_document(_: Request, __: PathValues) -> BytesResponse:
         return BytesResponse(200, encoded(), JSON)
 
-    fixed = [
-        (DOCS, _fixed(_PAGE, "text/html; charset=utf-8")),
-        (_START, _fixed(_SCRIPT, "text/javascript; charset=utf-8")),
-        *((path, _file(*file)) for path, file in _FILES.items()),
-    ]
-    return [("GET", OPENAPI, show_document), *(("GET", path, answer) for path, answer in fixed)]
+    endpoints = {
+        OPENAPI: show_document,
+        DOCS: _fixed(_PAGE, "text/html; charset=utf-8"),
+        _START: _fixed(_SCRIPT, "text/javascript; charset=utf-8"),
+        **{path: _file(*file) for path, file in _FILES.items()},
+    }
+    return [BuiltinRoute("GET", path, endpoint) for path, endpoint in endpoints.items()]
 
 
 def _fixed(text: str, content_type: str) -> Endpoint:
     body = text.encode()
 
-    async def answer(_: web.BaseRequest, __: Values) -> BytesResponse:
+    async def answer(_: Request, __: PathValues) -> BytesResponse:
         return BytesResponse(200, body, content_type, _PAGE_HEADERS)
 
     return answer
 
 
 def _file(name: str, content_type: str) -> Endpoint:
-    async def answer(_: web.BaseRequest, __: Values) -> BytesResponse:
+    async def answer(_: Request, __: PathValues) -> BytesResponse:
         body = await asyncio.to_thread(_read, name)
         return BytesResponse(200, body, content_type, _FILE_HEADERS)
 

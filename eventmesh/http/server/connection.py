@@ -1,50 +1,53 @@
 """One client's connection: aiohttp's protocol, with the limits that it leaves out.
 
 A client may not keep a connection for ever by sending or reading next to nothing: the head of a
-request, its body and what is sent back each have a deadline.
+request, its body and each part of a response have a deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
 
 from eventmesh.aio.clock import Clock, TimeLimit, Timer
-from eventmesh.http.server.response import BaseResponse, problem_response
-from eventmesh.model.errors import Problem
 from eventmesh.model.value import value
 
 KEEP_ALIVE: Final = 75.0
-"""Seconds without a request after which a connection is closed: more than the 60 s for which
-load balancers commonly keep theirs, so that it is them who close first."""
+"""Seconds without a request after which a connection is closed: more than the 60 s for which load
+balancers commonly keep theirs, so that they close first."""
 
 WRITE_TIMEOUT: Final = 30.0
-"""Seconds in which a client must take `SLICE` bytes of what is sent to it."""
+"""Seconds in which a client must take `SLICE` bytes of a response."""
 
 SLICE: Final = 64 * 1024
 
 LINGER: Final = 5.0
-"""Seconds for which the rest of a refused body is read, so that its sender sees the answer."""
+"""Seconds for which the rest of a refused body is read, so that its sender sees the response."""
 
-_log: Final = logging.getLogger(__name__)
+ErrorResponder: TypeAlias = Callable[
+    [web.BaseRequest, int, BaseException | None], web.StreamResponse
+]
+"""Makes the response to a request that has no other one: its status, and why."""
 
 
 @value
 class ConnectionLimits:
-    """What a client gets: seconds for a request's head and for its body."""
+    """How long a client may take: seconds for a request's head and for its body."""
 
     header_timeout: float
     read_timeout: float
 
 
 class ServerConnection(web.RequestHandler):
-    """A connection that ends when its client is too slow."""
+    """A connection that ends when its client is too slow.
 
-    __slots__ = ("_header_timer", "clock", "draining", "limits")
+    `draining` says that it ends with the next response.
+    """
+
+    __slots__ = ("_header_timer", "_respond_to_error", "clock", "draining", "limits")
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class ServerConnection(web.RequestHandler):
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         limits: ConnectionLimits,
+        respond_to_error: ErrorResponder,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -64,11 +68,12 @@ class ServerConnection(web.RequestHandler):
         self.clock = clock
         self.limits = limits
         self.draining = False
+        self._respond_to_error = respond_to_error
         self._header_timer: Timer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Writing is then over when all has left us, and its deadline covers it all. Not zero:
-        # a TLS transport that may hold nothing pauses for ever.
+        # Writing is then over when the system has it all, and its deadline covers it all. Not
+        # zero: a TLS transport that may hold nothing pauses for ever.
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=1, low=0)
         super().connection_made(transport)
 
@@ -82,7 +87,7 @@ class ServerConnection(web.RequestHandler):
         if waiter is None or waiter.done():
             self._stop_header_timer()
         elif self._header_timer is None:
-            # Data came and nothing was made of it: the head of a request is not complete.
+            # Data came and made no request: the head of one is not complete.
             self._header_timer = self.clock.call_later(
                 self.limits.header_timeout, self._header_too_slow
             )
@@ -101,10 +106,10 @@ class ServerConnection(web.RequestHandler):
         self.force_close()
 
     async def send(self, data: bytes) -> None:
-        """Return when all of it has left us.
+        """Return when the system has taken all of it.
 
-        Raises ConnectionResetError if the connection is gone, or is ended here because the client
-        takes too little.
+        Raises ConnectionResetError if the connection is gone, and if it is ended here because the
+        client reads too slowly.
         """
         for start in range(0, len(data), SLICE):
             transport = self.transport
@@ -112,25 +117,25 @@ class ServerConnection(web.RequestHandler):
                 raise ConnectionResetError("the client is gone")
             transport.write(data[start : start + SLICE] if len(data) > SLICE else data)
             if self.writing_paused:
-                await self._drained(transport)
+                await self._drain(transport)
 
-    async def _drained(self, transport: asyncio.Transport) -> None:
+    async def _drain(self, transport: asyncio.Transport) -> None:
         try:
             with TimeLimit(self.clock, WRITE_TIMEOUT):
                 await self._drain_helper()
         except TimeoutError:
             transport.abort()
-            raise ConnectionResetError("the client takes nothing of what is sent to it") from None
+            raise ConnectionResetError("the client reads nothing of the response") from None
 
     def abort(self) -> None:
-        """Drop the connection, and what was not sent yet."""
+        """Drop the connection, and what is not sent yet."""
         if self.transport is not None:
             self.transport.abort()
 
     def finish(self, handover: float) -> None:
-        """Close once nothing runs for the client.
+        """Close once no request of the client runs.
 
-        If nothing does, a request may yet come in the `handover` seconds that are left.
+        Where none does, one may yet come in the `handover` seconds that are left.
         """
         self.draining = True
         if handover:
@@ -144,14 +149,14 @@ class ServerConnection(web.RequestHandler):
             self.force_close()
 
     def cancel(self) -> None:
-        """Cancel what runs for the client. It may still be answered, and not more than that."""
+        """Cancel the request that runs. It may still be answered, and is then the last one."""
         self._lingering_time = 0.0
         if self._task_handler is not None:
             self._task_handler.cancel()
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """What reads and answers the client's requests, one after the other."""
+        """The task that reads and answers the client's requests, one after the other."""
         return self._task_handler
 
     def handle_error(
@@ -161,18 +166,6 @@ class ServerConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  # aiohttp's, too detailed for outside
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, or to a fault of the server itself."""
-        if status >= 500:  # noqa: PLR2004
-            _log.error("answering %s %s failed", request.method, request.path, exc_info=exc)
-            problem = Problem(500, "the server failed")
-        elif isinstance(exc, LineTooLong):
-            problem = Problem(431, "a line of the request's head is too long")
-        else:
-            problem = Problem(400, "this is no HTTP/1.1 request")
+        """The response to what is not HTTP, or to a fault of the server itself."""
         self.draining = True
-        return as_response(problem_response(problem, request.raw_path))
-
-
-def as_response(answer: BaseResponse) -> web.StreamResponse:
-    """An answer as the type that aiohttp's protocol names, of which it uses what an answer has."""
-    return cast(web.StreamResponse, answer)
+        return self._respond_to_error(request, status, exc)

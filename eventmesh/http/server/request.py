@@ -1,12 +1,12 @@
-"""What is taken from a request."""
+"""A request, and what is read from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 from urllib.parse import parse_qs, parse_qsl
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from eventmesh.aio.clock import TimeLimit
@@ -23,15 +23,69 @@ _CODINGS: Final = ("gzip", "deflate", "identity")
 """The content codings of bodies that are taken; aiohttp decodes them as it reads."""
 
 
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
+class Request:
+    """One request, and the connection that it came by.
+
+    `target` is as it came (RFC 9112, section 3.2); `headers` ignore the case of names. Made once a
+    request, of aiohttp's: what the server uses of that is here, with the types that it has.
+    """
+
+    __slots__ = ("_raw", "connection", "headers", "method", "target")
+
+    def __init__(self, raw: web.BaseRequest) -> None:
+        connection = raw.protocol
+        if not isinstance(connection, ServerConnection):
+            raise TypeError("this request came by the connection of another server")
+        self._raw = raw
+        self.connection = connection
+        self.method: str = raw.method
+        self.target: str = raw.raw_path
+        self.headers: Mapping[str, str] = raw.headers
+
+    @property
+    def path(self) -> str:
+        """The path of the target, as it came: without the query, percent-encoded."""
+        return self.target.partition("?")[0]
+
+    @property
+    def version(self) -> HttpVersion:
+        return self._raw.version
+
+    @property
+    def remote(self) -> str:
+        """The client's address; empty where there is none."""
+        return self._raw.remote or ""
+
+    @property
+    def content(self) -> StreamReader:
+        """The body, as it comes in."""
+        return self._raw.content
+
+    @property
+    def content_length(self) -> int:
+        """The bytes that the body is declared to have; 0 where the head does not say."""
+        return self._raw.content_length or 0
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow by the same connection.
+
+        None can after one that was not read to its end: where the next one begins is unknown (RFC
+        9112, section 9.3).
+        """
+        raw = self._raw
+        return raw.keep_alive and raw.content.is_eof() and not self.connection.draining
+
+
+async def read_body(request: Request, limit: int) -> bytes:
     """The body, decoded. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.lower() not in _CODINGS:
-        taken = {"Accept-Encoding": ", ".join(_CODINGS)}
-        raise Problem(415, f"bodies in the coding {coding!r} are not taken", headers=taken)
-    payload = request.content
+        accepted = {"Accept-Encoding": ", ".join(_CODINGS)}
+        raise Problem(415, f"bodies in the coding {coding!r} are not accepted", headers=accepted)
+    content = request.content
     try:
-        body = payload.read_nowait() if payload.is_eof() else await _receive(request, limit)
+        body = content.read_nowait() if content.is_eof() else await _receive(request, limit)
     except (web.RequestPayloadError, HttpProcessingError):
         raise Problem(400, "the body cannot be decoded") from None
     if len(body) > limit:
@@ -39,17 +93,16 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     return body
 
 
-async def _receive(request: web.BaseRequest, limit: int) -> bytes:
+async def _receive(request: Request, limit: int) -> bytes:
     """The body as it comes in, until there is more of it than the limit."""
-    declared = request.content_length or 0
-    if declared > limit:
-        raise PayloadTooLarge(declared, limit)
-    connection = cast(ServerConnection, request.protocol)
-    await _ask_for_body(request, connection)
+    if request.content_length > limit:
+        raise PayloadTooLarge(request.content_length, limit)
+    await _send_continue(request)
+    connection, content = request.connection, request.content
     received = bytearray()
     try:
         with TimeLimit(connection.clock, connection.limits.read_timeout):
-            while len(received) <= limit and (chunk := await request.content.readany()):
+            while len(received) <= limit and (chunk := await content.readany()):
                 received += chunk
     except TimeoutError:
         connection.draining = True
@@ -57,18 +110,18 @@ async def _receive(request: web.BaseRequest, limit: int) -> bytes:
     return bytes(received)
 
 
-async def _ask_for_body(request: web.BaseRequest, connection: ServerConnection) -> None:
-    """Tell a client that waits for leave that it may send (RFC 9110, section 10.1.1)."""
+async def _send_continue(request: Request) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110, section 10.1.1)."""
     expected = request.headers.get(hdrs.EXPECT)
     if expected is None:
         return
     if expected.lower() != "100-continue":
         raise Problem(417, f"nothing here meets the expectation {expected!r}")
-    await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    await request.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def check_json(content_type: str) -> None:
-    """Raises Problem 415 for a body that is said to be no JSON."""
+    """Raises Problem 415 for a body that is declared to be something other than JSON."""
     if content_type == JSON:
         return
     media_type = content_type.partition(";")[0].strip().lower()
@@ -81,12 +134,12 @@ def check_json(content_type: str) -> None:
 
 
 def read_content_type(headers: Mapping[str, str]) -> str:
-    """What the body is said to be; JSON if nothing is said."""
+    """The content type of the body; JSON where the headers do not say."""
     return utf8(headers.get(hdrs.CONTENT_TYPE, JSON))
 
 
 def parse_query(target: str) -> Mapping[str, Sequence[str]]:
-    """The texts of a target's query by name, in their order. Raises Problem 400."""
+    """The values of a target's query by name, in their order. Raises Problem 400."""
     query = target.partition("?")[2]
     if not query:
         return _NO_QUERY
@@ -100,22 +153,21 @@ def parse_query(target: str) -> Mapping[str, Sequence[str]]:
         ) from None
 
 
-def read_trace_headers(request: web.BaseRequest) -> Mapping[str, str]:
+def read_trace_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers of the caller's trace (W3C Trace Context)."""
-    headers = request.headers
     if "traceparent" not in headers:
         return NO_HEADERS
-    # Bytes that are no UTF-8 come as lone surrogates, and no fault of a trace's ends a request.
+    # Bytes that are not UTF-8 come as lone surrogates: a fault of a trace ends no request.
     return {name: utf8(text) for name, text in trace_headers(headers).items()}
 
 
-def read_message_headers(request: web.BaseRequest) -> Mapping[str, str]:
+def read_message_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers that a client wants the invocation to have. Raises Problem 400."""
-    given = request.headers.get(HEADERS)
+    given = headers.get(HEADERS)
     if given is None:
         return NO_HEADERS
     try:
-        given.encode()  # Fails for bytes that were no UTF-8, as what comes next does.
+        given.encode()  # Fails for bytes that were not UTF-8, as the next line does.
         return dict(parse_qsl(given, strict_parsing=True, errors="strict"))
     except ValueError:
         raise Problem(400, f"{HEADERS} is not written like a query: name=text&name=text") from None

@@ -1,26 +1,40 @@
-"""From a method and a path to what answers there."""
+"""From a method and a path to the endpoint there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Generic, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote
 
-from eventmesh.http.route import parameter_of
+from eventmesh.http.route import path_parameter
+from eventmesh.http.server.request import Request
+from eventmesh.http.server.response import BaseResponse
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.value import value
 
+PathValues: TypeAlias = Mapping[str, str]
+"""The values that a path has for the names of its route."""
+
+NO_VALUES: Final[PathValues] = {}
+
+Endpoint: TypeAlias = Callable[[Request, PathValues], Awaitable[BaseResponse]]
+"""Answers the requests to one route. May raise InvocationError or Problem."""
+
+
+class BuiltinRoute(NamedTuple):
+    """A route that belongs to no function: a part of an API or of the docs."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+
+
 EndpointT = TypeVar("EndpointT")
-
-Values: TypeAlias = Mapping[str, str]
-"""The texts that a path has for the names of its route."""
-
-NO_VALUES: Final[Values] = {}
 
 
 @value
 class RouteTarget(Generic[EndpointT]):
-    """What answers one method of one path, and who wants it to."""
+    """The endpoint of one method of one path, and whose it is."""
 
     endpoint: EndpointT
     names: tuple[str, ...]
@@ -30,8 +44,8 @@ class RouteTarget(Generic[EndpointT]):
 class Router(Generic[EndpointT]):
     """Paths as a tree of their segments: a literal one goes before a name in braces.
 
-    A path without names is found by one look-up. One with a slash at its end is another path.
-    What answers GET answers HEAD.
+    A path without names is found by one look-up. One with a slash at its end is another path. The
+    endpoint of GET answers HEAD too.
     """
 
     def __init__(self) -> None:
@@ -46,7 +60,7 @@ class Router(Generic[EndpointT]):
                 f"both {targets[method].owner} and {owner} answer {method} {path}: "
                 "give one of them another path or method"
             )
-        names = [name for segment in path.split("/") if (name := parameter_of(segment))]
+        names = [name for segment in path.split("/") if (name := path_parameter(segment))]
         targets[method] = RouteTarget(endpoint, tuple(names), owner)
         if method == "GET":
             targets.setdefault("HEAD", targets[method])
@@ -56,8 +70,8 @@ class Router(Generic[EndpointT]):
         if method not in self._targets(path):
             self.add(method, path, endpoint, owner)
 
-    def find(self, method: str, path: str) -> tuple[EndpointT, Values] | None:
-        """What answers there, and the texts for the names in the path.
+    def find(self, method: str, path: str) -> tuple[EndpointT, PathValues] | None:
+        """The endpoint there, and the values for the names in the path.
 
         Raises UnicodeDecodeError for a path that is not UTF-8 once it is decoded (RFC 3986,
         section 2.5).
@@ -72,7 +86,7 @@ class Router(Generic[EndpointT]):
         return None
 
     def allowed(self, path: str) -> set[str]:
-        """The methods that something answers there."""
+        """The methods that have an endpoint there."""
         return {method for targets, _ in self._matches(path) for method in targets}
 
     def _matches(
@@ -100,7 +114,7 @@ class _Node(Generic[EndpointT]):
         self.targets: dict[str, RouteTarget[EndpointT]] = {}
 
     def child(self, segment: str) -> _Node[EndpointT]:
-        if not parameter_of(segment):
+        if not path_parameter(segment):
             return self.literal.setdefault(segment, _Node())
         if self.any is None:
             self.any = _Node()
@@ -109,7 +123,7 @@ class _Node(Generic[EndpointT]):
     def matches(
         self, segments: Sequence[str], depth: int, texts: tuple[str, ...]
     ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str]]]:
-        """What is at the end of the segments, with the texts of those that names stand for."""
+        """The targets at the end of the segments, with the values of those that names stand for."""
         if depth == len(segments):
             yield self.targets, texts
             return

@@ -1,4 +1,4 @@
-"""The server: listens, finds who answers, and stops without losing anybody."""
+"""The server: listens, finds endpoints, and stops without losing a request."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from eventmesh.aio.clock import Clock, sleep
-from eventmesh.aio.tasks import task_group
-from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.http.endpoint import Endpoint
-from eventmesh.http.route import HttpRoute
-from eventmesh.http.routes import build_router
-from eventmesh.http.server import access_log as access
-from eventmesh.http.server.connection import ConnectionLimits, ServerConnection, as_response
+from eventmesh.http.server.access_log import CLIENT_GONE, LOGGER, AccessLog, log_request
+from eventmesh.http.server.connection import ConnectionLimits, ServerConnection
 from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
+from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse, BytesResponse, problem_response
-from eventmesh.http.server.routing import Router
+from eventmesh.http.server.routing import Endpoint, Router
 from eventmesh.http.server.sockets import inherited_socket, unusable
 from eventmesh.model.errors import InvocationError, Problem, SettingsError
 from eventmesh.model.settings import Settings
@@ -46,38 +43,10 @@ WILDCARDS: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised, not chosen
 _log: Final = logging.getLogger(__name__)
 
 
-@asynccontextmanager
-async def serving(
-    bound: Sequence[tuple[AnyFunction, HttpRoute]], runtime: SourceContext
-) -> AsyncGenerator[None]:
-    """Answer requests while entered; see `HttpTrigger.source`.
-
-    Leaving takes no more requests and waits for those that run. If that wait is cancelled, they
-    are cancelled and answered with 503.
-    """
-    async with task_group() as tasks:
-        router = build_router(bound, runtime, tasks)
-        async with listen(HttpServer(router, runtime.clock, runtime.settings), runtime):
-            yield
-
-
-@asynccontextmanager
-async def listen(server: HttpServer, runtime: SourceContext) -> AsyncGenerator[None]:
-    """Let clients in while entered, and announce where; leave as `serving` says."""
-    settings = runtime.settings
-    listener = await _listen(server, settings)
-    try:
-        runtime.announce("http", _url(listener, settings))
-        yield
-    finally:
-        listener.close()
-        await server.drain()
-
-
 class HttpServer(web.Server):
     """Answers the requests of all connections.
 
-    `router`, which may change, says who answers; None tells everybody to come again.
+    `router`, which may change, finds the endpoints; with None all clients are told to retry later.
     """
 
     def __init__(self, router: Router[Endpoint] | None, clock: Clock, settings: Settings) -> None:
@@ -96,17 +65,19 @@ class HttpServer(web.Server):
             asyncio.get_running_loop(),
             self._clock,
             self._limits,
-            access_log_class=access.AccessLog,
-            access_log=access.LOGGER,
+            self._respond_to_error,
+            access_log_class=AccessLog,
+            access_log=LOGGER,
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if self._draining:  # It was let in just before the listener closed.
-            cast(ServerConnection, handler).finish(self._handover)
+        if self._draining and isinstance(handler, ServerConnection):
+            # It was let in just before the listener closed.
+            handler.finish(self._handover)
 
     async def drain(self) -> None:
-        """Close what is idle and wait for the rest. Cancelled, tell the rest to come again."""
+        """Close idle connections and wait for the rest. Cancelled, answer the rest with 503."""
         self._draining = True
         for connection in self._open():
             connection.finish(self._handover)
@@ -114,7 +85,7 @@ class HttpServer(web.Server):
             for _ in range(_ACCEPTING):
                 await asyncio.sleep(0)
             if self._tls:
-                # One that is still shaking hands is none of our connections yet.
+                # One that is still in its TLS handshake is not among our connections yet.
                 await sleep(self._clock, self._handover)
             while running := self._running():
                 await asyncio.wait(running)
@@ -139,47 +110,61 @@ class HttpServer(web.Server):
     def _open(self) -> Sequence[ServerConnection]:
         return [one for one in self.connections if isinstance(one, ServerConnection)]
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
+        request = Request(raw)
         started = self._clock.now()
-        answer: BaseResponse
+        response: BaseResponse
         try:
-            answer = await self._answer(request)
+            response = await self._respond(request)
         except (InvocationError, Problem) as error:
-            answer = problem_response(problem_from(error), request.raw_path)
+            response = problem_response(problem_from(error), request.target)
         except asyncio.CancelledError:
             if not self._aborting:
-                access.write(request, access.CLIENT_GONE, self._clock.now() - started, 0)
+                log_request(request, CLIENT_GONE, self._clock.now() - started, 0)
                 raise
-            answer = problem_response(
-                retryable_problem(503, "the service is stopping", 1.0), request.raw_path
-            )
+            stopping = retryable_problem(503, "the service is stopping", 1.0)
+            response = problem_response(stopping, request.target)
         except ConnectionError:
-            answer = BytesResponse(access.CLIENT_GONE)
+            response = BytesResponse(CLIENT_GONE)
         except Exception:  # noqa: BLE001  # a fault of ours ends one request, not the server
-            _log.exception("answering %s %s failed", request.method, request.raw_path)
-            answer = problem_response(Problem(500, "the server failed"), request.raw_path)
-        return as_response(answer)
+            _log.exception("answering %s %s failed", request.method, request.target)
+            response = problem_response(Problem(500, "the server failed"), request.target)
+        return response.answer(request)
 
-    async def _answer(self, request: web.BaseRequest) -> BaseResponse:
-        method, path = request.method, request.raw_path.partition("?")[0]
+    async def _respond(self, request: Request) -> BaseResponse:
+        method, path = request.method, request.path
         router = self.router
         if router is None:
-            raise retryable_problem(503, "it is not known yet who answers here", RETRY_AFTER)
+            raise retryable_problem(503, "the routes are not known yet", RETRY_AFTER)
         try:
             if not path.startswith("/"):
                 # The absolute form that proxies are sent (RFC 9112, section 3.2.2).
                 path = urlsplit(path).path or path
             found = router.find(method, path)
             if found is None:
-                return _unanswered(router, method, path)
+                return _respond_without_endpoint(router, method, path)
         except ValueError:
             raise Problem(400, "the path cannot be read: it is UTF-8, percent-encoded") from None
         endpoint, values = found
         return await endpoint(request, values)
 
+    def _respond_to_error(
+        self, raw: web.BaseRequest, status: int, error: BaseException | None
+    ) -> web.StreamResponse:
+        """The response to what is not HTTP, or to a fault of the server itself."""
+        request = Request(raw)
+        if status >= 500:  # noqa: PLR2004
+            _log.error("answering %s %s failed", request.method, raw.path, exc_info=error)
+            problem = Problem(500, "the server failed")
+        elif isinstance(error, LineTooLong):
+            problem = Problem(431, "a line of the request's head is too long")
+        else:
+            problem = Problem(400, "this is not an HTTP/1.1 request")
+        return problem_response(problem, request.target).answer(request)
 
-def _unanswered(router: Router[Endpoint], method: str, path: str) -> BaseResponse:
-    """The answer where nothing answers that method. Raises Problem: 404 or 405."""
+
+def _respond_without_endpoint(router: Router[Endpoint], method: str, path: str) -> BaseResponse:
+    """The response where that method has no endpoint. Raises Problem: 404 or 405."""
     allowed = router.allowed(path)
     if not allowed and path != "*":
         raise Problem(404, "nothing answers at this path")
@@ -187,6 +172,21 @@ def _unanswered(router: Router[Endpoint], method: str, path: str) -> BaseRespons
     if method == "OPTIONS":
         return BytesResponse(204, headers=headers)
     raise Problem(405, f"{method} is not answered at this path", headers=headers)
+
+
+@asynccontextmanager
+async def listen(server: HttpServer, settings: Settings) -> AsyncGenerator[str]:
+    """Let clients in while entered; gives the URL of the server.
+
+    Leaving takes no more requests and waits for those that run. If that wait is cancelled, they are
+    cancelled and answered with 503. Raises SettingsError where the address cannot be listened on.
+    """
+    listener = await _listen(server, settings)
+    try:
+        yield _url(listener, settings)
+    finally:
+        listener.close()
+        await server.drain()
 
 
 async def _listen(server: HttpServer, settings: Settings) -> asyncio.Server:

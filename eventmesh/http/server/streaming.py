@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11
 
-from eventmesh.engine.runtimes.invoker import BYTES
 from eventmesh.http.server.problems import encode_problem, problem_from
 from eventmesh.http.server.response import (
     BaseResponse,
     BytesResponse,
-    Outlet,
     problem_response,
     target_path,
 )
 from eventmesh.model.errors import InvocationError, PayloadTooLarge, Signal
-from eventmesh.model.message import NO_HEADERS
+from eventmesh.model.message import BYTES, NO_HEADERS
 from eventmesh.model.result import Failure, close
 
 NDJSON: Final = "application/x-ndjson"
@@ -39,9 +37,9 @@ def stream_response(
     *,
     plain: bool,
 ) -> StreamingResponse:
-    """The answer that sends a stream in the form that an Accept header prefers.
+    """A response that sends a stream in the form that an Accept header prefers.
 
-    A `plain` one has bytes for items, which are sent as they are.
+    The items of a `plain` stream are bytes, which are sent as they are.
     """
     if plain:
         return StreamingResponse(stream, status, BYTES, bytes, invocation_id)
@@ -53,7 +51,7 @@ def stream_response(
 def prefers_events(accept: str) -> bool:
     """Whether an Accept header asks for server-sent events rather than lines of JSON.
 
-    Only what names them asks for them (RFC 9110, section 12.5.1): the default is lines.
+    Lines are the default: a range such as `*/*` does not ask for events (RFC 9110, section 12.5.1).
     """
     weights = dict(_weight(part) for part in accept.lower().split(","))
     return weights.get(SSE, 0.0) > weights.get(NDJSON, 0.0)
@@ -79,14 +77,14 @@ def _line(item: bytes) -> bytes:
 
 
 class StreamingResponse(BaseResponse):
-    """An answer whose body is sent item by item, each when the client has taken those before.
+    """A response whose body is sent item by item, each once the client has read those before.
 
-    A stream that fails later than at its first item has been answered with a success already. Its
-    connection is then dropped before the end of the body, which tells the client that something
-    is missing; server-sent events end with one of the type "error", whose data is the problem.
+    A stream that fails after its first item has the status of a success already. Its connection is
+    dropped before the end of the body, which tells the client that something is missing;
+    server-sent events end with an event of the type "error", whose data is the problem.
     """
 
-    __slots__ = ("_frame", "_outlet", "_request", "_stream")
+    __slots__ = ("_frame", "_stream")
 
     def __init__(
         self,
@@ -102,7 +100,7 @@ class StreamingResponse(BaseResponse):
         self._frame = frame
 
     async def collect(self, limit: int) -> BytesResponse:
-        """The answer in one piece, of `limit` bytes at the most; the stream is closed then.
+        """The response in one piece, of `limit` bytes at the most; the stream is closed then.
 
         Raises PayloadTooLarge, and what ends the stream early: InvocationError or Signal.
         """
@@ -118,50 +116,47 @@ class StreamingResponse(BaseResponse):
             self.status, bytes(body), self.content_type, self.headers, self.invocation_id
         )
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Get ready to answer that request."""
-        self._request = request
-        self._outlet = cast(Outlet, request.protocol)
-
     async def write_eof(self) -> None:
-        """Send it, to the end of the stream, which is closed then."""
-        chunked = self._request.version >= HttpVersion11
+        """Send it to the end of the stream, which is closed then."""
+        request = self.request
+        chunked = request.version >= HttpVersion11
         framing = b"\r\nTransfer-Encoding: chunked\r\n" if chunked else b"\r\n"
-        head = self.head(self._request, self._outlet, framing, ends=not chunked)
+        head = self.encode_head(framing, ends=not chunked)
         try:
-            if self._request.method == "HEAD":
-                await self._outlet.send(head)
+            if request.method == "HEAD":
+                await request.connection.send(head)
             else:
                 await self._send(head, _chunk if chunked else bytes)
         finally:
             await close(self._stream)
 
     async def _send(self, head: bytes, chunk: Frame) -> None:
+        send = self.request.connection.send
         unsent = head
         try:
             async for item in self._stream:
                 if data := self._frame(item):  # An empty chunk would be the last one.
-                    await self._outlet.send(unsent + chunk(data))
+                    await send(unsent + chunk(data))
                     unsent = b""
                     self.body_length += len(data)
         except (InvocationError, Signal) as error:
             await self._fail(error, chunk, begun=not unsent)
         else:
-            await self._outlet.send(unsent + chunk(b""))
+            await send(unsent + chunk(b""))
 
     async def _fail(self, error: Failure, chunk: Frame, *, begun: bool) -> None:
-        problem = problem_from(error)
+        request, problem = self.request, problem_from(error)
         if not begun:
-            reply = problem_response(problem, self._request.raw_path, self.invocation_id)
-            await reply.prepare(self._request)
-            self.status, self.keep_alive = reply.status, reply.keep_alive
-            await reply.write_eof()
+            response = problem_response(problem, request.target, self.invocation_id)
+            response.answer(request)
+            await response.write_eof()
+            self.status, self.keep_alive = response.status, response.keep_alive
         elif self.content_type == SSE:
-            data = encode_problem(problem, target_path(self._request.raw_path), self.invocation_id)
-            await self._outlet.send(chunk(b"event: error\n" + _event(data)) + chunk(b""))
+            data = encode_problem(problem, target_path(request.target), self.invocation_id)
+            await request.connection.send(chunk(b"event: error\n" + _event(data)) + chunk(b""))
         else:
-            self._outlet.abort()
-            raise ConnectionResetError("the stream failed after its answer had begun")
+            request.connection.abort()
+            raise ConnectionResetError("the stream failed after its response had begun")
 
 
 def _chunk(data: bytes) -> bytes:

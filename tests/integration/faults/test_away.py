@@ -51,7 +51,7 @@ async def test_while_the_broker_is_away_calls_fail_in_time_and_then_all_works_ag
     app, handled = service()
     async with (
         RabbitBroker(url, publish_timeout=1.0) as broker,
-        hosting([app], broker, SETTINGS, http=False),
+        hosting([app], broker, SETTINGS, http=None),
     ):
         mesh = mesh_of(broker)
         assert broker.ready
@@ -78,7 +78,7 @@ async def test_a_memory_alarm_refuses_new_work_and_says_so(rabbitmq, mesh_of):
     app, handled = service()
     async with (
         RabbitBroker(url, publish_timeout=2.0) as broker,
-        hosting([app], broker, SETTINGS, http=False),
+        hosting([app], broker, SETTINGS, http=None),
     ):
         mesh = mesh_of(broker)
         await rabbitmq.raise_memory_alarm()

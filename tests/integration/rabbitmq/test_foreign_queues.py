@@ -83,7 +83,7 @@ async def running(url, app, came):
     """Run the service until all that fits came; say what was set aside."""
     async with (
         RabbitBroker(url, connect_timeout=30) as broker,
-        hosting([app], broker, Settings(grace=5), http=False),
+        hosting([app], broker, Settings(grace=5), http=None),
         asyncio.timeout(60),
     ):
         seen = set()
@@ -147,6 +147,6 @@ async def test_it_has_to_be_there(url):
     ):
         async with (
             RabbitBroker(url, connect_timeout=30) as broker,
-            hosting([app], broker, Settings(grace=5), http=False),
+            hosting([app], broker, Settings(grace=5), http=None),
         ):
             pytest.fail("it started")

@@ -60,7 +60,7 @@ async def broker(url):
 
 
 def running(app, broker):
-    return hosting([app], broker, Settings(grace=5), http=False)
+    return hosting([app], broker, Settings(grace=5), http=None)
 
 
 async def dead_letters_of(broker, function, count):

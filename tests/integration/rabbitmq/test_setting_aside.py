@@ -37,7 +37,7 @@ async def test_a_queue_of_dead_letters_that_was_deleted_is_made_again(rabbitmq, 
 
     async with (
         RabbitBroker(url, connect_timeout=30) as broker,
-        hosting([app], broker, Settings(grace=5), http=False) as host,
+        hosting([app], broker, Settings(grace=5), http=None) as host,
     ):
         made = (await rabbitmq.queues(vhost))[queue.name]
         for number in range(2):

@@ -46,7 +46,7 @@ async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followe
         async def tick(event: Event, ctx: Context) -> None:
             fired.setdefault(event.time, set()).add(ctx.id)
 
-        return hosting([app], broker, Settings(grace=5), http=False)
+        return hosting([app], broker, Settings(grace=5), http=None)
 
     async def more(count):
         goal = len(fired) + count

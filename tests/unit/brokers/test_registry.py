@@ -126,7 +126,7 @@ async def test_a_broker_of_another_package_is_chosen_everywhere(install):
 
     async with (
         open_broker(settings.broker, "test") as broker,
-        hosting([app], broker, settings, http=False),
+        hosting([app], broker, settings, http=None),
         Client(settings.mesh) as client,
     ):
         assert await client.invoke(double, {"number": 21}) == 42

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 import orjson
-from aiohttp import web
 
 from eventmesh.engine.codecs.envelope import invocation_from
 from eventmesh.engine.function import AnyFunction, SourceContext
@@ -31,10 +30,11 @@ from eventmesh.http.api.aws_lambda.responses import (
     lambda_error_from,
     was_not_run,
 )
+from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.auth.same_origin import SameOriginCheck
-from eventmesh.http.endpoint import FunctionDirectory
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
 from eventmesh.http.server.request import (
+    Request,
     parse_query,
     read_body,
     read_content_type,
@@ -42,7 +42,7 @@ from eventmesh.http.server.request import (
     read_trace_headers,
 )
 from eventmesh.http.server.response import BytesResponse
-from eventmesh.http.server.routing import Values
+from eventmesh.http.server.routing import PathValues
 from eventmesh.model.errors import (
     DeclarationError,
     FunctionNotFound,
@@ -84,11 +84,11 @@ class LambdaApi:
         self._same_origin = same_origin
         self._idempotency: IdempotencyCache[FinishedCall] = IdempotencyCache(tasks, runtime.clock)
 
-    async def invoke(self, request: web.BaseRequest, path: Values) -> BytesResponse:
+    async def invoke(self, request: Request, path: PathValues) -> BytesResponse:
         """The answer to one Invoke."""
         request_id = new_id()
         try:
-            if why := self._same_origin.find_violation(request):
+            if why := self._same_origin.find_violation(request.headers):
                 raise LambdaError("AccessDeniedException", why)
             name = _function_name(request, path["name"])
             return await self._answer(request, name, request_id)
@@ -101,7 +101,7 @@ class LambdaApi:
             shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
             return LambdaError(shape, problem.detail).reply(request_id)
 
-    async def _answer(self, request: web.BaseRequest, name: str, request_id: str) -> BytesResponse:
+    async def _answer(self, request: Request, name: str, request_id: str) -> BytesResponse:
         function = self._runtime.functions.get(name)
         message = Message(
             await self._payload(request, function),
@@ -109,9 +109,9 @@ class LambdaApi:
             self._runtime.clock.now(),
             read_content_type(request.headers),
             {
-                **read_trace_headers(request),
+                **read_trace_headers(request.headers),
                 **_client_context(request),
-                **read_message_headers(request),
+                **read_message_headers(request.headers),
             },
         )
         match request.headers.get("X-Amz-Invocation-Type", "RequestResponse"):
@@ -131,7 +131,7 @@ class LambdaApi:
                     f"There is no invocation type {other!r}: use RequestResponse, Event or DryRun",
                 )
 
-    async def _payload(self, request: web.BaseRequest, function: AnyFunction | None) -> bytes:
+    async def _payload(self, request: Request, function: AnyFunction | None) -> bytes:
         limit, raw = self._runtime.settings.max_body, False
         if function is not None:
             limit = min(limit, function.limits.max_payload)
@@ -154,7 +154,7 @@ class LambdaApi:
             raise lambda_error_from(error, name) from error
         return BytesResponse(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
 
-    async def _run(self, request: web.BaseRequest, name: str, message: Message) -> BytesResponse:
+    async def _run(self, request: Request, name: str, message: Message) -> BytesResponse:
         call = partial(self._call, name, self._with_deadline(request, name, message))
         given_id = request.headers.get(CALL_ID)
         try:
@@ -174,7 +174,7 @@ class LambdaApi:
         tail = request.headers.get("X-Amz-Log-Type") == "Tail"
         return finished_response(finished, timeout, tail=tail)
 
-    def _with_deadline(self, request: web.BaseRequest, name: str, message: Message) -> Message:
+    def _with_deadline(self, request: Request, name: str, message: Message) -> Message:
         asked = request.headers.get(TIMEOUT)
         if asked is None:
             # A function of this process has its own timeout.
@@ -192,7 +192,7 @@ class LambdaApi:
         return FinishedCall(message.id, result, clock.now() - started)
 
 
-def _function_name(request: web.BaseRequest, text: str) -> str:
+def _function_name(request: Request, text: str) -> str:
     """The name "service.function" that a request means. Raises LambdaError."""
     parsed = parse_name(text)
     if parsed is None:
@@ -202,7 +202,7 @@ def _function_name(request: web.BaseRequest, text: str) -> str:
             FunctionNotFound(text),
         )
     name, qualifier = parsed
-    for given in (qualifier, *parse_query(request.raw_path).get("Qualifier", ())):
+    for given in (qualifier, *parse_query(request.target).get("Qualifier", ())):
         if given not in ("", LATEST):
             _not_found(f"{name}:{given}", f"; there is one version of a function, {LATEST}")
     try:
@@ -219,7 +219,7 @@ def _not_found(name: str, advice: str) -> NoReturn:
     )
 
 
-def _client_context(request: web.BaseRequest) -> Mapping[str, str]:
+def _client_context(request: Request) -> Mapping[str, str]:
     """What a client put into `custom` of its X-Amz-Client-Context. Raises LambdaError."""
     given = request.headers.get("X-Amz-Client-Context")
     if given is None:
@@ -248,7 +248,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _access_key(request: web.BaseRequest) -> str:
+def _access_key(request: Request) -> str:
     """Who signed the request, as far as it says so."""
     found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
     return "" if found is None else found[1]

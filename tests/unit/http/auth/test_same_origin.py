@@ -1,13 +1,11 @@
-from types import SimpleNamespace
-
 import pytest
 
 from eventmesh.http.auth.same_origin import SameOriginCheck
 
 
 def find_violation(listening_on, **headers):
-    request = SimpleNamespace(headers={name.title(): text for name, text in headers.items()})
-    return SameOriginCheck(listening_on).find_violation(request)
+    given = {name.title(): text for name, text in headers.items()}
+    return SameOriginCheck(listening_on).find_violation(given)
 
 
 @pytest.mark.parametrize("listening_on", ["127.0.0.1", "localhost", "::1", "127.0.0.53"])
