@@ -53,15 +53,15 @@ def snippets(page):
 
 def links(page):
     """The targets of a page's links within the repository: path and anchor."""
-    prose = re.sub(r"`[^`\n]+`", "", _prose(page))
-    targets = [target for target in _LINK.findall(prose) if "://" not in target]
+    text = re.sub(r"`[^`\n]+`", "", prose(page))
+    targets = [target for target in _LINK.findall(text) if "://" not in target]
     return [(path, anchor) for path, _, anchor in (one.partition("#") for one in targets)]
 
 
 def anchors(page):
     """The anchors of a page's headings, as repositories show Markdown."""
     found = []
-    for heading in _HEADING.findall(_prose(page)):
+    for heading in _HEADING.findall(prose(page)):
         text = _LINK.sub(lambda link: link[0][1 : link[0].index("]")], heading)
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
         repeated = found.count(slug)
@@ -71,8 +71,9 @@ def anchors(page):
 
 def title(page):
     """The first heading of a page."""
-    return _HEADING.findall(_prose(page))[0]
+    return _HEADING.findall(prose(page))[0]
 
 
-def _prose(page):
+def prose(page):
+    """The text of a page without its code blocks."""
     return _FENCE.sub("", page.read_text("utf-8"))
