@@ -1,10 +1,11 @@
-"""A task group that its owner's errors pass through as they are."""
+"""Task groups that their owner's errors pass through as they are."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 
 @asynccontextmanager
@@ -26,3 +27,23 @@ async def task_group() -> AsyncGenerator[asyncio.TaskGroup]:
         await group.__aexit__(None, None, None)
         raise
     await group.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def background_task(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run `work` in a task of its own while entered; leaving cancels it.
+
+    An error of the block comes out as it is: a task group alone would put it into a group. An error
+    of `work` cancels the block, and comes out in an exception group.
+    """
+    raised: BaseException | None = None
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(work)
+        try:
+            yield
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 it is raised below
+            raised = error
+        finally:
+            working.cancel()
+    if raised is not None:
+        raise raised

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 
 STATUS = Path("/proc/self/status")
-KINDS = (Connection, Channel, AbstractConnection, AbstractChannel)
+KINDS = (AmqpConnection, Channel, AbstractConnection, AbstractChannel)
 
 
 class Footprint(NamedTuple):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from pamqp import commands, frame
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address, Connection
+from eventmesh.brokers.rabbitmq.amqp.connection import Address, AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
 from eventmesh.model.message import Message
@@ -45,7 +45,7 @@ class Client:
 
     def __init__(self, frame_max=FRAME_MAX):
         self.socket = Socket()
-        self.connection = Connection(Address("nowhere", 0, "/", "", ""))
+        self.connection = AmqpConnection(Address("nowhere", 0, "/", "", ""))
         self.connection.connection_made(self.socket)
         self.connection.tune(10, frame_max, 60)
         self.taken = []

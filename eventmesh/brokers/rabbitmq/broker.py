@@ -13,16 +13,16 @@ from typing import Final, Self
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
-from eventmesh.brokers.rabbitmq.coordination.lease import leasing
-from eventmesh.brokers.rabbitmq.coordination.slots import holding_slots
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
-from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, consuming
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
+from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
+from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, run_consumer
 from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, Publisher
-from eventmesh.brokers.rabbitmq.datapath.reply_sender import Replies
-from eventmesh.brokers.rabbitmq.datapath.rpc_client import Requests
+from eventmesh.brokers.rabbitmq.datapath.reply_sender import ReplySender
+from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
 from eventmesh.brokers.rabbitmq.delays import DelayLadder
-from eventmesh.brokers.rabbitmq.management.management import Control
+from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -59,26 +59,29 @@ class RabbitBroker:
         address = parse_address(url)
         self._clock = clock = clock or SystemClock()
         self._connect_timeout = connect_timeout
-        patient = connect_timeout is None
-        self._publishing = Link(address, f"{name} (publishing)", self._prepare, patient=patient)
-        self._consuming = Link(address, f"{name} (consuming)", patient=patient)
+        retry = connect_timeout is None
+        self._publishing = ReconnectingConnection(
+            address, f"{name} (publishing)", self._prepare, retry_refused_login=retry
+        )
+        self._consuming = ReconnectingConnection(
+            address, f"{name} (consuming)", retry_refused_login=retry
+        )
         self._publisher = Publisher(self._publishing, clock, publish_timeout)
-        self._requests = Requests(self._publishing, clock, publish_timeout)
-        self._replies = Replies(self._publishing, clock)
-        self._control = Control(address, f"{name} (control)")
-        self._ladder = DelayLadder(self._control)
+        self._rpc_client = RpcClient(self._publishing, clock, publish_timeout)
+        self._reply_sender = ReplySender(self._publishing, clock)
+        self._management = Management(address, f"{name} (management)")
+        self._ladder = DelayLadder(self._management)
         self._bindings: dict[str, list[Binding]] = {}
         self._consumers: set[Consumer] = set()
-        self._tasks = asyncio.TaskGroup()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._tasks)
-            stack.callback(self._replies.close)
-            for link in (self._publishing, self._consuming):
-                stack.callback(self._tasks.create_task(link.run()).cancel)
-            await stack.enter_async_context(self._control)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(self._reply_sender.close)
+            for connection in (self._publishing, self._consuming):
+                stack.callback(tasks.create_task(connection.run()).cancel)
+            await stack.enter_async_context(self._management)
             failure = await self._connect()
             if failure is None:
                 self._stack = stack.pop_all()
@@ -90,13 +93,14 @@ class RabbitBroker:
         """Wait for the first connections; the return is why that was given up."""
         try:
             async with asyncio.timeout(self._connect_timeout):
-                for link in (self._publishing, self._consuming):
-                    await link.wait_connected()
+                for connection in (self._publishing, self._consuming):
+                    await connection.wait_connected()
         except AccessDenied as refusal:
             return refusal
         except TimeoutError:
-            link = self._consuming if self._publishing.connection else self._publishing
-            return BrokerUnavailable(f"after {self._connect_timeout:g} s, {link.absence}")
+            missing = self._consuming if self._publishing.current else self._publishing
+            reason = missing.unavailable_reason
+            return BrokerUnavailable(f"after {self._connect_timeout:g} s, {reason}")
         return None
 
     async def __aexit__(
@@ -107,23 +111,23 @@ class RabbitBroker:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def _prepare(self, connection: Connection) -> None:
+    async def _prepare(self, connection: AmqpConnection) -> None:
         await self._publisher.prepare(connection)
-        await self._requests.prepare(connection)
-        await self._replies.prepare(connection)
+        await self._rpc_client.prepare(connection)
+        await self._reply_sender.prepare(connection)
 
     @property
     def ready(self) -> bool:
-        publishing = self._publishing.connection
+        publishing = self._publishing.current
         return (
             publishing is not None
             and not publishing.blocked
-            and self._consuming.connection is not None
-            and all(consumer.served for consumer in self._consumers)
+            and self._consuming.current is not None
+            and all(consumer.active for consumer in self._consumers)
         )
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
-        await self._control.declare(queues, bindings)
+        await self._management.declare(queues, bindings)
         for binding in bindings:
             known = self._bindings.setdefault(binding.queue.name, [])
             if binding not in known:
@@ -136,7 +140,7 @@ class RabbitBroker:
             await self._publisher.publish(route, message)
 
     async def _publish_later(self, route: Route, message: Message, delay: float) -> None:
-        losses = self._publisher.losses
+        channel_generation = self._publisher.channel_generation
         delayed = await self._ladder.ensure(route, delay)
         try:
             await self._publisher.publish(delayed, message)
@@ -145,15 +149,15 @@ class RabbitBroker:
             self._ladder.forget()
             await self._publisher.publish(await self._ladder.ensure(route, delay), message)
         except BrokerUnavailable:
-            if self._publisher.losses != losses:
+            if self._publisher.channel_generation != channel_generation:
                 self._ladder.forget()  # Its exchange may have been deleted.
             raise
 
     async def request(self, route: Route, message: Message) -> Message:
-        return await self._requests.request(route, message)
+        return await self._rpc_client.request(route, message)
 
     def reply(self, request: Message, reply: Message) -> None:
-        self._replies.reply(request, reply)
+        self._reply_sender.reply(request, reply)
 
     @asynccontextmanager
     async def consume(
@@ -172,35 +176,35 @@ class RabbitBroker:
             prefetch,
             deliver=deliver,
             declare=declare,
-            replies=replies,
+            reply_connection=replies,
         )
         async with AsyncExitStack() as stack:
             self._consumers.add(consumer)
             stack.callback(self._consumers.discard, consumer)
             if queue.kind in ("broadcast", "presence"):
                 stack.push_async_callback(self._delete, queue)
-            yield await stack.enter_async_context(consuming(consumer, self._tasks))
+            yield await stack.enter_async_context(run_consumer(consumer))
 
     async def _delete(self, queue: Queue) -> None:
         try:
-            await self._control.delete(queue.name)
+            await self._management.delete(queue.name)
         except BrokerUnavailable as error:
             _log.info("%s is left to expire: %s", queue.name, error)
 
     async def _declare_again(self, queue: Queue) -> None:
-        await self._control.declare([queue], self._bindings.get(queue.name, ()))
+        await self._management.declare([queue], self._bindings.get(queue.name, ()))
 
     async def get(self, queue: Queue) -> Delivery | None:
-        return await self._control.get(queue)
+        return await self._management.get(queue)
 
     async def depth(self, queue: Queue) -> int:
-        return await self._control.depth(queue)
+        return await self._management.depth(queue)
 
     async def purge(self, queue: Queue) -> int:
-        return await self._control.purge(queue)
+        return await self._management.purge(queue)
 
     def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:
-        return holding_slots(self._control, name, limit)
+        return hold_slots(self._management, name, limit)
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
-        return leasing(self._control, name)
+        return hold_lease(self._management, name)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.management.declarations import (
+from eventmesh.brokers.rabbitmq.declarations import (
     NEVER,
     BindingDeclaration,
     Declaration,
@@ -179,7 +179,7 @@ class DelayLadder:
         `delayed_route` does.
         """
         delayed = delayed_route(route, delay)
-        if self._losses != self._declarer.losses:
+        if self._losses != self._declarer.connection_generation:
             self.forget()
         try:
             await self._make(route, levels=_units(delay).bit_length())
@@ -203,6 +203,6 @@ class DelayLadder:
 
     def forget(self) -> None:
         """Make everything again when it is next needed: it may have been deleted."""
-        self._losses = self._declarer.losses
+        self._losses = self._declarer.connection_generation
         self._levels = 0
         self._bound.clear()

@@ -23,7 +23,7 @@ CALL_SECONDS: Final = 10.0
 
 
 @asynccontextmanager
-async def answered(what: str, seconds: float | None = None) -> AsyncGenerator[None]:
+async def translate_errors(what: str, seconds: float | None = None) -> AsyncGenerator[None]:
     """Limit the wait for RabbitMQ's answers in the block, and translate how it may fail.
 
     It is CALL_SECONDS unless said otherwise. Raises AccessDenied for what the user may not do, and
@@ -50,7 +50,7 @@ async def answered(what: str, seconds: float | None = None) -> AsyncGenerator[No
         raise
 
 
-def refusal(address: Address, error: Exception) -> InvocationError:
+def connect_error(address: Address, error: Exception) -> InvocationError:
     """Why a connection could not be opened."""
     if isinstance(error, (AuthenticationError, ProbableAuthenticationError)):
         return AccessDenied(

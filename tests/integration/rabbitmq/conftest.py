@@ -9,7 +9,7 @@ import pytest_asyncio
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.management.management import Control
+from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable
 
 DEADLINE = 60.0
@@ -19,15 +19,15 @@ DEADLINE = 60.0
 class Client:
     """A Control, and what a test does beside it with the same connections."""
 
-    def __init__(self, control):
-        self.control = control
+    def __init__(self, management):
+        self.management = management
 
     async def publish(self, key, body=b"", *, exchange="", headers=None):
         """Store a message; raises if it reaches no queue."""
         properties = commands.Basic.Properties(
             message_id=uuid4().hex, delivery_mode=2, headers=headers
         )
-        async with self.control.publishing.channel(confirms=True) as channel:
+        async with self.management.publish_connection.channel(confirms=True) as channel:
             await channel.basic_publish(
                 body, exchange=exchange, routing_key=key, properties=properties, mandatory=True
             )
@@ -42,14 +42,14 @@ class Client:
 
     async def _depth(self, queue):
         try:
-            return await self.control.depth(queue)
+            return await self.management.depth(queue)
         except BrokerUnavailable:
             return None  # It may not answer for its queues as soon as it takes connections.
 
     async def take(self, queue):
         """The next message of a queue, once there is one; it is acknowledged."""
         async with asyncio.timeout(DEADLINE):
-            while (delivery := await self.control.get(queue)) is None:
+            while (delivery := await self.management.get(queue)) is None:
                 pass
         delivery.ack()
         return delivery.message.body
@@ -57,8 +57,8 @@ class Client:
 
 @asynccontextmanager
 async def client_of(url, name="test"):
-    async with Control(parse_address(url), name) as control:
-        yield Client(control)
+    async with Management(parse_address(url), name) as management:
+        yield Client(management)
 
 
 @pytest.fixture

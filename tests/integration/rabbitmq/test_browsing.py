@@ -15,14 +15,14 @@ from eventmesh.model.topology import dead_letters, named, to_queue
 async def letters(client, function):
     """Ten dead letters."""
     queue = dead_letters(function)
-    await client.control.declare([queue])
+    await client.management.declare([queue])
     for number in range(10):
         await client.publish(queue.name, b"%d" % number)
     return queue
 
 
 async def taken(client, queue, count):
-    return [await client.control.get(queue) for _ in range(count)]
+    return [await client.management.get(queue) for _ in range(count)]
 
 
 async def test_browsing_over_and_over_loses_nothing_and_keeps_the_order(client, letters):
@@ -35,28 +35,28 @@ async def test_browsing_over_and_over_loses_nothing_and_keeps_the_order(client, 
 
 
 async def test_how_often_it_was_delivered_is_told(client, letters):
-    (await client.control.get(letters)).requeue()
+    (await client.management.get(letters)).requeue()
     await client.depth_reaches(letters, 10)
-    delivery = await client.control.get(letters)
+    delivery = await client.management.get(letters)
     assert delivery.message.body == b"0"
     assert delivery.redeliveries >= 1
 
 
 async def test_asking_for_a_queue_that_is_not_there_gives_nothing_else_back(client, letters):
-    held = await client.control.get(letters)
-    assert await client.control.get(named("nowhere")) is None
-    assert await client.control.depth(letters) == 9
+    held = await client.management.get(letters)
+    assert await client.management.get(named("nowhere")) is None
+    assert await client.management.depth(letters) == 9
     held.ack()
     assert await client.take(letters) == b"1"
 
 
 async def test_several_queues_are_looked_into_at_once(client, letters, function):
     other = named(function)
-    await client.control.declare([other])
+    await client.management.declare([other])
     await client.publish(other.name, b"other")
-    first = await client.control.get(letters)
-    second = await client.control.get(other)
-    third = await client.control.get(letters)
+    first = await client.management.get(letters)
+    second = await client.management.get(other)
+    third = await client.management.get(letters)
     for delivery in (first, second, third):
         delivery.requeue()
     await client.depth_reaches(letters, 10)
@@ -65,10 +65,10 @@ async def test_several_queues_are_looked_into_at_once(client, letters, function)
 
 async def test_looking_into_another_queue_ends_no_look_that_is_under_way(client, letters, function):
     others = [named(f"{function}.{number}") for number in range(3)]
-    await client.control.declare(others)
-    (await client.control.get(letters)).requeue()
+    await client.management.declare(others)
+    (await client.management.get(letters)).requeue()
     await client.depth_reaches(letters, 10)
-    held, *nothing = await asyncio.gather(*map(client.control.get, (letters, *others)))
+    held, *nothing = await asyncio.gather(*map(client.management.get, (letters, *others)))
     assert nothing == [None] * 3
     assert not held.stale
     held.ack()
@@ -78,8 +78,8 @@ async def test_looking_into_another_queue_ends_no_look_that_is_under_way(client,
 async def test_who_looks_into_a_queue_at_once_shares_a_channel(connecting, rabbitmq, function):
     queue = dead_letters(function)
     async with connecting(rabbitmq.url, f"{function} mine") as client:
-        await client.control.declare([queue])
-        await asyncio.gather(*(client.control.get(queue) for _ in range(5)))
+        await client.management.declare([queue])
+        await asyncio.gather(*(client.management.get(queue) for _ in range(5)))
         connections = await rabbitmq.table("list_connections", "client_properties", "channels")
     counts = [row["channels"] for row in connections if "mine" in str(row["client_properties"])]
     assert counts == [1]
@@ -87,7 +87,7 @@ async def test_who_looks_into_a_queue_at_once_shares_a_channel(connecting, rabbi
 
 async def test_the_bound_holds_for_whoever_takes_at_once(client, letters, monkeypatch):
     monkeypatch.setattr(browsing, "MAX_TAKEN", 3)
-    looks = (client.control.get(letters) for _ in range(5))
+    looks = (client.management.get(letters) for _ in range(5))
     outcomes = await asyncio.gather(*looks, return_exceptions=True)
     assert sum(isinstance(one, Throttled) for one in outcomes) == 2
     await client.depth_reaches(letters, 7)
@@ -113,18 +113,18 @@ async def test_there_is_a_bound_to_what_is_taken_and_not_answered(client, letter
     monkeypatch.setattr(browsing, "MAX_TAKEN", 3)
     held = await taken(client, letters, 3)
     with pytest.raises(Throttled, match="answer some first"):
-        await client.control.get(letters)
+        await client.management.get(letters)
     held[0].ack()
     await client.depth_reaches(letters, 7)
-    assert (await client.control.get(letters)).message.body == b"3"
+    assert (await client.management.get(letters)).message.body == b"3"
 
 
 async def test_an_answer_after_the_connection_was_lost_does_nothing(rabbitmq, connecting, function):
     queue = dead_letters(function)
     async with connecting(rabbitmq.url, f"{function} mine") as client:
-        await client.control.declare([queue])
+        await client.management.declare([queue])
         await client.publish(queue.name, b"1")
-        held = await client.control.get(queue)
+        held = await client.management.get(queue)
         await rabbitmq.close_connections(f"{function} mine")
         await client.depth_reaches(queue, 1)
         held.ack()
@@ -133,10 +133,10 @@ async def test_an_answer_after_the_connection_was_lost_does_nothing(rabbitmq, co
 
 async def test_its_time_is_told_to_the_millisecond(client, function, rabbitmq_url):
     queue = named(function)
-    await client.control.declare([queue])
+    await client.management.declare([queue])
     sent = Message(b"", "a", 1_700_000_000.123, headers={"x": "y"})
     async with RabbitBroker(rabbitmq_url) as broker:
         await broker.publish(to_queue(queue), sent)
-    held = await client.control.get(queue)
+    held = await client.management.get(queue)
     held.ack()
     assert held.message == sent

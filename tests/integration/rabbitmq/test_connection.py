@@ -15,14 +15,14 @@ from eventmesh.model.topology import inbox, named
 async def test_a_wrong_password_is_told_and_not_shown(rabbitmq_url, connecting, function):
     async with connecting(rabbitmq_url.replace(":guest@", ":s3cret@")) as client:
         with pytest.raises(AccessDenied, match="guest") as raised:
-            await client.control.depth(inbox(function))
+            await client.management.depth(inbox(function))
     assert "s3cret" not in str(raised.value)
 
 
 async def test_a_virtual_host_that_is_not_there_is_told(rabbitmq_url, connecting, function):
     async with connecting(f"{rabbitmq_url.rpartition('/')[0]}/nowhere") as client:
         with pytest.raises(AccessDenied, match="virtual host 'nowhere'"):
-            await client.control.depth(inbox(function))
+            await client.management.depth(inbox(function))
 
 
 async def test_a_client_is_told_at_once_that_it_is_refused(rabbitmq_url, soon):
@@ -55,7 +55,7 @@ async def test_a_virtual_host_may_have_any_name(rabbitmq, connecting, function):
     await rabbitmq.ctl("add_vhost", "a/b c%")
     await rabbitmq.ctl("set_permissions", "-p", "a/b c%", "guest", ".*", ".*", ".*")
     async with connecting(f"{rabbitmq.url}a%2Fb%20c%25") as client:
-        await client.control.declare([inbox(function)])
+        await client.management.declare([inbox(function)])
     assert inbox(function).name in await rabbitmq.queues("a/b c%")
 
 
@@ -67,9 +67,9 @@ async def test_a_broker_that_is_away_is_an_error_after_a_while(
     async with connecting(proxy.url(rabbitmq.url)) as client:
         async with asyncio.TaskGroup() as calls:
             for _ in range(20):
-                calls.create_task(unavailable(client.control.depth(inbox(function))))
+                calls.create_task(unavailable(client.management.depth(inbox(function))))
         await proxy.forward()
-        assert await client.control.depth(inbox(function)) == 0
+        assert await client.management.depth(inbox(function)) == 0
 
 
 async def test_a_broker_that_comes_up_meanwhile_is_waited_for(
@@ -77,7 +77,7 @@ async def test_a_broker_that_comes_up_meanwhile_is_waited_for(
 ):
     await proxy.refuse()
     async with connecting(proxy.url(rabbitmq.url)) as client, asyncio.TaskGroup() as calls:
-        call = calls.create_task(client.control.declare([inbox(function)]))
+        call = calls.create_task(client.management.declare([inbox(function)]))
         await asyncio.sleep(0)
         await proxy.forward()
         await call
@@ -89,27 +89,27 @@ async def test_a_broker_that_does_not_answer_is_an_error_after_a_while(
     monkeypatch.setattr(faults, "CALL_SECONDS", 0.5)
     monkeypatch.setattr(session, "CLOSE_SECONDS", 0.5)
     async with connecting(proxy.url(rabbitmq.url)) as client:
-        await client.control.declare([inbox(function)])
+        await client.management.declare([inbox(function)])
         proxy.stall()
         for _ in range(2):
-            await unavailable(client.control.depth(inbox(function)))
+            await unavailable(client.management.depth(inbox(function)))
         await proxy.forward()
-        assert await client.control.depth(inbox(function)) == 0
+        assert await client.management.depth(inbox(function)) == 0
 
 
 async def test_a_connection_that_was_closed_is_opened_again(rabbitmq, connecting, function, caplog):
     caplog.set_level(logging.WARNING, logger="eventmesh.rabbitmq")
     async with connecting(rabbitmq.url, f"{function} mine") as client:
-        await client.control.declare([inbox(function)])
+        await client.management.declare([inbox(function)])
         assert await rabbitmq.close_connections(f"{function} mine") == 1
         await losses_reach(client, 1)
-        assert await client.control.depth(inbox(function)) == 0
+        assert await client.management.depth(inbox(function)) == 0
     assert [record for record in caplog.records if "closed by a test" in record.getMessage()]
 
 
 async def test_it_works_again_after_the_broker_was_killed(rabbitmq, connecting, function):
     async with connecting(rabbitmq.url) as client:
-        await client.control.declare([inbox(function)])
+        await client.management.declare([inbox(function)])
         await client.publish(inbox(function).name)
         await rabbitmq.kill()
         await rabbitmq.start()
@@ -123,23 +123,23 @@ async def test_looking_into_queues_goes_on_during_an_alarm(
 ):
     monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
     async with connecting(rabbitmq.url) as client:
-        await client.control.declare([inbox(function)])
+        await client.management.declare([inbox(function)])
         await client.publish(inbox(function).name)
         await rabbitmq.raise_memory_alarm()
         # One more is taken: only by publishing does a connection become one that is blocked.
         await client.publish(inbox(function).name)
         await unavailable(client.publish(inbox(function).name))
         assert await client.take(inbox(function)) == b""
-        await client.control.declare([named(function)])
+        await client.management.declare([named(function)])
         await rabbitmq.clear_memory_alarm()
 
 
 async def test_nothing_stays_behind(rabbitmq, connecting, function):
     before = asyncio.all_tasks()
     async with connecting(rabbitmq.url, f"{function} mine") as client:
-        await client.control.declare([inbox(function)])
+        await client.management.declare([inbox(function)])
         await client.publish(inbox(function).name)
-        await client.control.get(inbox(function))
+        await client.management.get(inbox(function))
     async with asyncio.timeout(10):
         while asyncio.all_tasks() - before:
             await asyncio.sleep(0)
@@ -153,5 +153,5 @@ async def unavailable(call):
 
 async def losses_reach(client, losses):
     async with asyncio.timeout(10):
-        while client.control.losses != losses:
+        while client.management.connection_generation != losses:
             await asyncio.sleep(0)

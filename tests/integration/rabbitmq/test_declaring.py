@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.management.declarations import QueueDeclaration, queue_arguments
+from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, queue_arguments
 from eventmesh.model.errors import AccessDenied, DeclarationError, FunctionNotFound
 from eventmesh.model.topology import (
     Binding,
@@ -28,7 +28,7 @@ async def test_queues_are_made_with_their_arguments(rabbitmq, connecting, functi
         broadcast(function, "i1"),
     ]
     async with connecting(url) as client:
-        await client.control.declare(queues, [Binding(queues[0], "order.*")])
+        await client.management.declare(queues, [Binding(queues[0], "order.*")])
     made = await rabbitmq.queues(url.rpartition("/")[2])
     for queue in queues:
         arguments = queue_arguments(queue)
@@ -44,52 +44,52 @@ def arguments_of(row):
 
 async def test_declaring_again_changes_nothing(client, function):
     queue = inbox(function)
-    await client.control.declare([queue], [Binding(queue, f"{function}.*")])
+    await client.management.declare([queue], [Binding(queue, f"{function}.*")])
     await client.publish(queue.name)
-    await client.control.declare([queue], [Binding(queue, f"{function}.*")])
-    assert await client.control.depth(queue) == 1
+    await client.management.declare([queue], [Binding(queue, f"{function}.*")])
+    assert await client.management.depth(queue) == 1
 
 
 async def test_a_queue_with_other_arguments_is_kept_and_explained_once(client, function, caplog):
-    await client.control.declare([Queue(function, "named", max_length=7)])
+    await client.management.declare([Queue(function, "named", max_length=7)])
     await client.publish(function)
     changed = Queue(function, "named", max_length=8)
     with caplog.at_level(logging.WARNING, logger="eventmesh.rabbitmq"):
         for _ in range(2):
-            await client.control.declare([changed], [Binding(changed, f"{function}.*")])
+            await client.management.declare([changed], [Binding(changed, f"{function}.*")])
 
     (warning,) = [one.getMessage() for one in caplog.records if one.name == "eventmesh.rabbitmq"]
     for part in (function, "x-max-length", "'7'", "'8'", "delete", "eventmesh doctor"):
         assert part in warning
-    assert await client.control.depth(changed) == 1
+    assert await client.management.depth(changed) == 1
     await client.publish(f"{function}.x", exchange="em.events")
-    assert await client.control.depth(changed) == 2
+    assert await client.management.depth(changed) == 2
 
 
 async def test_a_queue_of_another_system_is_used_as_it_is(client, function, caplog):
     theirs = QueueDeclaration(function, {"x-queue-type": "classic", "x-max-length": 3})
-    await client.control.carry_out([theirs])
+    await client.management.carry_out([theirs])
     with caplog.at_level(logging.WARNING, logger="eventmesh.rabbitmq"):
-        await client.control.declare([named(function, declare=False)])
+        await client.management.declare([named(function, declare=False)])
     assert not caplog.records
 
 
 async def test_a_queue_of_another_system_has_to_be_there(client, function):
     with pytest.raises(FunctionNotFound, match="declare=False") as raised:
-        await client.control.declare([inbox(function), named("theirs", declare=False)])
+        await client.management.declare([inbox(function), named("theirs", declare=False)])
     assert raised.value.name == "theirs"
-    await client.control.declare([inbox(function)])
+    await client.management.declare([inbox(function)])
 
 
 async def test_a_name_that_the_broker_keeps_for_itself_is_refused(client):
     with pytest.raises(AccessDenied, match=r"amq\.mine"):
-        await client.control.declare([Queue("amq.mine", "named")])
+        await client.management.declare([Queue("amq.mine", "named")])
 
 
 async def test_arguments_that_the_broker_does_not_know_are_an_error(client, function):
     wrong = QueueDeclaration(function, {"x-queue-type": "quorum", "x-max-length": "many"})
     with pytest.raises(DeclarationError, match=function):
-        await client.control.carry_out([wrong])
+        await client.management.carry_out([wrong])
 
 
 async def test_a_user_without_permissions_is_told(rabbitmq, connecting, function):
@@ -98,20 +98,20 @@ async def test_a_user_without_permissions_is_told(rabbitmq, connecting, function
     url = rabbitmq.url.replace("guest:guest", f"{function}:secret")
     async with connecting(url) as client:
         with pytest.raises(AccessDenied, match="permissions"):
-            await client.control.declare([inbox(function)])
+            await client.management.declare([inbox(function)])
 
 
 async def test_many_declare_the_same_at_once(client, connecting, rabbitmq_url, function):
     queue = inbox(function)
     async with connecting(rabbitmq_url) as other, asyncio.TaskGroup() as tasks:
         for each in (client, other) * 10:
-            tasks.create_task(each.control.declare([queue], [Binding(queue, f"{function}.#")]))
+            tasks.create_task(each.management.declare([queue], [Binding(queue, f"{function}.#")]))
     await client.publish(f"{function}.x", exchange="em.events")
-    assert await client.control.depth(queue) == 1
+    assert await client.management.depth(queue) == 1
 
 
 async def test_deleting_a_queue_that_is_not_there_is_no_fault(client, function):
-    await client.control.declare([named(function)])
+    await client.management.declare([named(function)])
     for _ in range(2):
-        await client.control.delete(function)
-    assert await client.control.depth(named(function)) == 0
+        await client.management.delete(function)
+    assert await client.management.depth(named(function)) == 0

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
+from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration
 from eventmesh.brokers.rabbitmq.delays import LEVELS, LOST, DelayLadder, ladder, level_name
-from eventmesh.brokers.rabbitmq.management.declarations import QueueDeclaration
 from eventmesh.brokers.rabbitmq.management.inspector import RabbitInspector
 from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound
 from eventmesh.model.topology import Binding, inbox, named, to_queue, to_subscribers
@@ -19,14 +19,14 @@ LOST_QUEUE = named(LOST)
 
 @pytest.fixture
 def delays(client):
-    return DelayLadder(client.control)
+    return DelayLadder(client.management)
 
 
 @pytest.fixture
 async def queue(client, function):
     """An inbox that waits for messages."""
     declared = inbox(function)
-    await client.control.declare([declared])
+    await client.management.declare([declared])
     return declared
 
 
@@ -64,7 +64,7 @@ async def test_a_long_delay_does_not_hold_up_a_short_one(client, delays, queue):
 async def test_the_whole_ladder_can_be_made(rabbitmq, connecting):
     url = await rabbitmq.new_virtual_host()
     async with connecting(url) as client:
-        await client.control.carry_out(list(ladder(LEVELS)))
+        await client.management.carry_out(list(ladder(LEVELS)))
     made = await rabbitmq.queues(url.rpartition("/")[2])
     assert made.keys() == {LOST, *map(level_name, range(LEVELS))}
     assert {row["type"] for row in made.values()} == {"quorum"}
@@ -77,15 +77,15 @@ async def test_a_queue_that_is_not_there_is_told_at_once(client, delays, functio
 
 async def test_a_queue_of_another_system_gets_delayed_messages_too(client, delays, function):
     theirs = named(function, declare=False)
-    await client.control.carry_out([QueueDeclaration(function, {"x-queue-type": "classic"})])
+    await client.management.carry_out([QueueDeclaration(function, {"x-queue-type": "classic"})])
     await send(client, delays, theirs, 0.2, b"late")
     assert await client.take(theirs) == b"late"
 
 
 async def test_a_queue_that_is_made_again_gets_what_is_on_its_way(client, delays, queue):
     await send(client, delays, queue, 0.8, b"late")
-    await client.control.delete(queue.name)
-    await client.control.declare([queue])
+    await client.management.delete(queue.name)
+    await client.management.declare([queue])
     assert await client.take(queue) == b"late"
 
 
@@ -95,13 +95,13 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
     url = await rabbitmq.new_virtual_host()
     async with connecting(url) as client, RabbitInspector(url, "test") as inspector:
         assert await inspector.lost() == 0
-        delays = DelayLadder(client.control)
+        delays = DelayLadder(client.management)
         gone = inbox(f"{function}_gone")
-        await client.control.declare([queue, gone])
+        await client.management.declare([queue, gone])
         # More than one level takes care of at once: 32.
         for number in range(50):
             await send(client, delays, gone, 5, b"%d" % number)  # None is due before the end.
-        await client.control.delete(gone.name)
+        await client.management.delete(gone.name)
         await client.depth_reaches(LOST_QUEUE, 50)
         assert await inspector.lost() == 50
         await send(client, delays, queue, 0.3, b"late")
@@ -112,8 +112,8 @@ async def test_an_event_that_nobody_wants_any_more_blocks_nobody(
     rabbitmq, connecting, queue, function
 ):
     async with connecting(await rabbitmq.new_virtual_host()) as client:
-        delays = DelayLadder(client.control)
-        await client.control.declare([queue], [Binding(queue, "order.*")])
+        delays = DelayLadder(client.management)
+        await client.management.declare([queue], [Binding(queue, "order.*")])
         for _ in range(50):
             await client.send(await delays.ensure(to_subscribers("nobody.cares"), 0.1))
         await client.send(await delays.ensure(to_subscribers("order.due"), 0.1), b"due")
@@ -132,8 +132,8 @@ async def test_delayed_messages_outlive_a_restart_of_the_broker(
                 came.add(await client.take(queue))
 
     async with connecting(rabbitmq.url) as client:
-        delays = DelayLadder(client.control)
-        await client.control.declare([queue])
+        delays = DelayLadder(client.management)
+        await client.management.declare([queue])
         for body in sent:
             await send(client, delays, queue, 0.1 + int(body) / 2, body)
         await rabbitmq.restart()
@@ -144,9 +144,9 @@ async def test_two_ladders_are_made_at_once(rabbitmq, connecting, function):
     url = await rabbitmq.new_virtual_host()
     queue = inbox(function)
     async with connecting(url) as one, connecting(url) as two:
-        await one.control.declare([queue])
+        await one.management.declare([queue])
         async with asyncio.TaskGroup() as tasks:
             for client in (one, two):
-                delays = DelayLadder(client.control)
+                delays = DelayLadder(client.management)
                 tasks.create_task(send(client, delays, queue, 0.3, b"late"))
         await one.depth_reaches(queue, 2)

@@ -44,7 +44,7 @@ def deleting(operator):
 
     @asynccontextmanager
     async def deleting():
-        async with operator.control.session.channel() as channel:
+        async with operator.management.connection.channel() as channel:
             yield channel
 
     return deleting
@@ -104,6 +104,6 @@ async def test_a_level_whose_queue_was_deleted_is_made_again_at_once(
     route = EVENT if event else to_queue(queue)
     await broker.publish(route, message(), delay=0.1)
     await operator.take(queue)
-    await operator.control.delete(LEVEL)
+    await operator.management.delete(LEVEL)
     await broker.publish(route, message(b"again"), delay=0.1)
     assert await operator.take(queue) == b"again"

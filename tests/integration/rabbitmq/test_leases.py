@@ -7,7 +7,7 @@ import pytest
 
 from eventmesh.brokers.rabbitmq import error_translation as faults
 from eventmesh.brokers.rabbitmq.coordination import lease
-from eventmesh.brokers.rabbitmq.coordination.lease import leasing
+from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.management import connection as session
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import named
@@ -20,7 +20,7 @@ def name(function):
 
 async def hold_for_ever(client, name, held, state=b"state"):
     """Hold a lease until it is lost; `held` is set once it is ours and its state is stored."""
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(state)
         held.set()
         await asyncio.get_running_loop().create_future()
@@ -33,7 +33,7 @@ async def lost(work):
 
 async def next_state(client, name):
     """Take the lease for a moment, and say what state was left."""
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         return ours.state
 
 
@@ -75,7 +75,7 @@ async def test_whoever_waits_is_told_when_the_connection_is_lost(
 ):
     async with (
         connecting(rabbitmq.url, f"{name} mine") as other,
-        leasing(client.control, name),
+        hold_lease(client.management, name),
         asyncio.TaskGroup() as tasks,
     ):
         waiting = tasks.create_task(lost(next_state(other, name)))
@@ -118,7 +118,7 @@ async def test_a_save_that_fails_loses_the_lease(rabbitmq, connecting, name, soo
     monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)
 
     async def save_until_it_fails(client):
-        async with leasing(client.control, name) as ours:
+        async with hold_lease(client.management, name) as ours:
             await ours.save(b"stored")
             await rabbitmq.raise_memory_alarm()
             # One message is still taken, then the connection is blocked.
@@ -133,7 +133,7 @@ async def test_a_save_that_fails_loses_the_lease(rabbitmq, connecting, name, soo
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 async def test_of_two_states_the_newer_one_counts(client, name, order):
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(b"old")
     # As if a holder had died after it published a state and before it acknowledged the last one.
     for version in order:
@@ -144,16 +144,16 @@ async def test_of_two_states_the_newer_one_counts(client, name, order):
 
 
 async def test_what_a_lost_holder_stores_late_does_not_count(client, name):
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(b"first")
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await client.publish(name, b"late", headers={lease.EPOCH: 1, lease.NUMBER: 99})
         await ours.save(b"second")
     assert await next_state(client, name) == b"second"
 
 
 async def test_what_others_put_into_the_queue_does_no_harm(client, name):
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(b"state")
         for _ in range(lease.PREFETCH + 20):
             await client.publish(name, b"what is this?", headers={lease.EPOCH: "x"})
@@ -163,15 +163,15 @@ async def test_what_others_put_into_the_queue_does_no_harm(client, name):
 
 
 async def test_a_lease_that_was_emptied_can_be_taken_again(rabbitmq, client, name, soon):
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(b"state")
-    await client.control.purge(named(name))
+    await client.management.purge(named(name))
     assert await soon(next_state(client, name)) == b""
 
 
 async def test_a_state_that_is_held_for_long_is_stored_again(client, name, soon, monkeypatch):
     monkeypatch.setattr(lease, "REFRESH_SECONDS", 0.05)
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(b"state")
         version = ours.version
         async with asyncio.timeout(10):
@@ -194,20 +194,20 @@ async def test_cancelling_the_holder_hands_it_on(client, name, soon):
 async def test_closing_the_broker_leaves_the_block_alone(connecting, rabbitmq_url, name):
     async with AsyncExitStack() as stack:
         async with connecting(rabbitmq_url) as client:
-            ours = await stack.enter_async_context(leasing(client.control, name))
+            ours = await stack.enter_async_context(hold_lease(client.management, name))
         await lost(ours.save(b"state"))
         await asyncio.sleep(0)
 
 
 async def test_a_large_state_is_stored(client, name, soon):
     state = bytes(range(256)) * 8000
-    async with leasing(client.control, name) as ours:
+    async with hold_lease(client.management, name) as ours:
         await ours.save(state)
     assert await soon(next_state(client, name)) == state
 
 
 async def test_saving_at_once_stores_the_last(client, name, soon):
-    async with leasing(client.control, name) as ours, asyncio.TaskGroup() as tasks:
+    async with hold_lease(client.management, name) as ours, asyncio.TaskGroup() as tasks:
         for number in range(50):
             tasks.create_task(ours.save(b"%d" % number))
     assert await soon(next_state(client, name)) == b"49"

@@ -48,14 +48,14 @@ async def test_it_is_not_ready_for_as_long_as_the_queue_is_gone(
     rabbitmq, broker, function, connecting, until
 ):
     async with connecting(rabbitmq.url) as owner:
-        await owner.control.declare([named(function)])
+        await owner.management.declare([named(function)])
         async with broker.consume(named(function, declare=False), ignore, prefetch=1):
             assert broker.ready
             await rabbitmq.delete_queue(function)
             await until(lambda: not broker.ready)
             assert await broker.depth(named(function)) == 0
             assert not broker.ready
-            await owner.control.declare([named(function)])
+            await owner.management.declare([named(function)])
             await until(lambda: broker.ready)
         await rabbitmq.delete_queue(function)
         assert broker.ready

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from eventmesh.brokers.rabbitmq.coordination import slots
-from eventmesh.brokers.rabbitmq.coordination.lease import leasing
-from eventmesh.brokers.rabbitmq.coordination.slots import holding_slots
+from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
+from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
 from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import named
@@ -21,7 +21,7 @@ def name(function):
 
 
 async def tokens_of(client, name):
-    return await find_tokens(client.control, name, 0, insist=False)
+    return await find_tokens(client.management, name, 0, insist=False)
 
 
 async def all_back(client, name, count):
@@ -33,18 +33,18 @@ async def all_back(client, name, count):
 
 async def take_all(stack, client, name, count, soon):
     """Take all slots there are for a moment; one more there is not."""
-    held = await stack.enter_async_context(holding_slots(client.control, name, count))
+    held = await stack.enter_async_context(hold_slots(client.management, name, count))
     for _ in range(count):
         await soon(held.acquire())
     async with asyncio.TaskGroup() as tasks:
         more = tasks.create_task(held.acquire())
-        assert (await client.control.depth(named((await tokens_of(client, name)).queue))) == 0
+        assert (await client.management.depth(named((await tokens_of(client, name)).queue))) == 0
         assert not more.done()
         more.cancel()
 
 
 async def test_what_is_not_used_goes_back(client, name, soon):
-    async with holding_slots(client.control, name, 3) as held:
+    async with hold_slots(client.management, name, 3) as held:
         for _ in range(3):
             await soon(held.acquire())
         for _ in range(3):
@@ -54,8 +54,8 @@ async def test_what_is_not_used_goes_back(client, name, soon):
 
 async def test_a_wait_that_was_given_up_leaves_no_consumer(client, name, soon):
     async with (
-        holding_slots(client.control, name, 1) as held,
-        holding_slots(client.control, name, 1) as waiting,
+        hold_slots(client.management, name, 1) as held,
+        hold_slots(client.management, name, 1) as waiting,
         asyncio.TaskGroup() as tasks,
     ):
         await soon(held.acquire())
@@ -80,8 +80,8 @@ async def test_processes_take_turns(connecting, rabbitmq_url, client, name, monk
 
     async with (
         connecting(rabbitmq_url) as other,
-        holding_slots(client.control, name, 1) as ours,
-        holding_slots(other.control, name, 1) as theirs,
+        hold_slots(client.management, name, 1) as ours,
+        hold_slots(other.management, name, 1) as theirs,
         asyncio.TaskGroup() as tasks,
     ):
         working = [
@@ -98,7 +98,7 @@ async def test_processes_take_turns(connecting, rabbitmq_url, client, name, monk
 
 
 async def test_a_token_is_used_again_without_asking_the_broker(client, name, soon):
-    async with holding_slots(client.control, name, 1) as held:
+    async with hold_slots(client.management, name, 1) as held:
         await soon(held.acquire())
         for _ in range(1000):
             held.release()
@@ -112,7 +112,7 @@ async def test_the_slots_of_a_lost_process_are_given_to_others(
 ):
     async with AsyncExitStack() as stack:
         lost = await stack.enter_async_context(connecting(rabbitmq.url, f"{name} lost"))
-        theirs = await stack.enter_async_context(holding_slots(lost.control, name, 2))
+        theirs = await stack.enter_async_context(hold_slots(lost.management, name, 2))
         await soon(theirs.acquire())
         await soon(theirs.acquire())
         async with asyncio.TaskGroup() as tasks:
@@ -130,7 +130,7 @@ async def test_runs_that_lost_their_slots_get_them_again_before_others(
     caplog.set_level(logging.WARNING, logger="eventmesh.rabbitmq")
     async with (
         connecting(rabbitmq.url, f"{name} mine") as unlucky,
-        holding_slots(unlucky.control, name, 2) as held,
+        hold_slots(unlucky.management, name, 2) as held,
         asyncio.TaskGroup() as tasks,
     ):
         await soon(held.acquire())
@@ -140,7 +140,7 @@ async def test_runs_that_lost_their_slots_get_them_again_before_others(
             while "2 runs go on without their slots" not in caplog.text:
                 await asyncio.sleep(0)
         await client.depth_reaches(named((await tokens_of(client, name)).queue), 0)
-        async with holding_slots(client.control, name, 2) as others:
+        async with hold_slots(client.management, name, 2) as others:
             waiting = tasks.create_task(others.acquire())
             await tokens_of(client, name)
             assert not waiting.done()
@@ -151,7 +151,7 @@ async def test_runs_that_lost_their_slots_get_them_again_before_others(
 
 async def test_killed_channels_cost_no_slot(rabbitmq, client, name, soon):
     async with AsyncExitStack() as stack:
-        async with holding_slots(client.control, name, 3) as held:
+        async with hold_slots(client.management, name, 3) as held:
             for _ in range(3):
                 await soon(held.acquire())
             await rabbitmq.kill_channels()
@@ -160,7 +160,7 @@ async def test_killed_channels_cost_no_slot(rabbitmq, client, name, soon):
 
 async def test_slots_outlive_the_broker(rabbitmq, connecting, name, soon):
     async with connecting(rabbitmq.url) as client, AsyncExitStack() as stack:
-        async with holding_slots(client.control, name, 3) as held:
+        async with hold_slots(client.management, name, 3) as held:
             await soon(held.acquire())
             await rabbitmq.restart()
             held.release()
@@ -174,7 +174,7 @@ async def test_whoever_waits_gets_a_slot_once_the_broker_is_there(
     await proxy.refuse()
     async with (
         connecting(proxy.url(rabbitmq.url)) as client,
-        holding_slots(client.control, name, 1) as held,
+        hold_slots(client.management, name, 1) as held,
         asyncio.TaskGroup() as tasks,
     ):
         waiting = tasks.create_task(held.acquire())
@@ -185,23 +185,23 @@ async def test_whoever_waits_gets_a_slot_once_the_broker_is_there(
 
 @pytest.mark.parametrize("changed", [1, 5])
 async def test_another_limit_makes_other_tokens(client, name, soon, changed):
-    async with holding_slots(client.control, name, 3) as held:
+    async with hold_slots(client.management, name, 3) as held:
         await soon(held.acquire())
         before = await tokens_of(client, name)
-        async with holding_slots(client.control, name, changed) as others:
+        async with hold_slots(client.management, name, changed) as others:
             await soon(others.acquire()) if changed > 1 else None
             async with asyncio.timeout(20):
                 while (await tokens_of(client, name)) == before:
                     pass
             held.release()
         await all_back(client, name, changed)
-        assert await client.control.depth(named(before.queue)) == 0
-        assert await client.control.get(named(before.queue)) is None
+        assert await client.management.depth(named(before.queue)) == 0
+        assert await client.management.get(named(before.queue)) is None
 
 
 async def test_a_limit_that_did_not_change_keeps_the_tokens(client, name):
-    before = await find_tokens(client.control, name, 2, insist=True)
-    assert await find_tokens(client.control, name, 2, insist=True) == before
+    before = await find_tokens(client.management, name, 2, insist=True)
+    assert await find_tokens(client.management, name, 2, insist=True) == before
 
 
 async def test_after_a_lost_connection_the_limit_is_not_said_again(
@@ -209,10 +209,10 @@ async def test_after_a_lost_connection_the_limit_is_not_said_again(
 ):
     async with (
         connecting(rabbitmq.url, f"{name} old") as old,
-        holding_slots(old.control, name, 1) as held,
+        hold_slots(old.management, name, 1) as held,
     ):
         await soon(held.acquire())
-        async with holding_slots(client.control, name, 2) as others:
+        async with hold_slots(client.management, name, 2) as others:
             await soon(others.acquire())
             await rabbitmq.close_connections(f"{name} old")
             held.release()
@@ -221,7 +221,7 @@ async def test_after_a_lost_connection_the_limit_is_not_said_again(
 
 
 async def test_tokens_that_were_deleted_are_made_again(rabbitmq, client, name, soon):
-    async with holding_slots(client.control, name, 2) as held:
+    async with hold_slots(client.management, name, 2) as held:
         await soon(held.acquire())
         await rabbitmq.delete_queue((await tokens_of(client, name)).queue)
         held.release()
@@ -231,29 +231,29 @@ async def test_tokens_that_were_deleted_are_made_again(rabbitmq, client, name, s
 
 async def test_what_a_crash_left_behind_is_cleared_away(client, name):
     left = f"{name}.left"
-    await client.control.declare([named(left)])
+    await client.management.declare([named(left)])
     await client.publish(left)
-    made = await find_tokens(client.control, name, 2, insist=True)
-    async with leasing(client.control, f"{name}.lease") as lease:
+    made = await find_tokens(client.management, name, 2, insist=True)
+    async with hold_lease(client.management, f"{name}.lease") as lease:
         await lease.save(json.dumps(json.loads(lease.state) | {"retired": [left]}).encode())
-    assert await find_tokens(client.control, name, 2, insist=True) == made
-    assert await client.control.get(named(left)) is None
-    async with leasing(client.control, f"{name}.lease") as lease:
+    assert await find_tokens(client.management, name, 2, insist=True) == made
+    assert await client.management.get(named(left)) is None
+    async with hold_lease(client.management, f"{name}.lease") as lease:
         assert json.loads(lease.state)["retired"] == []
 
 
 async def test_a_state_that_cannot_be_read_is_made_anew(client, name):
-    async with leasing(client.control, f"{name}.lease") as lease:
+    async with hold_lease(client.management, f"{name}.lease") as lease:
         await lease.save(b'{"queue": 1}')
-    made = await find_tokens(client.control, name, 2, insist=True)
+    made = await find_tokens(client.management, name, 2, insist=True)
     assert made == Tokens(made.queue, 2)
-    assert await client.control.depth(named(made.queue)) == 2
+    assert await client.management.depth(named(made.queue)) == 2
 
 
 async def test_many_processes_that_start_at_once_agree(client, connecting, rabbitmq_url, name):
     async with connecting(rabbitmq_url) as other, asyncio.TaskGroup() as tasks:
         finding = [
-            tasks.create_task(find_tokens(each.control, name, 3, insist=True))
+            tasks.create_task(find_tokens(each.management, name, 3, insist=True))
             for each in (client, other) * 4
         ]
     assert len({found.result().queue for found in finding}) == 1
@@ -262,7 +262,7 @@ async def test_many_processes_that_start_at_once_agree(client, connecting, rabbi
 
 async def test_closing_ends_the_wait(client, name, soon):
     async with asyncio.TaskGroup() as tasks:
-        async with holding_slots(client.control, name, 1) as held:
+        async with hold_slots(client.management, name, 1) as held:
             await soon(held.acquire())
             waiting = tasks.create_task(unavailable(held.acquire()))
             await asyncio.sleep(0)

@@ -62,11 +62,11 @@ async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followe
             first.open.clear()
             await soon(first.begun.wait())
             # Its connection for publishing stays: it could go on firing, and must not.
-            await rabbitmq.close_connections("first (control)")
+            await rabbitmq.close_connections("first (management)")
             await soon(first.given_up.wait())
             first.open.set()
             await more(5)
-            assert "second (control)" in await rabbitmq.active_consumer(lease("clock"), vhost)
+            assert "second (management)" in await rabbitmq.active_consumer(lease("clock"), vhost)
     assert "the timers of clock are not fired by this process" in caplog.text
     assert "and what it allowed has to end" in caplog.text
     moments = sorted(fired)

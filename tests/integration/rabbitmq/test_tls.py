@@ -85,7 +85,7 @@ async def unreachable(connecting, url, function, monkeypatch):
             pytest.fail("it was let in")
     async with connecting(url) as client:
         with pytest.raises(InvocationError) as refused:
-            await client.control.depth(inbox(function))
+            await client.management.depth(inbox(function))
     return str(raised.value), str(refused.value)
 
 

@@ -25,13 +25,13 @@ _CONTENT_HEADER: Final = Struct(">HHQ")
 _REDELIVERED: Final = 1
 
 
-class Content(Protocol):
+class DeliveryCallback(Protocol):
     """Takes a message. Called by the reader: it returns at once and does not raise."""
 
     def __call__(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None: ...
 
 
-class Wire(Protocol):
+class ChannelTransport(Protocol):
     """What a channel needs of its connection."""
 
     @property
@@ -40,7 +40,7 @@ class Wire(Protocol):
     def max_body(self) -> int: ...
     def write(self, data: bytes) -> None: ...
     def fail(self, reason: str) -> None: ...
-    def forget(self, channel: int) -> None: ...
+    def release_channel(self, channel: int) -> None: ...
 
 
 class Channel:
@@ -51,16 +51,16 @@ class Channel:
     broker has taken the deliveries back.
     """
 
-    def __init__(self, wire: Wire, number: int) -> None:
+    def __init__(self, transport: ChannelTransport, number: int) -> None:
         self.number = number
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.confirms = Confirms()
         self.paused = False
         self.on_cancel: Callable[[str], None] | None = None
-        self._wire = wire
+        self._transport = transport
         self._is_open = True
         self._calls: deque[tuple[base.Frame, asyncio.Future[base.Frame]]] = deque()
-        self._consumers: dict[bytes, Content] = {}
+        self._consumers: dict[bytes, DeliveryCallback] = {}
         self._tags = count()
         self._take: Callable[[bytes, bytes], None] | None = None
         self._properties = b""
@@ -84,16 +84,18 @@ class Channel:
         data = frames.method(self.number, command)
         reply: asyncio.Future[base.Frame] = asyncio.get_running_loop().create_future()
         self._calls.append((command, reply))
-        self._wire.write(data)
+        self._transport.write(data)
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await reply
         except TimeoutError:
-            self._wire.fail(f"RabbitMQ did not answer {command.name} within {CALL_SECONDS:g} s")
+            self._transport.fail(
+                f"RabbitMQ did not answer {command.name} within {CALL_SECONDS:g} s"
+            )
             raise BrokerUnavailable(self._why_closed()) from None
 
     async def consume(
-        self, queue: str, prefetch: int, content: Content, *, no_ack: bool = False
+        self, queue: str, prefetch: int, content: DeliveryCallback, *, no_ack: bool = False
     ) -> str:
         """Start a consumer with a prefetch of its own, and return its tag.
 
@@ -122,24 +124,24 @@ class Channel:
         self._is_open = False
         self._consumers.clear()
         close = commands.Channel.Close(reply_code=200, reply_text="done", class_id=0, method_id=0)
-        self._wire.write(frames.method(self.number, close))
+        self._transport.write(frames.method(self.number, close))
 
     async def close(self) -> None:
         """Close the channel and wait until it is. If the broker is silent, so is the connection."""
         self.abandon()
         await asyncio.wait((self.closed,), timeout=CALL_SECONDS)
         if not self.closed.done():
-            self._wire.fail(f"RabbitMQ did not close a channel within {CALL_SECONDS:g} s")
+            self._transport.fail(f"RabbitMQ did not close a channel within {CALL_SECONDS:g} s")
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to it."""
         if self._is_open:
-            self._wire.write(frames.ack(self.number, tag, multiple=multiple))
+            self._transport.write(frames.ack(self.number, tag, multiple=multiple))
 
     def requeue(self, tag: int) -> None:
         """Give a delivery back."""
         if self._is_open:
-            self._wire.write(frames.requeue(self.number, tag))
+            self._transport.write(frames.requeue(self.number, tag))
 
     # Publishing
 
@@ -159,14 +161,14 @@ class Channel:
     def publish_unconfirmed(self, target: bytes, properties: bytes, body: bytes) -> None:
         """Publish on a channel without confirm mode, and hear no more of it."""
         self._check_open()
-        frame_max = self._wire.frame_max
+        frame_max = self._transport.frame_max
         if len(properties) > frame_max - frames.HEADER_OVERHEAD:
             # The broker would end the whole connection (AMQP 0-9-1, section 4.2.6).
             raise PayloadInvalid(
                 f"the message has {len(properties):,} bytes of headers, and they must fit into one "
                 f"frame of {frame_max:,} bytes: put what is long into the body"
             )
-        self._wire.write(frames.publish(self.number, target, properties, body, frame_max))
+        self._transport.write(frames.publish(self.number, target, properties, body, frame_max))
 
     # What the connection hands over
 
@@ -198,12 +200,12 @@ class Channel:
                 self._on_close(command)
             case commands.Channel.CloseOk() if not self._is_open:
                 self.end("it was closed from here")
-                self._wire.forget(self.number)
+                self._transport.release_channel(self.number)
             case commands.Basic.Cancel():
                 self._on_server_cancel(command.consumer_tag or "")
             case commands.Channel.Flow():
                 self.paused = not command.active
-                self._wire.write(
+                self._transport.write(
                     frames.method(self.number, commands.Channel.FlowOk(active=command.active))
                 )
             case _:
@@ -213,9 +215,9 @@ class Channel:
         """A content header: how long the body is, and the properties."""
         _, _, size = _CONTENT_HEADER.unpack_from(payload)
         if self._take is None or self._missing:
-            self._wire.fail("a content header came where none belongs")
-        elif size > self._wire.max_body:
-            self._wire.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
+            self._transport.fail("a content header came where none belongs")
+        elif size > self._transport.max_body:
+            self._transport.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
         else:
             self._properties = payload[_CONTENT_HEADER.size :]
             self._missing = size
@@ -225,7 +227,7 @@ class Channel:
     def on_body(self, payload: bytes) -> None:
         """A piece of a body."""
         if self._take is None or not 0 < len(payload) <= self._missing:
-            self._wire.fail("a piece of a body came where none belongs")
+            self._transport.fail("a piece of a body came where none belongs")
             return
         self._missing -= len(payload)
         if not self._missing and not self._pieces:
@@ -253,7 +255,7 @@ class Channel:
 
     def _expect(self, take: Callable[[bytes, bytes], None]) -> None:
         if self._take is not None:
-            self._wire.fail("a message began before the one before it had ended")
+            self._transport.fail("a message began before the one before it had ended")
         self._take = take
 
     def _complete(self, body: bytes) -> None:
@@ -263,12 +265,12 @@ class Channel:
             take(properties, body)
 
     def _on_close(self, command: commands.Channel.Close) -> None:
-        self._wire.write(frames.method(self.number, commands.Channel.CloseOk()))
+        self._transport.write(frames.method(self.number, commands.Channel.CloseOk()))
         # If our own close was under way, its answer is still to come, and the number not free.
         answered = self._is_open
         self.end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
         if answered:
-            self._wire.forget(self.number)
+            self._transport.release_channel(self.number)
 
     def _on_server_cancel(self, tag: str) -> None:
         self._consumers.pop(tag.encode(), None)
@@ -277,7 +279,7 @@ class Channel:
 
     def _on_reply(self, command: base.Frame) -> None:
         if not self._calls or command.name not in self._calls[0][0].valid_responses:
-            self._wire.fail(f"{command.name} answers nothing that was asked")
+            self._transport.fail(f"{command.name} answers nothing that was asked")
             return
         _, reply = self._calls.popleft()
         if not reply.done():

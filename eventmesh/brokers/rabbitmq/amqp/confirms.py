@@ -47,28 +47,28 @@ class _Publish:
 class Confirms:
     """The unanswered messages of one channel, in the order of publishing.
 
-    `on_answered` is called for each that is answered for, or never will be. That nobody waits for
+    `on_resolved` is called for each that is answered for, or never will be. That nobody waits for
     an answer any more is none: until it comes, the message counts.
     """
 
-    __slots__ = ("_loop", "_published", "_unanswered", "on_answered")
+    __slots__ = ("_loop", "_published", "_unconfirmed", "on_resolved")
 
     def __init__(self) -> None:
-        self.on_answered: Callable[[], None] | None = None
+        self.on_resolved: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._published = 0
         # A plain dict looks for its first key past all that were deleted before it.
-        self._unanswered: OrderedDict[int, _Publish] = OrderedDict()
+        self._unconfirmed: OrderedDict[int, _Publish] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._unanswered)
+        return len(self._unconfirmed)
 
     def add(self, target: bytes, id: str) -> asyncio.Future[None]:
         """One more was published: the future of its confirm, or of why there is none."""
         confirmed: asyncio.Future[None] = self._loop.create_future()
         # The broker counts the same way (https://www.rabbitmq.com/docs/confirms).
         self._published += 1
-        self._unanswered[self._published] = _Publish(confirmed, target, id)
+        self._unconfirmed[self._published] = _Publish(confirmed, target, id)
         return confirmed
 
     def on_confirm(self, payload: bytes, *, taken: bool) -> None:
@@ -77,7 +77,7 @@ class Confirms:
         if not bits & _MULTIPLE:
             self._answer(tag, taken=taken)
             return
-        while self._unanswered and (first := next(iter(self._unanswered))) <= tag:
+        while self._unconfirmed and (first := next(iter(self._unconfirmed))) <= tag:
             self._answer(first, taken=taken)
 
     def on_return(self, exchange_and_key: bytes, properties: bytes) -> None:
@@ -88,7 +88,7 @@ class Confirms:
         """
         id = decode_properties(properties, b"", 0.0, redelivered=False).message.id
         target = exchange_and_key + _MANDATORY
-        for publish in self._unanswered.values():
+        for publish in self._unconfirmed.values():
             same = publish.id == id and publish.target[_EXCHANGE:] == target
             if same and not publish.returned:
                 publish.returned = True
@@ -97,19 +97,19 @@ class Confirms:
 
     def end(self, reason: str) -> None:
         """No answer can come any more."""
-        unanswered, self._unanswered = self._unanswered, OrderedDict()
-        for publish in unanswered.values():
+        unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
+        for publish in unconfirmed.values():
             publish.fail(BrokerUnavailable(f"{reason}; the message may or may not be stored"))
-            if self.on_answered is not None:
-                self.on_answered()
+            if self.on_resolved is not None:
+                self.on_resolved()
 
     def _answer(self, tag: int, *, taken: bool) -> None:
-        publish = self._unanswered.pop(tag, None)
+        publish = self._unconfirmed.pop(tag, None)
         if publish is None:
             return
         if not taken:
             publish.fail(Refused())
         elif not publish.confirmed.done():
             publish.confirmed.set_result(None)
-        if self.on_answered is not None:
-            self.on_answered()
+        if self.on_resolved is not None:
+            self.on_resolved()

@@ -21,7 +21,7 @@ from eventmesh.model.value import value
 CLOSE_SECONDS: Final = 3.0
 """How long the broker may take to say good-bye."""
 
-MAX_BODY: Final = 512 * 1024 * 1024
+MAX_INCOMING_BODY: Final = 512 * 1024 * 1024
 """The largest message that any RabbitMQ can be told to hold, so that no queue has a larger one."""
 
 FLUSH_AT: Final = 64 * 1024
@@ -56,7 +56,7 @@ class Address:
         return f"{scheme}://{host}:{self.port}/{quote(self.virtual_host, safe='')}"
 
 
-class Connection(asyncio.Protocol):
+class AmqpConnection(asyncio.Protocol):
     """An open connection, until `closed` is done: with why it ended.
 
     What is written during one pass of the event loop goes out in one write. `blocked` is why
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, address: Address) -> None:
         self.address = address
         self.frame_max = frames.SIZE_MAX
-        self.max_body = MAX_BODY
+        self.max_body = MAX_INCOMING_BODY
         self.blocked = ""
         self.writable = True
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
             raise
         return channel
 
-    def forget(self, channel: int) -> None:
+    def release_channel(self, channel: int) -> None:
         """A channel was closed: its number may be used again."""
         if self._channels.pop(channel, None) is not None:
             self._free_numbers.append(channel)

@@ -9,7 +9,7 @@ from typing import Final
 from pamqp import commands
 from pamqp.common import FieldValue
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address, Connection
+from eventmesh.brokers.rabbitmq.amqp.connection import Address, AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import SIZE_MAX, SIZE_MIN
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
@@ -21,13 +21,13 @@ CONNECT_SECONDS: Final = 10.0
 """How long the broker may take to let us in."""
 
 
-async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS) -> Connection:
+async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS) -> AmqpConnection:
     """Open a connection; `name` is what RabbitMQ's tools show.
 
     Raises AccessDenied when the credentials or the virtual host are refused, and
     BrokerUnavailable for everything else, also when it takes longer than `timeout` seconds.
     """
-    connection = Connection(address)
+    connection = AmqpConnection(address)
     try:
         async with asyncio.timeout(timeout):
             await asyncio.get_running_loop().create_connection(
@@ -46,7 +46,7 @@ async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS)
     return connection
 
 
-async def _log_in(connection: Connection, name: str) -> None:
+async def _log_in(connection: AmqpConnection, name: str) -> None:
     address = connection.address
     start = await connection.receive(commands.Connection.Start)
     mechanism = "EXTERNAL" if address.external else "PLAIN"

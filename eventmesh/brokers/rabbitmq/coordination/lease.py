@@ -18,10 +18,11 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.declarations import NEVER, QueueDeclaration, quorum
-from eventmesh.brokers.rabbitmq.management.management import Control
-from eventmesh.brokers.rabbitmq.management.supervision import alongside, watch
+from eventmesh.aio.tasks import background_task
+from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
+from eventmesh.brokers.rabbitmq.declarations import NEVER, QueueDeclaration, quorum
+from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable
 
 REFRESH_SECONDS: Final = 600.0
@@ -51,7 +52,7 @@ class Version(NamedTuple):
 
 
 @asynccontextmanager
-async def leasing(control: Control, name: str) -> AsyncGenerator[RabbitLease]:
+async def hold_lease(management: Management, name: str) -> AsyncGenerator[RabbitLease]:
     """Wait until the lease `name` is ours, and hold it while entered.
 
     When it is lost meanwhile (the connection was, or the queue) the block is cancelled, and
@@ -59,13 +60,15 @@ async def leasing(control: Control, name: str) -> AsyncGenerator[RabbitLease]:
     block left alone: its owner knows.
     """
     async with AsyncExitStack() as stack:
-        await control.carry_out([QueueDeclaration(name, ARGUMENTS)])
-        publishing = await stack.enter_async_context(control.publishing.channel(confirms=True))
-        channel = await stack.enter_async_context(control.session.channel())
+        await management.carry_out([QueueDeclaration(name, ARGUMENTS)])
+        publishing = await stack.enter_async_context(
+            management.publish_connection.channel(confirms=True)
+        )
+        channel = await stack.enter_async_context(management.connection.channel())
         lease = RabbitLease(name, channel, publishing)
         await lease.take()
         tenure = asyncio.timeout(None)
-        await stack.enter_async_context(alongside(_hold(lease, control, tenure)))
+        await stack.enter_async_context(background_task(_hold(lease, management, tenure)))
         try:
             async with tenure:
                 yield lease
@@ -77,11 +80,11 @@ async def leasing(control: Control, name: str) -> AsyncGenerator[RabbitLease]:
             lease.end("it was given back")
 
 
-async def _hold(lease: RabbitLease, control: Control, tenure: asyncio.Timeout) -> None:
+async def _hold(lease: RabbitLease, management: Management, tenure: asyncio.Timeout) -> None:
     try:
         await lease.hold()
     except BrokerUnavailable as error:
-        if not control.session.closed:
+        if not management.connection.closed:
             _log.warning("%s", error)
             tenure.reschedule(asyncio.get_running_loop().time())
 
@@ -102,7 +105,7 @@ class RabbitLease:
         self._held: int | None = None
         self._held_version = self._version
         self._held_since = asyncio.get_running_loop().time()
-        watch(channel, self.end)
+        on_channel_close(channel, self.end)
 
     @property
     def state(self) -> bytes:
@@ -117,7 +120,7 @@ class RabbitLease:
         """Wait until the queue gives its messages to this consumer, and find the newest state."""
         # Something has to be there for the first one who comes to be given.
         await self._publish(_claim(uuid4().hex))
-        async with answered(f"waiting for the lease {self._name!r}"):
+        async with translate_errors(f"waiting for the lease {self._name!r}"):
             await self._channel.basic_qos(prefetch_count=PREFETCH)
             await self._channel.basic_consume(self._name, self._on_message)
         first = await self._next()
@@ -129,7 +132,7 @@ class RabbitLease:
             await self.save(b"")
 
     async def _find(self, message: DeliveredMessage, claim: str) -> None:
-        async with answered(f"taking the lease {self._name!r}"):
+        async with translate_errors(f"taking the lease {self._name!r}"):
             while message.header.properties.message_id != claim:
                 if await self._keep_newer(message):
                     self._state = message.body
@@ -151,7 +154,7 @@ class RabbitLease:
                 self._held_since = asyncio.get_running_loop().time()
                 await self.save(self._state)
                 continue
-            async with answered(f"keeping the lease {self._name!r}"):
+            async with translate_errors(f"keeping the lease {self._name!r}"):
                 await self._keep_newer(message)
 
     async def save(self, state: bytes) -> None:
@@ -205,7 +208,7 @@ class RabbitLease:
         await self._channel.basic_ack(message.delivery_tag or 0, wait=False)
 
     async def _publish(self, properties: commands.Basic.Properties, body: bytes = b"") -> None:
-        async with answered(f"writing to the lease {self._name!r}"):
+        async with translate_errors(f"writing to the lease {self._name!r}"):
             await self._publishing.basic_publish(
                 body, routing_key=self._name, properties=properties, mandatory=True
             )

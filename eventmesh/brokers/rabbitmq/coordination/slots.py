@@ -17,47 +17,48 @@ from typing import Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from eventmesh.aio.tasks import background_task
+from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
 from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
 from eventmesh.brokers.rabbitmq.datapath.connection import backoff
-from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.management import Control
-from eventmesh.brokers.rabbitmq.management.supervision import alongside, watch
+from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 
 TURN_SECONDS: Final = 1.0
 """For how long one process uses a token again and again before others get a chance of it."""
 
-LINGER_SECONDS: Final = 0.005
+SURPLUS_GRACE_SECONDS: Final = 0.005
 """For how long a token that nobody here needs is kept, should somebody need it after all."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 @asynccontextmanager
-async def holding_slots(control: Control, name: str, limit: int) -> AsyncGenerator[RabbitSlots]:
+async def hold_slots(management: Management, name: str, limit: int) -> AsyncGenerator[RabbitSlots]:
     """The mesh-wide slots under `name`, of which there are `limit`. Leaving gives all back.
 
     Entered at once; the slots come when RabbitMQ is there.
     """
-    control.session.check_open()
-    slots = RabbitSlots(control, name, limit)
+    management.connection.check_open()
+    slots = RabbitSlots(management, name, limit)
     try:
-        async with alongside(slots.run()):
+        async with background_task(slots.run()):
             yield slots
     finally:
         slots.close()
 
 
-class Place:
+class TokenConsumer:
     """A consumer of tokens, which has one or waits for one."""
 
-    __slots__ = ("over", "since", "tag", "token")
+    __slots__ = ("returning", "since", "tag", "token")
 
     def __init__(self) -> None:
         self.tag = ""
         self.token: int | None = None
         self.since = 0.0
-        self.over = False
+        self.returning = False
         """Whether the token is on its way back: its turn here is over."""
 
 
@@ -69,14 +70,14 @@ class RabbitSlots:
     for each run and each waiting caller, and no more.
     """
 
-    def __init__(self, control: Control, name: str, limit: int) -> None:
-        self._control = control
+    def __init__(self, management: Management, name: str, limit: int) -> None:
+        self._management = management
         self._name = name
         self._limit = limit
         self._insist = True
         self._running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._places: list[Place] = []
+        self._places: list[TokenConsumer] = []
         self._surplus_since: float | None = None
         self._changed = asyncio.Event()
         self._ended = ""
@@ -109,7 +110,7 @@ class RabbitSlots:
         self._running -= 1
         if self._free:
             oldest = min(self._usable(), key=_since)
-            oldest.over = _now() - oldest.since > TURN_SECONDS
+            oldest.returning = _now() - oldest.since > TURN_SECONDS
             self._grant()
         self._changed.set()
 
@@ -124,18 +125,18 @@ class RabbitSlots:
     async def run(self) -> None:
         """Take tokens and give them back, over one connection after another."""
         waits = backoff()
-        while not self._control.session.closed:
+        while not self._management.connection.closed:
             try:
                 await self._session()
             except InvocationError as error:
-                self._say(error)
+                self._report(error)
             if self._ended:
                 waits = backoff()
             await asyncio.sleep(next(waits))
         self.close()
 
-    def _say(self, error: InvocationError) -> None:
-        if self._control.session.closed:
+    def _report(self, error: InvocationError) -> None:
+        if self._management.connection.closed:
             return
         if self._running:
             _log.warning(
@@ -153,12 +154,12 @@ class RabbitSlots:
     async def _session(self) -> None:
         """Serve on one channel, until it ends: then all tokens are back with RabbitMQ."""
         self._ended = ""
-        tokens = await find_tokens(self._control, self._name, self._limit, insist=self._insist)
+        tokens = await find_tokens(self._management, self._name, self._limit, insist=self._insist)
         self._insist = False
-        async with self._control.session.channel() as channel:
-            watch(channel, self._end)
+        async with self._management.connection.channel() as channel:
+            on_channel_close(channel, self._end)
             try:
-                async with answered(f"asking for slots of {self._name!r}"):
+                async with translate_errors(f"asking for slots of {self._name!r}"):
                     await channel.basic_qos(prefetch_count=1)
                 while not self._ended:
                     self._changed.clear()
@@ -178,32 +179,34 @@ class RabbitSlots:
         surplus = len(self._places) - wanted
         if surplus <= 0:
             self._surplus_since = None
-        over = next((place for place in self._places if place.over), None)
-        if over is not None and surplus <= 0:
-            await self._hand_back(channel, over)
-        elif over is not None:
-            await self._remove(channel, over)
+        returning = next((place for place in self._places if place.returning), None)
+        if returning is not None and surplus <= 0:
+            await self._hand_back(channel, returning)
+        elif returning is not None:
+            await self._remove(channel, returning)
         elif surplus < 0:
             await self._add(channel, tokens.queue)
-        elif surplus > 0 and (needless := self._needless()) is not None:
+        elif surplus > 0 and (needless := self._surplus_consumer()) is not None:
             await self._remove(channel, needless)
         else:
             return False
         return True
 
-    def _needless(self) -> Place | None:
+    def _surplus_consumer(self) -> TokenConsumer | None:
         """The place to give up of those that are too many, if it is time for that."""
         for place in self._places:
             if place.token is None:
                 return place
         if self._surplus_since is None:
             self._surplus_since = _now()
-        if _now() - self._surplus_since < LINGER_SECONDS:
+        if _now() - self._surplus_since < SURPLUS_GRACE_SECONDS:
             return None
         return min(self._places, key=_since)
 
     async def _wait_for_change(self) -> None:
-        deadline = None if self._surplus_since is None else self._surplus_since + LINGER_SECONDS
+        deadline = (
+            None if self._surplus_since is None else self._surplus_since + SURPLUS_GRACE_SECONDS
+        )
         try:
             async with asyncio.timeout_at(deadline):
                 await self._changed.wait()
@@ -211,31 +214,31 @@ class RabbitSlots:
             return
 
     async def _add(self, channel: AbstractChannel, queue: str) -> None:
-        place = Place()
-        async with answered(f"asking for a slot of {self._name!r}"):
+        place = TokenConsumer()
+        async with translate_errors(f"asking for a slot of {self._name!r}"):
             consumed = await channel.basic_consume(queue, partial(self._on_token, place))
         place.tag = consumed.consumer_tag or ""
         self._places.append(place)
         self._grant()  # Its token may be there already.
 
-    async def _on_token(self, place: Place, message: DeliveredMessage) -> None:
+    async def _on_token(self, place: TokenConsumer, message: DeliveredMessage) -> None:
         place.token = message.delivery_tag
         place.since = _now()
         self._grant()
         self._changed.set()
 
-    async def _remove(self, channel: AbstractChannel, place: Place) -> None:
+    async def _remove(self, channel: AbstractChannel, place: TokenConsumer) -> None:
         # The consumer first: its own token would come back to it otherwise.
         self._places.remove(place)
-        async with answered(f"giving up a slot of {self._name!r}"):
+        async with translate_errors(f"giving up a slot of {self._name!r}"):
             await channel.basic_cancel(place.tag)
         await self._hand_back(channel, place)
 
-    async def _hand_back(self, channel: AbstractChannel, place: Place) -> None:
+    async def _hand_back(self, channel: AbstractChannel, place: TokenConsumer) -> None:
         """To the next consumer in RabbitMQ's turn, which is this one if nobody else waits."""
-        token, place.token, place.over = place.token, None, False
+        token, place.token, place.returning = place.token, None, False
         if token is not None:
-            async with answered(f"giving back a slot of {self._name!r}"):
+            async with translate_errors(f"giving back a slot of {self._name!r}"):
                 await channel.basic_nack(token, requeue=True, wait=False)
 
     @property
@@ -243,8 +246,8 @@ class RabbitSlots:
         """Whether there is a token here that no run needs."""
         return len(self._usable()) > self._running
 
-    def _usable(self) -> list[Place]:
-        return [place for place in self._places if place.token is not None and not place.over]
+    def _usable(self) -> list[TokenConsumer]:
+        return [place for place in self._places if place.token is not None and not place.returning]
 
     def _grant(self) -> None:
         while self._waiting and self._free:
@@ -254,7 +257,7 @@ class RabbitSlots:
                 turn.set_result(None)
 
 
-def _since(place: Place) -> float:
+def _since(place: TokenConsumer) -> float:
     return place.since
 
 

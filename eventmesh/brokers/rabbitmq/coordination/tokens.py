@@ -21,17 +21,17 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import commands
 
 from eventmesh.abc import Lease
-from eventmesh.brokers.rabbitmq.coordination.lease import leasing
-from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.declarations import (
-    UNANSWERED,
-    Arguments,
+from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
+from eventmesh.brokers.rabbitmq.declarations import (
+    CONSUMER_TIMEOUT_MS,
+    QueueArguments,
     QueueDeclaration,
 )
-from eventmesh.brokers.rabbitmq.management.management import Control
+from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.value import value
 
-UNUSED: Final = 24 * 3600 * 1000
+UNUSED_TOKENS_MS: Final = 24 * 3600 * 1000
 """Milliseconds after which tokens that nobody uses go; they are made again when needed."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
@@ -45,36 +45,36 @@ class Tokens:
     count: int
 
 
-async def find_tokens(control: Control, name: str, limit: int, *, insist: bool) -> Tokens:
+async def find_tokens(management: Management, name: str, limit: int, *, insist: bool) -> Tokens:
     """The tokens under `name`, made if there are none; with `insist`, `limit` of them.
 
     Raises BrokerUnavailable and AccessDenied.
     """
-    async with leasing(control, f"{name}.lease") as lease:
+    async with hold_lease(management, f"{name}.lease") as lease:
         tokens, retired = _read(lease.state)
-        if tokens is None or not await _exists(control, tokens.queue):
-            tokens = await _mint(control, lease, name, limit, retired)
+        if tokens is None or not await _exists(management, tokens.queue):
+            tokens = await _mint(management, lease, name, limit, retired)
         elif insist and tokens.count != limit:
             _log.info("%s: %d slots from now on, no longer %d", name, limit, tokens.count)
             retired.append(tokens.queue)
-            tokens = await _mint(control, lease, name, limit, retired)
+            tokens = await _mint(management, lease, name, limit, retired)
         if retired:
             # Also what somebody who crashed right here has left.
             for queue in retired:
-                await control.delete(queue)
+                await management.delete(queue)
             await lease.save(_state(tokens, []))
         return tokens
 
 
 async def _mint(
-    control: Control, lease: Lease, name: str, count: int, retired: list[str]
+    management: Management, lease: Lease, name: str, count: int, retired: list[str]
 ) -> Tokens:
     tokens = Tokens(f"{name}.{uuid4().hex[:12]}", count)
-    arguments = token_arguments(await control.session.server_version())
-    await control.carry_out([QueueDeclaration(tokens.queue, arguments)])
-    async with control.publishing.channel(confirms=True) as channel:
+    arguments = token_arguments(await management.connection.server_version())
+    await management.carry_out([QueueDeclaration(tokens.queue, arguments)])
+    async with management.publish_connection.channel(confirms=True) as channel:
         for number in range(count):
-            async with answered(f"making the slots {name!r}"):
+            async with translate_errors(f"making the slots {name!r}"):
                 await channel.basic_publish(
                     b"",
                     routing_key=tokens.queue,
@@ -87,15 +87,18 @@ async def _mint(
     return tokens
 
 
-def token_arguments(version: tuple[int, ...]) -> Arguments:
+def token_arguments(version: tuple[int, ...]) -> QueueArguments:
     """The arguments of a queue of tokens in that version of RabbitMQ.
 
     A token may be held for as long as a function runs. From 4.3 on no classic queue takes back what
     is unanswered for long, and none knows the argument.
     """
-    arguments: dict[str, str | int | bool] = {"x-queue-type": "classic", "x-expires": UNUSED}
+    arguments: dict[str, str | int | bool] = {
+        "x-queue-type": "classic",
+        "x-expires": UNUSED_TOKENS_MS,
+    }
     if version < (4, 3):
-        arguments["x-consumer-timeout"] = UNANSWERED
+        arguments["x-consumer-timeout"] = CONSUMER_TIMEOUT_MS
     return arguments
 
 
@@ -112,8 +115,11 @@ def _read(state: bytes) -> tuple[Tokens | None, list[str]]:
         return None, []  # Nothing was saved yet.
 
 
-async def _exists(control: Control, queue: str) -> bool:
-    async with control.session.channel() as channel, answered(f"looking for {queue!r}"):
+async def _exists(management: Management, queue: str) -> bool:
+    async with (
+        management.connection.channel() as channel,
+        translate_errors(f"looking for {queue!r}"),
+    ):
         try:
             await channel.queue_declare(queue, passive=True)
         except ChannelNotFoundEntity:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address, Connection
+from eventmesh.brokers.rabbitmq.amqp.connection import Address, AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
 
@@ -30,52 +30,57 @@ def backoff() -> Iterator[float]:
         yield random.uniform(wait / 2, wait)  # noqa: S311 it spreads load
 
 
-Prepare = Callable[[Connection], Awaitable[None]]
+Prepare = Callable[[AmqpConnection], Awaitable[None]]
 """Makes a new connection ready for use, before anybody gets it."""
 
 
-class Link:
+class ReconnectingConnection:
     """One supervised connection. `run` opens it, again and again; others wait for it.
 
-    `trouble` is why there is no connection. `closed` says that there will be none any more, because
+    `failure` is why there is no connection. `closed` says that there will be none any more, because
     `run` has ended.
     """
 
     def __init__(
-        self, address: Address, name: str, prepare: Prepare | None = None, *, patient: bool = True
+        self,
+        address: Address,
+        name: str,
+        prepare: Prepare | None = None,
+        *,
+        retry_refused_login: bool = True,
     ) -> None:
-        """One that is `patient` waits for a user or virtual host that is refused to be created.
+        """With `retry_refused_login` a refused user or virtual host is tried again until it exists.
 
-        Otherwise whoever waits for the connection is told at once.
+        Without it, whoever waits for the connection is told at once.
         """
-        self.trouble = "it was not opened yet"
+        self.failure = "it was not opened yet"
         self.closed = False
         self._address = address
         self._name = name
         self._prepare = prepare
-        self._patient = patient
+        self._retry_refused_login = retry_refused_login
         self._refusal: AccessDenied | None = None
-        self._connection: Connection | None = None
+        self._current: AmqpConnection | None = None
         self._changed = asyncio.Event()
 
     @property
-    def connection(self) -> Connection | None:
+    def current(self) -> AmqpConnection | None:
         """The open connection, if there is one now."""
-        connection = self._connection
+        connection = self._current
         return None if connection is None or connection.closed.done() else connection
 
     @property
-    def absence(self) -> str:
+    def unavailable_reason(self) -> str:
         """What to tell whoever needs a connection while there is none."""
-        return f"there is no connection to RabbitMQ: {self.trouble}"
+        return f"there is no connection to RabbitMQ: {self.failure}"
 
-    async def wait_connected(self) -> Connection:
+    async def wait_connected(self) -> AmqpConnection:
         """The open connection, once there is one. The caller limits the wait.
 
         Raises BrokerUnavailable when there will be none any more, and AccessDenied when the broker
         does not let us in and the link is not patient.
         """
-        while (connection := self.connection) is None:
+        while (connection := self.current) is None:
             if self.closed:
                 raise BrokerUnavailable("the connection to RabbitMQ is closed")
             if self._refusal is not None:
@@ -97,35 +102,35 @@ class Link:
             self.closed = True
             self._changed.set()
 
-    async def _hold(self, connection: Connection) -> float:
+    async def _hold(self, connection: AmqpConnection) -> float:
         """Offer the connection until it ends, and return after how many seconds that was."""
         _log.info("%s: connected to %r", self._name, self._address)
         opened = asyncio.get_running_loop().time()
-        self.trouble = ""
-        self._connection = connection
+        self.failure = ""
+        self._current = connection
         self._changed.set()
         try:
-            self._say(await asyncio.shield(connection.closed))
+            self._report(await asyncio.shield(connection.closed))
         finally:
-            self._connection = None
+            self._current = None
             await connection.close()
         return asyncio.get_running_loop().time() - opened
 
-    async def _open(self) -> Connection | None:
+    async def _open(self) -> AmqpConnection | None:
         self._refusal = None
         try:
             connection = await connect(self._address, self._name)
         except InvocationError as error:
-            if isinstance(error, AccessDenied) and not self._patient:
+            if isinstance(error, AccessDenied) and not self._retry_refused_login:
                 self._refuse(error)
             else:
-                self._say(str(error))
+                self._report(str(error))
             return None
         try:
             if self._prepare is not None:
                 await self._prepare(connection)
         except InvocationError as error:
-            self._say(str(error))
+            self._report(str(error))
             await connection.close()
             return None
         except BaseException:
@@ -135,12 +140,12 @@ class Link:
 
     def _refuse(self, error: AccessDenied) -> None:
         # Not logged: whoever waits raises it.
-        self.trouble = str(error)
+        self.failure = str(error)
         self._refusal = error
         self._changed.set()
 
-    def _say(self, trouble: str) -> None:
+    def _report(self, failure: str) -> None:
         # Once a reason, not once an attempt: a broker that is away for an hour fills no log.
-        if trouble != self.trouble:
-            _log.warning("%s: %s; trying again until it works", self._name, trouble)
-        self.trouble = trouble
+        if failure != self.failure:
+            _log.warning("%s: %s; trying again until it works", self._name, failure)
+        self.failure = failure

@@ -10,10 +10,11 @@ from typing import Final
 
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import Clock
-from eventmesh.brokers.rabbitmq.amqp.channel import Channel, Content
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.aio.tasks import background_task
+from eventmesh.brokers.rabbitmq.amqp.channel import Channel, DeliveryCallback
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
-from eventmesh.brokers.rabbitmq.datapath.connection import Link, backoff
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection, backoff
 from eventmesh.model.errors import BrokerUnavailable, EventmeshError
 from eventmesh.model.message import Message
 
@@ -23,26 +24,26 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 class RabbitDelivery:
     """A message and the channel that wants the answer to it."""
 
-    __slots__ = ("_answers", "_tag", "message", "redeliveries")
+    __slots__ = ("_acks", "_tag", "message", "redeliveries")
 
-    def __init__(self, message: Message, redeliveries: int, tag: int, answers: Answers) -> None:
+    def __init__(self, message: Message, redeliveries: int, tag: int, acks: AckBatcher) -> None:
         self.message = message
         self.redeliveries = redeliveries
         self._tag = tag
-        self._answers = answers
+        self._acks = acks
 
     @property
     def stale(self) -> bool:
-        return not self._answers.channel.is_open
+        return not self._acks.channel.is_open
 
     def ack(self) -> None:
-        self._answers.ack(self._tag)
+        self._acks.ack(self._tag)
 
     def requeue(self) -> None:
-        self._answers.requeue(self._tag)
+        self._acks.requeue(self._tag)
 
 
-class Answers:
+class AckBatcher:
     """The answers to the deliveries of one channel, which go out once a pass of the event loop.
 
     Delivery tags count up within their channel and die with it (AMQP 0-9-1, section 1.8.3). What
@@ -102,34 +103,34 @@ class Consumer:
 
     def __init__(
         self,
-        link: Link,
+        connection: ReconnectingConnection,
         clock: Clock,
         queue: str,
         prefetch: int,
         *,
         deliver: Callable[[Delivery], None],
         declare: Callable[[], Awaitable[None]],
-        replies: Link | None = None,
+        reply_connection: ReconnectingConnection | None = None,
     ) -> None:
         """`declare` makes the queue and its bindings again, after they may have been lost.
 
-        `replies` is the link by which deliveries are replied to: without it nothing is begun.
+        `reply_connection` carries the replies: nothing is consumed without it.
         """
         self.live = asyncio.Event()
-        self._link = link
+        self._connection = connection
         self._clock = clock
         self._queue = queue
         self._prefetch = prefetch
         self._deliver = deliver
         self._declare = declare
-        self._replies = replies or link
-        self._serving: _Serving | None = None
+        self._reply_connection = reply_connection or connection
+        self._active: _ActiveConsumer | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
-        self._trouble = ""
+        self._failure = ""
 
     @property
-    def served(self) -> bool:
+    def active(self) -> bool:
         """Whether it gets what it wants: one that was stopped wants nothing."""
         return self._stopped or self.live.is_set()
 
@@ -143,8 +144,8 @@ class Consumer:
 
     async def run(self) -> None:
         """Keep consuming: begin again whenever it ends, until stopped or the link is closed."""
-        while self._serving is not None:
-            self._say(await self._serving.ended())
+        while self._active is not None:
+            self._report(await self._active.ended())
             self.abandon()
             await asyncio.sleep(next(backoff()))
             try:
@@ -157,81 +158,81 @@ class Consumer:
         """As `Subscription.stop` says. The channel stays, for the answers that are to come."""
         self._stopped = True
         async with self._starting:
-            serving = self._serving
-        if serving is not None and serving.channel.is_open:
+            active = self._active
+        if active is not None and active.channel.is_open:
             try:
-                await serving.channel.cancel(serving.tag)
+                await active.channel.cancel(active.tag)
             except BrokerUnavailable:
                 return  # Lost at this moment: then nothing is delivered either.
 
     async def close(self) -> None:
         """Close the channel, behind all answers; what is unanswered goes back to the broker."""
-        if self._serving is not None:
-            self._serving.answers.flush()
-            await self._serving.channel.close()
+        if self._active is not None:
+            self._active.acks.flush()
+            await self._active.channel.close()
 
     async def _start(self, passing: type[EventmeshError]) -> None:
         """Try until it works; `passing` are the errors that may pass by themselves."""
         for wait in backoff():
             try:
-                await self._replies.wait_connected()
-                connection = await self._link.wait_connected()
+                await self._reply_connection.wait_connected()
+                connection = await self._connection.wait_connected()
                 async with self._starting:
                     if not self._stopped:
                         await self._declare()
                         await self._consume(connection)
                 return
             except passing as error:
-                if self._stopped or self._link.closed:
+                if self._stopped or self._connection.closed:
                     raise
-                self._say(str(error))
+                self._report(str(error))
             await asyncio.sleep(wait)
 
-    async def _consume(self, connection: Connection) -> None:
+    async def _consume(self, connection: AmqpConnection) -> None:
         channel = await connection.open_channel()
         try:
-            serving = _Serving(channel)
-            serving.tag = await channel.consume(
-                self._queue, self._prefetch, self._content(serving.answers)
+            active = _ActiveConsumer(channel)
+            active.tag = await channel.consume(
+                self._queue, self._prefetch, self._content(active.acks)
             )
         except BaseException:
             channel.abandon()
             raise
-        self._serving = serving
-        self._trouble = ""
+        self._active = active
+        self._failure = ""
         self.live.set()
 
     def abandon(self) -> None:
         """End the consumer of the moment, if there is one: what it holds goes back."""
-        serving, self._serving = self._serving, None
+        active, self._active = self._active, None
         self.live.clear()
-        if serving is not None:
-            serving.answers.flush()
-            serving.channel.abandon()
+        if active is not None:
+            active.acks.flush()
+            active.channel.abandon()
 
-    def _content(self, answers: Answers) -> Content:
-        deliver, delivered, now = self._deliver, answers.delivered, self._clock.now
+    def _content(self, acks: AckBatcher) -> DeliveryCallback:
+        deliver, delivered, now = self._deliver, acks.delivered, self._clock.now
 
         def content(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
             delivered(tag)
             received = receive(properties, body, now(), redelivered=redelivered)
-            deliver(RabbitDelivery(received.message, received.redeliveries, tag, answers))
+            deliver(RabbitDelivery(received.message, received.redeliveries, tag, acks))
 
         return content
 
-    def _say(self, trouble: str) -> None:
+    def _report(self, failure: str) -> None:
         # Once a reason, not once an attempt.
-        if trouble != self._trouble and not self._stopped:
-            _log.warning("the consumer of %s is started again: %s", self._queue, trouble)
-        self._trouble = trouble
+        if failure != self._failure and not self._stopped:
+            _log.warning("the consumer of %s is started again: %s", self._queue, failure)
+        self._failure = failure
 
 
-class _Serving:
+class _ActiveConsumer:
     """The consumer of the moment."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.answers = Answers(channel)
+        self.acks = AckBatcher(channel)
         self.tag = ""
         self._cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         channel.on_cancel = self._on_cancel
@@ -248,16 +249,15 @@ class _Serving:
 
 
 @asynccontextmanager
-async def consuming(consumer: Consumer, tasks: asyncio.TaskGroup) -> AsyncGenerator[Consumer]:
-    """Run a consumer in `tasks` while entered; entered once it is served for the first time."""
+async def run_consumer(consumer: Consumer) -> AsyncGenerator[Consumer]:
+    """Keep a consumer running while entered; entering waits until it consumes."""
     await consumer.start()
-    running = tasks.create_task(consumer.run())
     try:
-        yield consumer
+        async with background_task(consumer.run()):
+            try:
+                yield consumer
+            finally:
+                await consumer.stop()
+                await consumer.close()
     finally:
-        try:
-            await consumer.stop()
-            await consumer.close()
-        finally:
-            running.cancel()
-            consumer.abandon()
+        consumer.abandon()

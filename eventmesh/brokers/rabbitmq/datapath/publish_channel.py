@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
 from eventmesh.model.errors import BrokerUnavailable
 
 
-class Outlet:
+class PublishChannel:
     """The channel of a link's present connection, opened again if it was closed alone.
 
     The broker closes a channel for what one message did, such as going to an exchange that is not
@@ -19,16 +19,20 @@ class Outlet:
     """
 
     def __init__(
-        self, link: Link, make: Callable[[Connection], Awaitable[Channel]], *, patient: bool
+        self,
+        connection: ReconnectingConnection,
+        make: Callable[[AmqpConnection], Awaitable[Channel]],
+        *,
+        wait_for_connection: bool,
     ) -> None:
-        """`make` opens the channel; who is `patient` waits for a connection."""
-        self._link = link
+        """`make` opens the channel; who is `wait_for_connection` waits for a connection."""
+        self._connection = connection
         self._make = make
-        self._patient = patient
+        self._wait_for_connection = wait_for_connection
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
 
-    async def open(self, connection: Connection) -> None:
+    async def open(self, connection: AmqpConnection) -> None:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
         self._channel = await self._make(connection)
 
@@ -37,7 +41,7 @@ class Outlet:
 
         Raises BrokerUnavailable when the broker has said that it takes none.
         """
-        connection, channel = self._link.connection, self._channel
+        connection, channel = self._connection.current, self._channel
         if connection is None:
             return None
         if connection.blocked:
@@ -54,16 +58,16 @@ class Outlet:
     async def wait(self) -> Channel:
         """The channel, once it takes a message. The caller limits the wait. Raises as `get`."""
         while (channel := self.get()) is None:
-            if self._link.connection is None and not self._patient:
-                raise BrokerUnavailable(self._link.absence)
-            connection = await self._link.wait_connected()
+            if self._connection.current is None and not self._wait_for_connection:
+                raise BrokerUnavailable(self._connection.unavailable_reason)
+            connection = await self._connection.wait_connected()
             if not connection.writable:
                 await connection.wait_writable()
             elif self._channel is None or not self._channel.is_open:
                 await self._reopen(connection)
         return channel
 
-    async def _reopen(self, connection: Connection) -> None:
+    async def _reopen(self, connection: AmqpConnection) -> None:
         async with self._opening:
             if self._channel is not None and self._channel.is_open:
                 return  # Somebody else has opened it meanwhile.

@@ -13,11 +13,11 @@ from pamqp import commands
 from eventmesh.aio.clock import Clock, SharedTimer, TimeLimit
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
-from eventmesh.brokers.rabbitmq.datapath.publish_channel import Outlet
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.publish_channel import PublishChannel
 from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -44,56 +44,60 @@ _EXCHANGES: Final = tuple(
 """Those to which is published whether or not anybody listens: so there may be nobody to make them.
 They are made with each channel, because RabbitMQ closes it when one is not there."""
 
-target_of: Final = lru_cache(maxsize=8192)(publish_target)
+encode_route: Final = lru_cache(maxsize=8192)(publish_target)
 """The payload of basic.publish for a route; there are about as many as functions."""
 
 
 class Publisher:
     """Publishes durable messages, each confirmed by the broker.
 
-    `losses` counts the channels that ended: what was published to may be gone.
+    `channel_generation` counts the channels that ended: what was published to may be gone.
     """
 
-    def __init__(self, link: Link, clock: Clock, timeout: float, window: int = WINDOW) -> None:
+    def __init__(
+        self, connection: ReconnectingConnection, clock: Clock, timeout: float, window: int = WINDOW
+    ) -> None:
         """`timeout` is seconds for one publish in all, waiting for a connection included.
 
         0 fails at once while there is no connection, and waits PUBLISH_SECONDS for a confirm.
         """
-        self._link = link
+        self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
         self._window = window
-        self._outlet = Outlet(link, self._open, patient=timeout > 0)
+        self._publish_channel = PublishChannel(
+            connection, self._open, wait_for_connection=timeout > 0
+        )
         # A plain dict looks for its first key past all that were deleted before it.
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._unconfirmed = SharedTimer[asyncio.Future[None]](clock, _give_up)
         self._under_way = 0
-        self.losses = 0
+        self.channel_generation = 0
 
-    async def prepare(self, connection: Connection) -> None:
+    async def prepare(self, connection: AmqpConnection) -> None:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
-        await self._outlet.open(connection)
+        await self._publish_channel.open(connection)
 
-    async def _open(self, connection: Connection) -> Channel:
+    async def _open(self, connection: AmqpConnection) -> Channel:
         try:
             channel = await connection.open_channel(*_EXCHANGES, commands.Confirm.Select())
         except BrokerUnavailable as error:
             # A user who may not make them, or finds them made otherwise, uses them as they are.
             _log.info("the exchanges of events are not declared: %s", error)
             channel = await connection.open_channel(commands.Confirm.Select())
-        channel.confirms.on_answered = self._give_turn
+        channel.confirms.on_resolved = self._release_window
         channel.closed.add_done_callback(self._on_closed)
         return channel
 
     def _on_closed(self, _reason: asyncio.Future[str]) -> None:
-        self.losses += 1
+        self.channel_generation += 1
 
     async def publish(self, route: Route, message: Message) -> None:
         """Return once the broker holds the message. Raises what `Broker.publish` says."""
         check_size(message)
-        properties = encoded(message, durable=True)
+        properties = encode_message(message, durable=True)
         ends = self._clock.now() + self._timeout
-        channel = self._take_turn_nowait() or await self._wait(route)
+        channel = self._acquire_window_nowait() or await self._wait(route)
         confirmed = self._send(channel, route, properties, message)
         self._unconfirmed.add(confirmed, ends)
         try:
@@ -117,17 +121,17 @@ class Publisher:
     ) -> asyncio.Future[None]:
         """Publish: from then on, the turn is the channel's."""
         try:
-            target = target_of(route.exchange, route.key, mandatory=route.mandatory)
+            target = encode_route(route.exchange, route.key, mandatory=route.mandatory)
             return channel.publish(target, properties, message.body, message.id)
         except BaseException:
-            self._give_turn()
+            self._release_window()
             raise
 
-    def _take_turn_nowait(self) -> Channel | None:
+    def _acquire_window_nowait(self) -> Channel | None:
         """The channel and a turn on it, if both are there now."""
         if self._under_way >= self._window:
             return None
-        channel = self._outlet.get()
+        channel = self._publish_channel.get()
         if channel is not None:
             self._under_way += 1
         return channel
@@ -136,16 +140,16 @@ class Publisher:
         """The channel and a turn on it, once they are there."""
         try:
             with TimeLimit(self._clock, self._timeout):
-                await self._take_turn()
+                await self._acquire_window()
                 try:
-                    return await self._outlet.wait()
+                    return await self._publish_channel.wait()
                 except BaseException:
-                    self._give_turn()
+                    self._release_window()
                     raise
         except TimeoutError:
             raise BrokerUnavailable(f"{route.name}: {self._why_not_sent()}") from None
 
-    async def _take_turn(self) -> None:
+    async def _acquire_window(self) -> None:
         if self._under_way < self._window:
             self._under_way += 1
             return
@@ -156,10 +160,10 @@ class Publisher:
         except asyncio.CancelledError:
             self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled():
-                self._give_turn()  # It had just been given.
+                self._release_window()  # It had just been given.
             raise
 
-    def _give_turn(self) -> None:
+    def _release_window(self) -> None:
         """To whoever has waited longest; a message is answered for, or was not published."""
         while self._waiting:
             turn = next(iter(self._waiting))
@@ -170,8 +174,8 @@ class Publisher:
         self._under_way -= 1
 
     def _why_not_sent(self) -> str:
-        if self._link.connection is None:
-            return f"the message was not sent: {self._link.absence}"
+        if self._connection.current is None:
+            return f"the message was not sent: {self._connection.unavailable_reason}"
         return (
             f"the message was not sent within {self._timeout:g} s: RabbitMQ is slow, and "
             f"{self._under_way:,} others are under way"
@@ -183,7 +187,7 @@ def _give_up(confirmed: asyncio.Future[None]) -> None:
         confirmed.set_exception(TimeoutError())
 
 
-def encoded(
+def encode_message(
     message: Message,
     *,
     durable: bool,

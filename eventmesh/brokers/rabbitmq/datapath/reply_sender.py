@@ -11,12 +11,12 @@ from typing import Final
 
 from eventmesh.aio.clock import Clock
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
 from eventmesh.brokers.rabbitmq.datapath.publisher import (
     PUBLISH_SECONDS,
-    encoded,
-    target_of,
+    encode_message,
+    encode_route,
 )
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.message import Message, check_size
@@ -41,17 +41,17 @@ class _Held:
     body: bytes
 
 
-class Replies:
+class ReplySender:
     """Sends replies; nobody waits for that, and none is confirmed."""
 
-    def __init__(self, link: Link, clock: Clock) -> None:
-        self._link = link
+    def __init__(self, connection: ReconnectingConnection, clock: Clock) -> None:
+        self._connection = connection
         self._clock = clock
         self._channel: Channel | None = None
         self._held: list[_Held] = []
         self._held_bytes = 0
 
-    async def prepare(self, connection: Connection) -> None:
+    async def prepare(self, connection: AmqpConnection) -> None:
         """Open the channel of a new connection, and send what waits for it.
 
         Raises BrokerUnavailable.
@@ -67,7 +67,7 @@ class Replies:
             channel.publish_unconfirmed(one.target, one.properties, one.body)
         if len(wanted) < len(held):
             _log.warning(
-                "answers lost: %d; there was no connection to RabbitMQ until after their "
+                "replies lost: %d; there was no connection to RabbitMQ until after their "
                 "callers' deadlines",
                 len(held) - len(wanted),
             )
@@ -76,7 +76,7 @@ class Replies:
         """There will be no connection any more."""
         lost = len(self._take_held())
         if lost:
-            _log.warning("answers lost: %d; %s", lost, self._link.absence)
+            _log.warning("replies lost: %d; %s", lost, self._connection.unavailable_reason)
 
     def reply(self, request: Message, reply: Message) -> None:
         """As `Broker.reply` says. Without a connection it is sent over the next one.
@@ -86,9 +86,9 @@ class Replies:
         if not request.reply_to:
             return
         check_size(reply)
-        target = target_of("", request.reply_to, mandatory=False)
-        properties = encoded(reply, durable=False, correlation_id=request.correlation_id)
-        connection, channel = self._link.connection, self._channel
+        target = encode_route("", request.reply_to, mandatory=False)
+        properties = encode_message(reply, durable=False, correlation_id=request.correlation_id)
+        connection, channel = self._connection.current, self._channel
         if connection is None or channel is None:
             deadline = request.deadline or self._clock.now() + PUBLISH_SECONDS
             self._hold(_Held(deadline, target, properties, reply.body))
@@ -102,7 +102,8 @@ class Replies:
     def _hold(self, held: _Held) -> None:
         if len(self._held) >= MAX_HELD or self._held_bytes > MAX_BUFFERED:
             raise BrokerUnavailable(
-                f"{self._link.absence}; {len(self._held):,} answers wait for one already"
+                f"{self._connection.unavailable_reason}; {len(self._held):,} replies wait for one "
+                "already"
             )
         self._held.append(held)
         self._held_bytes += len(held.body)

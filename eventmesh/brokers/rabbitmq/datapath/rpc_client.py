@@ -15,15 +15,15 @@ from pamqp import commands
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
-from eventmesh.brokers.rabbitmq.amqp.connection import Connection
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
-from eventmesh.brokers.rabbitmq.datapath.publish_channel import Outlet
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.publish_channel import PublishChannel
 from eventmesh.brokers.rabbitmq.datapath.publisher import (
     PUBLISH_SECONDS,
     RETRY_AFTER,
-    encoded,
-    target_of,
+    encode_message,
+    encode_route,
 )
 from eventmesh.model.errors import (
     BrokerUnavailable,
@@ -42,23 +42,25 @@ _MAX_EXPIRATION: Final = 2**32 - 1
 """Milliseconds: RabbitMQ closes the channel for more."""
 
 
-class Requests:
+class RpcClient:
     """Requests whose replies are awaited here."""
 
-    def __init__(self, link: Link, clock: Clock, timeout: float) -> None:
+    def __init__(self, connection: ReconnectingConnection, clock: Clock, timeout: float) -> None:
         """`timeout` is seconds to wait for a connection, if the deadline allows; 0 not to wait."""
-        self._link = link
+        self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
-        self._outlet = Outlet(link, self._open_channel, patient=timeout > 0)
+        self._publish_channel = PublishChannel(
+            connection, self._open_channel, wait_for_connection=timeout > 0
+        )
         self._open: dict[str, asyncio.Future[Message]] = {}
         self._numbers = count(1)
 
-    async def prepare(self, connection: Connection) -> None:
+    async def prepare(self, connection: AmqpConnection) -> None:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
-        await self._outlet.open(connection)
+        await self._publish_channel.open(connection)
 
-    async def _open_channel(self, connection: Connection) -> Channel:
+    async def _open_channel(self, connection: AmqpConnection) -> Channel:
         channel = await connection.open_channel(commands.Confirm.Select())
         try:
             await channel.consume(REPLY_TO, 0, self._on_reply, no_ack=True)
@@ -75,7 +77,7 @@ class Requests:
             raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
         if message.deadline <= self._clock.now():
             raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
-        channel = self._outlet.get() or await self._wait(route, message.deadline)
+        channel = self._publish_channel.get() or await self._wait(route, message.deadline)
         if len(self._open) >= MAX_OPEN:
             raise Throttled(f"{MAX_OPEN:,} requests of this process wait for replies", RETRY_AFTER)
         remaining = message.deadline - self._clock.now()
@@ -100,24 +102,28 @@ class Requests:
         correlation_id: str,
         remaining: float,
     ) -> asyncio.Future[None]:
-        properties = encoded(
+        properties = encode_message(
             message,
             durable=False,
             expiration=min(max(int(remaining * 1000), 1), _MAX_EXPIRATION),
             reply_to=REPLY_TO,
             correlation_id=correlation_id,
         )
-        target = target_of(route.exchange, route.key, mandatory=True)
+        target = encode_route(route.exchange, route.key, mandatory=True)
         return channel.publish(target, properties, message.body, message.id)
 
     async def _wait(self, route: Route, deadline: float) -> Channel:
         """The channel to publish on, once there is one."""
         try:
             with TimeLimit(self._clock, min(deadline - self._clock.now(), self._timeout)):
-                return await self._outlet.wait()
+                return await self._publish_channel.wait()
         except TimeoutError:
-            trouble = "RabbitMQ is slow" if self._link.connection else self._link.absence
-            raise BrokerUnavailable(f"{route.name} was not called: {trouble}") from None
+            failure = (
+                "RabbitMQ is slow"
+                if self._connection.current
+                else self._connection.unavailable_reason
+            )
+            raise BrokerUnavailable(f"{route.name} was not called: {failure}") from None
 
     def _on_reply(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
         del tag  # Replies are not acknowledged.

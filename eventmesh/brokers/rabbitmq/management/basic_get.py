@@ -12,8 +12,8 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from eventmesh.brokers.rabbitmq.amqp.properties import TIME, receive
-from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.connection import Session
+from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
 from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.message import Message
 
@@ -26,15 +26,15 @@ _ROUGHLY: Final = 256.0
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
-class TakenMessage:
+class GetDelivery:
     """A message that was taken out of a queue and wants one answer."""
 
     __slots__ = ("_desk", "_tag", "message", "redeliveries")
 
-    def __init__(self, message: Message, redeliveries: int, desk: Desk, tag: int) -> None:
+    def __init__(self, message: Message, redeliveries: int, desk: GetChannel, tag: int) -> None:
         self.message = message
         self.redeliveries = redeliveries
-        self._desk: Desk | None = desk
+        self._desk: GetChannel | None = desk
         self._tag = tag
 
     @property
@@ -53,7 +53,7 @@ class TakenMessage:
             desk.answer(self._tag, ack=ack)
 
 
-class Desk:
+class GetChannel:
     """The channel on which the messages of one queue are taken and answered.
 
     One a queue: the broker closes a channel on which a queue is asked for that is not there, and
@@ -72,32 +72,32 @@ class Desk:
         self._answers.put_nowait((self, tag, ack))
 
 
-Answer = tuple[Desk, int, bool]
+Answer = tuple[GetChannel, int, bool]
 
 
-class Browser:
+class Getter:
     """Takes messages. `run` sends the answers, which are given without waiting for that."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._desks: dict[str, Desk] = {}
+    def __init__(self, connection: ManagementConnection) -> None:
+        self._connection = connection
+        self._desks: dict[str, GetChannel] = {}
         self._choosing = asyncio.Lock()
         # No longer than what is taken: MAX_TAKEN.
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
 
-    async def get(self, queue: str) -> TakenMessage | None:
+    async def get(self, queue: str) -> GetDelivery | None:
         """One message, if there is one, once RabbitMQ was told what was given back before.
 
         A quorum queue may have that some milliseconds later all the same.
 
         Raises Throttled beyond MAX_TAKEN unanswered ones.
         """
-        self._session.check_open()
-        async with answered("answering messages"):
+        self._connection.check_open()
+        async with translate_errors("answering messages"):
             await self._answers.join()
         desk = await self._desk(queue)
         try:
-            async with answered(f"taking a message from {queue!r}"):
+            async with translate_errors(f"taking a message from {queue!r}"):
                 taken = await _take(desk.channel, queue)
         except BaseException:
             desk.taken -= 1
@@ -110,7 +110,7 @@ class Browser:
             return None
         return _read(taken, desk, taken.delivery_tag)
 
-    async def _desk(self, queue: str) -> Desk:
+    async def _desk(self, queue: str) -> GetChannel:
         """The desk of the queue, with one more message taken: so nobody closes it."""
         async with self._choosing:
             if sum(desk.taken for desk in self._desks.values()) >= MAX_TAKEN:
@@ -120,7 +120,7 @@ class Browser:
             desk = self._desks.get(queue)
             if desk is None or desk.channel.is_closed:
                 await self._close_idle()
-                desk = Desk(await self._session.open_channel(), self._answers)
+                desk = GetChannel(await self._connection.open_channel(), self._answers)
                 self._desks[queue] = desk
             desk.taken += 1
             return desk
@@ -130,7 +130,7 @@ class Browser:
         for queue, desk in list(self._desks.items()):
             if not desk.taken or desk.channel.is_closed:
                 del self._desks[queue]
-                await self._session.close_channel(desk.channel)
+                await self._connection.close_channel(desk.channel)
 
     async def run(self) -> None:
         """Send the answers until `finish`, and those that were given by then."""
@@ -144,14 +144,14 @@ class Browser:
 
     async def _send(self, channel: AbstractChannel, tag: int, *, ack: bool) -> None:
         try:
-            async with answered("answering a message"):
+            async with translate_errors("answering a message"):
                 if ack:
                     await channel.basic_ack(tag)
                 else:
                     await channel.basic_nack(tag, requeue=True)
         except BrokerUnavailable as error:
             _log.debug("a message goes back to its queue: %s", error)
-            await self._session.close_channel(channel)
+            await self._connection.close_channel(channel)
 
     def finish(self) -> None:
         """Make `run` end."""
@@ -165,7 +165,7 @@ async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None
         return None
 
 
-def _read(taken: DeliveredMessage, desk: Desk, tag: int) -> TakenMessage:
+def _read(taken: DeliveredMessage, desk: GetChannel, tag: int) -> GetDelivery:
     properties = taken.header.properties
     # pamqp writes floating-point numbers in 32 bits, in which a time is wrong by up to a minute.
     written_at = (properties.headers or {}).get(TIME)
@@ -175,4 +175,4 @@ def _read(taken: DeliveredMessage, desk: Desk, tag: int) -> TakenMessage:
     message = received.message
     if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:
         message = replace(message, timestamp=written_at)
-    return TakenMessage(message, received.redeliveries, desk, tag)
+    return GetDelivery(message, received.redeliveries, desk, tag)

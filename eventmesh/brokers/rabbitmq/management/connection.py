@@ -22,7 +22,7 @@ from pamqp.common import FieldTable
 
 from eventmesh.brokers.rabbitmq.amqp.connection import Address
 from eventmesh.brokers.rabbitmq.datapath.connection import backoff
-from eventmesh.brokers.rabbitmq.error_translation import answered, refusal
+from eventmesh.brokers.rabbitmq.error_translation import connect_error, translate_errors
 from eventmesh.model.errors import BrokerUnavailable
 
 HEARTBEAT: Final = 10
@@ -36,11 +36,11 @@ CLOSE_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
-class Session:
+class ManagementConnection:
     """A connection that is opened when it is first needed, and again when it was lost.
 
-    It is closed for good by `close`; everything then raises BrokerUnavailable. `losses` counts the
-    connections that ended otherwise.
+    `close` closes it for good; everything then raises BrokerUnavailable. `connection_generation`
+    counts the connections that were lost.
     """
 
     def __init__(self, address: Address, name: str) -> None:
@@ -49,9 +49,9 @@ class Session:
         self._connection: Connection | None = None
         self._live: AbstractConnection | None = None
         self._opening = asyncio.Lock()
-        self._trouble = "it was not opened yet"
+        self._failure = "it was not opened yet"
         self.closed = False
-        self.losses = 0
+        self.connection_generation = 0
 
     def check_open(self) -> None:
         """Raises BrokerUnavailable once it is closed."""
@@ -70,13 +70,13 @@ class Session:
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """A channel for whoever closes it with `close_channel`."""
         connection = await self._connected()
-        async with answered("opening a channel"):
+        async with translate_errors("opening a channel"):
             return await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
 
     async def close_channel(self, channel: AbstractChannel) -> None:
         """Close it; nothing happens to one that is closed already."""
         try:
-            async with answered("closing a channel", CLOSE_SECONDS):
+            async with translate_errors("closing a channel", CLOSE_SECONDS):
                 await channel.close()
         except BrokerUnavailable as error:
             _log.debug("%s: %s", self._name, error)  # The broker closes what it does not hear of.
@@ -99,12 +99,12 @@ class Session:
                     try:
                         self._live = await self._open()
                     except BrokerUnavailable as error:
-                        self._trouble = str(error)
+                        self._failure = str(error)
                         await asyncio.sleep(wait)
         except TimeoutError:
             pass
         raise BrokerUnavailable(
-            f"there is no connection to RabbitMQ after {CONNECT_SECONDS:g} s: {self._trouble}"
+            f"there is no connection to RabbitMQ after {CONNECT_SECONDS:g} s: {self._failure}"
         )
 
     async def _open(self) -> AbstractConnection:
@@ -126,7 +126,7 @@ class Session:
         try:
             await self._connection.connect()
         except CONNECTION_EXCEPTIONS as error:
-            raise refusal(address, error) from error
+            raise connect_error(address, error) from error
         transport = self._connection.transport
         if transport is None:
             raise BrokerUnavailable(f"{address!r} closed the connection at once")
@@ -136,10 +136,10 @@ class Session:
 
     def _on_closed(self, closing: asyncio.Future[None]) -> None:
         if not self.closed:
-            self.losses += 1
+            self.connection_generation += 1
             reason = "" if closing.cancelled() else str(closing.exception() or "")
-            self._trouble = f"it was lost ({reason or 'nothing came from RabbitMQ for too long'})"
-            _log.warning("%s to %r: %s", self._name, self._address, self._trouble)
+            self._failure = f"it was lost ({reason or 'nothing came from RabbitMQ for too long'})"
+            _log.warning("%s to %r: %s", self._name, self._address, self._failure)
 
     async def _discard(self) -> None:
         # One that is left open closes itself when it is collected, in a task that nobody owns;
@@ -152,7 +152,7 @@ class Session:
         """Close the connection, at once if the broker does not answer."""
         self.closed = True
         try:
-            async with answered("closing the connection", CLOSE_SECONDS):
+            async with translate_errors("closing the connection", CLOSE_SECONDS):
                 await self._discard()
         except BrokerUnavailable as error:
             _log.debug("%s: %s", self._name, error)

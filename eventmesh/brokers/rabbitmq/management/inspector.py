@@ -9,10 +9,10 @@ from typing import Final, Self
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from eventmesh.brokers.rabbitmq.address import parse_address
+from eventmesh.brokers.rabbitmq.declarations import queue_arguments
 from eventmesh.brokers.rabbitmq.delays import LOST
-from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.connection import Session, parse_version
-from eventmesh.brokers.rabbitmq.management.declarations import queue_arguments
+from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, parse_version
 from eventmesh.brokers.rabbitmq.management.management import INEQUIVALENT
 from eventmesh.model.broker_info import (
     ArgumentDifference,
@@ -55,7 +55,7 @@ class RabbitInspector:
 
     def __init__(self, url: str, name: str) -> None:
         """`name` is what RabbitMQ's tools call the connection. Raises SettingsError."""
-        self._session = Session(parse_address(url), name)
+        self._connection = ManagementConnection(parse_address(url), name)
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,11 +66,11 @@ class RabbitInspector:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._session.close()
+        await self._connection.close()
 
     async def server(self) -> BrokerInfo:
         """What the broker says of itself."""
-        properties = await self._session.server_properties()
+        properties = await self._connection.server_properties()
         capabilities = properties.get("capabilities", {})
         version = str(properties.get("version", ""))
         return BrokerInfo(
@@ -98,7 +98,7 @@ class RabbitInspector:
 
     async def _counts(self, name: str) -> tuple[int, int] | None:
         """Messages that wait in a queue, and its consumers; None if it is not there."""
-        async with self._session.channel() as channel, answered(f"looking at {name!r}"):
+        async with self._connection.channel() as channel, translate_errors(f"looking at {name!r}"):
             try:
                 there = await channel.queue_declare(name, passive=True)
             except ChannelNotFoundEntity:
@@ -107,7 +107,10 @@ class RabbitInspector:
 
     async def _difference(self, queue: Queue) -> ArgumentDifference | None:
         # It is there: so declaring it makes nothing, but compares.
-        async with self._session.channel() as channel, answered(f"looking at {queue.name!r}"):
+        async with (
+            self._connection.channel() as channel,
+            translate_errors(f"looking at {queue.name!r}"),
+        ):
             try:
                 await channel.queue_declare(
                     queue.name, durable=True, arguments=dict(queue_arguments(queue))

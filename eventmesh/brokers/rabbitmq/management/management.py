@@ -16,11 +16,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from eventmesh.abc import Delivery
 from eventmesh.brokers.rabbitmq.amqp.connection import Address
-from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
-from eventmesh.brokers.rabbitmq.error_translation import answered
-from eventmesh.brokers.rabbitmq.management.basic_get import Browser
-from eventmesh.brokers.rabbitmq.management.connection import Session
-from eventmesh.brokers.rabbitmq.management.declarations import (
+from eventmesh.brokers.rabbitmq.declarations import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,
@@ -29,6 +25,10 @@ from eventmesh.brokers.rabbitmq.management.declarations import (
     binding_key,
     queue_declarations,
 )
+from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
+from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.management.basic_get import Getter
+from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
@@ -45,29 +45,29 @@ INEQUIVALENT: Final = re.compile(
 )
 
 
-class Control:
+class Management:
     """The operations on queues, over a connection of their own that publishes nothing.
 
     So it is never blocked by an alarm (https://www.rabbitmq.com/docs/connection-blocked): a full
     disk does not keep anybody from looking at dead letters, or from giving back a slot.
-    `publishing` is for the few messages of leases and slots.
+    `publish_connection` is for the few messages of leases and slots.
     """
 
     def __init__(self, address: Address, name: str) -> None:
-        self.session = Session(address, name)
-        self.publishing = Session(address, f"{name}, publishing")
-        self._browser = Browser(self.session)
+        self.connection = ManagementConnection(address, name)
+        self.publish_connection = ManagementConnection(address, f"{name}, publishing")
+        self._getter = Getter(self.connection)
         self._kept: set[str] = set()
         self._end_made_after: int | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._stack.push_async_callback(self.publishing.close)
-        self._stack.push_async_callback(self.session.close)
+        self._stack.push_async_callback(self.publish_connection.close)
+        self._stack.push_async_callback(self.connection.close)
         # Left first: answers that were given go out before the connection is closed.
         tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        tasks.create_task(self._browser.run())
-        self._stack.callback(self._browser.finish)
+        tasks.create_task(self._getter.run())
+        self._stack.callback(self._getter.finish)
         return self
 
     async def __aexit__(
@@ -76,14 +76,14 @@ class Control:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.session.closed = self.publishing.closed = True
+        self.connection.closed = self.publish_connection.closed = True
         # Without the error: a task group would put it into a group of errors.
         await self._stack.aclose()
 
     @property
-    def losses(self) -> int:
+    def connection_generation(self) -> int:
         """How many connections were lost: what was there before may be gone."""
-        return self.session.losses
+        return self.connection.connection_generation
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
         """Make the queues and bindings that are not there yet.
@@ -99,10 +99,10 @@ class Control:
 
     async def _make_end_of_ladder(self) -> None:
         # Once a connection, not with each of a thousand queues.
-        losses = self.losses
-        if self._end_made_after != losses:
+        generation = self.connection_generation
+        if self._end_made_after != generation:
             await self.carry_out(list(due()))
-            self._end_made_after = losses
+            self._end_made_after = generation
 
     async def carry_out(self, declarations: Sequence[Declaration]) -> None:
         """Make what is not there yet, in this order. Raises as `declare` does.
@@ -111,13 +111,13 @@ class Control:
         """
         remaining = deque(declarations)
         while remaining:
-            async with self.session.channel() as channel:
+            async with self.connection.channel() as channel:
                 while remaining and not channel.is_closed:
                     await self._carry_out(channel, remaining.popleft())
 
     async def _carry_out(self, channel: AbstractChannel, declaration: Declaration) -> None:
         name = declaration.key if isinstance(declaration, BindingDeclaration) else declaration.name
-        async with answered(f"declaring {name!r}"):
+        async with translate_errors(f"declaring {name!r}"):
             try:
                 await _declare(channel, declaration)
             except ChannelPreconditionFailed as error:
@@ -146,11 +146,14 @@ class Control:
 
     async def get(self, queue: Queue) -> Delivery | None:
         """One message, if there is one. It goes back if it is not answered before the end."""
-        return await self._browser.get(queue.name)
+        return await self._getter.get(queue.name)
 
     async def depth(self, queue: Queue) -> int:
         """How many messages wait in the queue; 0 if there is no such queue."""
-        async with self.session.channel() as channel, answered(f"looking into {queue.name!r}"):
+        async with (
+            self.connection.channel() as channel,
+            translate_errors(f"looking into {queue.name!r}"),
+        ):
             try:
                 declared = await channel.queue_declare(queue.name, passive=True)
             except ChannelNotFoundEntity:
@@ -159,7 +162,10 @@ class Control:
 
     async def purge(self, queue: Queue) -> int:
         """Drop the waiting messages and say how many they were."""
-        async with self.session.channel() as channel, answered(f"emptying {queue.name!r}"):
+        async with (
+            self.connection.channel() as channel,
+            translate_errors(f"emptying {queue.name!r}"),
+        ):
             try:
                 purged = await channel.queue_purge(queue.name)
             except ChannelNotFoundEntity:
@@ -168,7 +174,7 @@ class Control:
 
     async def delete(self, queue: str) -> None:
         """Delete the queue `queue` with all that is in it; nothing happens if it is not there."""
-        async with self.session.channel() as channel, answered(f"deleting {queue!r}"):
+        async with self.connection.channel() as channel, translate_errors(f"deleting {queue!r}"):
             try:
                 await channel.queue_delete(queue)
             except ChannelNotFoundEntity:

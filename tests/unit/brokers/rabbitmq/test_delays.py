@@ -6,6 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventmesh.brokers.rabbitmq.declarations import (
+    BindingDeclaration,
+    ExchangeDeclaration,
+    QueueDeclaration,
+)
 from eventmesh.brokers.rabbitmq.delays import (
     DUE,
     LEVELS,
@@ -17,11 +22,6 @@ from eventmesh.brokers.rabbitmq.delays import (
     event_binding,
     ladder,
     queue_binding,
-)
-from eventmesh.brokers.rabbitmq.management.declarations import (
-    BindingDeclaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
 )
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
 from eventmesh.model.event import matches
@@ -171,7 +171,7 @@ class Declarer:
     """Notes what is declared; fails where told so."""
 
     def __init__(self):
-        self.losses = 0
+        self.connection_generation = 0
         self.made = []
         self.fault = None
 
@@ -210,7 +210,7 @@ async def test_an_event_needs_no_binding_of_its_own(delays, declarer):
 
 async def test_all_is_made_again_after_a_connection_was_lost(delays, declarer):
     await delays.ensure(INBOX, 5)
-    declarer.losses += 1
+    declarer.connection_generation += 1
     await delays.ensure(INBOX, 5)
     assert declarer.made[:2] == declarer.made[2:]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.management.declarations import queue_arguments
+from eventmesh.brokers.rabbitmq.declarations import queue_arguments
 from eventmesh.model.topology import (
     broadcast,
     dead_letters,

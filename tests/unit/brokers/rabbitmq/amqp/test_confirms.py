@@ -157,7 +157,7 @@ async def test_a_message_is_unanswered_until_the_broker_answers(channel, session
 
 async def test_each_answer_is_counted_once_also_when_the_channel_ends(channel, session, soon):
     answered = []
-    channel.confirms.on_answered = lambda: answered.append(1)
+    channel.confirms.on_resolved = lambda: answered.append(1)
     futures = [publish(channel, str(number)) for number in range(5)]
     futures[3].cancel()
     session.confirm(1, 2, multiple=True)
@@ -190,7 +190,7 @@ async def test_every_message_gets_exactly_one_outcome(answers):
     def answered():
         count[0] += 1
 
-    confirms.on_answered = answered
+    confirms.on_resolved = answered
     futures = {tag: confirms.add(QUEUE, str(tag)) for tag in range(1, 21)}
     expected = {}
     for tag, multiple, taken in answers:

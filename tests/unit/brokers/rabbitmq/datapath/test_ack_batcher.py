@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from eventmesh.brokers.rabbitmq.datapath.consumer import Answers
+from eventmesh.brokers.rabbitmq.datapath.consumer import AckBatcher
 
 
 class Broker:
@@ -45,7 +45,7 @@ class AnswersMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.broker = Broker()
-        self.answers = Answers(self.broker)
+        self.acks = AckBatcher(self.broker)
         self.delivered = 0
         self.acked, self.requeued = set(), set()
 
@@ -69,21 +69,21 @@ class AnswersMachine(RuleBasedStateMachine):
             self.delivered += 1
             if self.broker.open:
                 self.broker.waiting.append(self.delivered)
-                self.answers.delivered(self.delivered)
+                self.acks.delivered(self.delivered)
 
     @rule(data=st.data())
     def ack(self, data):
         tag = data.draw(st.integers(1, self.delivered + 2))
         if self.broker.open and tag <= self.delivered and tag not in self.requeued:
             self.acked.add(tag)
-        self.run(self.answers.ack, tag)
+        self.run(self.acks.ack, tag)
 
     @rule(data=st.data())
     def requeue(self, data):
         tag = data.draw(st.integers(1, self.delivered + 2))
         if self.broker.open and tag <= self.delivered and tag not in self.acked:
             self.requeued.add(tag)
-        self.run(self.answers.requeue, tag)
+        self.run(self.acks.requeue, tag)
 
     @rule()
     def finish_all(self):
@@ -93,7 +93,7 @@ class AnswersMachine(RuleBasedStateMachine):
     def ack_one(self, tag):
         if self.broker.open and tag not in self.requeued:
             self.acked.add(tag)
-        self.run(self.answers.ack, tag)
+        self.run(self.acks.ack, tag)
 
     @rule()
     def lose(self):
@@ -102,7 +102,7 @@ class AnswersMachine(RuleBasedStateMachine):
 
     @rule()
     def flush(self):
-        self.answers.flush()
+        self.acks.flush()
         self.check_flushed()
 
     def check_flushed(self):
@@ -134,10 +134,10 @@ class Frames(Broker):
 
 async def test_what_is_finished_in_one_pass_takes_one_frame():
     channel = Frames()
-    answers = Answers(channel)
-    deliver(channel, answers, 100)
+    acks = AckBatcher(channel)
+    deliver(channel, acks, 100)
     for tag in range(100, 0, -1):
-        answers.ack(tag)
+        acks.ack(tag)
     assert channel.written == []
     await asyncio.sleep(0)
     assert channel.written == [(100, True)]
@@ -145,34 +145,34 @@ async def test_what_is_finished_in_one_pass_takes_one_frame():
 
 async def test_what_is_finished_behind_a_gap_is_answered_one_by_one():
     channel = Frames()
-    answers = Answers(channel)
-    deliver(channel, answers, 6)
+    acks = AckBatcher(channel)
+    deliver(channel, acks, 6)
     for tag in (6, 1, 4, 2):
-        answers.ack(tag)
+        acks.ack(tag)
     await asyncio.sleep(0)
     assert channel.written == [(2, True), (4, False), (6, False)]
-    answers.ack(3)
+    acks.ack(3)
     await asyncio.sleep(0)
-    answers.ack(5)
+    acks.ack(5)
     await asyncio.sleep(0)
     assert channel.written[3:] == [(3, False), (5, False)]
 
 
 async def test_a_requeue_is_no_gap():
     channel = Frames()
-    answers = Answers(channel)
-    deliver(channel, answers, 3)
-    answers.requeue(2)
-    answers.ack(1)
-    answers.ack(3)
-    answers.ack(2)
-    answers.requeue(3)
+    acks = AckBatcher(channel)
+    deliver(channel, acks, 3)
+    acks.requeue(2)
+    acks.ack(1)
+    acks.ack(3)
+    acks.ack(2)
+    acks.requeue(3)
     await asyncio.sleep(0)
     assert channel.requeued == {2}
     assert channel.written == [(3, True)]
 
 
-def deliver(channel, answers, count):
+def deliver(channel, acks, count):
     for tag in range(1, count + 1):
         channel.waiting.append(tag)
-        answers.delivered(tag)
+        acks.delivered(tag)

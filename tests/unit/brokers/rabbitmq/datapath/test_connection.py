@@ -9,7 +9,12 @@ import pytest
 from fake_rabbitmq import fake_rabbit, handshake
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.datapath.connection import FIRST_WAIT, LONGEST_WAIT, Link, backoff
+from eventmesh.brokers.rabbitmq.datapath.connection import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    ReconnectingConnection,
+    backoff,
+)
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 
@@ -43,33 +48,33 @@ def doubled():
 
 
 async def test_a_connection_that_is_lost_is_opened_again(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with running(link):
         for _ in range(3):
             connection = await soon(link.wait_connected())
-            assert link.connection is connection
+            assert link.current is connection
             (await rabbit.session()).cut()
             assert "lost" in await soon(connection.closed)
-            assert link.connection is None
+            assert link.current is None
     assert len(rabbit.sessions) == 3
 
 
 async def test_a_link_offers_no_connection_that_has_just_ended(rabbit, soon):
     """Also before `run` has seen that it has: whoever waits gets the next."""
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with running(link):
         connection = await soon(link.wait_connected())
         connection.fail("a test says so")
-        assert link.connection is None
+        assert link.current is None
         assert await soon(link.wait_connected()) is not connection
 
 
 async def test_the_first_connection_may_be_made_before_the_broker_is_there(soon, until, log):
     async with fake_rabbit() as gone:
         pass
-    link = Link(gone.address, "test")
+    link = ReconnectingConnection(gone.address, "test")
     async with running(link):
-        await until(lambda: "cannot be reached" in link.absence)
+        await until(lambda: "cannot be reached" in link.unavailable_reason)
         async with fake_rabbit(port=gone.port):
             connection = await soon(link.wait_connected())
             assert not connection.closed.done()
@@ -78,7 +83,7 @@ async def test_the_first_connection_may_be_made_before_the_broker_is_there(soon,
 
 
 async def test_all_who_wait_get_the_connection(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with asyncio.TaskGroup() as tasks:
         waits = [tasks.create_task(link.wait_connected()) for _ in range(5)]
         async with running(link):
@@ -89,10 +94,10 @@ async def test_a_connection_is_made_ready_before_anybody_gets_it(rabbit, soon):
     ready = []
 
     async def prepare(connection):
-        assert link.connection is None
+        assert link.current is None
         ready.append(await connection.open_channel())
 
-    link = Link(rabbit.address, "test", prepare)
+    link = ReconnectingConnection(rabbit.address, "test", prepare)
     async with running(link):
         await soon(link.wait_connected())
         assert ready[0].is_open
@@ -105,7 +110,7 @@ async def test_a_connection_that_cannot_be_made_ready_is_tried_again(rabbit, soo
             (await rabbit.session()).close_channel(channel.number, 403, "ACCESS_REFUSED")
             await channel.call(commands.Confirm.Select())
 
-    link = Link(rabbit.address, "test", prepare)
+    link = ReconnectingConnection(rabbit.address, "test", prepare)
     async with running(link):
         await soon(link.wait_connected())
         assert log.text.count("403 ACCESS_REFUSED") == 1
@@ -132,7 +137,7 @@ def refusing(times):
 
 async def test_being_refused_is_tried_again_and_said_once(soon, log):
     async with fake_rabbit(refusing(times=3)) as rabbit:
-        link = Link(rabbit.address, "shop")
+        link = ReconnectingConnection(rabbit.address, "shop")
         async with running(link):
             await soon(link.wait_connected())
     warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
@@ -142,11 +147,11 @@ async def test_being_refused_is_tried_again_and_said_once(soon, log):
 
 async def test_a_link_that_is_not_patient_tells_at_once_that_it_is_refused(soon, log):
     async with fake_rabbit(refusing(times=1)) as rabbit:
-        link = Link(rabbit.address, "shop", patient=False)
+        link = ReconnectingConnection(rabbit.address, "shop", retry_refused_login=False)
         async with running(link):
             with pytest.raises(AccessDenied, match="Login was refused"):
                 await soon(link.wait_connected())
-            assert "Login was refused" in link.absence
+            assert "Login was refused" in link.unavailable_reason
             await soon(connected(link))
     assert not [record for record in log.records if record.levelname == "WARNING"]
 
@@ -161,7 +166,7 @@ async def connected(link):
 async def test_a_link_that_is_not_patient_waits_for_a_broker_that_is_away(soon):
     async with fake_rabbit() as gone:
         pass
-    link = Link(gone.address, "shop", patient=False)
+    link = ReconnectingConnection(gone.address, "shop", retry_refused_login=False)
     async with running(link), asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(link.wait_connected())
         await soon(said(link, "cannot be reached"))
@@ -170,12 +175,12 @@ async def test_a_link_that_is_not_patient_waits_for_a_broker_that_is_away(soon):
 
 
 async def said(link, trouble):
-    while trouble not in link.trouble:
+    while trouble not in link.failure:
         await asyncio.sleep(0)
 
 
 async def test_a_reason_that_comes_back_is_said_again(rabbit, soon, log):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with running(link):
         for _ in range(2):
             connection = await soon(link.wait_connected())
@@ -197,7 +202,10 @@ async def test_a_broker_that_drops_everybody_is_not_asked_all_the_time(monkeypat
         session.close_connection()
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    async with fake_rabbit(shake) as rabbit, running(Link(rabbit.address, "test")):
+    async with (
+        fake_rabbit(shake) as rabbit,
+        running(ReconnectingConnection(rabbit.address, "test")),
+    ):
         for _ in range(6):
             await rabbit.session()
     assert waits[0] >= FIRST_WAIT / 2
@@ -209,13 +217,15 @@ async def ended_while(link, rabbit, reach, soon):
     async with running(link):
         await soon(reach)
     assert link.closed
-    assert link.connection is None
+    assert link.current is None
     for session in rabbit.sessions:
         await soon(session.ended.wait())
 
 
 async def test_ending_before_it_is_connected(rabbit, soon):
-    await ended_while(Link(rabbit.address, "test"), rabbit, asyncio.sleep(0), soon)
+    await ended_while(
+        ReconnectingConnection(rabbit.address, "test"), rabbit, asyncio.sleep(0), soon
+    )
 
 
 async def test_ending_in_the_handshake(soon):
@@ -226,7 +236,9 @@ async def test_ending_in_the_handshake(soon):
         await session.wait_gone()
 
     async with fake_rabbit(shake) as rabbit:
-        await ended_while(Link(rabbit.address, "test"), rabbit, reached.wait(), soon)
+        await ended_while(
+            ReconnectingConnection(rabbit.address, "test"), rabbit, reached.wait(), soon
+        )
 
 
 async def test_ending_while_a_connection_is_made_ready(rabbit, soon):
@@ -237,16 +249,18 @@ async def test_ending_while_a_connection_is_made_ready(rabbit, soon):
         reached.set()
         await channel.call(commands.Basic.Recover())  # Nobody answers.
 
-    await ended_while(Link(rabbit.address, "test", prepare), rabbit, reached.wait(), soon)
+    await ended_while(
+        ReconnectingConnection(rabbit.address, "test", prepare), rabbit, reached.wait(), soon
+    )
 
 
 async def test_ending_while_it_is_connected(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     await ended_while(link, rabbit, link.wait_connected(), soon)
 
 
 async def test_ending_between_two_attempts(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
 
     async def lost():
         connection = await link.wait_connected()
@@ -257,7 +271,7 @@ async def test_ending_between_two_attempts(rabbit, soon):
 
 
 async def test_nobody_waits_for_a_link_that_is_closed(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with asyncio.TaskGroup() as tasks:
         async with running(link):
             connection = await soon(link.wait_connected())
@@ -275,7 +289,7 @@ async def refused(link):
 
 
 async def test_closing_says_good_bye(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with running(link):
         await soon(link.wait_connected())
         session = await rabbit.session()
@@ -283,7 +297,7 @@ async def test_closing_says_good_bye(rabbit, soon):
 
 
 async def test_a_second_cancellation_closes_without_good_bye(rabbit, soon):
-    link = Link(rabbit.address, "test")
+    link = ReconnectingConnection(rabbit.address, "test")
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(link.run())
         await soon(link.wait_connected())

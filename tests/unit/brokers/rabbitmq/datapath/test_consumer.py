@@ -8,8 +8,8 @@ from fake_rabbitmq import fake_rabbit
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.amqp.properties import UNREADABLE
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
-from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, consuming
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, run_consumer
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError
 
 QUEUE = "em.inbox.shop.place"
@@ -19,7 +19,7 @@ class Shop:
     """A consumer, and what has been delivered and declared."""
 
     def __init__(self, address, clock):
-        self.link = Link(address, "test")
+        self.link = ReconnectingConnection(address, "test")
         self.deliveries = asyncio.Queue()
         self.declared = 0
         self.faults = []
@@ -46,7 +46,7 @@ def shop(rabbit, clock):
 @pytest.fixture
 async def served(rabbit, shop, tasks, keeping_open, soon):
     """The server's end, while the consumer runs."""
-    async with keeping_open(shop.link), consuming(shop.consumer, tasks):
+    async with keeping_open(shop.link), run_consumer(shop.consumer):
         yield await rabbit.session()
 
 
@@ -98,12 +98,12 @@ async def test_properties_that_cannot_be_read_cost_no_connection(served, shop, s
 
 
 async def test_who_cannot_reply_yet_takes_nothing(rabbit, shop, clock, keeping_open, tasks, soon):
-    replies = Link(rabbit.address, "replies")
+    replies = ReconnectingConnection(rabbit.address, "replies")
     replying = Consumer(
         *(shop.link, clock, "em.rpc.shop.place", 5),
         deliver=shop.deliveries.put_nowait,
         declare=shop.declare,
-        replies=replies,
+        reply_connection=replies,
     )
     async with keeping_open(shop.link):
         starting = tasks.create_task(replying.start())
@@ -134,7 +134,7 @@ async def test_a_consumer_that_the_server_cancels_is_started_again(served, shop,
         served.send(channel, commands.Basic.Cancel(tag, True))
         channel, tag = await restarted(shop, served, soon)
         assert shop.declared == losses + 1
-    assert len(shop.link.connection._channels) == 1  # noqa: SLF001 none of those before is left
+    assert len(shop.link.current._channels) == 1  # noqa: SLF001 none of those before is left
 
 
 async def test_a_channel_that_the_server_closes_is_opened_again(served, shop, soon):
@@ -197,7 +197,7 @@ async def test_an_old_delivery_does_not_answer_on_a_new_channel(served, shop, so
     old.ack()
     old.requeue()
     await asyncio.sleep(0)
-    await shop.link.connection.open_channel()
+    await shop.link.current.open_channel()
     answers = served.count(commands.Basic.Ack), served.count(commands.Basic.Nack)
     assert answers == (0, 0)
 
@@ -206,7 +206,7 @@ async def test_answers_that_were_given_go_out_before_the_channel_is_closed(
     rabbit, shop, tasks, keeping_open, soon
 ):
     async with keeping_open(shop.link):
-        async with consuming(shop.consumer, tasks):
+        async with run_consumer(shop.consumer):
             session = await rabbit.session()
             session.deliver(1, "c1.0", 1)
             (await soon(shop.deliveries.get())).ack()
@@ -282,11 +282,11 @@ async def test_a_stopped_consumer_stays_stopped_after_a_loss(rabbit, served, sho
     served.cut()
     session = await rabbit.session()
     await soon(shop.link.wait_connected())
-    channel = await shop.link.connection.open_channel()
+    channel = await shop.link.current.open_channel()
     assert session.count(commands.Basic.Consume) == 0
     assert channel.is_open
     assert not shop.consumer.live.is_set()
-    assert shop.consumer.served  # With nothing, which is what it wants.
+    assert shop.consumer.active  # With nothing, which is what it wants.
 
 
 async def test_it_waits_for_a_broker_that_is_away(clock, tasks, keeping_open, soon, caplog):
@@ -304,7 +304,7 @@ async def test_what_the_queue_itself_is_refused_for_is_raised(rabbit, shop, task
     shop.faults = [BrokerUnavailable("not yet"), DeclarationError("no such queue")]
     async with keeping_open(shop.link):
         with pytest.raises(DeclarationError, match="no such queue"):
-            async with consuming(shop.consumer, tasks):
+            async with run_consumer(shop.consumer):
                 pytest.fail("it was entered")
     assert shop.declared == 2
 
@@ -312,7 +312,7 @@ async def test_what_the_queue_itself_is_refused_for_is_raised(rabbit, shop, task
 async def test_an_error_of_the_block_is_raised_as_it_is(rabbit, shop, tasks, keeping_open):
     async with keeping_open(shop.link):
         with pytest.raises(ZeroDivisionError):
-            async with consuming(shop.consumer, tasks):
+            async with run_consumer(shop.consumer):
                 raise ZeroDivisionError
         assert live(await rabbit.session()) == 0
 
@@ -349,7 +349,7 @@ async def test_leaving_that_is_given_up_leaves_no_consumer(
 
 
 async def enter_and_leave(shop, tasks):
-    async with consuming(shop.consumer, tasks):
+    async with run_consumer(shop.consumer):
         pass
 
 

@@ -4,7 +4,7 @@ import pytest
 from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
 from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, Publisher
 from eventmesh.model.errors import (
     BrokerUnavailable,
@@ -26,7 +26,7 @@ class Shop:
     """A publisher, its link, and its sends, which are tasks until a test ends them."""
 
     def __init__(self, address, clock, tasks, *, timeout=TIMEOUT):
-        self.link = Link(address, "test", self._prepare)
+        self.link = ReconnectingConnection(address, "test", self._prepare)
         self.publisher = Publisher(self.link, clock, timeout, WINDOW)
         self._tasks = tasks
 
@@ -192,7 +192,7 @@ async def test_a_turn_that_was_just_given_to_one_who_leaves_goes_on(shop, messag
         await session.next(Published)
     leaving, last = sends[WINDOW:]
     # In one pass of the loop: the turn is given to the first who waits, who is then cancelled.
-    shop.publisher._give_turn()  # noqa: SLF001 a confirm cannot be timed as finely
+    shop.publisher._release_window()  # noqa: SLF001 a confirm cannot be timed as finely
     leaving.cancel()
     assert (await session.next(Published)).properties.message_id == "m5"
     session.confirm(1, 4, multiple=True)
@@ -217,7 +217,7 @@ async def test_all_turns_are_there_again_after_any_end(shop, session, message, c
 
 async def test_a_blocked_broker_is_said_at_once(shop, session, message, soon, until):
     session.send(0, commands.Connection.Blocked("low on memory"))
-    await until(lambda: shop.link.connection.blocked)
+    await until(lambda: shop.link.current.blocked)
     error = await soon(shop.send(message()))
     assert isinstance(error, BrokerUnavailable)
     assert "low on memory" in str(error)
@@ -254,7 +254,7 @@ async def test_a_connection_lost_before_the_confirm(shop, session, message, soon
 
 
 async def test_without_a_connection_it_waits_for_one(rabbit, shop, session, message, soon):
-    shop.link.connection.fail("a test says so")
+    shop.link.current.fail("a test says so")
     send = shop.send(message())
     other = await rabbit.session()
     await other.next(Published)
@@ -293,16 +293,16 @@ async def test_who_does_not_want_to_wait_is_told_at_once(
 
 
 async def test_a_slow_broker_holds_publishers_up(shop, session, message, clock, soon):
-    shop.link.connection.pause_writing()
+    shop.link.current.pause_writing()
     first, second = shop.send(message()), shop.send(message())
     await clock.advance(TIMEOUT / 2)
     assert not first.done()
-    shop.link.connection.resume_writing()
+    shop.link.current.resume_writing()
     for _ in range(2):
         await session.next(Published)
     session.confirm(1, 2, multiple=True)
     assert [await soon(first), await soon(second)] == [None, None]
-    shop.link.connection.pause_writing()
+    shop.link.current.pause_writing()
     third = shop.send(message())
     await clock.advance(TIMEOUT)
     assert "the message was not sent within 10 s: RabbitMQ is slow" in str(await soon(third))

@@ -4,8 +4,8 @@ import pytest
 from fake_rabbitmq import Published
 
 from eventmesh.brokers.rabbitmq.datapath import reply_sender as replies_module
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
-from eventmesh.brokers.rabbitmq.datapath.reply_sender import Replies
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.reply_sender import ReplySender
 from eventmesh.model.errors import BrokerUnavailable, PayloadInvalid, PayloadTooLarge
 from eventmesh.model.message import MAX_BODY
 
@@ -16,8 +16,8 @@ class Shop:
     """Replies over a link."""
 
     def __init__(self, address, clock):
-        self.link = Link(address, "test", self._prepare)
-        self.replies = Replies(self.link, clock)
+        self.link = ReconnectingConnection(address, "test", self._prepare)
+        self.replies = ReplySender(self.link, clock)
 
     async def _prepare(self, connection):
         await self.replies.prepare(connection)
@@ -71,13 +71,13 @@ async def test_replies_that_the_socket_does_not_take_have_a_bound(
     shop, session, message, monkeypatch
 ):
     monkeypatch.setattr(replies_module, "MAX_BUFFERED", 10_000_000)
-    monkeypatch.setattr(shop.link.connection, "_flush", lambda: None)
+    monkeypatch.setattr(shop.link.current, "_flush", lambda: None)
     asked = request(message)
     for _ in range(10):
         shop.replies.reply(asked, message(bytes(1_000_000)))
     with pytest.raises(BrokerUnavailable, match="wait to be sent already"):
         shop.replies.reply(asked, message(bytes(1_000_000)))
-    assert shop.link.connection.buffered < 12_000_000
+    assert shop.link.current.buffered < 12_000_000
 
 
 async def test_a_closed_channel_for_replies_costs_the_connection(
@@ -95,7 +95,7 @@ async def test_a_closed_channel_for_replies_costs_the_connection(
 async def lost(shop, session, soon):
     """Wait until the connection is lost."""
     session.cut()
-    await soon(shop.link.connection.closed)
+    await soon(shop.link.current.closed)
 
 
 async def test_replies_without_a_connection_are_sent_over_the_next(
@@ -119,7 +119,7 @@ async def test_a_reply_that_nobody_waits_for_any_more_is_not_sent(
     shop.replies.reply(request(message, wait=6), message(b"in time"))
     await clock.advance(5)
     assert (await (await rabbit.session()).next(Published)).body == b"in time"
-    assert "answers lost: 1;" in caplog.text
+    assert "replies lost: 1;" in caplog.text
 
 
 async def test_what_waits_for_a_connection_has_bounds(shop, session, message, soon, monkeypatch):
@@ -127,12 +127,12 @@ async def test_what_waits_for_a_connection_has_bounds(shop, session, message, so
     await lost(shop, session, soon)
     for _ in range(3):
         shop.replies.reply(request(message), message())
-    with pytest.raises(BrokerUnavailable, match="3 answers wait for one already"):
+    with pytest.raises(BrokerUnavailable, match="3 replies wait for one already"):
         shop.replies.reply(request(message), message())
     shop.replies.close()
     monkeypatch.setattr(replies_module, "MAX_BUFFERED", 10)
     shop.replies.reply(request(message), message(b"0123456789 and more"))
-    with pytest.raises(BrokerUnavailable, match="1 answers wait"):
+    with pytest.raises(BrokerUnavailable, match="1 replies wait"):
         shop.replies.reply(request(message), message())
 
 
@@ -140,4 +140,4 @@ async def test_what_was_not_sent_in_the_end_is_told(shop, session, message, soon
     await lost(shop, session, soon)
     shop.replies.reply(request(message), message())
     shop.replies.close()
-    assert "answers lost: 1; there is no connection" in caplog.text
+    assert "replies lost: 1; there is no connection" in caplog.text

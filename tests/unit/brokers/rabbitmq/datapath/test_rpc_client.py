@@ -5,8 +5,8 @@ from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.datapath import rpc_client as requests_module
-from eventmesh.brokers.rabbitmq.datapath.connection import Link
-from eventmesh.brokers.rabbitmq.datapath.rpc_client import Requests
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
 from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -29,8 +29,8 @@ class Shop:
     """Requests over a link, as tasks whose result is the reply's body or the error."""
 
     def __init__(self, address, clock, tasks, *, timeout=TIMEOUT):
-        self.link = Link(address, "test", self._prepare)
-        self.requests = Requests(self.link, clock, timeout)
+        self.link = ReconnectingConnection(address, "test", self._prepare)
+        self.requests = RpcClient(self.link, clock, timeout)
         self._tasks = tasks
 
     async def _prepare(self, connection):
@@ -252,7 +252,7 @@ async def test_so_many_are_open_at_once(shop, session, message, soon, monkeypatc
 
 async def test_a_blocked_broker_is_said_at_once(shop, session, message, soon, until):
     session.send(0, commands.Connection.Blocked("low on disk"))
-    await until(lambda: shop.link.connection.blocked)
+    await until(lambda: shop.link.current.blocked)
     assert "low on disk" in str(await soon(shop.ask(message(wait=600))))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmesh.brokers.rabbitmq.management.declarations import (
+from eventmesh.brokers.rabbitmq.declarations import (
     ForeignQueue,
     QueueDeclaration,
     binding_key,

@@ -1,36 +1,16 @@
-"""What leases and slots share: work beside a block, and noticing what ends a consumer."""
+"""Notices what ends a channel of a lease or of slots."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 from aiormq.abc import AbstractChannel
 from pamqp import commands
 
 
-@asynccontextmanager
-async def alongside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    """Run `work` while entered; it is cancelled on leaving.
-
-    What the block raises comes out as it is: a task group alone would put it into a group.
-    """
-    raised: BaseException | None = None
-    async with asyncio.TaskGroup() as tasks:
-        working = tasks.create_task(work)
-        try:
-            yield
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 it is raised below
-            raised = error
-        finally:
-            working.cancel()
-    if raised is not None:
-        raise raised
-
-
-def watch(channel: AbstractChannel, on_end: Callable[[str], None]) -> None:
+def on_channel_close(channel: AbstractChannel, on_end: Callable[[str], None]) -> None:
     """Call `on_end`, with the reason, when the channel ends or the broker cancels a consumer.
 
     That happens when the connection is lost, an operator closes something, the queue is deleted

@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 from eventmesh.model.topology import Queue, dead_letters, inbox
 from eventmesh.model.value import value
 
-Arguments: TypeAlias = Mapping[str, str | int | bool]
+QueueArguments: TypeAlias = Mapping[str, str | int | bool]
 
 CRASH_LIMIT: Final = 100
 """Deliveries after which RabbitMQ itself sets a message of an inbox aside.
@@ -26,13 +26,13 @@ default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handli
 NEVER: Final = 1_000_000_000
 """A delivery limit that is not reached. The -1 of 4.x that means none means 0 on 3.10."""
 
-UNANSWERED: Final = 7 * 24 * 3600 * 1000
+CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000
 """Milliseconds for which a message may be handled, in place of RabbitMQ's half an hour: functions
 have limits of their own (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout). Up to
 3.11 RabbitMQ does not know the argument, and `consumer_timeout` in its configuration counts."""
 
-UNUSED_LINE: Final = 60_000
-UNUSED_BROADCAST: Final = 300_000
+UNUSED_QUEUE_MS: Final = 60_000
+UNUSED_BROADCAST_MS: Final = 300_000
 """Milliseconds after which a queue without consumers goes. An instance that lost its connection
 may come back within them and finds its copies of the events."""
 
@@ -42,7 +42,7 @@ class QueueDeclaration:
     """A queue of ours, with its arguments."""
 
     name: str
-    arguments: Arguments
+    arguments: QueueArguments
 
 
 @value
@@ -58,7 +58,7 @@ class ExchangeDeclaration:
 
     name: str
     kind: Literal["topic", "fanout"] = "topic"
-    arguments: Arguments | None = None
+    arguments: QueueArguments | None = None
 
 
 @value
@@ -78,7 +78,7 @@ class Declarer(Protocol):
     """Who carries declarations out."""
 
     @property
-    def losses(self) -> int:
+    def connection_generation(self) -> int:
         """How many connections were lost: what was there before may be gone."""
         ...
 
@@ -108,7 +108,9 @@ def binding_key(pattern: str) -> str:
 _WILDCARDS: Final = frozenset(("*", "#"))
 
 
-def quorum(*, limit: int, max_length: int | None = None, **others: str | int | bool) -> Arguments:
+def quorum(
+    *, limit: int, max_length: int | None = None, **others: str | int | bool
+) -> QueueArguments:
     """The arguments of a quorum queue that refuses what it has no room for."""
     arguments: dict[str, str | int | bool] = {
         "x-queue-type": "quorum",
@@ -131,7 +133,7 @@ def queue_declarations(queue: Queue) -> Iterator[Declaration]:
     yield QueueDeclaration(queue.name, queue_arguments(queue))
 
 
-def queue_arguments(queue: Queue) -> Arguments:
+def queue_arguments(queue: Queue) -> QueueArguments:
     """The arguments of a queue of ours."""
     match queue.kind:
         case "inbox":
@@ -141,15 +143,17 @@ def queue_arguments(queue: Queue) -> Arguments:
                 dead_letter_exchange="",
                 dead_letter_routing_key=dead_letters(queue.name.removeprefix(_INBOX)).name,
                 dead_letter_strategy="at-least-once",
-                consumer_timeout=UNANSWERED,
+                consumer_timeout=CONSUMER_TIMEOUT_MS,
             )
         case "dead" | "named":
             # Nothing takes what reaches the limit of these: so nothing may reach it.
-            return quorum(limit=NEVER, max_length=queue.max_length, consumer_timeout=UNANSWERED)
+            return quorum(
+                limit=NEVER, max_length=queue.max_length, consumer_timeout=CONSUMER_TIMEOUT_MS
+            )
         case "rpc":
             return {
                 "x-queue-type": "classic",
-                "x-expires": UNUSED_LINE,
+                "x-expires": UNUSED_QUEUE_MS,
                 # A length of 0 would refuse everything, also what a consumer waits for.
                 "x-max-length": max(queue.max_length, 1),
                 "x-overflow": "reject-publish",
@@ -157,7 +161,7 @@ def queue_arguments(queue: Queue) -> Arguments:
         case "broadcast":
             return {
                 "x-queue-type": "classic",
-                "x-expires": UNUSED_BROADCAST,
+                "x-expires": UNUSED_BROADCAST_MS,
                 "x-max-length": queue.max_length,
                 # One instance that hangs must not keep all others from being told.
                 "x-overflow": "drop-head",
@@ -165,7 +169,7 @@ def queue_arguments(queue: Queue) -> Arguments:
         case "presence":
             return {
                 "x-queue-type": "classic",
-                "x-expires": UNUSED_LINE,
+                "x-expires": UNUSED_QUEUE_MS,
                 "x-max-length": queue.max_length,
                 "x-overflow": "drop-head",
             }
