@@ -9,7 +9,8 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from eventmesh.processes.exit_codes import ExitCode, report
+from eventmesh.cli.error_report import report
+from eventmesh.processes.exit_codes import ExitCode
 
 COMMANDS: Final[Mapping[str, str]] = {
     "dev": "Run services here, on the embedded broker, and again on every change.",

@@ -57,7 +57,7 @@ def process_options(command: CommandT) -> CommandT:
     return command
 
 
-def settings_with(options: Mapping[str, Any]) -> tuple[Settings, Mapping[str, str]]:
+def read_settings(options: Mapping[str, Any]) -> tuple[Settings, Mapping[str, str]]:
     """The settings that the environment and the options given make, and an environment for both.
 
     Raises SettingsError.

@@ -4,52 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from eventmesh.abc import Broker
-from eventmesh.aio.clock import SystemClock
-from eventmesh.brokers.registry import check_shared, open_broker
-from eventmesh.model.ids import new_id
-from eventmesh.model.message import Message
-from eventmesh.model.topology import PREFIX, Route
-from eventmesh.presence import Instance, Observer, observing
-
-CONNECT_SECONDS: Final = 15.0
-"""How long a command tries to reach the broker."""
-
-NOBODY: Final = Route("", f"{PREFIX}.nobody", mandatory=False, name="nobody")
+from eventmesh.presence import Instance
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))
-
-
-@asynccontextmanager
-async def mesh_at(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observer]]:
-    """The broker at a URL, and who is there; it takes a moment until all have answered.
-
-    `name` is that of the command. Raises SettingsError for a URL that leads to no mesh of several
-    processes, and BrokerUnavailable.
-    """
-    check_shared(url)
-    async with (
-        open_broker(url, f"eventmesh {name}", connect_timeout=CONNECT_SECONDS) as broker,
-        observing(broker, SystemClock(), lambda _: None) as observer,
-    ):
-        yield broker, observer
-
-
-async def check_taking(broker: Broker) -> None:
-    """Raises BrokerUnavailable while the broker takes no messages: nobody can answer then.
-
-    RabbitMQ tells a connection of an alarm when that has published something: here, the question
-    who is there. So it knows a moment later.
-    """
-    await broker.publish(NOBODY, Message(b"", new_id(), SystemClock().now()))
 
 
 def instance_fields(instance: Instance) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Final
 import click
 
 from eventmesh.cli.output import console, print_json, print_table
-from eventmesh.cli.ps import check_taking, instance_fields, mesh_at, presence_tables
-from eventmesh.processes.stop_signals import told_to_stop
+from eventmesh.cli.ps import instance_fields, presence_tables
+from eventmesh.client.mesh import check_accepting, open_mesh
+from eventmesh.processes.stop_signals import on_stop_signals
 
 REFRESH_SECONDS: Final = 1.0
 
@@ -17,11 +18,11 @@ REFRESH_SECONDS: Final = 1.0
 async def show_presence(url: str, wait: float, *, as_json: bool) -> None:
     """Print who answers within `wait` seconds.
 
-    Raises what `mesh_at` raises, and BrokerUnavailable where nobody can answer.
+    Raises what `open_mesh` raises, and BrokerUnavailable where nobody can answer.
     """
-    async with mesh_at(url, "ps") as (broker, observer):
+    async with open_mesh(url, "ps") as (broker, observer):
         await asyncio.sleep(wait)
-        await check_taking(broker)
+        await check_accepting(broker)
         instances = list(observer.instances.values())
     if as_json:
         print_json([instance_fields(instance) for instance in instances])
@@ -32,13 +33,13 @@ async def show_presence(url: str, wait: float, *, as_json: bool) -> None:
 async def watch_presence(url: str) -> None:
     """Print who is there whenever that changes, until told to stop; on a terminal, in one place.
 
-    Raises what `mesh_at` raises.
+    Raises what `open_mesh` raises.
     """
     stop = asyncio.Event()
     screen = console()
     shown = ""
-    with told_to_stop(lambda _: stop.set()):
-        async with mesh_at(url, "ps") as (_, observer):
+    with on_stop_signals(lambda _: stop.set()):
+        async with open_mesh(url, "ps") as (_, observer):
             while not stop.is_set():
                 with screen.capture() as captured:
                     screen.print(presence_tables(observer.instances.values()))

@@ -65,12 +65,12 @@ def _functions_served(url: str) -> Sequence[str]:
 async def _functions_on_broker(url: str) -> Sequence[str]:
     import logging  # noqa: PLC0415
 
-    from eventmesh.cli.ps import mesh_at  # noqa: PLC0415
+    from eventmesh.client.mesh import open_mesh  # noqa: PLC0415
     from eventmesh.model.errors import EventmeshError  # noqa: PLC0415
 
     logging.disable()  # What is written beside the names would be in the middle of the line typed.
     try:
-        async with asyncio.timeout(BROKER_SECONDS), mesh_at(url, "completion") as (_, observer):
+        async with asyncio.timeout(BROKER_SECONDS), open_mesh(url, "completion") as (_, observer):
             await asyncio.sleep(ANSWER_SECONDS)
             instances = list(observer.instances.values())
     except (TimeoutError, EventmeshError):

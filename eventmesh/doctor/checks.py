@@ -30,7 +30,7 @@ class Finding:
 
 
 @value
-class Expected:
+class ExpectedQueue:
     """A queue that there should be, and what a function has it for."""
 
     queue: Queue
@@ -39,10 +39,10 @@ class Expected:
 
 
 @value
-class Seen:
+class QueueState:
     """A queue that there should be, as it was found, and how many processes serve its function."""
 
-    expected: Expected
+    expected: ExpectedQueue
     found: QueueInfo | None
     processes: int
 
@@ -84,21 +84,21 @@ def delay_finding(lost: LostMessages, commands: BrokerCommands) -> Finding:
     return Finding(
         "note",
         lost.queue,
-        f"{_counted(lost.count, 'delayed message')} had nowhere to go: the queue was deleted, or "
+        f"{_count(lost.count, 'delayed message')} had nowhere to go: the queue was deleted, or "
         "nobody subscribes any more",
         "where to is at the end of their routing keys: send again what is still wanted, and "
         f"'{commands.purge_queue} {lost.queue}'",
     )
 
 
-def queue_findings(seen: Sequence[Seen], commands: BrokerCommands) -> Iterator[Finding]:
+def queue_findings(seen: Sequence[QueueState], commands: BrokerCommands) -> Iterator[Finding]:
     """About the queues, in their order."""
     for one in seen:
         found = list(_findings(one, commands))
         yield from found or [Finding("ok", one.expected.queue.name, "it is as it should be")]
 
 
-def _findings(seen: Seen, commands: BrokerCommands) -> Iterator[Finding]:
+def _findings(seen: QueueState, commands: BrokerCommands) -> Iterator[Finding]:
     """What is to be said of a queue that is not as it should be."""
     if seen.found is None:
         yield _missing(seen)
@@ -107,7 +107,7 @@ def _findings(seen: Seen, commands: BrokerCommands) -> Iterator[Finding]:
         yield _different(seen.expected, seen.found.difference, commands)
     match seen.expected.role:
         case "dead letters":
-            yield from _set_aside(seen.expected, seen.found)
+            yield from _dead_letters(seen.expected, seen.found)
         case "source":
             # Others may consume it as well.
             if seen.processes and not seen.found.consumers:
@@ -116,7 +116,7 @@ def _findings(seen: Seen, commands: BrokerCommands) -> Iterator[Finding]:
             yield from _consumers(seen, seen.found, commands)
 
 
-def _missing(seen: Seen) -> Finding:
+def _missing(seen: QueueState) -> Finding:
     queue, function = seen.expected.queue, seen.expected.function
     if not queue.declare:
         return Finding(
@@ -145,7 +145,7 @@ _MADE_AGAIN: Final[Mapping[Role, str]] = {
 
 
 def _different(
-    expected: Expected, difference: ArgumentDifference, commands: BrokerCommands
+    expected: ExpectedQueue, difference: ArgumentDifference, commands: BrokerCommands
 ) -> Finding:
     name = expected.queue.name
     by_hand = (
@@ -161,17 +161,17 @@ def _different(
     )
 
 
-def _set_aside(expected: Expected, found: QueueInfo) -> Iterator[Finding]:
+def _dead_letters(expected: ExpectedQueue, found: QueueInfo) -> Iterator[Finding]:
     if found.messages:
         yield Finding(
             "note",
             expected.queue.name,
-            f"{_counted(found.messages, 'invocation')} of {expected.function} set aside",
+            f"{_count(found.messages, 'invocation')} of {expected.function} set aside",
             f"'eventmesh dlq list {expected.function}' shows why",
         )
 
 
-def _consumers(seen: Seen, found: QueueInfo, commands: BrokerCommands) -> Iterator[Finding]:
+def _consumers(seen: QueueState, found: QueueInfo, commands: BrokerCommands) -> Iterator[Finding]:
     """Each process that serves a function has one consumer of its inbox and one of its line."""
     queue, function = seen.expected.queue, seen.expected.function
     if found.consumers < seen.processes:
@@ -180,12 +180,12 @@ def _consumers(seen: Seen, found: QueueInfo, commands: BrokerCommands) -> Iterat
         yield Finding(
             "problem",
             queue.name,
-            f"{_counted(found.consumers, 'consumer')}, and {_processes(seen)}",
+            f"{_count(found.consumers, 'consumer')}, and {_processes(seen)}",
             "somebody else consumes it, or a process does not answer: compare "
             f"'{commands.list_consumers}' with 'eventmesh ps'",
         )
     elif found.messages and not seen.processes:
-        waiting = _counted(found.messages, "invocation")
+        waiting = _count(found.messages, "invocation")
         yield Finding(
             "problem",
             queue.name,
@@ -194,20 +194,20 @@ def _consumers(seen: Seen, found: QueueInfo, commands: BrokerCommands) -> Iterat
         )
 
 
-def _consumers_missing(seen: Seen, found: QueueInfo) -> Finding:
+def _consumers_missing(seen: QueueState, found: QueueInfo) -> Finding:
     return Finding(
         "problem",
         seen.expected.queue.name,
-        f"{_counted(found.consumers, 'consumer')}, and {_processes(seen)}",
+        f"{_count(found.consumers, 'consumer')}, and {_processes(seen)}",
         "see the log of the service, and restart it if that does not mend it",
     )
 
 
-def _processes(seen: Seen) -> str:
+def _processes(seen: QueueState) -> str:
     count = seen.processes
     serving = "1 process serves" if count == 1 else f"{count or 'no'} processes serve"
     return f"{serving} {seen.expected.function}"
 
 
-def _counted(count: int, what: str) -> str:
+def _count(count: int, what: str) -> str:
     return f"1 {what}" if count == 1 else f"{count or 'no'} {what}s"

@@ -9,11 +9,11 @@ from typing import Final
 
 from eventmesh.abc import Broker, BrokerInspector
 from eventmesh.brokers.registry import check_shared, find_adapter
-from eventmesh.cli.ps import check_taking, mesh_at
+from eventmesh.client.mesh import check_accepting, open_mesh
 from eventmesh.doctor.checks import (
-    Expected,
+    ExpectedQueue,
     Finding,
-    Seen,
+    QueueState,
     alarm_finding,
     delay_finding,
     queue_findings,
@@ -40,7 +40,7 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
     async with find_adapter(url).inspect(url, "eventmesh doctor") as inspector:
         info = await inspector.server()
         server = list(server_findings(info))
-        async with mesh_at(url, "doctor") as (broker, observer):
+        async with open_mesh(url, "doctor") as (broker, observer):
             await asyncio.sleep(wait)
             trouble = await _trouble(broker)
             alarm = alarm_finding(trouble)
@@ -58,7 +58,7 @@ async def examine(url: str, services: Sequence[Service], wait: float) -> list[Fi
 async def _trouble(broker: Broker) -> str:
     """Why the broker takes no messages; empty if it does."""
     try:
-        await check_taking(broker)
+        await check_accepting(broker)
     except BrokerUnavailable as error:
         return str(error)
     return ""
@@ -75,7 +75,7 @@ async def _queues(
         function["name"] for instance in instances for function in instance.functions
     )
     seen = [
-        Seen(expected, await inspector.describe(expected.queue), processes[expected.function])
+        QueueState(expected, await inspector.describe(expected.queue), processes[expected.function])
         for expected in expected_queues(services, instances)
     ]
     return list(queue_findings(seen, commands))
@@ -83,19 +83,19 @@ async def _queues(
 
 def expected_queues(
     services: Sequence[Service], instances: Sequence[Instance]
-) -> Iterator[Expected]:
+) -> Iterator[ExpectedQueue]:
     """The queues of the services' functions, and of those that the instances serve."""
     lines = dict(_announced(instances))
     functions = [one for service in services for one in service.functions.values()]
     lines |= {function.full_name: function.limits.max_pending for function in functions}
     for name, length in lines.items():
-        yield Expected(inbox(name), name, "inbox")
-        yield Expected(rpc_queue(name, length), name, "rpc")
-        yield Expected(dead_letters(name), name, "dead letters")
+        yield ExpectedQueue(inbox(name), name, "inbox")
+        yield ExpectedQueue(rpc_queue(name, length), name, "rpc")
+        yield ExpectedQueue(dead_letters(name), name, "dead letters")
     for function in functions:
         for trigger in function.triggers:
             if isinstance(trigger, QueueTrigger):
-                yield Expected(trigger.queue, function.full_name, "source")
+                yield ExpectedQueue(trigger.queue, function.full_name, "source")
 
 
 def _announced(instances: Sequence[Instance]) -> Iterator[tuple[str, int]]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.model.value import value
-from eventmesh.packaging.external_mesh import Mesh, literal
+from eventmesh.packaging.external_mesh import ExternalMesh, literal
 from eventmesh.packaging.image import Image, check_image_names
 from eventmesh.packaging.secret_files import BROKER_URL, RABBITMQ_CONF
 from eventmesh.service import Service
@@ -58,7 +58,11 @@ class Resources:
 
 
 def compose_document(
-    units: Sequence[Unit], folder: Path, project: str, resources: Resources, beside: Mesh | None
+    units: Sequence[Unit],
+    folder: Path,
+    project: str,
+    resources: Resources,
+    beside: ExternalMesh | None,
 ) -> dict[str, Any]:
     """The compose file, to lie in a folder: a mesh of its own, or containers beside a `beside`.
 
@@ -95,7 +99,9 @@ def _check_names(names: Sequence[str]) -> None:
             )
 
 
-def _service(unit: Unit, folder: Path, resources: Resources, beside: Mesh | None) -> dict[str, Any]:
+def _service(
+    unit: Unit, folder: Path, resources: Resources, beside: ExternalMesh | None
+) -> dict[str, Any]:
     image = unit.image
     return {
         "image": f"{image.name}:${{TAG:-latest}}",
@@ -133,7 +139,7 @@ def _process(grace: int, resources: Resources) -> dict[str, Any]:
         },
         "secrets": [BROKER_URL],
         "stop_grace_period": f"{grace + _STOP_MARGIN}s",
-        **_confined(resources),
+        **_hardening(resources),
     }
 
 
@@ -159,12 +165,12 @@ def _rabbitmq() -> dict[str, Any]:
             "start_period": "60s",
         },
         "stop_grace_period": "60s",
-        **_confined(Resources(cpus=2, memory="1G")),
+        **_hardening(Resources(cpus=2, memory="1G")),
         "networks": [NETWORK],
     }
 
 
-def _confined(resources: Resources) -> dict[str, Any]:
+def _hardening(resources: Resources) -> dict[str, Any]:
     return {
         "read_only": True,
         "tmpfs": ["/tmp"],  # noqa: S108 - the container's own, in its memory

@@ -13,7 +13,7 @@ import yaml
 from eventmesh.model.errors import SettingsError
 from eventmesh.packaging.compose import Resources, Unit, compose_document
 from eventmesh.packaging.external_mesh import read_mesh
-from eventmesh.packaging.image import image_name, image_of
+from eventmesh.packaging.image import image_for_target, image_name
 from eventmesh.packaging.secret_files import write_secrets
 from eventmesh.targets.parse import Target
 from eventmesh.targets.services import load_services
@@ -33,7 +33,7 @@ def compose_text(
     """
     # What a module prints while it is imported is not what was asked for.
     with redirect_stdout(sys.stderr):
-        units = [Unit(image_of(target), load_services([target])) for target in targets]
+        units = [Unit(image_for_target(target), load_services([target])) for target in targets]
     mesh = None if beside is None else read_mesh(beside)
     place = folder.resolve()
     document = compose_document(units, place, image_name(place.name), resources, mesh)

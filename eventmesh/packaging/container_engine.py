@@ -56,7 +56,7 @@ def _call(command: Sequence[str], environment: dict[str, str]) -> int:
     return subprocess.run(command, env=environment, timeout=_WORK_SECONDS, check=False).returncode  # noqa: S603 - docker or podman, no shell
 
 
-def answering() -> Engine:
+def detect() -> Engine:
     """The first engine that answers. Raises SettingsError with what each said if none does."""
     said: list[str] = []
     for command in _ENGINES:

@@ -16,7 +16,7 @@ _ADVICE: Final = "as in the files that 'eventmesh export compose' writes"
 
 
 @value
-class Mesh:
+class ExternalMesh:
     """How to join it: its network's name, and the file with the URL of its RabbitMQ.
 
     Both as they stand in a compose file, perhaps with variables in them.
@@ -26,7 +26,7 @@ class Mesh:
     broker_url: Path
 
 
-def read_mesh(file: Path) -> Mesh:
+def read_mesh(file: Path) -> ExternalMesh:
     """The mesh of a compose file. Raises SettingsError for one that it cannot be joined by."""
     try:
         document: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def read_mesh(file: Path) -> Mesh:
     project = document.get("name") or image_name(file.resolve().parent.name)
     # It has another name where the other project runs under one that its file does not say.
     name = network.get("name", f"${{MESH_NETWORK:-{project}_mesh}}")
-    return Mesh(name, literal(file.resolve().parent) / secret)
+    return ExternalMesh(name, literal(file.resolve().parent) / secret)
 
 
 def literal(path: Path) -> Path:

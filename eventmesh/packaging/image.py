@@ -68,7 +68,7 @@ class Image:
         return self.folder / "Dockerfile"
 
 
-def image_of(target: Target) -> Image:
+def image_for_target(target: Target) -> Image:
     """The image of a target.
 
     Raises SettingsError for one that is no file or folder, or has a name with characters that
@@ -79,18 +79,18 @@ def image_of(target: Target) -> Image:
             f"{target.text} is a module, and images are made of folders: name its file, or the "
             "folder with its app.py"
         )
-    return _checked(Image(target.folder, target.module, target.attribute))
+    return _check_image(Image(target.folder, target.module, target.attribute))
 
 
-def image_of_new(folder: Path) -> Image:
+def image_for_new_service(folder: Path) -> Image:
     """The image of a service that is yet to be written to a folder.
 
-    Raises SettingsError as `image_of` does.
+    Raises SettingsError as `image_for_target` does.
     """
-    return _checked(Image(folder.resolve(), folder.resolve() / _APP))
+    return _check_image(Image(folder.resolve(), folder.resolve() / _APP))
 
 
-def _checked(image: Image) -> Image:
+def _check_image(image: Image) -> Image:
     """The same image. What stands above its context is in no Dockerfile, and may be called so."""
     above = image.folder.parent if image.context == image.folder else image.context
     for name in image.file.relative_to(above).parts:
@@ -130,24 +130,24 @@ def dockerfile_fields(image: Image) -> Mapping[str, str]:
     }
 
 
-def rendered(template: str, fields: Mapping[str, str]) -> str:
+def render_template(template: str, fields: Mapping[str, str]) -> str:
     """The text of a file that is made from a template."""
     return Template((TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(fields)
 
 
-def complete(image: Image) -> Iterator[Path]:
+def write_missing_files(image: Image) -> Iterator[Path]:
     """Write what is missing to build an image, and give each file that was written.
 
     Nothing is overwritten but the wheel of eventmesh, which is always that of this eventmesh.
     """
     texts: dict[str, Callable[[], str]] = {
-        "Dockerfile": lambda: rendered("Dockerfile", dockerfile_fields(image)),
-        "requirements.txt": lambda: rendered("requirements.txt", {}),
+        "Dockerfile": lambda: render_template("Dockerfile", dockerfile_fields(image)),
+        "requirements.txt": lambda: render_template("requirements.txt", {}),
     }
     if image.context == image.folder:
         texts |= {
-            ".dockerignore": lambda: rendered(".dockerignore", {}),
-            "constraints.txt": _installed,
+            ".dockerignore": lambda: render_template(".dockerignore", {}),
+            "constraints.txt": _installed_versions,
         }
     for name, text in texts.items():
         file = image.folder / name
@@ -158,7 +158,7 @@ def complete(image: Image) -> Iterator[Path]:
         yield write_wheel(image.folder / "vendor")
 
 
-def _installed() -> str:
+def _installed_versions() -> str:
     """The exact versions of all that is installed here, as pip's constraints."""
     pins = {f"{one.name}=={one.version}" for one in distributions() if one.name != "eventmesh"}
     return "".join(f"{pin}\n" for pin in sorted(pins, key=str.lower))

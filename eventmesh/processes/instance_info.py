@@ -17,7 +17,7 @@ from eventmesh.presence import AnnouncedRoute, Instance
 from eventmesh.service import Service
 
 
-def instance_of(
+def build_instance(
     host: Host, services: Sequence[Service], settings: Settings, clock: Clock
 ) -> Callable[[], Instance]:
     """What says of this process what it is just then."""

@@ -20,8 +20,8 @@ from watchfiles import (
 )
 
 from eventmesh.processes.exit_codes import ExitCode
-from eventmesh.processes.stop_signals import told_to_stop
-from eventmesh.targets.source_location import shortened
+from eventmesh.processes.stop_signals import on_stop_signals
+from eventmesh.targets.source_location import shorten_path
 
 _RELOAD_GRACE: Final = 2.0
 """Seconds that what runs has to finish before the changed code is started."""
@@ -60,7 +60,7 @@ class _Reloader:
         self._process: Process | None = None
 
     async def run(self, folders: Collection[Path]) -> int:
-        with told_to_stop(self._on_signal):
+        with on_stop_signals(self._on_signal):
             async with asyncio.TaskGroup() as tasks:
                 process = await self._start()
                 ended = tasks.create_task(self._stop_with(process))
@@ -71,7 +71,7 @@ class _Reloader:
                     click.echo(f"{_names(changes)} changed: starting again")
                     await _end(process, _RELOAD_GRACE)
                     process = await self._start()
-                    ended = tasks.create_task(_say_ended(process))
+                    ended = tasks.create_task(_report_end(process))
                 ended.cancel()
                 code = await _end(process, self._grace + _MARGIN)
         if code == -signal.SIGTERM:
@@ -97,7 +97,7 @@ class _Reloader:
         self._stop.set()
 
 
-async def _say_ended(process: Process) -> None:
+async def _report_end(process: Process) -> None:
     await process.wait()
     click.echo("It has ended: the next change starts it again.")
 
@@ -115,4 +115,4 @@ async def _end(process: Process, grace: float) -> int:
 
 
 def _names(changes: Iterable[tuple[Change, str]]) -> str:
-    return ", ".join(sorted(shortened(file) for _, file in changes))
+    return ", ".join(sorted(shorten_path(file) for _, file in changes))

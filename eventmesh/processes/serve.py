@@ -24,7 +24,7 @@ from eventmesh.observability.admin import State, admin_server
 from eventmesh.observability.logs import configure_logging
 from eventmesh.observability.tracing import exporting_traces
 from eventmesh.processes.exit_codes import ExitCode
-from eventmesh.processes.stop_signals import told_to_stop
+from eventmesh.processes.stop_signals import on_stop_signals
 from eventmesh.service import Service
 
 _log: Final = logging.getLogger(__name__)
@@ -72,13 +72,13 @@ def run(program: Program) -> None:
         # Cancelled is only who is told to stop before all was up.
         with suppress(asyncio.CancelledError):
             runner.run(_serve(program))
-        _end_soon()
+        _exit_after_threads()
 
 
 async def _serve(program: Program) -> None:
     settings = program.settings
     process = _Process(program.broker)
-    with told_to_stop(process.stop):
+    with on_stop_signals(process.stop):
         async with admin_server(settings.admin_host, settings.admin_port, process) as admin:
             program.report("starting", {"admin": admin})
             # The admin listener before and longer than all else: it tells of a broker that is yet
@@ -143,7 +143,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _end_soon() -> None:
+def _exit_after_threads() -> None:
     """End the process in a little while, come what may.
 
     A thread cannot be cancelled, and Python waits for each before it exits: one that hangs would

@@ -14,7 +14,7 @@ STOP: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def told_to_stop(
+def on_stop_signals(
     tell: Callable[[signal.Signals], object], signals: Sequence[signal.Signals] = STOP
 ) -> Generator[None]:
     """Call `tell` in the running event loop for each of these signals, while entered."""

@@ -14,9 +14,9 @@ from eventmesh.model.settings import Settings
 from eventmesh.observability.admin import admin_server
 from eventmesh.observability.aggregation import gathering
 from eventmesh.processes.exit_codes import ExitCode
-from eventmesh.processes.stop_signals import STOP, told_to_stop
-from eventmesh.processes.worker_process import Launch
-from eventmesh.processes.worker_slot import Place
+from eventmesh.processes.stop_signals import STOP, on_stop_signals
+from eventmesh.processes.worker_process import WorkerSpec
+from eventmesh.processes.worker_slot import WorkerSlot
 
 _log: Final = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ READY_SECONDS: Final = 300.0
 
 
 async def supervise(
-    launch: Launch, workers: int, listener: socket.socket, settings: Settings
+    spec: WorkerSpec, workers: int, listener: socket.socket, settings: Settings
 ) -> int:
     """Keep so many workers running until SIGINT or SIGTERM, and return the exit code.
 
@@ -39,8 +39,8 @@ async def supervise(
 
     Raises SettingsError where the admin address cannot be listened on.
     """
-    supervisor = Supervisor(launch, workers, listener)
-    with told_to_stop(supervisor.on_signal, (*STOP, signal.SIGHUP)):
+    supervisor = Supervisor(spec, workers, listener)
+    with on_stop_signals(supervisor.on_signal, (*STOP, signal.SIGHUP)):
         async with (
             gathering(supervisor.admins) as gathered,
             admin_server(settings.admin_host, settings.admin_port, gathered) as admin,
@@ -52,11 +52,11 @@ async def supervise(
 class Supervisor:
     """The places of all workers."""
 
-    def __init__(self, launch: Launch, workers: int, listener: socket.socket) -> None:
-        self._launch = launch
+    def __init__(self, spec: WorkerSpec, workers: int, listener: socket.socket) -> None:
+        self._spec = spec
         self._workers = workers
         self._listener = listener
-        self._places: dict[int, Place] = {}
+        self._slots: dict[int, WorkerSlot] = {}
         self._tasks = asyncio.TaskGroup()
         self._stop = asyncio.Event()
         self._replace = asyncio.Event()
@@ -65,7 +65,7 @@ class Supervisor:
 
     def admins(self) -> Mapping[str, str]:
         """The URLs of the workers' admin listeners by their numbers; empty for one without."""
-        return {str(place.number): place.admin for place in self._places.values()}
+        return {str(slot.number): slot.admin for slot in self._slots.values()}
 
     def on_signal(self, number: signal.Signals) -> None:
         """Do what a signal asks for."""
@@ -78,8 +78,8 @@ class Supervisor:
         elif number == signal.SIGINT or _now() - self._stopped_at > REPEAT_SECONDS:
             _log.warning("%s again: the workers are killed", number.name)
             self._code = ExitCode.INTERRUPTED
-            for place in self._places.values():
-                place.kill()
+            for slot in self._slots.values():
+                slot.kill()
 
     async def run(self) -> int:
         """Have workers until told to stop, and return the exit code."""
@@ -88,20 +88,20 @@ class Supervisor:
             await self._stop.wait()
             managing.cancel()
             self._listener.close()
-            for place in self._places.values():
-                place.retire()
+            for slot in self._slots.values():
+                slot.retire()
         _log.info("stopped")
         return self._code
 
     async def _manage(self) -> None:
         """Start the workers, and replace them whenever that is asked for."""
         # One goes ahead: what ails them all is then told once.
-        if await self._open_place().first == ExitCode.USAGE:
+        if await self._open_slot().first == ExitCode.USAGE:
             self._code = ExitCode.USAGE
             self._stop.set()
             return
-        while len(self._places) < self._workers:
-            self._open_place()
+        while len(self._slots) < self._workers:
+            self._open_slot()
         while True:
             await self._replace.wait()
             self._replace.clear()
@@ -109,8 +109,8 @@ class Supervisor:
 
     async def _replace_all(self) -> None:
         _log.info("SIGHUP: the workers are replaced one by one")
-        for old in list(self._places.values()):
-            new = self._open_place()
+        for old in list(self._slots.values()):
+            new = self._open_slot()
             if not await _becomes_ready(new):
                 _log.error(
                     "worker %d did not start: no more are replaced; mend what it complains of and "
@@ -123,27 +123,27 @@ class Supervisor:
             await old.leave()
         _log.info("all workers are replaced")
 
-    def _open_place(self) -> Place:
+    def _open_slot(self) -> WorkerSlot:
         """A new place, under the smallest number that is free."""
-        place = Place(next(n for n in count(1) if n not in self._places), self._launch)
-        self._places[place.number] = place
-        self._tasks.create_task(self._keep(place))
-        return place
+        slot = WorkerSlot(next(n for n in count(1) if n not in self._slots), self._spec)
+        self._slots[slot.number] = slot
+        self._tasks.create_task(self._keep(slot))
+        return slot
 
-    async def _keep(self, place: Place) -> None:
+    async def _keep(self, slot: WorkerSlot) -> None:
         try:
-            await place.run()
+            await slot.run()
         finally:
-            del self._places[place.number]
+            del self._slots[slot.number]
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _becomes_ready(place: Place) -> bool:
+async def _becomes_ready(slot: WorkerSlot) -> bool:
     try:
         async with asyncio.timeout(READY_SECONDS):
-            return await asyncio.shield(place.first) is None
+            return await asyncio.shield(slot.first) is None
     except TimeoutError:
         return False

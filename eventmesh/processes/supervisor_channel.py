@@ -21,7 +21,7 @@ _MARGIN: Final = 5.0
 """Seconds more than its grace time that a worker without a supervisor may take to end."""
 
 
-class Parent:
+class SupervisorChannel:
     """The supervisor, as its worker sees it."""
 
     def __init__(self, descriptor: int) -> None:

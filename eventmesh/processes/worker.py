@@ -17,9 +17,9 @@ from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announcing, observing
 from eventmesh.processes.catalogue import build_catalogue
-from eventmesh.processes.instance_info import instance_of
+from eventmesh.processes.instance_info import build_instance
 from eventmesh.processes.serve import Program, program_name, run
-from eventmesh.processes.supervisor_channel import Parent
+from eventmesh.processes.supervisor_channel import SupervisorChannel
 from eventmesh.service import Service
 from eventmesh.targets.parse import Target
 from eventmesh.targets.services import load_services
@@ -43,17 +43,19 @@ class WorkerField(logging.Filter):
         return True
 
 
-def work(targets: Sequence[Target], settings: Settings, number: int, parent: Parent) -> None:
+def run_service_worker(
+    targets: Sequence[Target], settings: Settings, number: int, supervisor: SupervisorChannel
+) -> None:
     """Run the services of the targets as the worker of that number, until told to stop.
 
     Raises what importing the targets, and what `hosting` them raises.
     """
-    parent.watch(settings.grace)
+    supervisor.watch(settings.grace)
     services = load_services(targets)
-    _run(program_name(services), partial(serving_services, services), settings, number, parent)
+    _run(program_name(services), partial(serve_services, services), settings, number, supervisor)
 
 
-def work_as_gateway(settings: Settings, number: int, parent: Parent) -> None:
+def run_gateway_worker(settings: Settings, number: int, supervisor: SupervisorChannel) -> None:
     """Run a gateway as the worker of that number, until told to stop.
 
     Raises SettingsError for the embedded broker, and what `hosting` raises.
@@ -63,34 +65,36 @@ def work_as_gateway(settings: Settings, number: int, parent: Parent) -> None:
             "a gateway has nobody to pass requests on to on the embedded broker: name a RabbitMQ "
             "with --broker amqp://… or EVENTMESH_BROKER"
         )
-    parent.watch(settings.grace)
-    _run("gateway", serving_mesh, settings, number, parent)
+    supervisor.watch(settings.grace)
+    _run("gateway", serve_gateway, settings, number, supervisor)
 
 
 _Open: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host]]
 
 
-def _run(name: str, serving: _Open, settings: Settings, number: int, parent: Parent) -> None:
+def _run(
+    name: str, serving: _Open, settings: Settings, number: int, supervisor: SupervisorChannel
+) -> None:
     broker = open_broker(settings.broker, f"{name}, worker {number}")
     serve = partial(serving, broker, settings)
-    run(Program(name, broker, settings, serve, parent.report, [WorkerField(number)]))
+    run(Program(name, broker, settings, serve, supervisor.report, [WorkerField(number)]))
 
 
 @asynccontextmanager
-async def serving_services(
+async def serve_services(
     services: Sequence[Service], broker: Broker, settings: Settings
 ) -> AsyncGenerator[Host]:
     """The services running, and the mesh told of it."""
     clock = SystemClock()
     async with (
         hosting(services, broker, settings, clock=clock) as host,
-        announcing(broker, clock, instance_of(host, services, settings, clock)),
+        announcing(broker, clock, build_instance(host, services, settings, clock)),
     ):
         yield host
 
 
 @asynccontextmanager
-async def serving_mesh(
+async def serve_gateway(
     broker: Broker, settings: Settings, clock: Clock | None = None
 ) -> AsyncGenerator[Host]:
     """The services of others, as they announce themselves, once all have had time to do so."""
@@ -112,7 +116,7 @@ async def serving_mesh(
             _log.warning("nobody could be asked yet who is there: until then, requests get a 503")
         async with (
             hosting([], broker, settings, clock=clock, http=gateway.serve) as host,
-            announcing(broker, clock, instance_of(host, [], settings, clock)),
+            announcing(broker, clock, build_instance(host, [], settings, clock)),
         ):
             await know(mesh)
             yield host

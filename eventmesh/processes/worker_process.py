@@ -20,7 +20,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 @value
-class Launch:
+class WorkerSpec:
     """How workers are started, and how many seconds one gets to end when it is told to.
 
     `arguments` are those of the command `_worker` after the worker's number and the descriptor of
@@ -33,7 +33,7 @@ class Launch:
     end_seconds: float
 
 
-class Worker:
+class WorkerProcess:
     """A process, and what it tells of itself: the `addresses`, by name, that it has by now."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Worker:
 
 
 @asynccontextmanager
-async def working(number: int, launch: Launch) -> AsyncGenerator[Worker]:
+async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerProcess]:
     """A worker process, which is ended at the latest when this is left.
 
     Raises OSError if it cannot be started.
@@ -100,10 +100,10 @@ async def working(number: int, launch: Launch) -> AsyncGenerator[Worker]:
             process = await asyncio.create_subprocess_exec(
                 # -P: the current folder is searched only for targets that are modules.
                 *(sys.executable, "-P", "-m", "eventmesh", "_worker"),
-                *(str(number), str(its.fileno()), *launch.arguments),
-                env=launch.environment,
+                *(str(number), str(its.fileno()), *spec.arguments),
+                env=spec.environment,
                 stdin=DEVNULL,
-                pass_fds=(*launch.descriptors, its.fileno()),
+                pass_fds=(*spec.descriptors, its.fileno()),
                 # Ctrl-C is told to us alone, and we tell the workers.
                 process_group=0,
             )
@@ -115,7 +115,7 @@ async def working(number: int, launch: Launch) -> AsyncGenerator[Worker]:
         async with task_group() as tasks:
             tasks.create_task(_close_at_end(process, writer))
             try:
-                yield Worker(number, process, reader, launch.end_seconds)
+                yield WorkerProcess(number, process, reader, spec.end_seconds)
             finally:
                 if process.returncode is None:
                     process.kill()

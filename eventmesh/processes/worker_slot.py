@@ -10,7 +10,7 @@ from typing import Final
 
 from eventmesh.model.retry import Retry
 from eventmesh.processes.exit_codes import ExitCode
-from eventmesh.processes.worker_process import Launch, Worker, working
+from eventmesh.processes.worker_process import WorkerProcess, WorkerSpec, spawn_worker
 
 _log: Final = logging.getLogger(__name__)
 
@@ -24,20 +24,20 @@ _WANTED: Final = (ExitCode.OK, -signal.SIGTERM)
 """How a worker ends that is told to: it may not listen for the signal yet."""
 
 
-class Place:
+class WorkerSlot:
     """Keeps a worker running under one number, until it is retired.
 
     `first` is done once the first worker is ready, with None, or has ended before, with its exit
     code. `ended` is set when nothing runs here any more.
     """
 
-    def __init__(self, number: int, launch: Launch) -> None:
+    def __init__(self, number: int, spec: WorkerSpec) -> None:
         self.number = number
         self.first: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
-        self._launch = launch
+        self._spec = spec
         self._retired = asyncio.Event()
-        self._worker: Worker | None = None
+        self._worker: WorkerProcess | None = None
 
     @property
     def admin(self) -> str:
@@ -85,7 +85,7 @@ class Place:
         clock = asyncio.get_running_loop().time
         ready_at: float | None = None
         try:
-            async with working(self.number, self._launch) as worker:
+            async with spawn_worker(self.number, self._spec) as worker:
                 self._worker = worker
                 if self._retired.is_set():
                     worker.end()
@@ -101,7 +101,7 @@ class Place:
             self._worker = None
         return 0.0 if ready_at is None else clock() - ready_at
 
-    def _note_ready(self, worker: Worker) -> None:
+    def _note_ready(self, worker: WorkerProcess) -> None:
         _log.info(
             "worker %d (process %d) is ready at %s",
             self.number,
@@ -110,7 +110,7 @@ class Place:
         )
         self._settle_first(None)
 
-    def _note_end(self, worker: Worker, code: int) -> None:
+    def _note_end(self, worker: WorkerProcess, code: int) -> None:
         wanted = self._retired.is_set() and code in _WANTED
         how = (
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from eventmesh.model.errors import EventmeshError, SettingsError
-from eventmesh.targets.source_location import is_users
+from eventmesh.targets.source_location import is_user_file
 
 
 def import_file(file: Path) -> ModuleType:
@@ -23,15 +23,15 @@ def import_file(file: Path) -> ModuleType:
 
     Raises SettingsError if that fails, and the module's own DeclarationError.
     """
-    folder, name = module_of(file)
+    folder, name = find_module_name(file)
     _search_first(folder)
-    _make_way_for(folder)
-    with _explained(file.name):
+    _forget_modules_outside(folder)
+    with _explain_import_errors(file.name):
         module = import_module(name)
-    if _file_of(module) != file:
+    if _module_file(module) != file:
         raise SettingsError(
             f"{file.name} cannot be imported: another module is called {name!r} already, "
-            f"{_file_of(module) or 'one of Python'}; rename the file"
+            f"{_module_file(module) or 'one of Python'}; rename the file"
         )
     return module
 
@@ -42,11 +42,11 @@ def import_name(name: str) -> ModuleType:
     Raises SettingsError if that fails, and the module's own DeclarationError.
     """
     _search_first(Path.cwd())
-    with _explained(name):
+    with _explain_import_errors(name):
         return import_module(name)
 
 
-def module_of(file: Path) -> tuple[Path, str]:
+def find_module_name(file: Path) -> tuple[Path, str]:
     """The folder to search for a file's module, and the module's name, with its packages."""
     names = [file.stem]
     folder = file.parent
@@ -56,7 +56,7 @@ def module_of(file: Path) -> tuple[Path, str]:
     return folder, ".".join(names)
 
 
-def folder_of(name: str) -> Path | None:
+def find_module_folder(name: str) -> Path | None:
     """The folder in which a module, or the package it belongs to, is; None if it is nowhere.
 
     Nothing is imported to find out.
@@ -74,24 +74,24 @@ def _search_first(folder: Path) -> None:
     sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
 
 
-def _make_way_for(folder: Path) -> None:
+def _forget_modules_outside(folder: Path) -> None:
     """Forget the user's modules of other folders under whose names this folder has its own."""
     own = {path.stem for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] not in own:
             continue
-        file = _file_of(module)
-        if file is not None and not file.is_relative_to(folder) and is_users(file):
+        file = _module_file(module)
+        if file is not None and not file.is_relative_to(folder) and is_user_file(file):
             del sys.modules[name]
 
 
-def _file_of(module: ModuleType) -> Path | None:
+def _module_file(module: ModuleType) -> Path | None:
     file: str | None = getattr(module, "__file__", None)
     return None if file is None else Path(file)
 
 
 @contextmanager
-def _explained(what: str) -> Generator[None]:
+def _explain_import_errors(what: str) -> Generator[None]:
     try:
         yield
     except EventmeshError:

@@ -7,7 +7,7 @@ from typing import Final
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.value import value
-from eventmesh.targets.importer import folder_of, module_of
+from eventmesh.targets.importer import find_module_folder, find_module_name
 
 _FORMS: Final = "a target is a file, a folder with an app.py, package.module or module:attribute"
 
@@ -24,9 +24,9 @@ class Target:
     def folder(self) -> Path:
         """Where its code is; found without running it. Raises SettingsError if it is nowhere."""
         if isinstance(self.module, Path):
-            folder, name = module_of(self.module)
+            folder, name = find_module_name(self.module)
             return folder / name.partition(".")[0] if "." in name else folder
-        found = folder_of(self.module)
+        found = find_module_folder(self.module)
         if found is None:
             raise SettingsError(f"there is no {self.module!r} here: {_FORMS}")
         return found

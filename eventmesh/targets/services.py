@@ -27,7 +27,7 @@ def load_services(targets: Sequence[Target]) -> list[Service]:
 
 
 def _services(target: Target) -> list[Service]:
-    module = _imported(target)
+    module = _import_target(target)
     services = {name: one for name, one in vars(module).items() if isinstance(one, Service)}
     if not services:
         raise SettingsError(
@@ -44,7 +44,7 @@ def _services(target: Target) -> list[Service]:
     return [services[target.attribute]]
 
 
-def _imported(target: Target) -> ModuleType:
+def _import_target(target: Target) -> ModuleType:
     if isinstance(target.module, Path):
         return import_file(target.module)
     _ = target.folder  # Where there is none, that is the better message.

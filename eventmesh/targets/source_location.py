@@ -20,7 +20,7 @@ _LIBRARIES: Final = [*(Path(folder).resolve() for folder in _INSTALLED), Path(__
 
 
 @value
-class Line:
+class SourceLine:
     """A line of code. `column` counts from 1, and is 0 where the whole line is meant."""
 
     file: str
@@ -30,7 +30,7 @@ class Line:
 
     def __str__(self) -> str:
         """The place, and under it the source."""
-        shown = f"{shortened(self.file)}:{self.number}"
+        shown = f"{shorten_path(self.file)}:{self.number}"
         source = self.source.strip()
         if not source:
             return shown
@@ -41,18 +41,18 @@ class Line:
         return shown
 
 
-def users_line(error: BaseException) -> Line | None:
+def find_user_line(error: BaseException) -> SourceLine | None:
     """The line of the deepest frame in the user's own code, of the error or of what caused it."""
     for cause in _causes(error):
         if isinstance(cause, SyntaxError) and cause.filename and cause.lineno:
-            return Line(cause.filename, cause.lineno, cause.text or "", cause.offset or 0)
+            return SourceLine(cause.filename, cause.lineno, cause.text or "", cause.offset or 0)
         for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if is_users(Path(frame.filename)) and frame.lineno is not None:
-                return Line(frame.filename, frame.lineno, frame.line or "")
+            if is_user_file(Path(frame.filename)) and frame.lineno is not None:
+                return SourceLine(frame.filename, frame.lineno, frame.line or "")
     return None
 
 
-def is_users(file: Path) -> bool:
+def is_user_file(file: Path) -> bool:
     """Whether a file is the user's own: not Python's, not eventmesh's, in no installed package."""
     # Some modules give names that are no files, such as "<string>" or that of their Cython source.
     if not file.is_file():
@@ -67,7 +67,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     yield error
 
 
-def shortened(file: str) -> str:
+def shorten_path(file: str) -> str:
     """The path as it is seen from the current folder, if it lies below."""
     path = Path(file).absolute()
     here = Path.cwd()

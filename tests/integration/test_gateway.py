@@ -21,7 +21,7 @@ from eventmesh.http.server.server import HANDOVER
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.settings import Settings
 from eventmesh.presence.observer import ANSWER_SECONDS
-from eventmesh.processes.worker import KNOW_SECONDS, serving_mesh, serving_services
+from eventmesh.processes.worker import KNOW_SECONDS, serve_gateway, serve_services
 
 SETTINGS = Settings(http_port=0, grace=5)
 VARYING = re.compile(rb',?"(invocation_)?id":"[0-9a-f]{32}"|invocations/[0-9a-f]{32}')
@@ -127,7 +127,7 @@ class Mesh:
     @asynccontextmanager
     async def serving(self, *services):
         async with (
-            serving_services(services, self._broker, SETTINGS) as host,
+            serve_services(services, self._broker, SETTINGS) as host,
             ClientSession(host.addresses["http"]) as http,
         ):
             yield http
@@ -136,7 +136,7 @@ class Mesh:
         return await self._stack.enter_async_context(self.serving(*services))
 
     async def gateway(self):
-        host = await self._stack.enter_async_context(serving_mesh(self._broker, SETTINGS))
+        host = await self._stack.enter_async_context(serve_gateway(self._broker, SETTINGS))
         return await self._stack.enter_async_context(ClientSession(host.addresses["http"]))
 
 
@@ -225,7 +225,7 @@ async def test_who_comes_before_it_could_ask_who_is_there_is_told_to_come_again(
 
     async def serve(broker, bound):
         settings = Settings(http_fd=os.dup(bound.fileno()))
-        async with serving_mesh(broker, settings, manual_clock):
+        async with serve_gateway(broker, settings, manual_clock):
             ready.set()
             await over.wait()
 

@@ -21,7 +21,7 @@ from eventmesh import Context, Event, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.host import hosting
 from eventmesh.model.settings import Settings
-from eventmesh.processes.stop_signals import told_to_stop
+from eventmesh.processes.stop_signals import on_stop_signals
 
 
 def say(text):
@@ -114,7 +114,7 @@ def say_footprint():
 async def main(url, name):
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_footprint)
-    with told_to_stop(lambda _: stop.set()):
+    with on_stop_signals(lambda _: stop.set()):
         async with (
             RabbitBroker(url, name=f"worker {os.getpid()}") as broker,
             hosting([SERVICES[name]], broker, Settings(grace=20), http=None),

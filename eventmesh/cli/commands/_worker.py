@@ -7,8 +7,8 @@ import os
 import click
 
 from eventmesh.model.settings import Settings
-from eventmesh.processes.supervisor_channel import Parent
-from eventmesh.processes.worker import work, work_as_gateway
+from eventmesh.processes.supervisor_channel import SupervisorChannel
+from eventmesh.processes.worker import run_gateway_worker, run_service_worker
 from eventmesh.targets.parse import read_target
 
 
@@ -19,8 +19,10 @@ from eventmesh.targets.parse import read_target
 @click.option("--gateway", is_flag=True)
 def command(*, number: int, descriptor: int, targets: tuple[str, ...], gateway: bool) -> None:
     """Run all TARGETs, or a gateway, as worker NUMBER of the supervisor at DESCRIPTOR."""
-    settings, parent = Settings.from_environment(os.environ), Parent(descriptor)
+    settings, supervisor = Settings.from_environment(os.environ), SupervisorChannel(descriptor)
     if gateway:
-        work_as_gateway(settings, number, parent)
+        run_gateway_worker(settings, number, supervisor)
     else:
-        work([read_target(target) for target in targets], settings, number, parent)
+        run_service_worker(
+            [read_target(target) for target in targets], settings, number, supervisor
+        )

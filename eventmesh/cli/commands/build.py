@@ -19,14 +19,14 @@ def command(*, targets: tuple[str, ...], tag: str, registry: str | None) -> None
     missing there is written first: Dockerfile, .dockerignore, requirements.txt, constraints.txt
     with the versions that are installed here, and eventmesh itself. Nothing is overwritten.
     """
-    from eventmesh.packaging.container_engine import answering  # noqa: PLC0415 - not for --help
-    from eventmesh.packaging.image import check_image_names, complete, image_of  # noqa: PLC0415
+    from eventmesh.packaging.container_engine import detect  # noqa: PLC0415 - not for --help
+    from eventmesh.packaging.image import check_image_names, image_for_target, write_missing_files  # noqa: PLC0415
 
-    images = [image_of(read_target(target)) for target in targets]
+    images = [image_for_target(read_target(target)) for target in targets]
     check_image_names(images)
-    engine = answering()
+    engine = detect()
     for image in images:
-        for file in complete(image):
+        for file in write_missing_files(image):
             click.echo(f"wrote {file}")
         name = f"{image.name}:{tag}"
         engine.build(image, name)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from eventmesh.cli.options import targets_argument
-from eventmesh.cli.process_options import process_options, settings_with
+from eventmesh.cli.process_options import process_options, read_settings
 from eventmesh.model.settings import Settings, variable
 from eventmesh.targets.parse import read_target
 
@@ -32,7 +32,7 @@ def command(
 
     The embedded broker keeps its messages in memory: they end with the process.
     """
-    settings, environment = settings_with(options)
+    settings, environment = read_settings(options)
     found = [read_target(target) for target in targets]
     if reload:
         debug: bool = ctx.find_root().params["debug"]
@@ -41,9 +41,12 @@ def command(
         again += ["dev", "--no-reload", "--", *targets]
         ctx.exit(_reload(again, {target.folder for target in found}, settings, environment))
     # Imported here, for the process that reloads needs nothing of it.
-    from eventmesh.cli.dev_server import develop  # noqa: PLC0415
+    from eventmesh.cli.dev_report import DevReport  # noqa: PLC0415
+    from eventmesh.processes.dev_server import run_dev_server  # noqa: PLC0415
+    from eventmesh.targets.services import load_services  # noqa: PLC0415
 
-    develop(found, settings)
+    services = load_services(found)
+    run_dev_server(services, settings, DevReport(services, settings))
 
 
 def _reload(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from eventmesh.cli.options import optional_targets_argument, read_duration
-from eventmesh.cli.process_options import broker_option, settings_with
+from eventmesh.cli.process_options import broker_option, read_settings
 from eventmesh.targets.parse import read_target
 
 
@@ -38,7 +38,7 @@ def command(
     It looks at the broker, its alarms, and at the queues and consumers of all functions that run,
     and of those of the TARGETs. It changes nothing. The exit code is 1 if something is wrong.
     """
-    settings, _ = settings_with({"broker": broker})
+    settings, _ = read_settings({"broker": broker})
     found = [read_target(target) for target in targets]
     from eventmesh.cli.doctor_report import diagnose  # noqa: PLC0415 - not for --help
 

@@ -6,7 +6,12 @@ from typing import Any
 
 import click
 
-from eventmesh.cli.process_options import broker_option, process_options, workers_option
+from eventmesh.cli.process_options import (
+    broker_option,
+    process_options,
+    read_settings,
+    workers_option,
+)
 
 
 @click.command()
@@ -20,7 +25,8 @@ def command(ctx: click.Context, /, *, workers: int, **options: Any) -> None:
     HTTP requests are passed on over the broker to whoever announces a route for them; functions
     can be invoked by name, and the mesh controlled. Workers and signals are as in 'eventmesh run'.
     """
-    from eventmesh.cli.run_workers import run_workers  # noqa: PLC0415 - not for --help
+    settings, environment = read_settings(options)
+    from eventmesh.processes.run_workers import run_workers  # noqa: PLC0415 - not for --help
 
     debug: bool = ctx.find_root().params["debug"]
-    ctx.exit(run_workers(["--gateway"], workers, options, debug=debug))
+    ctx.exit(run_workers(["--gateway"], workers, settings, environment, debug=debug))

@@ -9,7 +9,12 @@ import click
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.topology import check_service
-from eventmesh.packaging.image import TEMPLATES, dockerfile_fields, image_of_new, rendered
+from eventmesh.packaging.image import (
+    TEMPLATES,
+    dockerfile_fields,
+    image_for_new_service,
+    render_template,
+)
 
 _SUFFIX: Final = ".tmpl"
 
@@ -43,6 +48,6 @@ def command(name: str, directory: Path | None) -> None:
 
 def _texts(name: str, folder: Path) -> dict[str, str]:
     """The text of each file, by its name."""
-    fields = {"name": name, **dockerfile_fields(image_of_new(folder))}
+    fields = {"name": name, **dockerfile_fields(image_for_new_service(folder))}
     templates = (one.name.removesuffix(_SUFFIX) for one in TEMPLATES.iterdir())
-    return {template: rendered(template, fields) for template in templates}
+    return {template: render_template(template, fields) for template in templates}

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from eventmesh.cli.options import read_duration
-from eventmesh.cli.process_options import broker_option, settings_with
+from eventmesh.cli.process_options import broker_option, read_settings
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(*, broker: str | None, as_json: bool, watch: bool, wait: float) -> N
     Each process answers for itself over the broker: one that hangs, or has just lost its
     connection, is not shown.
     """
-    settings, _ = settings_with({"broker": broker})
+    settings, _ = read_settings({"broker": broker})
     from eventmesh.cli.ps_watch import show_presence, watch_presence  # noqa: PLC0415 - not for --help
 
     if watch:

@@ -7,7 +7,12 @@ from typing import Any
 import click
 
 from eventmesh.cli.options import targets_argument
-from eventmesh.cli.process_options import broker_option, process_options, workers_option
+from eventmesh.cli.process_options import (
+    broker_option,
+    process_options,
+    read_settings,
+    workers_option,
+)
 from eventmesh.targets.parse import read_target
 
 
@@ -32,7 +37,8 @@ def command(
     """
     for target in targets:
         read_target(target)
-    from eventmesh.cli.run_workers import run_workers  # noqa: PLC0415 - not for --help
+    settings, environment = read_settings(options)
+    from eventmesh.processes.run_workers import run_workers  # noqa: PLC0415 - not for --help
 
     debug: bool = ctx.find_root().params["debug"]
-    ctx.exit(run_workers(["--", *targets], workers, options, debug=debug))
+    ctx.exit(run_workers(["--", *targets], workers, settings, environment, debug=debug))

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from eventmesh.cli import process_options
-from eventmesh.cli.process_options import cores, settings_with, workers_option
+from eventmesh.cli.process_options import cores, read_settings, workers_option
 from eventmesh.model.errors import SettingsError
 
 
@@ -57,7 +57,7 @@ def test_cores_without_a_limit(tmp_path, monkeypatch):
 def test_options_win_and_are_passed_on(monkeypatch):
     monkeypatch.setenv("EVENTMESH_HTTP_PORT", "80")
     monkeypatch.setenv("EVENTMESH_API", "off")
-    settings, environment = settings_with({"http_port": 8081, "grace": 0.5, "broker": None})
+    settings, environment = read_settings({"http_port": 8081, "grace": 0.5, "broker": None})
     assert (settings.http_port, settings.grace, settings.api) == (8081, 0.5, False)
     assert environment["EVENTMESH_HTTP_PORT"] == "8081"
     assert environment["EVENTMESH_API"] == "off"
@@ -66,4 +66,4 @@ def test_options_win_and_are_passed_on(monkeypatch):
 
 def test_an_option_that_cannot_be():
     with pytest.raises(SettingsError, match="EVENTMESH_BROKER"):
-        settings_with({"broker": "http://secret@host"})
+        read_settings({"broker": "amqp://secret@host:no-port"})

@@ -1,8 +1,8 @@
 import pytest
 
 from eventmesh.doctor.checks import (
-    Expected,
-    Seen,
+    ExpectedQueue,
+    QueueState,
     alarm_finding,
     delay_finding,
     queue_findings,
@@ -19,11 +19,11 @@ from eventmesh.model.topology import dead_letters, inbox, named, rpc_queue
 
 COMMANDS = BrokerCommands("mqctl delete", "mqctl purge", "mqctl consumers")
 SELL = "shop.sell"
-INBOX = Expected(inbox(SELL), SELL, "inbox")
-LINE = Expected(rpc_queue(SELL, 100), SELL, "rpc")
-DEAD = Expected(dead_letters(SELL), SELL, "dead letters")
-OWN = Expected(named("sales"), SELL, "source")
-FOREIGN = Expected(named("sales", declare=False), SELL, "source")
+INBOX = ExpectedQueue(inbox(SELL), SELL, "inbox")
+LINE = ExpectedQueue(rpc_queue(SELL, 100), SELL, "rpc")
+DEAD = ExpectedQueue(dead_letters(SELL), SELL, "dead letters")
+OWN = ExpectedQueue(named("sales"), SELL, "source")
+FOREIGN = ExpectedQueue(named("sales", declare=False), SELL, "source")
 
 
 def one(findings):
@@ -36,7 +36,7 @@ def found(messages=0, consumers=0, difference=None):
 
 
 def finding(expected, found, processes):
-    return one(queue_findings([Seen(expected, found, processes)], COMMANDS))
+    return one(queue_findings([QueueState(expected, found, processes)], COMMANDS))
 
 
 def server(product="RabbitMQ", missing=(), *, tested=True):
@@ -125,5 +125,5 @@ def test_a_queue_that_differs_has_to_be_made_anew():
 
 
 def test_a_queue_may_have_several_faults():
-    seen = Seen(INBOX, found(difference=ArgumentDifference("a", "1", "2")), 1)
+    seen = QueueState(INBOX, found(difference=ArgumentDifference("a", "1", "2")), 1)
     assert [told.level for told in queue_findings([seen], COMMANDS)] == ["problem", "problem"]

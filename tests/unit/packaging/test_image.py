@@ -6,12 +6,12 @@ import pytest
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.packaging.image import (
-    complete,
     dockerfile_fields,
+    image_for_new_service,
+    image_for_target,
     image_name,
-    image_of,
-    image_of_new,
-    rendered,
+    render_template,
+    write_missing_files,
 )
 from eventmesh.targets.parse import read_target
 
@@ -22,7 +22,7 @@ WHEEL = f"vendor/eventmesh-{version('eventmesh')}-py3-none-any.whl"
 
 
 def dockerfile(image):
-    return rendered("Dockerfile", dockerfile_fields(image))
+    return render_template("Dockerfile", dockerfile_fields(image))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_image_of_a_target(write, project, target, folder, argument):
         write(file, "")
     write("package/__init__.py", "")
     write("package/inner/__init__.py", "")
-    image = image_of(read_target(target))
+    image = image_for_target(read_target(target))
     assert (image.folder, image.context) == (project / folder, project / folder)
     assert image.argument == argument
     assert f'CMD ["run", "{argument}"]\n' in dockerfile(image)
@@ -52,7 +52,7 @@ def test_the_image_of_a_target(write, project, target, folder, argument):
 def test_a_module_is_no_folder(write):
     write("shop/__init__.py", "")
     with pytest.raises(SettingsError, match=r"shop\.orders is a module, and images are made of"):
-        image_of(read_target("shop.orders"))
+        image_for_target(read_target("shop.orders"))
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_a_module_is_no_folder(write):
 def test_a_name_that_means_something_else_to_docker(write, path, name):
     write(path, "")
     with pytest.raises(SettingsError) as refused:
-        image_of(read_target(path))
+        image_for_target(read_target(path))
     assert f"no image can be made of what is called {name!r}: rename it" in str(refused.value)
 
 
 def test_a_new_folder_whose_name_means_something_else_to_docker(project):
     with pytest.raises(SettingsError, match="no image can be made of what is called 'my shop'"):
-        image_of_new(project / "my shop")
+        image_for_new_service(project / "my shop")
 
 
 def test_what_lies_above_the_folder_may_be_called_as_it_likes(write, project):
     write("my $hops/été_1.0+b/app.py", "")
-    image = image_of(read_target("my $hops/été_1.0+b"))
+    image = image_for_target(read_target("my $hops/été_1.0+b"))
     assert image.folder == project / "my $hops/été_1.0+b"
 
 
@@ -89,9 +89,9 @@ def test_in_a_clone_every_folder_below_it_counts(write):
         write(file, "")
     for folder in ("services", "my services"):
         write(f"a b/{folder}/hello/app.py", "")
-    assert image_of(read_target("a b/services/hello")).argument == "hello"
+    assert image_for_target(read_target("a b/services/hello")).argument == "hello"
     with pytest.raises(SettingsError, match="'my services'"):
-        image_of(read_target("a b/my services/hello"))
+        image_for_target(read_target("a b/my services/hello"))
 
 
 @pytest.mark.parametrize(
@@ -104,20 +104,22 @@ def test_what_an_image_is_called(text, name):
 
 def test_what_is_missing_is_written_and_nothing_else(write, project):
     write("hello/app.py", "")
-    image = image_of(read_target("hello"))
+    image = image_for_target(read_target("hello"))
     others = {"Dockerfile", ".dockerignore", "requirements.txt", "constraints.txt"}
-    written = {file.relative_to(project / "hello").as_posix() for file in complete(image)}
+    written = {
+        file.relative_to(project / "hello").as_posix() for file in write_missing_files(image)
+    }
     assert written == {*others, WHEEL}
     assert image.dockerfile.read_text() == dockerfile(image)
     for name in others:
         write(f"hello/{name}", "mine")
-    assert [*complete(image)] == [project / "hello" / WHEEL]
+    assert [*write_missing_files(image)] == [project / "hello" / WHEEL]
     assert {(project / "hello" / name).read_text() for name in others} == {"mine"}
 
 
 def test_the_versions_are_those_that_are_installed_here(write, project):
     write("hello/app.py", "")
-    list(complete(image_of(read_target("hello"))))
+    list(write_missing_files(image_for_target(read_target("hello"))))
     pins = (project / "hello/constraints.txt").read_text().splitlines()
     assert f"click=={version('click')}" in pins
     assert not [pin for pin in pins if pin.startswith("eventmesh")]
@@ -127,11 +129,11 @@ def test_in_a_clone_of_eventmesh_it_is_made_from_source(write, project):
     for file in ("pyproject.toml", "eventmesh/packaging/template/Dockerfile.tmpl"):
         write(file, "")
     write("services/hello/app.py", "")
-    image = image_of(read_target("services/hello"))
+    image = image_for_target(read_target("services/hello"))
     assert image.context == project
     assert "COPY eventmesh eventmesh\n" in dockerfile(image)
     assert "COPY services/hello/ /app/hello\n" in dockerfile(image)
-    written = {file.relative_to(project).as_posix() for file in complete(image)}
+    written = {file.relative_to(project).as_posix() for file in write_missing_files(image)}
     assert written == {"services/hello/Dockerfile", "services/hello/requirements.txt"}
 
 
@@ -147,6 +149,6 @@ def test_what_the_shops_services_need_is_pinned(service):
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_shops_dockerfiles_are_those_that_the_launcher_writes(service):
-    image = image_of(read_target(str(ROOT / "services" / service)))
+    image = image_for_target(read_target(str(ROOT / "services" / service)))
     assert image.context == ROOT
     assert image.dockerfile.read_text() == dockerfile(image)

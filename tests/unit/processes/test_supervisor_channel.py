@@ -4,9 +4,9 @@ import sys
 
 FORKING = """
 import os, sys
-from eventmesh.processes.supervisor_channel import Parent
+from eventmesh.processes.supervisor_channel import SupervisorChannel
 
-parent = Parent(int(sys.argv[1]))
+channel = SupervisorChannel(int(sys.argv[1]))
 if os.fork() == 0:
     sys.stdin.read()
 """

@@ -3,7 +3,7 @@ import pytest
 from eventmesh.model.errors import DeclarationError, SettingsError
 from eventmesh.targets.parse import read_target
 from eventmesh.targets.services import load_services
-from eventmesh.targets.source_location import users_line
+from eventmesh.targets.source_location import find_user_line
 
 SERVICE = """
 from eventmesh import Service
@@ -123,7 +123,7 @@ def test_an_import_that_fails(write, code, message, line, source):
     write("app.py", code)
     with pytest.raises(SettingsError, match=f"app.py cannot be imported: {message}") as error:
         load("app.py")
-    found = users_line(error.value)
+    found = find_user_line(error.value)
     assert found is not None
     assert str(found).startswith(f"app.py:{line}\n  {source}")
 
@@ -141,7 +141,7 @@ def test_the_line_is_the_deepest_of_the_users_own(write):
     write("app.py", "import helpers\nhelpers.fail()\n")
     with pytest.raises(SettingsError, match="invalid literal") as error:
         load("app.py")
-    assert str(users_line(error.value)) == "helpers.py:2\n  int('x')"
+    assert str(find_user_line(error.value)) == "helpers.py:2\n  int('x')"
 
 
 def test_a_declaration_error_says_what_it_says_and_where(write):
@@ -151,11 +151,11 @@ def test_a_declaration_error_says_what_it_says_and_where(write):
     )
     with pytest.raises(DeclarationError, match=r"^a function has no option 'timout'") as error:
         load("app.py")
-    assert str(users_line(error.value)) == "app.py:6\n  @orders.function(timout=5)"
+    assert str(find_user_line(error.value)) == "app.py:6\n  @orders.function(timout=5)"
 
 
 def test_a_syntax_error_is_pointed_at(write):
     write("app.py", "def f():\n    return (1 +* 2)\n")
     with pytest.raises(SettingsError) as error:
         load("app.py")
-    assert str(users_line(error.value)) == "app.py:2\n  return (1 +* 2)\n             ^"
+    assert str(find_user_line(error.value)) == "app.py:2\n  return (1 +* 2)\n             ^"

@@ -1,0 +1,70 @@
+"""What the user sees when a command fails: one message, and an exit code by the kind of failure."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Final, cast
+
+import click
+
+from eventmesh.model.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    DeclarationError,
+    EventmeshError,
+    FunctionNotFound,
+    InvocationTimeout,
+    PayloadInvalid,
+    PayloadTooLarge,
+    SettingsError,
+    Throttled,
+)
+from eventmesh.processes.exit_codes import ExitCode
+from eventmesh.targets.source_location import find_user_line
+
+_CODES: Final[Mapping[type[EventmeshError], ExitCode]] = {
+    DeclarationError: ExitCode.USAGE,
+    SettingsError: ExitCode.USAGE,
+    PayloadInvalid: ExitCode.USAGE,
+    PayloadTooLarge: ExitCode.USAGE,
+    FunctionNotFound: ExitCode.NOT_FOUND,
+    AccessDenied: ExitCode.NOT_FOUND,
+    Throttled: ExitCode.UNAVAILABLE,
+    BrokerUnavailable: ExitCode.UNAVAILABLE,
+    InvocationTimeout: ExitCode.TIMEOUT,
+}
+
+
+def report(error: Exception, *, debug: bool) -> ExitCode:
+    """Tell the user of an error, on standard error, and return the exit code it means."""
+    error = _first(error)
+    if debug:
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(_message(error), err=True)
+    codes = (code for kind, code in _CODES.items() if isinstance(error, kind))
+    return next(codes, ExitCode.FAILED)
+
+
+def _first(error: Exception) -> Exception:
+    """What is in a group of errors; of several, the first."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    return _first(cast(ExceptionGroup[Exception], error).exceptions[0])
+
+
+def _message(error: Exception) -> str:
+    line = find_user_line(error)
+    place = f"\n\n{_indent(str(line))}" if line is not None else ""
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    if isinstance(error, EventmeshError):
+        return f"{error}{notes}{place}"
+    return (
+        f"{type(error).__name__}: {error}{notes}{place}\n\n"
+        "This was not foreseen: 'eventmesh --debug …' shows where it comes from."
+    )
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

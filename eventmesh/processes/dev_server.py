@@ -1,0 +1,27 @@
+"""The process in which services run while they are developed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.host import hosting
+from eventmesh.model.settings import Settings
+from eventmesh.processes.serve import Program, Report, program_name, run
+from eventmesh.service import Service
+
+
+def run_dev_server(services: Sequence[Service], settings: Settings, report: Report) -> None:
+    """Run services on the embedded broker until told to stop; `report` hears how far that is.
+
+    Raises what `hosting` them raises.
+    """
+    # A developer reads the log also where it goes through a pipe.
+    if settings.log_format == "auto" and not sys.stderr.isatty():
+        settings = replace(settings, log_format="text")
+    broker = MemoryBroker()
+    serve = partial(hosting, services, broker, settings)
+    run(Program(program_name(services), broker, settings, serve, report))
