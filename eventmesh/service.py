@@ -249,7 +249,7 @@ def _checked(triggers: Sequence[Any], full_name: str) -> list[Trigger]:
             )
         if trigger in checked:
             raise DeclarationError(
-                f"{full_name}: the trigger {trigger.describe()!r} stands twice; leave one out"
+                f"{full_name}: the trigger {trigger.describe()!r} is listed twice; keep one of them"
             )
         checked.append(trigger)
     return checked

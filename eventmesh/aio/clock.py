@@ -19,7 +19,7 @@ _GRAIN: Final = 0.001
 """Seconds. uvloop's timers count whole milliseconds, so one may ring that much too early."""
 
 
-class Timer(Protocol):
+class TimerHandle(Protocol):
     """A call that is still to come."""
 
     def cancel(self) -> None: ...
@@ -32,7 +32,7 @@ class Clock(Protocol):
         """Seconds since the epoch."""
         ...
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         """Call `callback` in the running event loop in `delay` seconds, never from within here."""
         ...
 
@@ -42,7 +42,7 @@ class SystemClock:
 
     now = staticmethod(time.time)
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
@@ -104,7 +104,7 @@ class SharedTimer(Generic[T]):
         self._clock = clock
         self._expire = expire
         self._ends: dict[T, float] = {}
-        self._timer: Timer | None = None
+        self._timer: TimerHandle | None = None
         self._rings_at = math.inf
 
     def add(self, what: T, ends: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
 from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
@@ -95,7 +95,10 @@ def function_info(function: AnyFunction) -> dict[str, Any]:
 class Trigger(Protocol):
     """What fires a function, as frozen data. All triggers of one kind share one source."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str:
+        """What fired an invocation, as `Context.trigger` has it: "http", "queue", "every"."""
+        ...
 
     def describe(self) -> str:
         """In a few words, for tables and logs: "POST /orders"."""

@@ -71,7 +71,7 @@ class HttpRoute:
                     "'%', '?', '#' or spaces) or one name in braces, such as {order_id}"
                 )
         if len(set(self.names)) != len(self.names):
-            yield "a name stands twice in the path: rename one"
+            yield "a name is used twice in the path: rename one of them"
         if self.mode not in get_args(Mode):
             yield f"there is no mode {self.mode!r}: choose 'sync' or 'async'"
         if not OK <= self.status <= 299:  # noqa: PLR2004  # RFC 9110, section 15.3

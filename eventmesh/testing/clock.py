@@ -8,7 +8,7 @@ from asyncio import sleep as real_sleep  # Tests may put `TestMesh.sleep` in its
 from collections.abc import Awaitable, Callable
 from itertools import count
 
-from eventmesh.aio.clock import Timer
+from eventmesh.aio.clock import TimerHandle
 from eventmesh.model.duration import Duration, seconds
 
 START = 1_767_225_600.0
@@ -39,7 +39,7 @@ class ManualClock:
         self._uses += 1
         return self._now / _MICROSECONDS
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         """As the contract says; with no delay, in the next pass of the event loop."""
         self._uses += 1
         if delay <= 0:

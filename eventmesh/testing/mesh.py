@@ -31,7 +31,7 @@ from eventmesh.testing.records import (
     Sent,
 )
 from eventmesh.testing.stubs import Resources, Stubs, prepared
-from eventmesh.triggers.timer.trigger import aware
+from eventmesh.triggers.timer.trigger import parse_datetime
 
 ANY_FREE_PORT: Final = Settings(http_port=0)
 
@@ -77,7 +77,7 @@ class TestMesh(Caller):
         allow_failures: bool = False,
     ) -> None:
         self.clock: Final = ManualClock(
-            START if start is None else aware(start, "TestMesh(start=…)").timestamp()
+            START if start is None else parse_datetime(start, "TestMesh(start=…)").timestamp()
         )
         self._timeout = seconds(timeout, "TestMesh(timeout=…)")
         self._activity = Activity()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar
 
 from eventmesh.deliveries.consume import ConsumerSpec, consuming
 from eventmesh.deliveries.settle import AsyncDeliveryHandler
@@ -23,8 +22,6 @@ class EventTrigger:
     one, as long as it runs.
     """
 
-    kind: ClassVar[str] = "event"
-
     patterns: tuple[str, ...]
     broadcast: bool = False
 
@@ -37,6 +34,10 @@ class EventTrigger:
                     f"on.event({pattern!r}): write patterns as strings, one argument each"
                 )
             check_pattern(pattern)
+
+    @property
+    def kind(self) -> str:
+        return "event"
 
     def describe(self) -> str:
         return f"event {', '.join(self.patterns)}" + (" (broadcast)" if self.broadcast else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import ClassVar
 
 from eventmesh.engine.function import AnyFunction, SourceContext
 from eventmesh.http.route import HttpRoute
@@ -15,7 +14,9 @@ from eventmesh.model.value import value
 class HttpTrigger(HttpRoute):
     """Requests to a route fire the function."""
 
-    kind: ClassVar[str] = "http"
+    @property
+    def kind(self) -> str:
+        return "http"
 
     def check(self, function: AnyFunction) -> None:
         function.signature.http_binding(self.names, has_body=self.has_body)

@@ -19,10 +19,10 @@ from eventmesh.triggers.queue import QueueTrigger
 from eventmesh.triggers.timer.schedules import CatchUp
 from eventmesh.triggers.timer.trigger import (
     TimerTrigger,
-    at_schedule,
-    cron_schedule,
-    every_schedule,
-    microseconds,
+    build_at,
+    build_cron,
+    build_every,
+    duration_microseconds,
 )
 
 
@@ -131,7 +131,9 @@ def every(
     duration) later than its moment. `catch_up` is what happens to moments that were missed by more
     than a minute: "skip" them, fire "once" for the latest, or fire "all" of them (1,000 at most).
     """
-    return TimerTrigger(every_schedule(period, start), catch_up, microseconds(jitter, "jitter"))
+    return TimerTrigger(
+        build_every(period, start), catch_up, duration_microseconds(jitter, "jitter")
+    )
 
 
 def cron(
@@ -143,7 +145,9 @@ def cron(
     what happens when the clocks change is in docs/guide/timers.md. `jitter` and `catch_up` as for
     `every`.
     """
-    return TimerTrigger(cron_schedule(expression, tz), catch_up, microseconds(jitter, "jitter"))
+    return TimerTrigger(
+        build_cron(expression, tz), catch_up, duration_microseconds(jitter, "jitter")
+    )
 
 
 def at(when: datetime | str, *, catch_up: CatchUp = "once") -> TimerTrigger:
@@ -152,4 +156,4 @@ def at(when: datetime | str, *, catch_up: CatchUp = "once") -> TimerTrigger:
     When it was missed by more than a minute, it does not fire with "skip"; it does with "once" if
     the service had run with it before, and with "all" also if it had not.
     """
-    return TimerTrigger(at_schedule(when), catch_up)
+    return TimerTrigger(build_at(when), catch_up)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar, Final
+from typing import Final
 
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
 from eventmesh.deliveries.settle import AsyncDeliveryHandler
@@ -23,8 +23,6 @@ class QueueTrigger:
     A batch waits at most `window` seconds for its last message. With `declare` False the queue
     belongs to another system: it must exist, and is used as it is.
     """
-
-    kind: ClassVar[str] = "queue"
 
     name: str
     batch: int | None = None
@@ -47,6 +45,10 @@ class QueueTrigger:
                 "make a batch"
             )
 
+    @property
+    def kind(self) -> str:
+        return "queue"
+
     def describe(self) -> str:
         batch = "" if self.batch is None else f" (batches of {self.batch})"
         return f"queue {self.name}{batch}"
@@ -55,7 +57,7 @@ class QueueTrigger:
         others = [one for one in function.triggers if isinstance(one, QueueTrigger)]
         if sum(one.name == self.name for one in others) > 1:
             raise DeclarationError(
-                f"{function.full_name}: on.queue({self.name!r}) stands twice; keep one of them"
+                f"{function.full_name}: on.queue({self.name!r}) is listed twice; keep one of them"
             )
         if any((one.batch is None) != (self.batch is None) for one in others):
             raise DeclarationError(

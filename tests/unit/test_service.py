@@ -265,9 +265,9 @@ class TestTriggers:
         assert app.function(*triggers)(handler_of_anything).triggers == triggers
 
     def test_the_same_trigger_stands_once(self, app):
-        with pytest.raises(DeclarationError, match=r"the trigger 'POST /orders' stands twice"):
+        with pytest.raises(DeclarationError, match=r"the trigger 'POST /orders' is listed twice"):
             app.function(on.post("/orders"), on.event("a"), on.post("/orders"))(handler)
-        with pytest.raises(DeclarationError, match="stands twice"):
+        with pytest.raises(DeclarationError, match="is listed twice"):
             app.function(Unhashable(), Unhashable())(handler)
 
     def test_a_trigger_may_be_anybodys(self, app):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
-from eventmesh.aio.clock import Clock, SystemClock, Timer
+from eventmesh.aio.clock import Clock, SystemClock, TimerHandle
 from eventmesh.brokers.memory.exchange import TopicExchange
 from eventmesh.brokers.memory.queue import MemoryConsumer, MemoryQueue
 from eventmesh.brokers.memory.slots import (
@@ -71,7 +71,7 @@ class QueueStatistics:
 class _Delayed:
     route: Route
     message: Message
-    timer: Timer
+    timer: TimerHandle
 
 
 class MemoryBroker:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from aiohttp import web
 
-from eventmesh.aio.clock import Clock, TimeLimit, Timer
+from eventmesh.aio.clock import Clock, TimeLimit, TimerHandle
 from eventmesh.model.value import value
 
 KEEP_ALIVE: Final = 75.0
@@ -69,7 +69,7 @@ class ServerConnection(web.RequestHandler):
         self.limits = limits
         self.draining = False
         self._respond_to_error = respond_to_error
-        self._header_timer: Timer | None = None
+        self._header_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Writing is then over when the system has it all, and its deadline covers it all. Not

@@ -1,9 +1,9 @@
-"""Firing the timers of services.
+"""Fires the timers of services, from one replica at a time.
 
 Of all replicas of a service one holds the service's lease and fires its timers: each firing is an
-asynchronous message to the function's inbox. The lease's state says up to where each timer has been
-dealt with. It is saved after the messages are stored: whoever takes over from a holder that died in
-between fires the same moments again, under the same ids.
+asynchronous message to the function's inbox. The lease's state says up to which moment each timer
+has been dealt with. It is saved after the messages are stored: if the leader dies in between, the
+next one fires the same moments again, under the same ids.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from eventmesh.triggers.timer.schedules import (
     MINUTE,
     SECOND,
     Microseconds,
-    datetime_of,
-    due,
+    compute_due,
+    to_datetime,
 )
-from eventmesh.triggers.timer.state import Timer, merge_positions, positions_from, state_from
+from eventmesh.triggers.timer.state import Timer, dump_positions, load_positions, merge_positions
 
-FIRED_TOGETHER: Final = 100
-"""Timers whose messages are on their way to the broker at once."""
+MAX_CONCURRENT_FIRINGS: Final = 100
+"""Timers whose messages are published at the same time."""
 
-SAVE_RATE: Final = 1_000_000
-"""Bytes a second that the saving of one service's state takes of the broker at the most."""
+MAX_SAVE_RATE: Final = 1_000_000
+"""Bytes a second that saving the state of one service may send to the broker."""
 
 _BACKOFF: Final = Retry(initial=0.5, maximum=30.0)
 
@@ -49,106 +49,106 @@ _log: Final = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def run_leaders(
-    services: Mapping[str, Sequence[Timer]], runtime: SourceContext
+    services: Mapping[str, Sequence[Timer]], context: SourceContext
 ) -> AsyncGenerator[None]:
-    """Fire the timers of these services while entered, each service's while its lease is ours.
+    """Fire the timers of these services while entered, whenever this process holds their lease.
 
-    Leaving lets the publishing that is under way finish, and gives the leases back.
+    Leaving lets publishing that has begun finish, and returns the leases.
     """
-    keepers = [TimerLeader(service, timers, runtime) for service, timers in services.items()]
+    leaders = [TimerLeader(service, timers, context) for service, timers in services.items()]
     async with task_group() as tasks:
-        for keeper in keepers:
-            tasks.create_task(keeper.run())
+        for leader in leaders:
+            tasks.create_task(leader.run())
         try:
             yield
         finally:
-            for keeper in keepers:
-                keeper.leave()
+            for leader in leaders:
+                leader.stop()
 
 
 class TimerLeader:
-    """Fires the timers of one service while it holds the service's lease."""
+    """Fires the timers of one service while this process holds the service's lease."""
 
-    def __init__(self, service: str, timers: Sequence[Timer], runtime: SourceContext) -> None:
+    def __init__(self, service: str, timers: Sequence[Timer], context: SourceContext) -> None:
         self._service = service
         self._timers = {timer.key: timer for timer in timers}
-        self._broker = runtime.broker
-        self._clock = runtime.clock
-        self._leaving = Leaving()
+        self._broker = context.broker
+        self._clock = context.clock
+        self._interruptible = InterruptibleWait()
         self._positions: dict[str, Microseconds] = {}
-        # A heap: when there is something to do, and for which timer.
-        self._agenda: list[tuple[Microseconds, str]] = []
+        self._due_heap: list[tuple[Microseconds, str]] = []
+        """When something is due, and of which timer."""
         self._unsaved = False
         self._save_at: Microseconds = 0
-        self._refusals = Counter[str]()
-        self._losses = 0
+        self._failed_firings = Counter[str]()
+        self._lost_leases = 0
 
-    def leave(self) -> None:
-        """Make `run` end as soon as what it has begun is finished."""
-        self._leaving.request()
+    def stop(self) -> None:
+        """Make `run` end as soon as the work that it has begun is finished."""
+        self._interruptible.interrupt()
 
     async def run(self) -> NoReturn:
-        """Wait for the lease and hold it for as long as that goes, again and again."""
+        """Wait for the lease and hold it for as long as possible, again and again."""
         while True:
             try:
-                await self._hold()
+                await self._hold_lease()
             except BrokerUnavailable as error:
-                self._losses += 1
-                delay = _BACKOFF.delay(self._losses)
+                self._lost_leases += 1
+                delay = _BACKOFF.delay(self._lost_leases)
                 _log.warning(
                     "the timers of %s are not fired by this process; next try in %.1f s: %s",
                     self._service,
                     delay,
                     error,
                 )
-            with self._leaving:
+            with self._interruptible:
                 await sleep(self._clock, delay)
 
-    async def _hold(self) -> NoReturn:
+    async def _hold_lease(self) -> NoReturn:
         async with AsyncExitStack() as stack:
-            with self._leaving:
+            with self._interruptible:
                 lease = await stack.enter_async_context(
                     self._broker.lease(lease_name(self._service))
                 )
             _log.info("the timers of %s are fired by this process", self._service)
-            await self._take_over(lease)
+            await self._resume(lease)
             try:
-                await self._keep(lease)
+                await self._run_timers(lease)
             finally:
                 await self._save_last(lease)
 
-    async def _take_over(self, lease: Lease) -> None:
-        """Go on where the last holder was, or where this process was if that is further."""
+    async def _resume(self, lease: Lease) -> None:
+        """Continue where the last leader was, or where this process was if that is further."""
         now = self._now()
-        stored = positions_from(lease.state)
+        stored = load_positions(lease.state)
         self._positions = merge_positions(self._positions, stored, self._timers.keys(), now)
-        self._agenda = []
+        self._due_heap = []
         for number, timer in enumerate(self._timers.values()):
-            position = self._positions.setdefault(timer.key, timer.first_position(now))
-            self._note(timer, next(timer.schedule.after(position), None))
-            if number % FIRED_TOGETHER == 0:
-                await sleep(self._clock, 0)  # The arithmetic of thousands takes a while.
+            position = self._positions.setdefault(timer.key, timer.initial_position(now))
+            self._schedule(timer, next(timer.schedule.after(position), None))
+            if number % MAX_CONCURRENT_FIRINGS == 0:
+                await sleep(self._clock, 0)  # The arithmetic for thousands of timers takes a while.
         self._warn_of_future(now)
         await self._save(lease)
 
-    async def _keep(self, lease: Lease) -> NoReturn:
+    async def _run_timers(self, lease: Lease) -> NoReturn:
         while True:
-            with self._leaving:
+            with self._interruptible:
                 await self._wait()
             await self._fire_due()
             if self._unsaved and self._now() >= self._save_at:
                 await self._save(lease)
-            self._losses = 0
+            self._lost_leases = 0
 
     async def _wait(self) -> None:
-        """Wait until there is something to fire or to save, or for a part of that time."""
+        """Wait until a timer is due or the state is to be saved, or for a part of that time."""
         now = self._now()
-        until = self._agenda[0][0] if self._agenda else now + DAY
+        until = self._due_heap[0][0] if self._due_heap else now + DAY
         if self._unsaved:
             until = min(until, self._save_at)
         if until > now:
-            # Clocks are set and machines are suspended while this waits: so it looks at the time
-            # on the way, the more often the nearer the moment is.
+            # Clocks are set and machines are suspended meanwhile: so this reads the time on the
+            # way, the more often the nearer the moment is.
             remaining = until - now
             await sleep(self._clock, min(remaining, max(remaining // 8, MINUTE)) / SECOND)
 
@@ -156,12 +156,12 @@ class TimerLeader:
         """Fire what is due now, or the first part of it. Raises BrokerUnavailable."""
         now = self._now()
         timers: list[Timer] = []
-        while self._agenda and self._agenda[0][0] <= now and len(timers) < FIRED_TOGETHER:
-            timers.append(self._timers[heapq.heappop(self._agenda)[1]])
+        while self._is_due(now) and len(timers) < MAX_CONCURRENT_FIRINGS:
+            timers.append(self._timers[heapq.heappop(self._due_heap)[1]])
         if not timers:
             return
         self._unsaved = True
-        # Failures come back as values: raised, the first would cancel the others half-way.
+        # Failures are returned: raised, the first one would cancel the other firings half-way.
         async with asyncio.TaskGroup() as tasks:
             firings = [tasks.create_task(self._fire(timer, now)) for timer in timers]
         for firing in firings:
@@ -169,45 +169,51 @@ class TimerLeader:
             if failure is not None:
                 raise failure
 
+    def _is_due(self, now: Microseconds) -> bool:
+        return bool(self._due_heap) and self._due_heap[0][0] <= now
+
     async def _fire(self, timer: Timer, now: Microseconds) -> BrokerUnavailable | None:
-        """Fire a timer for what is due of it, in order; what is refused is due again later."""
-        task = due(timer.schedule, self._positions[timer.key], now, timer.catch_up)
-        if task.dropped:
-            _say_dropped(timer)
+        """Fire a timer for all its moments that are due, in order.
+
+        A moment whose message the broker refuses is due again later.
+        """
+        due = compute_due(timer.schedule, self._positions[timer.key], now, timer.catch_up)
+        if due.dropped:
+            _log_dropped(timer)
         try:
-            for moment in task.moments:
-                if self._leaving.requested:
+            for moment in due.moments:
+                if self._interruptible.interrupted:
                     return None
                 await self._publish(timer, moment)
                 self._positions[timer.key] = moment
         except BrokerUnavailable as error:
             return error
         except InvocationError as error:
-            self._refusals[timer.key] += 1
-            delay = _BACKOFF.delay(self._refusals[timer.key])
-            _log.warning("%s: not fired, tried again in %.1f s: %s", timer.key, delay, error)
-            self._note(timer, now + round(delay * SECOND))
+            self._failed_firings[timer.key] += 1
+            delay = _BACKOFF.delay(self._failed_firings[timer.key])
+            _log.warning("%s: not fired, next try in %.1f s: %s", timer.key, delay, error)
+            self._schedule(timer, now + round(delay * SECOND))
             return None
-        self._refusals.pop(timer.key, None)
+        self._failed_firings.pop(timer.key, None)
         self._positions[timer.key] = now
-        self._note(timer, task.following)
+        self._schedule(timer, due.following)
         return None
 
     async def _publish(self, timer: Timer, moment: Microseconds) -> None:
         now = self._now()
-        firing = timer.firing(moment, now)
-        delay = firing.timestamp - now / SECOND
-        await self._broker.publish(to_function(timer.function), firing, delay=delay)
+        message = timer.build_message(moment, now)
+        delay = message.timestamp - now / SECOND
+        await self._broker.publish(to_function(timer.function), message, delay=delay)
 
-    def _note(self, timer: Timer, moment: Microseconds | None) -> None:
+    def _schedule(self, timer: Timer, moment: Microseconds | None) -> None:
         if moment is not None:
-            heapq.heappush(self._agenda, (moment, timer.key))
+            heapq.heappush(self._due_heap, (moment, timer.key))
 
     async def _save(self, lease: Lease) -> None:
-        state = state_from(self._positions)
+        state = dump_positions(self._positions)
         await lease.save(state)
         self._unsaved = False
-        self._save_at = self._now() + len(state) * SECOND // SAVE_RATE
+        self._save_at = self._now() + len(state) * SECOND // MAX_SAVE_RATE
 
     async def _save_last(self, lease: Lease) -> None:
         if not self._unsaved:
@@ -216,8 +222,8 @@ class TimerLeader:
             await self._save(lease)
         except BrokerUnavailable as error:
             _log.warning(
-                "the timers of %s: what was fired last could not be noted, and the next process "
-                "fires it again, under the same ids: %s",
+                "the timers of %s: the last firings could not be saved; the next leader fires them "
+                "again, under the same ids: %s",
                 self._service,
                 error,
             )
@@ -226,10 +232,10 @@ class TimerLeader:
         latest = max(self._positions[key] for key in self._timers)
         if latest > now + MINUTE:
             _log.warning(
-                "timers of %s have fired up to %s, which is yet to come, and rest until then: if "
-                "a clock was wrong, stop the service and delete the queue %s",
+                "timers of %s have fired up to %s, which is in the future, and do not fire until "
+                "then: if a clock was wrong, stop the service and delete the queue %s",
                 self._service,
-                datetime_of(latest).isoformat(),
+                to_datetime(latest).isoformat(),
                 lease_name(self._service),
             )
 
@@ -237,23 +243,23 @@ class TimerLeader:
         return round(self._clock.now() * SECOND)
 
 
-class Leaving:
-    """Ends a task where it only waits, inside a `with` block of this: nowhere else."""
+class InterruptibleWait:
+    """Marks, as a `with` block, where a task only waits: it can be interrupted there alone."""
 
-    __slots__ = ("_waiting", "requested")
+    __slots__ = ("_waiting", "interrupted")
 
     def __init__(self) -> None:
-        self.requested = False
+        self.interrupted = False
         self._waiting: asyncio.Task[object] | None = None
 
-    def request(self) -> None:
-        """Cancel the task now if it waits, or else when it is about to."""
-        self.requested = True
+    def interrupt(self) -> None:
+        """Cancel the task now if it is in such a block, or else when it enters the next one."""
+        self.interrupted = True
         if self._waiting is not None:
             self._waiting.cancel()
 
     def __enter__(self) -> None:
-        if self.requested:
+        if self.interrupted:
             raise asyncio.CancelledError
         self._waiting = asyncio.current_task()
 
@@ -266,7 +272,7 @@ class Leaving:
         self._waiting = None
 
 
-def _say_dropped(timer: Timer) -> None:
+def _log_dropped(timer: Timer) -> None:
     if timer.catch_up == "all":
         _log.warning(
             "%s: more than %d moments were missed; the latest fire, the others do not",

@@ -1,7 +1,7 @@
 """When timers fire: schedules as data, and the arithmetic over them.
 
-Pure, and exact: a moment is a whole number of microseconds since the epoch, so that all replicas
-mean the same one and no rounding adds up. Nothing here reads a clock.
+A moment is a whole number of microseconds since the epoch, so that all replicas compute the same
+one and no rounding adds up. Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Microseconds: TypeAlias = int
 """Microseconds since the epoch."""
 
 CatchUp: TypeAlias = Literal["skip", "once", "all"]
-"""What happens to moments that nobody was there for: see docs/guide/timers.md."""
+"""What happens to moments that no replica fired in time: see docs/guide/timers.md."""
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-PUNCTUAL: Final = MINUTE
-"""A firing that is no later than this is late, not missed: a fail-over takes some seconds."""
+MISSED_AFTER: Final = MINUTE
+"""A moment is late up to this long, and missed after it: a fail-over takes some seconds."""
 
 MAX_CATCH_UP: Final = 1_000
 """Missed moments of one timer that "all" fires, the latest ones; the older are dropped."""
@@ -38,18 +38,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def moment_of(when: datetime) -> Microseconds:
-    """The moment that a datetime with a time zone names."""
+def to_microseconds(when: datetime) -> Microseconds:
+    """Convert a datetime with a time zone."""
     return (when - _EPOCH) // _MICROSECOND
 
 
-def datetime_of(moment: Microseconds, zone: tzinfo = UTC) -> datetime:
-    """The moment as a datetime in a time zone."""
+def to_datetime(moment: Microseconds, zone: tzinfo = UTC) -> datetime:
+    """Convert a moment to a datetime in a time zone."""
     return (_EPOCH + timedelta(microseconds=moment)).astimezone(zone)
 
 
 class Schedule(Protocol):
-    """Moments, as frozen data. `text` names them: two schedules of one text are the same."""
+    """Moments, as frozen data. Two schedules of one kind with the same `text` are equal."""
 
     kind: ClassVar[str]
 
@@ -57,13 +57,13 @@ class Schedule(Protocol):
     def text(self) -> str: ...
 
     def after(self, moment: Microseconds) -> Iterator[Microseconds]:
-        """The moments after that one, ascending."""
+        """Yield the moments after that one, ascending."""
         ...
 
 
 @value
 class Every:
-    """Every `period`, counted from `start`, which is the first moment, or from the epoch."""
+    """Moments one `period` apart: `start` is the first; without it they count from the epoch."""
 
     kind: ClassVar[str] = "every"
 
@@ -72,13 +72,13 @@ class Every:
 
     @property
     def text(self) -> str:
-        start = "" if self.start is None else f" from {datetime_of(self.start).isoformat()}"
+        start = "" if self.start is None else f" from {to_datetime(self.start).isoformat()}"
         return _duration(self.period) + start
 
     def after(self, moment: Microseconds) -> Iterator[Microseconds]:
         anchor = self.start or 0
         periods = (moment - anchor) // self.period + 1
-        # Before the start there is none; from the epoch they go back as far as one likes.
+        # There is no moment before the start; without a start they go back before the epoch too.
         if self.start is not None:
             periods = max(periods, 0)
         return count(anchor + periods * self.period, self.period)
@@ -98,9 +98,9 @@ class Cron:
         return f"{self.expression} ({self.zone.key})"
 
     def after(self, moment: Microseconds) -> Iterator[Microseconds]:
-        for match in CronSim(self.expression, datetime_of(moment, self.zone)):
-            matched = moment_of(match)
-            # In the hour that comes twice, cronsim begins with what the first pass already had.
+        for match in CronSim(self.expression, to_datetime(moment, self.zone)):
+            matched = to_microseconds(match)
+            # When clocks repeat an hour, cronsim starts with moments of the first pass again.
             if matched > moment:
                 yield matched
 
@@ -118,16 +118,16 @@ class At:
         return self.when.isoformat()
 
     def after(self, moment: Microseconds) -> Iterator[Microseconds]:
-        when = moment_of(self.when)
+        when = to_microseconds(self.when)
         if when > moment:
             yield when
 
 
 @value
 class Due:
-    """What a timer has to do: fire for `moments`, ascending, and wait for `following`.
+    """What is due of a timer: it fires for `moments`, ascending, and then waits for `following`.
 
-    `dropped` says that earlier moments were left out; `following` is None if there will be none.
+    `dropped` says that earlier moments were left out; `following` is None after the last moment.
     """
 
     moments: list[Microseconds]
@@ -135,21 +135,23 @@ class Due:
     following: Microseconds | None
 
 
-def due(schedule: Schedule, position: Microseconds, now: Microseconds, catch_up: CatchUp) -> Due:
-    """What there is to do at `now` for a timer that has been dealt with up to `position`."""
+def compute_due(
+    schedule: Schedule, position: Microseconds, now: Microseconds, catch_up: CatchUp
+) -> Due:
+    """Return what is due at `now` of a timer that has been dealt with up to `position`."""
     most = MAX_CATCH_UP if catch_up == "all" else 1
-    # One more than wanted, to know whether there are more.
+    # One more than wanted, to learn whether there are more.
     reached, following = _latest(schedule, position, now, most + 1)
     moments = reached[-most:]
     if catch_up == "skip":
-        moments = [moment for moment in moments if now - moment <= PUNCTUAL]
+        moments = [moment for moment in moments if now - moment <= MISSED_AFTER]
     return Due(moments, len(moments) < len(reached), following)
 
 
 def _latest(
     schedule: Schedule, position: Microseconds, now: Microseconds, most: int
 ) -> tuple[list[Microseconds], Microseconds | None]:
-    """The latest `most` moments after `position` up to `now`, and the first one after `now`."""
+    """Return the latest `most` moments after `position` up to `now`, and the first after `now`."""
     reached: list[Microseconds] = []
     for moment in schedule.after(position):
         if moment > now:
@@ -165,8 +167,8 @@ def _latest(
 def _latest_of_many(
     schedule: Schedule, position: Microseconds, now: Microseconds, most: int
 ) -> tuple[list[Microseconds], Microseconds | None]:
-    # After a long absence: from the end, because a cron of every minute has half a million moments
-    # a year. Schedules only go forward, so the look back is widened until it holds enough.
+    # After a long absence this starts near the end: a cron of every minute has half a million
+    # moments a year. Schedules only go forward, so the window is widened until it holds enough.
     window = MINUTE
     while True:
         since = max(now - window, position)

@@ -1,4 +1,4 @@
-"""What a timer is to whoever fires it: its messages, and its place in the lease's state."""
+"""A timer as its leader sees it: its messages, and its position in the lease's state."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from eventmesh.triggers.timer.schedules import (
     CatchUp,
     Microseconds,
     Schedule,
-    moment_of,
+    to_microseconds,
 )
 
 FORGOTTEN_AFTER: Final = 7 * DAY
-"""How long the position of a timer is kept that the holder of the lease does not know.
+"""How long the position of a timer is kept that the leader does not know.
 
-It is not dropped at once: while a new version of a service is rolled out, one that does not know
-its new timers may hold the lease for a moment.
+It is not dropped at once: while a new version of a service is rolled out, a replica of the old one
+may be the leader for a moment, and does not know the new timers.
 """
 
 _HASH_BITS: Final = 128
@@ -45,30 +45,30 @@ class Timer:
 
     @property
     def key(self) -> str:
-        """What it is known by across restarts: with another schedule it is another timer."""
+        """The timer's identity across restarts: with another schedule it is another timer."""
         return f"{self.function} {schedule_text(self.schedule)}"
 
-    def first_position(self, now: Microseconds) -> Microseconds:
-        """Up to where it counts as dealt with if it was never seen before.
+    def initial_position(self, now: Microseconds) -> Microseconds:
+        """Return the moment up to which a timer that was never seen before counts as dealt with.
 
-        It has missed nothing then; only "all" has a single moment fire although it is over.
+        It has missed nothing; but with "all" a single moment fires although it is in the past.
         """
         if self.catch_up == "all" and isinstance(self.schedule, At):
-            return min(now, moment_of(self.schedule.when) - 1)
+            return min(now, to_microseconds(self.schedule.when) - 1)
         return now
 
-    def firing(self, moment: Microseconds, now: Microseconds) -> Message:
-        """The message for one moment, made at `now`; its id depends on the moment alone.
+    def build_message(self, moment: Microseconds, now: Microseconds) -> Message:
+        """Return the message for one moment, made at `now`; its id depends on the moment alone.
 
-        Its timestamp is when it is to run: part of the jitter after its moment, or `now` if that is
-        over. Which part depends on the id, so that whoever fires it means the same time.
+        Its timestamp is when it is to run: a part of the jitter after the moment, or `now` if that
+        has passed. Which part depends on the id, so that every replica computes the same time.
         """
         id = _hash(f"{self.key} {moment}")
         shift = int(id, 16) * self.jitter >> _HASH_BITS
         return Message(
-            b"null",
-            id,
-            max(moment + shift, now) / SECOND,
+            body=b"null",
+            id=id,
+            timestamp=max(moment + shift, now) / SECOND,
             headers=event_headers(
                 f"/timers/{self.function}", moment / SECOND, subject=schedule_text(self.schedule)
             ),
@@ -78,14 +78,14 @@ class Timer:
 
 
 def schedule_text(schedule: Schedule) -> str:
-    """The schedule in a few words: "every 10 s"."""
+    """Return the schedule in a few words: "every 10 s"."""
     return f"{schedule.kind} {schedule.text}"
 
 
-def positions_from(state: bytes) -> dict[str, Microseconds]:
-    """Up to where each timer was dealt with, by its key, as a lease's state has it.
+def load_positions(state: bytes) -> dict[str, Microseconds]:
+    """Read from a lease's state up to which moment each timer was dealt with, by its key.
 
-    What is no such state counts as none, which is logged.
+    A state that cannot be read is logged, and counts as empty.
     """
     try:
         positions = orjson.loads(state or b"{}")
@@ -95,12 +95,12 @@ def positions_from(state: bytes) -> dict[str, Microseconds]:
         _log.warning("the saved state of timers cannot be read and is not used: %.100r", state)
         return {}
     entries = cast(dict[str, Any], positions)
-    # The type itself: True and False are ints too.
+    # Compares the type itself: True and False are ints too.
     return {key: position for key, position in entries.items() if type(position) is int}
 
 
-def state_from(positions: dict[str, Microseconds]) -> bytes:
-    """The state to save; `positions_from` reads it."""
+def dump_positions(positions: dict[str, Microseconds]) -> bytes:
+    """Write the state to save; `load_positions` reads it."""
     return orjson.dumps(positions)
 
 
@@ -110,7 +110,10 @@ def merge_positions(
     keys: Collection[str],
     now: Microseconds,
 ) -> dict[str, Microseconds]:
-    """What is known of either: the greater position of each timer, without long removed ones."""
+    """Return the greater position of each timer, without timers that were removed long ago.
+
+    `keys` are the timers that the leader knows.
+    """
     merged = {key: max(stored.get(key, at), at) for key, at in (stored | positions).items()}
     return {
         key: position
@@ -120,5 +123,5 @@ def merge_positions(
 
 
 def _hash(text: str) -> str:
-    """As an id is: 32 hexadecimal digits."""
+    """Return 32 hexadecimal digits, the form of every id."""
     return hashlib.sha256(text.encode()).hexdigest()[: _HASH_BITS // 4]

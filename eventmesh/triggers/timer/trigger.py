@@ -1,4 +1,4 @@
-"""Functions fired by time: intervals, cron expressions, single moments."""
+"""Fires functions by time: intervals, cron expressions, single moments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, ClassVar, Final, get_args
+from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -27,8 +27,8 @@ from eventmesh.triggers.timer.schedules import (
     Cron,
     Every,
     Schedule,
-    datetime_of,
-    moment_of,
+    to_datetime,
+    to_microseconds,
 )
 from eventmesh.triggers.timer.state import Timer, schedule_text
 
@@ -47,13 +47,11 @@ _FORMS: Final = "alone, as a range '1-5', with a step '*/5', as a list '1,3,5', 
 
 @value
 class TimerTrigger:
-    """The moments of a schedule fire the function, once across all replicas of its service.
+    """Fires the function at the moments of a schedule, once across all replicas of its service.
 
-    `jitter`, in microseconds, is the most by which a run comes later than its moment. `catch_up`
-    says what happens to moments that passed while no replica, or no broker, was there.
+    `jitter`, in microseconds, is the longest time by which a run is later than its moment.
+    `catch_up` says what happens to moments that passed while no replica, or no broker, was there.
     """
-
-    kind: ClassVar[str] = "timer"
 
     schedule: Schedule
     catch_up: CatchUp = "skip"
@@ -75,22 +73,28 @@ class TimerTrigger:
                 "overtake each other; choose a jitter of one period at most"
             )
 
+    @property
+    def kind(self) -> str:
+        """The schedule's: "every", "cron" or "at", as in `Context.trigger`."""
+        return self.schedule.kind
+
     def describe(self) -> str:
         return schedule_text(self.schedule)
 
     def check(self, function: AnyFunction) -> None:
-        """It brings no payload, and one function cannot have one schedule twice."""
-        texts = [one.describe() for one in function.triggers if isinstance(one, TimerTrigger)]
+        """Raise DeclarationError for a function that needs a payload, or has the timer twice."""
+        timers = [timer for timer in function.triggers if isinstance(timer, TimerTrigger)]
+        texts = [timer.describe() for timer in timers]
         if texts.count(self.describe()) > 1:
             raise DeclarationError(
-                f"{function.full_name}: '{self.describe()}' stands twice; keep one of them"
+                f"{function.full_name}: '{self.describe()}' is listed twice; keep one of them"
             )
-        sample = self.timer(function).firing(moment=0, now=0)
+        sample = self.timer(function).build_message(moment=0, now=0)
         try:
             function.signature.by_name()(invocation_from(sample, function.full_name, ASYNC))
         except PayloadInvalid as error:
             raise DeclarationError(
-                f"{function.full_name}: a timer brings no payload, but the function asks for one "
+                f"{function.full_name}: a timer brings no payload, but the function needs one "
                 f"({error}): give its parameters defaults, or take an Event"
             ) from None
 
@@ -104,23 +108,29 @@ class TimerTrigger:
         return run_leaders(services, runtime)
 
     def timer(self, function: AnyFunction) -> Timer:
-        """What fires that function."""
+        """Return the timer that fires `function`."""
         return Timer(function.full_name, self.schedule, self.catch_up, self.jitter)
 
 
-def every_schedule(period: Duration, start: datetime | str | None) -> Every:
-    """A period of time. Raises DeclarationError for one that is too short."""
-    length = microseconds(period, "the period of on.every()")
+def build_every(period: Duration, start: datetime | str | None) -> Every:
+    """Return the schedule of a period. Raises DeclarationError for one that is too short."""
+    length = duration_microseconds(period, "the period of on.every()")
     if length < SHORTEST_PERIOD:
         raise DeclarationError(
             f"on.every({period!r}): the shortest period is 100 ms; do several things in one run, "
             "or take them from a queue"
         )
-    return Every(length, None if start is None else moment_of(aware(start, "on.every(start=…)")))
+    return Every(
+        length,
+        None if start is None else to_microseconds(parse_datetime(start, "on.every(start=…)")),
+    )
 
 
-def cron_schedule(expression: str, tz: str) -> Cron:
-    """A cron expression. Raises DeclarationError, which names the field that is wrong."""
+def build_cron(expression: str, tz: str) -> Cron:
+    """Return the schedule of a cron expression.
+
+    Raises DeclarationError, which names the field that is wrong.
+    """
     if not isinstance(expression, str):
         raise DeclarationError(
             f"on.cron({expression!r}): write the five fields as one string, such as '0 3 * * *'"
@@ -132,12 +142,12 @@ def cron_schedule(expression: str, tz: str) -> Cron:
             f"on.cron({expression!r}) has {len(fields)} fields: write five, {names}, such as "
             "'0 3 * * *' for 03:00 each day; for seconds there is on.every()"
         )
-    for place, (name, allowed) in enumerate(_FIELDS):
+    for index, (name, allowed) in enumerate(_FIELDS):
         alone = ["*"] * len(_FIELDS)
-        alone[place] = fields[place]
+        alone[index] = fields[index]
         if not _fires(" ".join(alone)):
             raise DeclarationError(
-                f"on.cron({expression!r}): the {name} {fields[place]!r} is wrong; it can be "
+                f"on.cron({expression!r}): the {name} {fields[index]!r} is wrong; it can be "
                 f"{allowed}, {_FORMS}"
             )
     if not _fires(" ".join(fields)):
@@ -145,27 +155,30 @@ def cron_schedule(expression: str, tz: str) -> Cron:
             f"on.cron({expression!r}) never fires: no month has such a day; change the day or the "
             "month"
         )
-    return Cron(" ".join(fields), _zone(tz))
+    return Cron(" ".join(fields), _load_zone(tz))
 
 
-def at_schedule(when: datetime | str) -> At:
-    """A single moment. Raises DeclarationError for one without a time zone."""
-    return At(aware(when, "on.at(…)"))
+def build_at(when: datetime | str) -> At:
+    """Return the schedule of one moment. Raises DeclarationError for one without a time zone."""
+    return At(parse_datetime(when, "on.at(…)"))
 
 
-def microseconds(length: Duration, what: str) -> int:
-    """A duration in microseconds; `what` names it in the error."""
+def duration_microseconds(length: Duration, what: str) -> int:
+    """Convert a duration to microseconds; `what` names it in the error."""
     return round(seconds(length, what) * SECOND)
 
 
-def aware(when: datetime | str, what: str) -> datetime:
-    """The datetime that is written, which must have an offset; `what` names it in the error."""
+def parse_datetime(when: datetime | str, what: str) -> datetime:
+    """Return a datetime, or parse the text of one; it must have an offset from UTC.
+
+    `what` names it in the DeclarationError that is raised otherwise.
+    """
     if isinstance(when, str):
         try:
             when = datetime.fromisoformat(when)
         except ValueError:
             raise DeclarationError(
-                f"{what} cannot be {when!r}: write date, time and offset as ISO 8601 has them, "
+                f"{what} cannot be {when!r}: write date, time and offset in ISO 8601 form, "
                 "such as '2026-12-24T18:00:00+01:00'"
             ) from None
     if not isinstance(when, datetime):
@@ -175,8 +188,9 @@ def aware(when: datetime | str, what: str) -> datetime:
         )
     if when.utcoffset() is None:
         raise DeclarationError(
-            f"{what} cannot be {when.isoformat()!r}: it names no moment without an offset; write "
-            f"'{when.isoformat()}Z' for UTC, '{when.isoformat()}+01:00', or a datetime with tzinfo"
+            f"{what} cannot be {when.isoformat()!r}: without an offset from UTC it is ambiguous; "
+            f"write '{when.isoformat()}Z' for UTC, '{when.isoformat()}+01:00', or a datetime with "
+            "tzinfo"
         )
     return when
 
@@ -184,15 +198,15 @@ def aware(when: datetime | str, what: str) -> datetime:
 def _fires(expression: str) -> bool:
     # cronsim gives up after 50 years without a match, which no date that exists needs.
     try:
-        return next(CronSim(expression, datetime_of(0)), None) is not None
+        return next(CronSim(expression, to_datetime(0)), None) is not None
     except CronSimError:
         return False
 
 
-def _zone(tz: Any) -> ZoneInfo:
+def _load_zone(tz: Any) -> ZoneInfo:
     try:
         return ZoneInfo(tz)
-    # What is no name at all raises TypeError or ValueError, and a folder of names OSError.
+    # A value that is not a name raises TypeError or ValueError, and a directory of names OSError.
     except (KeyError, TypeError, ValueError, OSError):
         near = difflib.get_close_matches(str(tz), sorted(available_timezones()), n=1)
         advice = f"did you mean {near[0]!r}?" if near else "write a name such as 'Europe/Berlin'"

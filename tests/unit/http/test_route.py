@@ -42,7 +42,7 @@ def test_options_are_passed_on():
         ("/orders/{}", "one name in braces"),
         ("/orders/{order-id}", "one name in braces"),
         ("/orders/{id}.json", "one name in braces"),
-        ("/{id}/{id}", "a name stands twice"),
+        ("/{id}/{id}", "a name is used twice"),
     ],
 )
 def test_a_path_that_cannot_be_is_refused_with_advice(path, advice):

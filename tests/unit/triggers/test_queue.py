@@ -377,7 +377,7 @@ class TestDeclaring:
                 yield 1
 
     def test_one_queue_stands_once(self, app):
-        with pytest.raises(DeclarationError, match=r"on.queue\('jobs'\) stands twice"):
+        with pytest.raises(DeclarationError, match=r"on.queue\('jobs'\) is listed twice"):
 
             @app.function(on.queue("jobs", batch=10), on.queue("jobs", batch=5))
             async def work(jobs: list[Job]) -> None: ...

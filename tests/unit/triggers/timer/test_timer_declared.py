@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from eventmesh.engine.context import Context
+from eventmesh.engine.function import function_info
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import Event
 from eventmesh.service import Service
@@ -26,6 +27,25 @@ from eventmesh.triggers import on
 )
 def test_describes_itself(trigger, text):
     assert trigger.describe() == text
+
+
+@pytest.mark.parametrize(
+    ("trigger", "kind"),
+    [
+        (on.every("10s"), "every"),
+        (on.cron("0 3 * * *"), "cron"),
+        (on.at("2026-12-24T18:00:00+01:00"), "at"),
+    ],
+)
+def test_its_kind_is_what_its_messages_say(trigger, kind):
+    orders = Service("orders")
+
+    @orders.function(trigger)
+    async def tick() -> None: ...
+
+    assert trigger.kind == kind
+    assert trigger.timer(tick).build_message(0, 0).trigger == kind
+    assert [one["kind"] for one in function_info(tick)["triggers"]] == [kind]
 
 
 def test_missed_moments_are_skipped_unless_there_is_only_one():
@@ -101,7 +121,7 @@ def test_refuses_options_of_cron_with_advice():
     [
         ("tomorrow", "on.at(…) cannot be 'tomorrow': write date, time and offset"),
         ("2026-12-24T18:00:00", "write '2026-12-24T18:00:00Z' for UTC"),
-        (datetime(2026, 12, 24), "it names no moment without an offset"),  # noqa: DTZ001
+        (datetime(2026, 12, 24), "without an offset from UTC it is ambiguous"),  # noqa: DTZ001
         (1_800_000_000, "write a datetime with a time zone"),
     ],
 )
@@ -139,7 +159,7 @@ def test_a_function_that_needs_a_payload_is_refused():
 
 def test_a_function_cannot_have_one_schedule_twice():
     orders = Service("orders")
-    with pytest.raises(DeclarationError, match=r"orders.tick: 'every 10 s' stands twice"):
+    with pytest.raises(DeclarationError, match=r"orders.tick: 'every 10 s' is listed twice"):
 
         @orders.function(on.every("10s"), on.every("10000ms", catch_up="all"))
         async def tick() -> None: ...

@@ -10,7 +10,7 @@ from eventmesh.model.event import PREFIX, TIMER_TYPE
 from eventmesh.model.topology import inbox, lease
 from eventmesh.service import Service
 from eventmesh.triggers import on
-from eventmesh.triggers.timer.leader import FIRED_TOGETHER
+from eventmesh.triggers.timer.leader import MAX_CONCURRENT_FIRINGS
 from eventmesh.triggers.timer.schedules import HOUR, SECOND
 from eventmesh.triggers.timer.trigger import TimerTrigger
 
@@ -119,12 +119,12 @@ def test_jitter_is_spread_and_the_same_for_whoever_fires():
 def _shifts() -> list[float]:
     timer = on.every("1h", jitter="10m").timer(_function(on.every("1h")))
     hours = [hour * HOUR for hour in range(100)]
-    return [timer.firing(hour, hour).timestamp - hour / SECOND for hour in hours]
+    return [timer.build_message(hour, hour).timestamp - hour / SECOND for hour in hours]
 
 
 def test_what_is_late_is_not_made_later_by_jitter():
     timer = on.every("1h", jitter="10m").timer(_function(on.every("1h")))
-    assert timer.firing(0, HOUR).timestamp == HOUR / SECOND
+    assert timer.build_message(0, HOUR).timestamp == HOUR / SECOND
 
 
 async def test_one_of_several_replicas_fires(running, clock, fired):
@@ -174,11 +174,11 @@ async def test_publishing_at_once_has_a_bound(running, connect, broker, clock, f
     connection.open.clear()
     async with running(*map(on.cron, noons), broker=connection):
         await clock.advance("12h")
-        assert connection.most_publishing == FIRED_TOGETHER
+        assert connection.most_publishing == MAX_CONCURRENT_FIRINGS
         connection.open.set()
         await clock.settle()
     assert len(await fired()) == 240
-    assert connection.most_publishing == FIRED_TOGETHER
+    assert connection.most_publishing == MAX_CONCURRENT_FIRINGS
 
 
 async def test_firings_in_quick_succession_are_saved_together(running, connect, broker, clock):

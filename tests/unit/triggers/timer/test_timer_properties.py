@@ -19,7 +19,7 @@ from eventmesh.model.message import Message
 from eventmesh.model.topology import inbox
 from eventmesh.testing.clock import START, ManualClock
 from eventmesh.triggers import on
-from eventmesh.triggers.timer.schedules import SECOND, moment_of
+from eventmesh.triggers.timer.schedules import SECOND, to_microseconds
 from eventmesh.triggers.timer.trigger import TimerTrigger
 
 REPLICAS = 2
@@ -121,4 +121,4 @@ async def _messages(broker: MemoryBroker) -> list[Message]:
 
 
 def moment(message: Message) -> int:
-    return moment_of(datetime.fromisoformat(message.headers[f"{PREFIX}time"]))
+    return to_microseconds(datetime.fromisoformat(message.headers[f"{PREFIX}time"]))

@@ -18,20 +18,20 @@ from eventmesh.triggers.timer.schedules import (
     Cron,
     Due,
     Every,
-    datetime_of,
-    due,
-    moment_of,
+    compute_due,
+    to_datetime,
+    to_microseconds,
 )
 
-NOON = moment_of(datetime(2026, 1, 1, 12, tzinfo=UTC))
+NOON = to_microseconds(datetime(2026, 1, 1, 12, tzinfo=UTC))
 
 
 def local(schedule, since: str, count: int) -> list[str]:
     """The first moments after a local time, on the schedule's own clocks."""
-    start = moment_of(datetime.fromisoformat(since).replace(tzinfo=schedule.zone))
+    start = to_microseconds(datetime.fromisoformat(since).replace(tzinfo=schedule.zone))
     moments = islice(schedule.after(start), count)
     return [
-        datetime_of(moment, schedule.zone).isoformat(" ", timespec="minutes") for moment in moments
+        to_datetime(moment, schedule.zone).isoformat(" ", timespec="minutes") for moment in moments
     ]
 
 
@@ -148,9 +148,9 @@ class TestCron:
         ]
 
     def test_what_began_in_the_repeated_hour_does_not_fire_for_the_first_pass(self):
-        second_pass = moment_of(datetime(2026, 10, 25, 1, 10, tzinfo=UTC))
+        second_pass = to_microseconds(datetime(2026, 10, 25, 1, 10, tzinfo=UTC))
         schedule = berlin("30 2 * * *")
-        assert datetime_of(next(schedule.after(second_pass)), schedule.zone) == datetime(
+        assert to_datetime(next(schedule.after(second_pass)), schedule.zone) == datetime(
             2026, 10, 26, 2, 30, tzinfo=schedule.zone
         )
 
@@ -191,7 +191,7 @@ class TestCron:
         self, expression, zone, day, since, later
     ):
         schedule = Cron(expression, ZoneInfo(zone))
-        start = moment_of(day) + since
+        start = to_microseconds(day) + since
         moments = list(islice(schedule.after(start), 40))
         assert moments == sorted(set(moments))
         assert list(islice(schedule.after(moments[later]), 39 - later)) == moments[later + 1 :]
@@ -201,39 +201,41 @@ class TestDue:
     hourly = Every(HOUR)
 
     def test_nothing_before_the_moment(self):
-        assert due(self.hourly, NOON, NOON + HOUR - 1, "all") == Due([], False, NOON + HOUR)
+        assert compute_due(self.hourly, NOON, NOON + HOUR - 1, "all") == Due([], False, NOON + HOUR)
 
     @pytest.mark.parametrize("catch_up", ["skip", "once", "all"])
     def test_a_moment_that_has_come_is_due_whatever_the_policy(self, catch_up):
-        assert due(self.hourly, NOON, NOON + HOUR, catch_up) == Due(
+        assert compute_due(self.hourly, NOON, NOON + HOUR, catch_up) == Due(
             [NOON + HOUR], False, NOON + 2 * HOUR
         )
 
     def test_late_is_not_missed(self):
         now = NOON + HOUR + MINUTE
-        assert due(self.hourly, NOON, now, "skip").moments == [NOON + HOUR]
-        assert due(self.hourly, NOON, now + 1, "skip") == Due([], True, NOON + 2 * HOUR)
+        assert compute_due(self.hourly, NOON, now, "skip").moments == [NOON + HOUR]
+        assert compute_due(self.hourly, NOON, now + 1, "skip") == Due([], True, NOON + 2 * HOUR)
 
     def test_once_is_the_latest_of_the_missed(self):
         now = NOON + 3 * HOUR + 20 * MINUTE
-        assert due(self.hourly, NOON, now, "once") == Due([NOON + 3 * HOUR], True, NOON + 4 * HOUR)
+        assert compute_due(self.hourly, NOON, now, "once") == Due(
+            [NOON + 3 * HOUR], True, NOON + 4 * HOUR
+        )
 
     def test_all_has_an_end(self):
         now = NOON + 5_000 * HOUR
         moments = [now - HOUR * age for age in reversed(range(MAX_CATCH_UP))]
-        assert due(self.hourly, NOON, now, "all") == Due(moments, True, now + HOUR)
+        assert compute_due(self.hourly, NOON, now, "all") == Due(moments, True, now + HOUR)
 
     def test_a_clock_that_went_back_makes_nothing_due(self):
-        assert due(self.hourly, NOON, NOON - DAY, "all") == Due([], False, NOON + HOUR)
+        assert compute_due(self.hourly, NOON, NOON - DAY, "all") == Due([], False, NOON + HOUR)
 
     def test_a_single_moment_has_none_that_follows(self):
-        schedule = At(datetime_of(NOON))
-        assert due(schedule, NOON - 1, NOON, "once") == Due([NOON], False, None)
-        assert due(schedule, NOON, NOON + DAY, "once") == Due([], False, None)
+        schedule = At(to_datetime(NOON))
+        assert compute_due(schedule, NOON - 1, NOON, "once") == Due([NOON], False, None)
+        assert compute_due(schedule, NOON, NOON + DAY, "once") == Due([], False, None)
 
     def test_a_cron_of_every_minute_after_years(self):
         now = NOON + 3653 * DAY
-        due_now = due(utc("* * * * *"), NOON, now, "all")
+        due_now = compute_due(utc("* * * * *"), NOON, now, "all")
         assert due_now.moments[0] == now - (MAX_CATCH_UP - 1) * MINUTE
         assert due_now.moments[-1] == now
         assert len(due_now.moments) == MAX_CATCH_UP
@@ -250,7 +252,7 @@ class TestDue:
         reached = takewhile(lambda moment: moment <= now, schedule.after(NOON))
         # Enough for the rarest of these schedules; the frequent ones are cut by "all" too.
         everything = list(islice(reached, 20_000))
-        due_now = due(schedule, NOON, now, "all")
+        due_now = compute_due(schedule, NOON, now, "all")
         if len(everything) < 20_000:
             assert due_now.moments == everything[-MAX_CATCH_UP:]
         assert len(due_now.moments) <= MAX_CATCH_UP

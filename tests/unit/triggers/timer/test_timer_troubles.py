@@ -218,7 +218,7 @@ async def test_a_state_from_the_future_is_kept_and_told(running, clock, broker, 
         await clock.advance("5h")
     assert await fired() == []
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "2033-05-18T03:33:20+00:00, which is yet to come" in warning
+    assert "2033-05-18T03:33:20+00:00, which is in the future" in warning
     assert "delete the queue em.timers.orders" in warning
 
 
