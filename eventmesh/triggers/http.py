@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypedDict
 
 from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.http.route import HttpRoute
+from eventmesh.http.route import HttpRoute, Method
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.invocation import Mode
 from eventmesh.model.value import value
+
+
+class RouteOptions(TypedDict, total=False):
+    """The options of a route, all of which may be left out.
+
+    In mode "sync", the default, the caller waits for the result, which is answered with `status`
+    (200 unless given). In mode "async" the request is checked and stored, and the response is 202
+    with the invocation's id and where to see what became of it. `summary`, `tags` and `problems`
+    (the statuses of the `Problem`s that the function raises) go into /openapi.json.
+    """
+
+    mode: Mode
+    status: int
+    summary: str
+    tags: Sequence[str]
+    problems: Sequence[int]
 
 
 @value
@@ -29,3 +48,16 @@ class HttpTrigger(HttpRoute):
     ) -> AbstractAsyncContextManager[None]:
         """Take in nothing: the host's HTTP server serves the routes of all its functions."""
         return nullcontext()
+
+
+def declare_route(method: Method, path: str, options: RouteOptions) -> HttpTrigger:
+    """The trigger of a route. Raises DeclarationError where it cannot be, with advice."""
+    known = RouteOptions.__annotations__
+    given: dict[str, Any] = dict(options)
+    if unknown := next((name for name in given if name not in known), ""):
+        raise DeclarationError(
+            f"on.{method.lower()}({path!r}) has no option {unknown!r}: there are {', '.join(known)}"
+        )
+    for name in ("tags", "problems"):
+        given[name] = tuple(given.get(name, ()))
+    return HttpTrigger(method, path, **given)

@@ -8,13 +8,12 @@ beside this one, with a class that is a `Trigger`, and its name here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, Final, NoReturn, Unpack
 
 from eventmesh.model.duration import Duration, seconds
-from eventmesh.model.invocation import SYNC, Mode
 from eventmesh.triggers.event import EventTrigger
-from eventmesh.triggers.http import HttpTrigger
+from eventmesh.triggers.http import HttpTrigger, RouteOptions, declare_route
 from eventmesh.triggers.queue import QueueTrigger
 from eventmesh.triggers.timer.schedules import CatchUp
 from eventmesh.triggers.timer.trigger import (
@@ -26,75 +25,33 @@ from eventmesh.triggers.timer.trigger import (
 )
 
 
-def get(
-    path: str,
-    *,
-    mode: Mode = SYNC,
-    status: int = 200,
-    summary: str = "",
-    tags: Sequence[str] = (),
-    problems: Sequence[int] = (),
-) -> HttpTrigger:
+def get(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     """GET requests to `path`, such as "/orders/{order_id}": a name in braces is one segment.
 
-    Names in the path, the query and headers fill parameters. In mode "sync" the result is the
-    answer, with `status`; in mode "async" the request is checked and stored, and the answer is
-    202 with the invocation's id and where to see what became of it. `summary`, `tags` and
-    `problems` (the statuses of the `Problem`s that the function raises) go into /openapi.json.
+    The values of the path, the query and headers fill parameters. The `options` are those of every
+    route: see `RouteOptions`. HEAD is answered as GET is, without the body.
     """
-    return HttpTrigger("GET", path, mode, status, summary, tuple(tags), tuple(problems))
+    return declare_route("GET", path, options)
 
 
-def post(
-    path: str,
-    *,
-    mode: Mode = SYNC,
-    status: int = 200,
-    summary: str = "",
-    tags: Sequence[str] = (),
-    problems: Sequence[int] = (),
-) -> HttpTrigger:
+def post(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     """POST requests to `path`, whose body is the payload; all else as in `get`."""
-    return HttpTrigger("POST", path, mode, status, summary, tuple(tags), tuple(problems))
+    return declare_route("POST", path, options)
 
 
-def put(
-    path: str,
-    *,
-    mode: Mode = SYNC,
-    status: int = 200,
-    summary: str = "",
-    tags: Sequence[str] = (),
-    problems: Sequence[int] = (),
-) -> HttpTrigger:
+def put(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     """PUT requests to `path`, whose body is the payload; all else as in `get`."""
-    return HttpTrigger("PUT", path, mode, status, summary, tuple(tags), tuple(problems))
+    return declare_route("PUT", path, options)
 
 
-def patch(
-    path: str,
-    *,
-    mode: Mode = SYNC,
-    status: int = 200,
-    summary: str = "",
-    tags: Sequence[str] = (),
-    problems: Sequence[int] = (),
-) -> HttpTrigger:
+def patch(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     """PATCH requests to `path`, whose body is the payload; all else as in `get`."""
-    return HttpTrigger("PATCH", path, mode, status, summary, tuple(tags), tuple(problems))
+    return declare_route("PATCH", path, options)
 
 
-def delete(
-    path: str,
-    *,
-    mode: Mode = SYNC,
-    status: int = 200,
-    summary: str = "",
-    tags: Sequence[str] = (),
-    problems: Sequence[int] = (),
-) -> HttpTrigger:
+def delete(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     """DELETE requests to `path`, whose body is not read; all else as in `get`."""
-    return HttpTrigger("DELETE", path, mode, status, summary, tuple(tags), tuple(problems))
+    return declare_route("DELETE", path, options)
 
 
 def queue(
@@ -157,3 +114,17 @@ def at(when: datetime | str, *, catch_up: CatchUp = "once") -> TimerTrigger:
     the service had run with it before, and with "all" also if it had not.
     """
     return TimerTrigger(build_at(when), catch_up)
+
+
+_NAMES: Final = ("get", "post", "put", "patch", "delete", "queue", "event", "every", "cron", "at")
+_ADVICE: Final = {
+    "head": "HEAD is answered where on.get answers",
+    "options": "the server answers OPTIONS itself, with the methods of the path",
+}
+
+if not TYPE_CHECKING:  # A type checker finds by itself what is not here.
+
+    def __getattr__(name: str) -> NoReturn:
+        known = ", ".join(f"on.{trigger}" for trigger in _NAMES)
+        advice = _ADVICE.get(name.lower(), f"there are {known}")
+        raise AttributeError(f"there is no trigger on.{name}: {advice}", name=name)

@@ -124,6 +124,9 @@ def refused() -> None:
     """What does not fit is seen by a type checker, too."""
     app.function(colour=3)  # type: ignore[call-overload]
     app.function(retry=3)  # type: ignore[call-overload]
+    on.post("/", colour=3)  # type: ignore[call-arg]
+    on.get("/", mode="later")  # type: ignore[arg-type]
+    on.websocket("/")  # type: ignore[attr-defined]
 
 
 def resources() -> None:

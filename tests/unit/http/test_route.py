@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 from eventmesh.model.errors import DeclarationError
@@ -59,8 +61,34 @@ def test_a_path_that_cannot_be_is_refused_with_advice(path, advice):
         ({"status": 404}, "choose 200 to 299"),
         ({"mode": "async", "status": 201}, "leave the status out"),
         ({"problems": [200]}, "from 400 to 599"),
+        ({"tag": "shop"}, r"on.post\('/orders'\) has no option 'tag': there are mode, status, "),
     ],
 )
 def test_options_that_make_no_sense_are_refused_with_advice(options, advice):
     with pytest.raises(DeclarationError, match=advice):
         on.post("/orders", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("head", "where on.get answers"),
+        ("options", "the server answers OPTIONS itself"),
+        ("GET", "there are on.get, on.post"),
+        ("websocket", "on.queue, on.event, on.every, on.cron, on.at"),
+    ],
+)
+def test_a_trigger_that_is_not_there_is_refused_with_advice(name, advice):
+    with pytest.raises(AttributeError, match=f"no trigger on.{name}: .*{advice}"):
+        getattr(on, name)
+
+
+def test_the_advice_names_every_trigger():
+    with pytest.raises(AttributeError) as refused:
+        on.nothing  # noqa: B018
+
+    declared = {name for name, found in vars(on).items() if inspect.isfunction(found)}
+    own = {name for name in declared if vars(on)[name].__module__ == on.__name__}
+    assert {f"on.{name}" for name in own - {"__getattr__"}} == set(
+        str(refused.value).partition("there are ")[2].split(", ")
+    )
