@@ -15,7 +15,7 @@ from eventmesh.engine.binding import Signature
 from eventmesh.model.limits import Limits
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import Route
+from eventmesh.model.topology import Route, format_destination
 from eventmesh.model.value import value
 
 P = ParamSpec("P")
@@ -78,8 +78,12 @@ AnyFunction: TypeAlias = Function[..., Any]
 
 
 def function_info(function: AnyFunction) -> dict[str, Any]:
-    """A function in plain values: durations in seconds, sizes in bytes, None for no limit."""
+    """A function in plain values: durations in seconds, sizes in bytes, None for no limit.
+
+    It is what processes announce, the control API tells and `eventmesh list --json` prints.
+    """
     limits, retry = function.limits, function.retry
+    destinations = {"on_success": function.on_success, "on_failure": function.on_failure}
     return {
         "name": function.full_name,
         "service": function.service,
@@ -89,6 +93,10 @@ def function_info(function: AnyFunction) -> dict[str, Any]:
         ],
         "limits": asdict(limits),
         "retry": {name: getattr(retry, name) for name in Retry.__slots__},
+        **{
+            name: None if route is None else format_destination(route)
+            for name, route in destinations.items()
+        },
     }
 
 
