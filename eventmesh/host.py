@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
 )
 from typing import Any, Final
 
-from eventmesh.abc import Broker, Middleware, Slots, Transport
+from eventmesh.abc import Broker, Handler, Middleware, Slots, Transport
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.deliveries.rpc import consume_inboxes, consume_rpc
-from eventmesh.engine.binding.annotations import format_type, function_of
+from eventmesh.engine.binding.annotations import format_type
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory
-from eventmesh.engine.function import AnyFunction, Environment, SourceContext, Trigger
-from eventmesh.engine.runtimes.invoker import errors_as_results
+from eventmesh.engine.runtimes.failures import errors_as_results
+from eventmesh.engine.runtimes.registry import load_runtime
+from eventmesh.engine.spec import (
+    Environment,
+    FunctionSpec,
+    Implementation,
+    Runtime,
+    SourceContext,
+    Trigger,
+)
 from eventmesh.http.source import HttpSource, serve_functions
 from eventmesh.middleware.deadline import deadline
 from eventmesh.middleware.logging import logged
@@ -42,7 +48,7 @@ class Host:
 
     instance: str
     """The name of this process among the replicas of its services."""
-    functions: Mapping[str, AnyFunction]
+    functions: Mapping[str, FunctionSpec]
     addresses: Mapping[str, str]
     """Where sources are reached, by their name: "http" → "http://127.0.0.1:8080"."""
     caller: Caller
@@ -72,7 +78,8 @@ async def hosting(
     cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
     """
     clock = clock or SystemClock()
-    functions = _functions(services)
+    implementations = _functions(services)
+    functions = [function.spec for function in implementations]
     async with _closed_in_any_case() as stack:
         # Resources first and last: handlers need them until the last one has ended.
         resources = {service.name: await _open_resources(service, stack) for service in services}
@@ -80,16 +87,12 @@ async def hosting(
             clock=clock,
             transport=traced_transport(transport or BrokerTransport(broker)),
             resources=resources,
-            executors={
-                function.full_name: stack.enter_context(_threads(function))
-                for function in functions
-                if not function.signature.is_async
-            },
         )
         metrics = Metrics(clock)
         dispatcher = Dispatcher(
             functions,
-            environment,
+            await _open_handlers(implementations, environment, stack),
+            clock,
             _middlewares(services, clock, metrics),
             await _slots(functions, broker, stack),
         )
@@ -102,7 +105,6 @@ async def hosting(
             settings=settings,
             functions=dispatcher.functions,
             dispatch=dispatcher.dispatch,
-            pipeline=dispatcher.pipeline,
             gauge=metrics.gauge,
             announce=addresses.__setitem__,
             on_stop=taking.push_async_callback,
@@ -125,10 +127,10 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
     """What is folded around each handler: a span covers all, and all see a timeout as one."""
     of_service = {service.name: service.middleware for service in services}
 
-    def middlewares(function: AnyFunction) -> list[Middleware]:
+    def middlewares(function: FunctionSpec) -> list[Middleware]:
         own = of_service[function.service]
         return [
-            traced(_code_name(function)),
+            traced(function.code_name),
             logged(clock),
             metrics.measured(function.full_name),
             deadline(clock, function.limits.timeout),
@@ -136,11 +138,6 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
         ]
 
     return middlewares
-
-
-def _code_name(function: AnyFunction) -> str:
-    code = function_of(function.handler)
-    return f"{code.__module__}.{code.__qualname__}"
 
 
 @asynccontextmanager
@@ -174,7 +171,7 @@ async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack
 
 
 async def _start_sources(
-    functions: Sequence[AnyFunction],
+    functions: Sequence[FunctionSpec],
     runtime: SourceContext,
     stack: AsyncExitStack,
     http: HttpSource | None,
@@ -187,7 +184,7 @@ async def _start_sources(
     """
     await stack.enter_async_context(consume_rpc(functions, runtime))
     await stack.enter_async_context(consume_inboxes(functions, runtime))
-    groups: dict[type[Trigger], list[tuple[AnyFunction, Any]]] = defaultdict(list)
+    groups: dict[type[Trigger], list[tuple[FunctionSpec, Any]]] = defaultdict(list)
     for function in functions:
         for trigger in function.triggers:
             groups[type(trigger)].append((function, trigger))
@@ -197,7 +194,7 @@ async def _start_sources(
         await stack.enter_async_context(http(runtime))
 
 
-def _functions(services: Sequence[Service]) -> list[AnyFunction]:
+def _functions(services: Sequence[Service]) -> list[Implementation]:
     names = [service.name for service in services]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -220,18 +217,23 @@ async def _open_resources(service: Service, stack: AsyncExitStack) -> dict[type,
     return opened
 
 
-@contextmanager
-def _threads(function: AnyFunction) -> Generator[Executor]:
-    executor = ThreadPoolExecutor(function.local_concurrency, thread_name_prefix=function.full_name)
-    try:
-        yield executor
-    finally:
-        # Not waited for: a thread cannot be cancelled, and one that hangs would stop the loop.
-        executor.shutdown(wait=False, cancel_futures=True)
+async def _open_handlers(
+    functions: Sequence[Implementation], environment: Environment, stack: AsyncExitStack
+) -> dict[str, Handler]:
+    """Have each function opened by its runtime."""
+    runtimes: dict[str, Runtime] = {}
+    handlers: dict[str, Handler] = {}
+    for function in functions:
+        spec = function.spec
+        if spec.runtime not in runtimes:
+            runtimes[spec.runtime] = load_runtime(spec.runtime)
+        opened = runtimes[spec.runtime].open(function, environment)
+        handlers[spec.full_name] = await stack.enter_async_context(opened)
+    return handlers
 
 
 async def _slots(
-    functions: Sequence[AnyFunction], broker: Broker, stack: AsyncExitStack
+    functions: Sequence[FunctionSpec], broker: Broker, stack: AsyncExitStack
 ) -> dict[str, Slots]:
     return {
         function.full_name: await stack.enter_async_context(

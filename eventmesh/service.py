@@ -13,12 +13,15 @@ from eventmesh.abc import Callee, Middleware
 from eventmesh.engine.binding import compile_signature
 from eventmesh.engine.binding.annotations import (
     format_type,
+    function_of,
     hints_of,
     name_of,
     parameters_of,
     strip_optional,
 )
-from eventmesh.engine.function import AnyFunction, Function, Trigger
+from eventmesh.engine.function import Function
+from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
+from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.limits import DEFAULT_CONCURRENCY, DEFAULT_MAX_PAYLOAD, DEFAULT_TIMEOUT, Limits
@@ -65,7 +68,7 @@ class Service:
         self.name = check_service(name)
         self.version = _checked_version(version)
         self.middleware = tuple(middleware)
-        self.functions: dict[str, AnyFunction] = {}
+        self.functions: dict[str, Implementation] = {}
         self.resources: list[Resource] = []
 
     def __repr__(self) -> str:
@@ -87,6 +90,7 @@ class Service:
         retry: Retry = DEFAULT_RETRY,
         on_success: Destination | None = None,
         on_failure: Destination | None = None,
+        runtime: str | None = None,
     ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
     def function(
         self,
@@ -101,6 +105,7 @@ class Service:
         retry: Retry = DEFAULT_RETRY,
         on_success: Destination | None = None,
         on_failure: Destination | None = None,
+        runtime: str | None = None,
         **unknown: Never,
     ) -> Any:
         """Declare a function of this service, fired by `triggers` and by its name.
@@ -133,27 +138,48 @@ class Service:
             signature = compile_signature(handler, known)
             own_name = _own_name(handler) if name is None else name
             full_name = check_function(f"{self.name}.{own_name}")
-            if own_name in self.functions:
-                raise DeclarationError(
-                    f"there are two functions {full_name!r}: rename one, or give it another "
-                    "name with name=…"
-                )
-            function = Function(
-                handler,
+            code = function_of(handler)
+            spec = FunctionSpec(
                 full_name,
-                signature=signature,
                 triggers=_checked(triggers, full_name),
                 limits=limits,
                 retry=retry,
                 on_success=_route("on_success", on_success, full_name),
                 on_failure=_route("on_failure", on_failure, full_name),
+                runtime=choose_runtime(runtime, is_async=signature.is_async),
+                schema=signature,
+                description=inspect.getdoc(handler) or "",
+                code_name=f"{code.__module__}.{code.__qualname__}",
             )
-            for trigger in function.triggers:
-                trigger.check(function)
-            self.functions[own_name] = function
+            function = Function(handler, spec, signature)
+            self.add(function)
             return function
 
         return declare if decorated is None else declare(decorated)
+
+    def add(self, function: Implementation) -> None:
+        """Declare a function that is implemented otherwise, and is run by a runtime of its own."""
+        spec = function.spec
+        service, _, own_name = check_function(spec.full_name).partition(".")
+        if service != self.name:
+            raise DeclarationError(
+                f"the function {spec.full_name!r} cannot be added to the service {self.name!r}: "
+                f"call it '{self.name}.{own_name}', or add it to the service {service!r}"
+            )
+        if own_name in self.functions:
+            raise DeclarationError(
+                f"there are two functions {spec.full_name!r}: rename one, or give it another "
+                "name with name=…"
+            )
+        check_runtime(spec.runtime)
+        for trigger in spec.triggers:
+            trigger.check(spec)
+        self.functions[own_name] = function
+
+    @property
+    def specs(self) -> list[FunctionSpec]:
+        """The declarations of its functions, in the order in which they were declared."""
+        return [function.spec for function in self.functions.values()]
 
     def resource(self, source: SourceT) -> SourceT:
         """Declare something that lives as long as the service: a database pool, a client.
@@ -239,7 +265,7 @@ def _own_name(handler: Callable[..., Any]) -> str:
     return name
 
 
-def _checked(triggers: Sequence[Any], full_name: str) -> list[Trigger]:
+def _checked(triggers: Sequence[Any], full_name: str) -> tuple[Trigger, ...]:
     checked: list[Trigger] = []
     for trigger in triggers:
         if not _is_trigger(trigger):
@@ -252,7 +278,7 @@ def _checked(triggers: Sequence[Any], full_name: str) -> list[Trigger]:
                 f"{full_name}: the trigger {trigger.describe()!r} is listed twice; keep one of them"
             )
         checked.append(trigger)
-    return checked
+    return tuple(checked)
 
 
 def _route(option: str, target: Any, full_name: str) -> Route | None:

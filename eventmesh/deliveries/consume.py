@@ -17,7 +17,7 @@ from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.aio.tasks import task_group
 from eventmesh.aio.waiters import WaitQueue
-from eventmesh.engine.function import Stop
+from eventmesh.engine.spec import Stop
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
 

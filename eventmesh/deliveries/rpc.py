@@ -12,7 +12,7 @@ from eventmesh.abc import Delivery
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
 from eventmesh.deliveries.settle import AsyncDeliveryHandler
 from eventmesh.engine.codecs.envelope import invocation_from, reply_from
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.protocol import REQUEST
 from eventmesh.model.errors import BrokerUnavailable, InvocationError, PayloadTooLarge
 from eventmesh.model.invocation import SYNC
@@ -28,7 +28,7 @@ _log: Final = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def consume_rpc(
-    functions: Sequence[AnyFunction], runtime: SourceContext
+    functions: Sequence[FunctionSpec], runtime: SourceContext
 ) -> AsyncGenerator[None]:
     """Answer the synchronous callers of these functions while entered."""
     queues = [rpc_queue(function.full_name, function.limits.max_pending) for function in functions]
@@ -49,7 +49,7 @@ async def consume_rpc(
 
 @asynccontextmanager
 async def consume_inboxes(
-    functions: Sequence[AnyFunction], runtime: SourceContext
+    functions: Sequence[FunctionSpec], runtime: SourceContext
 ) -> AsyncGenerator[None]:
     """Run what is in the inboxes of these functions while entered."""
     consumptions: list[ConsumerSpec | BatchConsumerSpec] = []
@@ -57,7 +57,7 @@ async def consume_inboxes(
         queue = inbox(function.full_name)
         await runtime.broker.declare([queue, dead_letters(function.full_name)])
         trigger = batching(function)
-        asynchronous = AsyncDeliveryHandler(function, runtime, batch=trigger is not None)
+        asynchronous = AsyncDeliveryHandler(function, runtime)
         # The failed items of a batch come back here, and are items of a batch again.
         consumptions.append(consumption(function, asynchronous, queue, trigger))
     async with consuming(runtime.broker, runtime.clock, consumptions) as stop:
@@ -75,7 +75,7 @@ class RpcDeliveryHandler:
 
     __slots__ = ("_function", "_routes", "_runtime")
 
-    def __init__(self, function: AnyFunction, runtime: SourceContext) -> None:
+    def __init__(self, function: FunctionSpec, runtime: SourceContext) -> None:
         self._function = function
         self._runtime = runtime
         self._routes: Handle | None = None

@@ -12,8 +12,6 @@ from typing import Final
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.codecs.envelope import invocation_from, outcome_record
-from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.engine.runtimes.invoker import batch_invoker, collect_invalid_items
 from eventmesh.engine.settlement import (
     UNSPENT_DELAY,
     DeadLetter,
@@ -25,6 +23,7 @@ from eventmesh.engine.settlement import (
     settle,
     truncated,
 )
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import (
     FunctionNotFound,
     InvocationError,
@@ -33,7 +32,7 @@ from eventmesh.model.errors import (
 )
 from eventmesh.model.event import event_headers
 from eventmesh.model.ids import new_id
-from eventmesh.model.invocation import ASYNC, Invocation
+from eventmesh.model.invocation import ASYNC, Batch, Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.topology import EVENTS, Queue, Route, dead_letters, inbox, to_queue
@@ -58,34 +57,26 @@ class AsyncDeliveryHandler:
         "_function",
         "_retried",
         "_retry_to",
-        "_run_batch",
         "_trigger",
         "_undelivered",
     )
 
     def __init__(
         self,
-        function: AnyFunction,
+        function: FunctionSpec,
         runtime: SourceContext,
         *,
         trigger: str | None = None,
         retry_to: Queue | None = None,
-        batch: bool = False,
     ) -> None:
         """`trigger` is what fired the deliveries, where they do not say so themselves.
 
-        Retries go to the function's inbox unless `retry_to` names another queue. `batch` is for a
-        function that takes the messages of a queue in batches.
+        Retries go to the function's inbox unless `retry_to` names another queue.
         """
         self._function = function
         self._broker = runtime.broker
         self._clock = runtime.clock
         self._dispatch = runtime.dispatch
-        self._run_batch = (
-            runtime.pipeline(function, batch_invoker(function, runtime.environment))
-            if batch
-            else runtime.dispatch
-        )
         self._trigger = trigger
         self._retry_to = to_queue(retry_to or inbox(function.full_name))
         self._dead_letters = dead_letters(function.full_name)
@@ -142,9 +133,9 @@ class AsyncDeliveryHandler:
                 unsettled.append(delivery)
 
     async def _run_items(self, unsettled: deque[Delivery]) -> None:
-        invalid = collect_invalid_items()
-        result = await self._run_batch(self._batch_invocation(unsettled))
-        failures = {**invalid, **(result.failures or {})}
+        batch = Batch([delivery.message.body for delivery in unsettled])
+        result = await self._dispatch(self._batch_invocation(unsettled, batch))
+        failures = {**batch.invalid, **(result.failures or {})}
         for index in range(len(unsettled)):
             await self._settle(unsettled.popleft(), Result(error=failures.get(index, result.error)))
 
@@ -165,7 +156,7 @@ class AsyncDeliveryHandler:
         name = self._function.full_name
         return invocation_from(message, name, ASYNC, trigger=self._trigger)
 
-    def _batch_invocation(self, items: Sequence[Delivery]) -> Invocation:
+    def _batch_invocation(self, items: Sequence[Delivery], batch: Batch) -> Invocation:
         messages = [delivery.message for delivery in items]
         principals = {message.principal for message in messages}
         return Invocation(
@@ -176,7 +167,7 @@ class AsyncDeliveryHandler:
             headers=messages[0].headers,
             trigger="queue",
             attempt=max(message.attempt for message in messages),
-            batch=[message.body for message in messages],
+            batch=batch,
             # A batch of several callers is called by none of them.
             principal=principals.pop() if len(principals) == 1 else "",
         )

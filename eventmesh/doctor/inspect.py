@@ -86,7 +86,7 @@ def expected_queues(
 ) -> Iterator[ExpectedQueue]:
     """The queues of the services' functions, and of those that the instances serve."""
     lines = dict(_announced(instances))
-    functions = [one for service in services for one in service.functions.values()]
+    functions = [function for service in services for function in service.specs]
     lines |= {function.full_name: function.limits.max_pending for function in functions}
     for name, length in lines.items():
         yield ExpectedQueue(inbox(name), name, "inbox")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from eventmesh.aio.tasks import task_group
-from eventmesh.engine.function import SourceContext
+from eventmesh.engine.spec import SourceContext
 from eventmesh.gateway.relay import request_body, response_from
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
 from eventmesh.http.openapi.merge import merge_documents

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from multidict import CIMultiDict
 
 from eventmesh.engine.binding import HttpBinding
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.endpoint import Responder, build_binding, build_responder, check_content_type
 from eventmesh.http.protocol import ANSWER
 from eventmesh.http.route import HttpRoute
@@ -24,7 +24,7 @@ from eventmesh.http.server.request import Request, parse_query, read_content_typ
 from eventmesh.http.server.response import BytesResponse, problem_response
 from eventmesh.http.server.streaming import StreamingResponse
 from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadTooLarge, Problem
-from eventmesh.model.invocation import SYNC, HttpRequest, Invocation
+from eventmesh.model.invocation import SYNC, HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 
@@ -36,7 +36,7 @@ _log: Final = logging.getLogger(__name__)
 def request_body(request: Request, route: HttpRoute, path: Mapping[str, str], body: bytes) -> bytes:
     """The body of the message that carries a request to a route."""
     head = {
-        "route": _key(route),
+        "route": route.template.key,
         "method": request.method,
         "target": request.target,
         "path": dict(path),
@@ -57,14 +57,15 @@ def response_from(result: Result, invocation_id: str) -> BytesResponse:
 class RemoteRoutes:
     """Answers the requests that gateways pass on to the routes of one function."""
 
-    def __init__(self, function: AnyFunction, runtime: SourceContext) -> None:
+    def __init__(self, function: FunctionSpec, runtime: SourceContext) -> None:
         self._name = function.full_name
         self._limit = function.limits.max_payload
-        self._routes: dict[str, tuple[HttpBinding, Responder]] = {}
+        self._routes: dict[str, tuple[RouteTemplate, HttpBinding, Responder]] = {}
         for route in function.triggers:
             if isinstance(route, HttpRoute):
                 plan = build_binding(function, route)
-                self._routes[_key(route)] = plan, build_responder(function, route, plan, runtime)
+                template, answer = route.template, build_responder(function, route, runtime)
+                self._routes[template.key] = template, plan, answer
 
     async def answer(self, message: Message) -> Result:
         """Answer the request in a message, whatever happens."""
@@ -88,7 +89,7 @@ class RemoteRoutes:
         if head["route"] not in self._routes:
             advice = f"its service has another version, without {head['route']}"
             raise FunctionNotFound(self._name, advice)
-        plan, answer = self._routes[head["route"]]
+        template, plan, answer = self._routes[head["route"]]
         headers = CIMultiDict(head["headers"])
         content_type = read_content_type(headers)
         check_content_type(plan, content_type)
@@ -108,7 +109,13 @@ class RemoteRoutes:
             caller=message.caller,
             principal=message.principal,
             http=HttpRequest(
-                head["method"], target, head["path"], parse_query(target), headers, head["remote"]
+                template,
+                head["method"],
+                target,
+                head["path"],
+                parse_query(target),
+                headers,
+                head["remote"],
             ),
         )
         return await self._in_one_piece(await answer(invocation))
@@ -124,11 +131,6 @@ class RemoteRoutes:
             told = f"the answer is too large for a gateway: it may have {error.limit:,} bytes"
             raise Problem(500, told) from error
         return whole
-
-
-def _key(route: HttpRoute) -> str:
-    """What tells a route from the others of its function."""
-    return f"{route.method} {route.path}"
 
 
 def _join(head: _Head, body: bytes) -> bytes:

@@ -9,9 +9,7 @@ from aiohttp import hdrs
 
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.envelope import message_from
-from eventmesh.engine.function import AnyFunction, SourceContext
-from eventmesh.engine.runtimes.invoker import invoker
-from eventmesh.http.async_payload import payload_builder
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
@@ -34,11 +32,11 @@ Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | Streamin
 """Answers the invocations that requests to one route have become."""
 
 
-def build_endpoint(function: AnyFunction, route: HttpRoute, runtime: SourceContext) -> Endpoint:
+def build_endpoint(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Endpoint:
     """What answers requests to a route of a function."""
     plan = build_binding(function, route)
-    take = _intake(function, plan, runtime)
-    answer = build_responder(function, route, plan, runtime)
+    take = _intake(function, route, plan, runtime)
+    answer = build_responder(function, route, runtime)
 
     async def endpoint(request: Request, path: PathValues) -> BytesResponse | StreamingResponse:
         return await answer(await take(request, path))
@@ -46,18 +44,16 @@ def build_endpoint(function: AnyFunction, route: HttpRoute, runtime: SourceConte
     return endpoint
 
 
-def build_binding(function: AnyFunction, route: HttpRoute) -> HttpBinding:
+def build_binding(function: FunctionSpec, route: HttpRoute) -> HttpBinding:
     """What fills the function's parameters on that route."""
-    return function.signature.http_binding(route.names, has_body=route.has_body)
+    return function.schema.http_binding(route.template)
 
 
-def build_responder(
-    function: AnyFunction, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
-) -> Responder:
+def build_responder(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Responder:
     """What runs, or stores, the invocations of a route, and says how they are answered."""
     if route.mode == ASYNC:
-        return _storing(function, plan, runtime)
-    return _running(function, route, plan, runtime)
+        return _storing(function, route, runtime)
+    return _running(function, route, runtime)
 
 
 def status_path(function: str, invocation_id: str) -> str:
@@ -68,9 +64,12 @@ def status_path(function: str, invocation_id: str) -> str:
 _Intake: TypeAlias = Callable[[Request, PathValues], Awaitable[Invocation]]
 
 
-def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> _Intake:
+def _intake(
+    function: FunctionSpec, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
+) -> _Intake:
     """What makes invocations of requests."""
     name = function.full_name
+    template = route.template
     has_body = plan.body is not None
     limit = min(function.limits.max_payload, runtime.settings.max_body)
     now = runtime.clock.now
@@ -90,6 +89,7 @@ def _intake(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) ->
             headers=read_trace_headers(request.headers),
             trigger="http",
             http=HttpRequest(
+                template,
                 request.method,
                 request.target,
                 path,
@@ -108,11 +108,9 @@ def check_content_type(plan: HttpBinding, content_type: str) -> None:
         check_json(content_type)
 
 
-def _running(
-    function: AnyFunction, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
-) -> Responder:
-    run = runtime.pipeline(function, invoker(function, runtime.environment, plan.binder()))
-    stream_of_bytes = function.signature.item_type is bytes
+def _running(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Responder:
+    run = runtime.dispatch
+    stream_of_bytes = function.schema.item_type is bytes
 
     async def answer(invocation: Invocation) -> BytesResponse | StreamingResponse:
         result = await run(invocation)
@@ -136,18 +134,16 @@ def _running(
     return answer
 
 
-def _storing(function: AnyFunction, plan: HttpBinding, runtime: SourceContext) -> Responder:
+def _storing(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Responder:
     name = function.full_name
-    bind = plan.binder()
-    store = payload_builder(function.signature, plan)
+    make_payload = function.schema.build_async_payload(route.template)
     send = runtime.environment.transport.send
     api = runtime.settings.api
 
     async def accept(invocation: Invocation) -> BytesResponse:
         try:
             # What does not fit is refused now: once it is stored, its sender is gone.
-            payload = store(bind(invocation), invocation.payload)
-            await send(name, message_from(invocation, payload), 0.0)
+            await send(name, message_from(invocation, make_payload(invocation)), 0.0)
         except InvocationError as error:
             request = cast(HttpRequest, invocation.http)
             return problem_response(problem_from(error), request.target, invocation.id)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, get_args
 
 from eventmesh.model.errors import DeclarationError
-from eventmesh.model.invocation import ASYNC, SYNC, Mode
+from eventmesh.model.invocation import ASYNC, SYNC, Mode, RouteTemplate
 from eventmesh.model.value import value
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -54,6 +54,11 @@ class HttpRoute:
         """The names in the path, in their order there."""
         found = (path_parameter(segment) for segment in self.segments)
         return tuple(name for name in found if name)
+
+    @property
+    def template(self) -> RouteTemplate:
+        """What its requests carry, so that they can be bound."""
+        return RouteTemplate(f"{self.method} {self.path}", self.names, self.has_body)
 
     @property
     def has_body(self) -> bool:

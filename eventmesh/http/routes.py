@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
 from eventmesh.http.api.control import ControlApi
 from eventmesh.http.api.directory import FunctionDirectory, list_functions
@@ -23,8 +23,8 @@ OWNER = "eventmesh"
 
 
 def function_routes(
-    functions: Mapping[str, AnyFunction],
-) -> Sequence[tuple[AnyFunction, HttpRoute]]:
+    functions: Mapping[str, FunctionSpec],
+) -> Sequence[tuple[FunctionSpec, HttpRoute]]:
     """The routes of functions, each with the function that it belongs to."""
     return [
         (function, trigger)

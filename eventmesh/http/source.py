@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
-from eventmesh.engine.function import SourceContext
+from eventmesh.engine.spec import SourceContext
 
 HttpSource: TypeAlias = Callable[[SourceContext], AbstractAsyncContextManager[None]]
 """Serves HTTP while entered, and announces the address as "http"."""

@@ -140,7 +140,7 @@ def _attributes(invocation: Invocation, code_name: str) -> dict[str, AttributeVa
     elif invocation.mode != SYNC and invocation.type != TIMER_TYPE:
         attributes |= _messaging("process", "process", invocation.function, invocation.id)
     if invocation.batch is not None:
-        attributes["messaging.batch.message_count"] = len(invocation.batch)
+        attributes["messaging.batch.message_count"] = len(invocation.batch.bodies)
     return attributes
 
 

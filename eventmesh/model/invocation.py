@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from eventmesh.model.message import JSON, NO_HEADERS
+from eventmesh.model.result import Failure
 from eventmesh.model.value import constructor, value
 
 Mode: TypeAlias = Literal["sync", "async"]
@@ -15,15 +16,42 @@ ASYNC: Final = "async"
 
 
 @value
+class RouteTemplate:
+    """A route as binding and metrics know it, made once for each trigger.
+
+    `key` is the method and the path as they are declared, such as "POST /orders/{order_id}": it
+    tells a route from the others of its function. `names` are those in the path, in order.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    has_body: bool
+
+
+@value
 class HttpRequest:
     """The parts of an HTTP request that fill parameters. `query` keeps repeated names in order."""
 
+    route: RouteTemplate
     method: str
     target: str = field(repr=False)
     path: Mapping[str, str]
     query: Mapping[str, Sequence[str]] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     remote: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The bodies of a batch, each an item, and which of them are invalid.
+
+    The runtime fills in `invalid`, by index, as soon as it has validated the items. It is no part
+    of the result, because a run that is out of time, or whose middleware raises, has another
+    result: an item that is invalid is so however the run ends.
+    """
+
+    bodies: Sequence[bytes] = field(repr=False)
+    invalid: dict[int, Failure] = field(default_factory=dict[int, Failure], repr=False)
 
 
 @value
@@ -33,7 +61,7 @@ class Invocation:
     In mode "sync" a caller waits for the result, and it is run at most once; in mode "async" it
     was stored first and is delivered until it succeeds or is set aside. `created` is when it was
     first stored and `deadline` when it must have ended, both in seconds since the epoch.
-    `attempt` counts from 1. `batch` has the bodies of a batch, and `payload` is then empty.
+    `attempt` counts from 1. `payload` is empty where there is a `batch`.
 
     `principal` is the identity of whoever called, as the transport that took the call in has it,
     carried from there through every hop; "" if there is none. No transport verifies it yet, and
@@ -53,7 +81,7 @@ class Invocation:
     caller: str = ""
     type: str = ""
     http: HttpRequest | None = None
-    batch: Sequence[bytes] | None = field(default=None, repr=False)
+    batch: Batch | None = field(default=None, repr=False)
     principal: str = ""
 
 

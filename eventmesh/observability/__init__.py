@@ -1,4 +1,4 @@
-"""The log, the traces and the admin listener of a process.
+"""What a process shows of itself: its log, its traces, and the listener that operators ask.
 
-Only the launcher sets them up; importing them changes nothing.
+All of it is set up by the launcher alone; importing it changes nothing.
 """

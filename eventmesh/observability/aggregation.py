@@ -1,4 +1,4 @@
-"""The admin endpoints of several processes as one: each process is asked at its own listener."""
+"""Several processes shown as one: each is asked at its own admin listener."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.registry import Collector
 
 from eventmesh.model.value import value
-from eventmesh.observability.admin import HealthStatus
+from eventmesh.observability.admin import State
 
 ANSWER_SECONDS: Final = 2.0
-"""Seconds that a process has to answer."""
+"""How long a process may take to answer before it counts as one that does not."""
 
 _read_families: Final = cast(Callable[[str], Iterable[Metric]], text_string_to_metric_families)
 _OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
 
 Addresses: TypeAlias = Callable[[], Mapping[str, str]]
-"""The URLs of the admin listeners by worker; empty for a worker without one."""
+"""The URLs of admin listeners, by what their processes are called; empty while there is none."""
 
 
 @value
-class AggregatedMetrics(Collector):
-    """Metrics of several processes, merged by the name of their family."""
+class Gathered(Collector):
+    """Metrics of several processes, families of one name together."""
 
     families: Mapping[str, Metric]
 
@@ -38,11 +38,10 @@ class AggregatedMetrics(Collector):
         return self.families.values()
 
 
-class AggregatedAdmin:
-    """The metrics and health of all workers; each metric has the label `worker`.
+class Gathering:
+    """What workers show, as one: their metrics, each with its name as the label `worker`.
 
-    They are alive if all of them are, and ready if one of them is: that one takes the work of the
-    others.
+    Together they are alive if all are, and ready if one is: the others' work goes to that one.
     """
 
     def __init__(self, session: ClientSession, addresses: Addresses) -> None:
@@ -50,34 +49,34 @@ class AggregatedAdmin:
         self._addresses = addresses
 
     async def metrics(self) -> Collector:
-        """Return the metrics of the workers that answer."""
+        """The metrics of those that answer."""
         families: dict[str, Metric] = {}
         for worker, answer in (await self._ask_all("/metrics", _OPENMETRICS)).items():
             if answer is not None:
                 for family in _read_families(answer.decode()):
                     _add(families, family, worker)
-        return AggregatedMetrics(families)
+        return Gathered(families)
 
-    async def health(self) -> HealthStatus:
+    async def health(self) -> State:
         answers = await self._ask_all("/healthz")
         silent = {
             f"worker {worker}": "does not answer"
             for worker, answer in answers.items()
             if answer is None and self._addresses().get(worker)
         }
-        return HealthStatus(not silent, silent)
+        return State(not silent, silent)
 
-    async def readiness(self) -> HealthStatus:
+    async def readiness(self) -> State:
         checks: dict[str, str] = {}
-        ok = False
+        good = False
         for worker, answer in (await self._ask_all("/readyz")).items():
             if answer is None:
                 checks[f"worker {worker}"] = "does not answer"
                 continue
-            reply: dict[str, Any] = orjson.loads(answer)
-            ok = ok or reply["status"] == "ready"
-            checks |= {f"worker {worker} {part}": state for part, state in reply["checks"].items()}
-        return HealthStatus(ok, checks)
+            told: dict[str, Any] = orjson.loads(answer)
+            good = good or told["status"] == "ready"
+            checks |= {f"worker {worker} {part}": said for part, said in told["checks"].items()}
+        return State(good, checks)
 
     async def _ask_all(self, path: str, accept: str = "*/*") -> Mapping[str, bytes | None]:
         async with asyncio.TaskGroup() as tasks:
@@ -88,7 +87,7 @@ class AggregatedAdmin:
         return {worker: task.result() for worker, task in asked.items()}
 
     async def _ask(self, address: str, path: str, accept: str) -> bytes | None:
-        """Return the body of the answer, whatever its status; None if there is no answer."""
+        """What is answered there, whatever the status; None if nothing is."""
         if not address:
             return None
         try:
@@ -99,16 +98,16 @@ class AggregatedAdmin:
 
 
 @asynccontextmanager
-async def aggregate_admins(addresses: Addresses) -> AsyncGenerator[AggregatedAdmin]:
-    """Yield the admin source that asks the processes at these addresses."""
+async def gathering(addresses: Addresses) -> AsyncGenerator[Gathering]:
+    """Ask these processes, while entered."""
     async with ClientSession(timeout=ClientTimeout(ANSWER_SECONDS)) as session:
-        yield AggregatedAdmin(session, addresses)
+        yield Gathering(session, addresses)
 
 
 def _add(families: dict[str, Metric], family: Metric, worker: str) -> None:
-    merged = families.setdefault(
+    gathered = families.setdefault(
         family.name, Metric(family.name, family.documentation, family.type, family.unit)
     )
-    merged.samples += [
+    gathered.samples += [
         sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples
     ]

@@ -44,7 +44,7 @@ class Unit:
     @property
     def grace(self) -> int:
         """Seconds that what runs may take at the end: as long as it may run at all."""
-        functions = (one for service in self.services for one in service.functions.values())
+        functions = (function for service in self.services for function in service.specs)
         timeouts = [function.limits.timeout or 0.0 for function in functions]
         return math.ceil(max([Settings().grace, *timeouts]))
 

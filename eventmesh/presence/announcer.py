@@ -1,4 +1,4 @@
-"""Announces this process to the mesh."""
+"""Telling the mesh that this process is there."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ from eventmesh.model.topology import PRESENCE, Binding, presence_queue, to_prese
 from eventmesh.presence.instance import (
     ALIVE,
     GONE,
-    HEARTBEATS,
     HERE,
     INSTANCES,
     INTERVAL,
+    PULSES,
     QUERY,
     Heartbeat,
     Instance,
-    presence_message,
+    note,
 )
 
 GOODBYE_SECONDS: Final = 2.0
-"""Seconds that the goodbye may take."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def announce(
+async def announcing(
     broker: Broker, clock: Clock, describe: Callable[[], Instance]
 ) -> AsyncGenerator[None]:
-    """Announce this process to the mesh while entered; `describe` gives its current state.
+    """Tell the mesh of this process while entered: `describe` says what it is just then.
 
-    While the broker is away nothing is sent, and the other processes take this one for gone.
+    While the broker is away nothing is told; the others take note of that by themselves.
     """
     announcer = _Announcer(broker, clock, describe)
     queue = presence_queue(describe().id, "asked")
@@ -57,44 +56,42 @@ class _Announcer:
         self._broker = broker
         self._clock = clock
         self._describe = describe
-        self._queried = asyncio.Event()
+        self._asked = asyncio.Event()
 
     def on_query(self, delivery: Delivery) -> None:
-        """Take the question which processes run."""
+        """Somebody asks who is there."""
         delivery.ack()
-        self._queried.set()
+        self._asked.set()
 
     async def run(self) -> None:
-        """Announce this process and send heartbeats until cancelled."""
-        await self._send(HERE)
+        """Announce this process, and show signs of life until cancelled."""
+        await self._say(HERE)
         while True:
             try:
                 with TimeLimit(self._clock, INTERVAL):
-                    await self._queried.wait()
+                    await self._asked.wait()
             except TimeoutError:
-                await self._send(ALIVE)
+                await self._say(ALIVE)
             else:
-                self._queried.clear()
-                await self._send(HERE)
+                self._asked.clear()
+                await self._say(HERE)
 
     async def say_goodbye(self) -> None:
-        """Announce that this process stops, within `GOODBYE_SECONDS`."""
+        """Announce that this process stops; it waits for nothing that takes long."""
         try:
             with TimeLimit(self._clock, GOODBYE_SECONDS):
-                await self._send(GONE)
+                await self._say(GONE)
         except TimeoutError:
-            _log.debug("the goodbye of this process was not sent in time")
+            _log.debug("the mesh was not told that this process stops")
 
-    async def _send(self, kind: str) -> None:
+    async def _say(self, word: str) -> None:
         instance = self._describe()
         body = (
             INSTANCES.dump_json(instance)
-            if kind == HERE
-            else HEARTBEATS.dump_json(Heartbeat(instance.id, instance.running))
+            if word == HERE
+            else PULSES.dump_json(Heartbeat(instance.id, instance.running))
         )
         try:
-            await self._broker.publish(
-                to_presence(kind), presence_message(kind, body, self._clock.now())
-            )
+            await self._broker.publish(to_presence(word), note(word, body, self._clock.now()))
         except InvocationError as error:
-            _log.debug("the presence message %r was not sent: %s", kind, error)
+            _log.debug("the mesh was not told that this process is %s: %s", word, error)

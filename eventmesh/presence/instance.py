@@ -1,4 +1,4 @@
-"""The messages by which processes announce themselves."""
+"""What processes tell each other of themselves."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from eventmesh.model.message import Message
 from eventmesh.model.value import value
 
 INTERVAL: Final = 5.0
-"""Seconds between two heartbeats."""
+"""Seconds between two signs of life."""
 
 HERE: Final = "here"
-"""A process runs; the body is an `Instance`."""
+"""A process and all about it: an `Instance`."""
 
 ALIVE: Final = "alive"
-"""A process still runs; the body is a `Heartbeat`."""
+"""A process is still there, and runs so much: `Heartbeat`."""
 
 GONE: Final = "gone"
-"""A process stops; the body is a `Heartbeat`."""
+"""A process stops: `Heartbeat`."""
 
 QUERY: Final = "query"
-"""A question which processes run; each answers with `HERE`."""
+"""Who is there? An answer is `HERE`."""
 
 
 @value
 class AnnouncedRoute:
-    """The function that serves one method of one path.
+    """One method of one path, and the function that answers there.
 
-    `timeout` is the function's, in seconds; None means no timeout.
+    `timeout` is that of the function, in seconds, None for none.
     """
 
     method: str
@@ -45,9 +45,9 @@ class AnnouncedRoute:
 class Instance:
     """A process of the mesh.
 
-    `id` is unique among the replicas. `started` is in seconds since the epoch. `services` maps
-    names to versions. Each of `functions` is a `function_info`. `running` counts the running
-    invocations by function. `openapi` is the document of the `endpoints`.
+    `id` tells it from the other replicas, `started` is in seconds since the epoch. `services` has
+    their versions by their names, `functions` each as `described`, `running` what runs now by
+    function, `openapi` the document of the `endpoints`.
     """
 
     id: str
@@ -63,16 +63,16 @@ class Instance:
 
 @value
 class Heartbeat:
-    """A sign of life of the instance with this id."""
+    """A sign of life of the instance with that id."""
 
     id: str
     running: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 INSTANCES: Final = TypeAdapter(Instance)
-HEARTBEATS: Final = TypeAdapter(Heartbeat)
+PULSES: Final = TypeAdapter(Heartbeat)
 
 
-def presence_message(kind: str, body: bytes, now: float) -> Message:
-    """Build a presence message of a kind, such as `HERE`."""
-    return Message(body, new_id(), now, trigger="presence", type=kind)
+def note(word: str, body: bytes, now: float) -> Message:
+    """A message about presence."""
+    return Message(body, new_id(), now, trigger="presence", type=word)

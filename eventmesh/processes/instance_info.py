@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from eventmesh.aio.clock import Clock
-from eventmesh.engine.function import function_info
+from eventmesh.engine.spec import function_info
 from eventmesh.host import Host
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.routes import function_routes

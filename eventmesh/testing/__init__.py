@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eventmesh.testing.clock import ManualClock
     from eventmesh.testing.mesh import TestMesh
     from eventmesh.testing.records import (
-        DeadLettered,
+        DeadLetter,
         Emitted,
         Fired,
         Invoked,
@@ -26,12 +26,12 @@ _HOMES = {
     "ManualClock": "clock",
     "TestMesh": "mesh",
     **dict.fromkeys(
-        ("DeadLettered", "Emitted", "Fired", "Invoked", "Record", "Retried", "Sent"), "records"
+        ("DeadLetter", "Emitted", "Fired", "Invoked", "Record", "Retried", "Sent"), "records"
     ),
 }
 
 __all__ = [
-    "DeadLettered",
+    "DeadLetter",
     "Emitted",
     "Fired",
     "Invoked",

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from eventmesh.deliveries.consume import ConsumerSpec, consuming
 from eventmesh.deliveries.settle import AsyncDeliveryHandler
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_pattern
 from eventmesh.model.topology import Binding, broadcast, dead_letters, inbox
@@ -42,13 +42,13 @@ class EventTrigger:
     def describe(self) -> str:
         return f"event {', '.join(self.patterns)}" + (" (broadcast)" if self.broadcast else "")
 
-    def check(self, function: AnyFunction) -> None:
+    def check(self, function: FunctionSpec) -> None:
         """Any function can take an event: its data is the payload."""
 
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[AnyFunction, EventTrigger]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, EventTrigger]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
         broadcasts: dict[str, ConsumerSpec] = {}
         for function, trigger in bound:

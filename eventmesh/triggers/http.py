@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypedDict
 
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.route import HttpRoute, Method
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import Mode
@@ -37,13 +37,13 @@ class HttpTrigger(HttpRoute):
     def kind(self) -> str:
         return "http"
 
-    def check(self, function: AnyFunction) -> None:
-        function.signature.http_binding(self.names, has_body=self.has_body)
+    def check(self, function: FunctionSpec) -> None:
+        function.schema.http_binding(self.template)
 
     @classmethod
     def source(
         cls,
-        bound: Sequence[tuple[AnyFunction, HttpTrigger]],  # noqa: ARG003  # the port's
+        bound: Sequence[tuple[FunctionSpec, HttpTrigger]],  # noqa: ARG003  # the port's
         runtime: SourceContext,  # noqa: ARG003
     ) -> AbstractAsyncContextManager[None]:
         """Take in nothing: the host's HTTP server serves the routes of all its functions."""

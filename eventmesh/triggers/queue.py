@@ -8,7 +8,7 @@ from typing import Final
 
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
 from eventmesh.deliveries.settle import AsyncDeliveryHandler
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import Queue, check_queue, dead_letters, named
 from eventmesh.model.value import value
@@ -53,7 +53,7 @@ class QueueTrigger:
         batch = "" if self.batch is None else f" (batches of {self.batch})"
         return f"queue {self.name}{batch}"
 
-    def check(self, function: AnyFunction) -> None:
+    def check(self, function: FunctionSpec) -> None:
         others = [one for one in function.triggers if isinstance(one, QueueTrigger)]
         if sum(one.name == self.name for one in others) > 1:
             raise DeclarationError(
@@ -66,11 +66,11 @@ class QueueTrigger:
             )
         if self.batch is None:
             return
-        if function.signature.is_stream:
+        if function.schema.is_stream:
             raise DeclarationError(
                 f"{function.full_name}: nobody takes what a batch yields; return instead"
             )
-        function.signature.for_batch()
+        function.schema.check_batch()
 
     @property
     def queue(self) -> Queue:
@@ -79,7 +79,7 @@ class QueueTrigger:
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[AnyFunction, QueueTrigger]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, QueueTrigger]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
         for function, trigger in bound:
             queues = [trigger.queue] if trigger.declare else []
@@ -90,16 +90,14 @@ class QueueTrigger:
             yield
 
     def consumption(
-        self, function: AnyFunction, runtime: SourceContext
+        self, function: FunctionSpec, runtime: SourceContext
     ) -> ConsumerSpec | BatchConsumerSpec:
         """How the queue is consumed for this function."""
-        asynchronous = AsyncDeliveryHandler(
-            function, runtime, trigger=self.kind, batch=self.batch is not None
-        )
+        asynchronous = AsyncDeliveryHandler(function, runtime, trigger=self.kind)
         return consumption(function, asynchronous, self.queue, self)
 
 
-def batching(function: AnyFunction) -> QueueTrigger | None:
+def batching(function: FunctionSpec) -> QueueTrigger | None:
     """The trigger that makes batches for this function, if one does."""
     for trigger in function.triggers:
         if isinstance(trigger, QueueTrigger) and trigger.batch is not None:
@@ -108,7 +106,7 @@ def batching(function: AnyFunction) -> QueueTrigger | None:
 
 
 def consumption(
-    function: AnyFunction,
+    function: FunctionSpec,
     asynchronous: AsyncDeliveryHandler,
     queue: Queue,
     trigger: QueueTrigger | None,

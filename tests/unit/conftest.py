@@ -1,19 +1,19 @@
 """An embedded broker by a clock that the test moves, with services or hand-written functions."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
 
+from eventmesh.abc import Handler
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.codecs.envelope import reply_from
-from eventmesh.engine.function import Environment
-from eventmesh.engine.runtimes.invoker import batch_invoker, invoker
+from eventmesh.engine.runtimes.registry import load_runtime
+from eventmesh.engine.spec import Environment
 from eventmesh.host import Host, hosting
-from eventmesh.model.invocation import Invocation
+from eventmesh.model.invocation import Batch, Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.settings import Settings
@@ -97,25 +97,25 @@ INVOCATION = frozenset(("mode", "http", "attempt", "batch"))
 @pytest.fixture
 async def run(broker, clock):
     """Runs a handler as a function of the service "app", for one invocation."""
-    executors: dict[str, ThreadPoolExecutor] = {}
+    handlers: dict[str, Handler] = {}
+    stack = AsyncExitStack()
 
     async def run(handler: Callable[..., Any], payload: bytes = b"", **given) -> Result:
         options = {name: given[name] for name in given.keys() - INVOCATION}
         properties = {name: given[name] for name in given.keys() & INVOCATION}
         function = Service("app").function(**options)(handler)
         name = function.full_name
-        if name not in executors:
-            executors[name] = ThreadPoolExecutor(1, thread_name_prefix=name)
-        environment = Environment(clock, BrokerTransport(broker), {}, executors)
+        if name not in handlers:
+            environment = Environment(clock, BrokerTransport(broker), {})
+            opened = load_runtime(function.spec.runtime).open(function, environment)
+            handlers[name] = await stack.enter_async_context(opened)
         if "batch" in properties:
-            handle = batch_invoker(function, environment)
-        else:
-            handle = invoker(function, environment, function.signature.by_name())
-        return await handle(Invocation(name, "a-1", payload, clock.now(), **properties))
+            properties["batch"] = Batch(properties["batch"])
+        invocation = Invocation(name, "a-1", payload, clock.now(), **properties)
+        return await handlers[name](invocation)
 
     yield run
-    for executor in executors.values():
-        executor.shutdown()
+    await stack.aclose()
 
 
 @pytest.fixture

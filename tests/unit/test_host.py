@@ -240,7 +240,7 @@ async def test_what_a_host_tells_of_itself(app, start, clock):
     async def work() -> None: ...
 
     async with start(app) as host:
-        assert host.functions == {"app.work": work}
+        assert host.functions == {"app.work": work.spec}
         assert host.addresses == {}
         assert host.statistics() == {"app.work": {"running": 0, "waiting": 0, "throttled": 0}}
         await host.caller.send(work)

@@ -103,11 +103,11 @@ class TestHandlers:
         bare = app.function(handler)
         called = app.function(name="other")(handler)
         assert isinstance(bare, Function)
-        assert bare.limits == called.limits == Limits()
-        assert bare.triggers == called.triggers == ()
+        assert bare.spec.limits == called.spec.limits == Limits()
+        assert bare.spec.triggers == called.spec.triggers == ()
 
     def test_options_count_also_without_a_decorator(self, app):
-        assert app.function(handler, timeout=5).limits.timeout == 5
+        assert app.function(handler, timeout=5).spec.limits.timeout == 5
 
     def test_an_object_with_a_call_of_its_own(self, app):
         counter = app.function(name="count")(Counter())
@@ -154,20 +154,23 @@ class TestOptions:
 
     def test_the_defaults(self, app):
         function = app.function(handler)
-        assert function.limits == Limits(30.0, 100, None, 100, 6 * 1024 * 1024)
-        assert (function.retry.attempts, function.retry.max_age) == (3, 6 * 3600)
-        assert (function.on_success, function.on_failure) == (None, None)
+        assert function.spec.limits == Limits(30.0, 100, None, 100, 6 * 1024 * 1024)
+        assert (function.spec.retry.attempts, function.spec.retry.max_age) == (3, 6 * 3600)
+        assert (function.spec.on_success, function.spec.on_failure) == (None, None)
 
     @pytest.mark.parametrize(
         ("timeout", "seconds"),
         [(5, 5.0), ("500ms", 0.5), (timedelta(minutes=2), 120.0), (None, None)],
     )
     def test_a_timeout_is_a_duration_or_none(self, app, timeout, seconds):
-        assert app.function(timeout=timeout)(handler).limits.timeout == seconds
+        assert app.function(timeout=timeout)(handler).spec.limits.timeout == seconds
 
     def test_max_pending_is_as_large_as_concurrency_unless_given(self, app):
-        assert app.function(name="a", concurrency=7)(handler).limits.max_pending == 7
-        assert app.function(name="b", concurrency=7, max_pending=0)(handler).limits.max_pending == 0
+        assert app.function(name="a", concurrency=7)(handler).spec.limits.max_pending == 7
+        assert (
+            app.function(name="b", concurrency=7, max_pending=0)(handler).spec.limits.max_pending
+            == 0
+        )
 
     @pytest.mark.parametrize(
         "option",
@@ -208,12 +211,14 @@ class TestOptions:
     def test_a_timeout_longer_than_any_retry_is_refused(self, app):
         with pytest.raises(DeclarationError, match="raise Retry"):
             app.function(timeout=60, retry=Retry(max_age=30))
-        assert app.function(timeout=60, retry=Retry(1, max_age=30))(handler).limits.timeout == 60
+        assert (
+            app.function(timeout=60, retry=Retry(1, max_age=30))(handler).spec.limits.timeout == 60
+        )
 
     @pytest.mark.parametrize("option", ["on_success", "on_failure"])
     def test_destinations(self, app, option):
         def routed(name, target):
-            return getattr(app.function(name=name, **{option: target})(handler), option)
+            return getattr(app.function(name=name, **{option: target})(handler).spec, option)
 
         other = Service("other").function(handler)
         to_other = Route("", inbox("other.handler").name, name="other.handler")
@@ -262,7 +267,7 @@ class TestTriggers:
 
     def test_triggers_are_kept_in_their_order(self, app):
         triggers = (on.post("/orders"), on.queue("orders"), on.event("order.*"), on.every(5))
-        assert app.function(*triggers)(handler_of_anything).triggers == triggers
+        assert app.function(*triggers)(handler_of_anything).spec.triggers == triggers
 
     def test_the_same_trigger_stands_once(self, app):
         with pytest.raises(DeclarationError, match=r"the trigger 'POST /orders' is listed twice"):
@@ -271,7 +276,7 @@ class TestTriggers:
             app.function(Unhashable(), Unhashable())(handler)
 
     def test_a_trigger_may_be_anybodys(self, app):
-        assert app.function(Unhashable())(handler).triggers == (Unhashable(),)
+        assert app.function(Unhashable())(handler).spec.triggers == (Unhashable(),)
 
     def test_a_trigger_may_refuse_a_function(self, app):
         with pytest.raises(DeclarationError, match=r"app.handler cannot have this"):

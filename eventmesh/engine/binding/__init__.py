@@ -1,6 +1,6 @@
 """The signature is the schema: how handlers get their arguments, and bytes are made of results."""
 
-from eventmesh.engine.binding.batch import Batch, BatchBinder
+from eventmesh.engine.binding.batch import BatchBinder, BoundBatch
 from eventmesh.engine.binding.http import HttpBinding, HttpField
 from eventmesh.engine.binding.markers import Body, Header, Marker, Path, Query
 from eventmesh.engine.binding.parameters import REQUIRED, Parameter
@@ -11,10 +11,10 @@ from eventmesh.engine.binding.text_values import Shape
 
 __all__ = [
     "REQUIRED",
-    "Batch",
     "BatchBinder",
     "Binder",
     "Body",
+    "BoundBatch",
     "Encoder",
     "Header",
     "HttpBinding",

@@ -13,8 +13,8 @@ from eventmesh.engine.codecs.json import function_error, payload_error
 from eventmesh.model.errors import DeclarationError, InvocationError
 
 
-class Batch(NamedTuple):
-    """A validated batch.
+class BoundBatch(NamedTuple):
+    """A validated batch: the arguments of a handler, and the items that are not among them.
 
     `arguments` has the list of the good items, `indexes` says where each of them stood in the
     batch, and `failures` why the others, by their indexes there, are not good: a PayloadInvalid, or
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     failures: dict[int, InvocationError]
 
 
-BatchBinder: TypeAlias = Callable[[Sequence[bytes]], Batch]
+BatchBinder: TypeAlias = Callable[[Sequence[bytes]], BoundBatch]
 """Validates each body by itself: one that does not fit keeps no other from being run."""
 
 
@@ -36,9 +36,9 @@ def batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
     name = parameter.name
     validate = _item_validator(function, parameter)
 
-    def bind(bodies: Sequence[bytes]) -> Batch:
+    def bind(bodies: Sequence[bytes]) -> BoundBatch:
         items: list[Any] = []
-        batch = Batch({name: items}, [], {})
+        batch = BoundBatch({name: items}, [], {})
         for index, body in enumerate(bodies):
             try:
                 items.append(validate(body))

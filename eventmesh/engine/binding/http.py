@@ -21,7 +21,7 @@ from eventmesh.engine.binding.payload import (
 from eventmesh.engine.binding.text_values import Reader, Shape, reader_of, readers_of, schema_of
 from eventmesh.engine.codecs.json import payload_error
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
-from eventmesh.model.invocation import HttpRequest, Invocation
+from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.value import value
 
 Source: TypeAlias = Literal["path", "query", "header", "body"]
@@ -61,8 +61,8 @@ class HttpBinding:
     fields: tuple[HttpField, ...]
     body: Payload | None
 
-    def binder(self) -> Binder:
-        """What fills the parameters from requests; all that is wrong is told at once.
+    def build_binder(self) -> Binder:
+        """Build what fills the parameters from requests, and reports all that is wrong at once.
 
         A reason's `loc` begins with "path", "query", "header" or "body".
         """
@@ -74,16 +74,16 @@ class HttpBinding:
         return parts[0] if len(parts) == 1 else _all(parts)
 
 
-def http_binding(
-    function: str, parameters: Sequence[Parameter], path_names: Collection[str], *, has_body: bool
+def bind_route(
+    function: str, parameters: Sequence[Parameter], template: RouteTemplate
 ) -> HttpBinding:
-    """What fills each parameter on a route with these names in its path.
+    """Find what fills each parameter on a route.
 
     Raises DeclarationError where a parameter and the route do not fit each other.
     """
-    route = _Route(function, frozenset(path_names), has_body)
+    route = _Route(function, frozenset(template.names), template.has_body)
     taken = taken_by_name(parameters).values()
-    body_taken = any(route.fills_body(one) for one in taken)
+    body_taken = any(route.fills_body(parameter) for parameter in taken)
     fields: list[HttpField] = []
     body: dict[str, Parameter] = {}
     for parameter in taken:

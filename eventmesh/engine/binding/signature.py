@@ -18,12 +18,14 @@ from eventmesh.engine.binding.annotations import (
     name_of,
     parameters_of,
 )
+from eventmesh.engine.binding.async_payload import build_async_payload
 from eventmesh.engine.binding.batch import BatchBinder, batch_binder
-from eventmesh.engine.binding.http import HttpBinding, http_binding
+from eventmesh.engine.binding.http import HttpBinding, bind_route
 from eventmesh.engine.binding.parameters import Parameter, read_parameters, taken_by_name
 from eventmesh.engine.binding.payload import Binder, Payload, binder_of, payload_of
 from eventmesh.engine.binding.results import Encoder, encoder_of, returned_type, yielded_type
 from eventmesh.model.errors import DeclarationError
+from eventmesh.model.invocation import Invocation, RouteTemplate
 from eventmesh.model.value import value
 
 
@@ -65,35 +67,48 @@ class Signature:
         """The declared type of the resource that each parameter wants, by its name."""
         return {one.name: one.resource for one in self.parameters if one.resource is not None}
 
-    @property
-    def body_adapter(self) -> TypeAdapter[Any] | None:
-        """What validates the payload of an invocation by name; None if it is not looked at."""
-        return None if self.payload is None else self.payload.adapter
-
-    def by_name(self) -> Binder:
-        """What makes arguments of invocations by name, of messages, events and timers.
+    def build_binder(self) -> Binder:
+        """Build what makes arguments of invocations by name, of messages, events and timers.
 
         The context and resources are not among them: they come from whoever runs the handler.
         """
         return binder_of(self.payload)
 
-    def for_http(self, path_names: Collection[str], *, has_body: bool) -> Binder:
-        """What makes arguments of requests to a route with these names in its path.
+    def build_http_binder(self, route: RouteTemplate) -> Binder:
+        """Build what makes arguments of requests to a route.
 
         Raises DeclarationError where the route and the signature do not fit each other.
         """
-        return self.http_binding(path_names, has_body=has_body).binder()
+        return self.http_binding(route).build_binder()
 
-    def http_binding(self, path_names: Collection[str], *, has_body: bool) -> HttpBinding:
-        """Which part of a request fills which parameter, on such a route."""
-        return http_binding(self.function, self.parameters, path_names, has_body=has_body)
-
-    def for_batch(self) -> BatchBinder:
-        """What makes the one list that the handler takes of the bodies of a batch.
+    def build_batch_binder(self) -> BatchBinder:
+        """Build what makes the one list that the handler takes of the bodies of a batch.
 
         Raises DeclarationError if it takes anything else.
         """
         return batch_binder(self.function, self.parameters)
+
+    def http_binding(self, route: RouteTemplate) -> HttpBinding:
+        """Which part of a request fills which parameter, on that route.
+
+        Raises DeclarationError where the route and the signature do not fit each other.
+        """
+        return bind_route(self.function, self.parameters, route)
+
+    def build_async_payload(self, route: RouteTemplate) -> Callable[[Invocation], bytes]:
+        """Build what checks a request to that route, and makes the payload of it that is stored.
+
+        Raises DeclarationError as `http_binding` does; what is built raises PayloadInvalid.
+        """
+        return build_async_payload(self.payload, self.http_binding(route))
+
+    def check_payload(self, invocation: Invocation) -> None:
+        """Raise PayloadInvalid for a payload that does not fit."""
+        self.build_binder()(invocation)
+
+    def check_batch(self) -> None:
+        """Raise DeclarationError if it does not take batches."""
+        self.build_batch_binder()
 
     def _named(self, kind: str) -> str | None:
         return next((one.name for one in self.parameters if one.kind == kind), None)

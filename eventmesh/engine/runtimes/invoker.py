@@ -1,127 +1,102 @@
-"""How one run of a function goes: bind the arguments, call the handler, encode what comes back."""
+"""One run of a Python function: bind the arguments, call the handler, encode what comes back."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import partial
-from types import TracebackType
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 from eventmesh.abc import Handler
-from eventmesh.engine.binding import Binder
-from eventmesh.engine.binding.results import NOT_ENCODABLE
-from eventmesh.engine.codecs.json import encode, function_error
+from eventmesh.engine.binding import Binder, Signature
+from eventmesh.engine.codecs.json import encode
 from eventmesh.engine.context import Context
-from eventmesh.engine.function import AnyFunction, Environment
-from eventmesh.engine.runtimes.generators import ThreadedGenerator
-from eventmesh.model.errors import (
-    FunctionError,
-    PartialFailure,
-    PayloadInvalid,
-    PayloadTooLarge,
-    Signal,
-)
-from eventmesh.model.invocation import SYNC, Invocation
-from eventmesh.model.message import BYTES, JSON, MAX_BODY
-from eventmesh.model.result import HANDLER_ERRORS, Failure, Response, Result, close
+from eventmesh.engine.function import AnyFunction
+from eventmesh.engine.runtimes.batches import build_batch_run
+from eventmesh.engine.runtimes.failures import failure_from
+from eventmesh.engine.runtimes.streams import build_stream_run
+from eventmesh.engine.spec import Environment
+from eventmesh.model.errors import FunctionError, PayloadInvalid, PayloadTooLarge
+from eventmesh.model.invocation import SYNC, Invocation, RouteTemplate
+from eventmesh.model.message import BYTES, JSON
+from eventmesh.model.result import HANDLER_ERRORS, Response, Result
 
-Arguments = dict[str, Any]
+Arguments: TypeAlias = dict[str, Any]
 
-_invalid: Final = contextvars.ContextVar[dict[int, Failure]]("eventmesh_invalid")
+Call: TypeAlias = Callable[..., Awaitable[Any]]
+"""Calls a handler that returns, with keyword arguments, where its runtime runs it."""
 
-_END: Final = object()
-"""What comes after the last item."""
+Iterate: TypeAlias = Callable[..., AsyncIterator[Any]]
+"""The same for a handler that yields."""
 
 
-def invoker(function: AnyFunction, environment: Environment, bind: Binder) -> Handler:
-    """The innermost handler of a function whose arguments `bind` takes from the invocation."""
-    run = (
-        _streaming(function, environment)
-        if function.signature.is_stream
-        else _calling(function, environment)
-    )
-    inject = _injector(function, environment)
-    limit = function.limits.max_payload
+def build_handler(
+    function: AnyFunction, environment: Environment, call: Call, iterate: Iterate
+) -> Handler:
+    """Build the innermost handler of a function.
+
+    `call` is used where its own handler returns, and `iterate` where that yields.
+    """
+    signature, spec = function.signature, function.spec
+    is_stream = signature.is_stream
+    limit = spec.limits.max_payload
+    bind = signature.build_binder()
+    routes = _RouteBinders(signature, spec.routes)
+    inject = _build_injector(function, environment)
+    to_result = _build_result_encoder(signature)
+    run_stream = build_stream_run(signature, limit, keep=spec.on_success is not None)
+    # Built when the first batch arrives: few functions take batches.
+    batch_run = cache(partial(build_batch_run, signature, inject, call))
 
     async def handle(invocation: Invocation) -> Result:
         if len(invocation.payload) > limit:
             return Result(b"", error=PayloadTooLarge(len(invocation.payload), limit))
+        if invocation.batch is not None:
+            return await batch_run()(invocation, invocation.batch)
+        http = invocation.http
         try:
-            arguments = bind(invocation)
-        except PayloadInvalid as error:
-            return Result(b"", error=error)
-        except HANDLER_ERRORS as error:  # A validator of the user's own has a bug.
-            return Result(b"", error=_failure(error))
+            arguments = bind(invocation) if http is None else routes.get(http.route)(invocation)
+        except HANDLER_ERRORS as error:
+            # Anything but PayloadInvalid is a bug in a validator of the user's own.
+            failure = error if isinstance(error, PayloadInvalid) else failure_from(error)
+            return Result(b"", error=failure)
         inject(arguments, invocation)
         try:
-            result = await run(arguments, invocation)
+            if is_stream:
+                result = await run_stream(iterate(**arguments), invocation)
+            else:
+                result = to_result(await call(**arguments))
         except HANDLER_ERRORS as error:
-            return Result(b"", error=_failure(error))
-        if len(result.body) > limit and invocation.mode == SYNC and invocation.http is None:
+            return Result(b"", error=failure_from(error))
+        if len(result.body) > limit and invocation.mode == SYNC and http is None:
             return Result(b"", error=PayloadTooLarge(len(result.body), limit))
         return result
 
     return handle
 
 
-def errors_as_results(handler: Handler) -> Handler:
-    """Makes a failure of what the service's own middleware raises, as of what a handler does."""
+class _RouteBinders:
+    """The binder of each route of a function."""
 
-    async def run(invocation: Invocation) -> Result:
-        try:
-            return await handler(invocation)
-        except HANDLER_ERRORS as error:
-            return Result(b"", error=_failure(error))
+    __slots__ = ("_binders", "_signature")
 
-    return run
+    def __init__(self, signature: Signature, routes: tuple[RouteTemplate, ...]) -> None:
+        self._signature = signature
+        self._binders = {route.key: signature.build_http_binder(route) for route in routes}
 
-
-def batch_invoker(function: AnyFunction, environment: Environment) -> Handler:
-    """The innermost handler of a batch: items that do not validate fail, the others are run."""
-    bind = function.signature.for_batch()
-    inject = _injector(function, environment)
-    call = _caller(function, environment)
-
-    async def handle(invocation: Invocation) -> Result:
-        arguments, good, invalid = bind(invocation.batch or ())
-        failures: dict[int, Failure] = dict(invalid)
-        _invalid.get({}).update(invalid)
-        if not good:
-            return Result(failures=failures)
-        inject(arguments, invocation)
-        try:
-            await call(**arguments)
-        except PartialFailure as partial:
-            failures |= _failed_items(partial, good)
-        except HANDLER_ERRORS as error:
-            failure = _failure(error)
-            if len(good) == len(invocation.batch or ()):
-                return Result(b"", error=failure)
-            failures |= dict.fromkeys(good, failure)
-        return Result(failures=failures or None)
-
-    return handle
+    def get(self, route: RouteTemplate) -> Binder:
+        binder = self._binders.get(route.key)
+        if binder is None:  # Of a trigger that does not say its route when it is declared.
+            binder = self._signature.build_http_binder(route)
+            self._binders[route.key] = binder
+        return binder
 
 
-def collect_invalid_items() -> Mapping[int, Failure]:
-    """Which items of the batch that this task runs next do not validate, as soon as that is known.
-
-    That is true of them however the run ends. One that is out of time, or whose middleware raises,
-    has a result that does not tell.
-    """
-    noted: dict[int, Failure] = {}
-    _invalid.set(noted)
-    return noted
-
-
-def _injector(
+def _build_injector(
     function: AnyFunction, environment: Environment
 ) -> Callable[[Arguments, Invocation], None]:
-    """Adds to the arguments what is not in the payload: the context and the resources."""
+    """Build what adds the context and the resources to arguments from the payload."""
     name = function.signature.context
-    available = environment.resources.get(function.service, {})
+    available = environment.resources.get(function.spec.service, {})
     resources = {
         parameter: available[kind] for parameter, kind in function.signature.resources.items()
     }
@@ -136,48 +111,22 @@ def _injector(
     return inject
 
 
-def _caller(function: AnyFunction, environment: Environment) -> Callable[..., Awaitable[Any]]:
-    """Calls the handler: in the event loop, or in one of the function's threads."""
-    handler = function.handler
-    if function.signature.is_async:
-        return handler
-    executor = environment.executors[function.full_name]
+def _build_result_encoder(signature: Signature) -> Callable[[Any], Result]:
+    encode_value = signature.encode
+    content_type = BYTES if signature.result_type is bytes else JSON
 
-    def call(**arguments: Any) -> Awaitable[Any]:
-        work = partial(_without_stop_iteration, handler, arguments)
-        return asyncio.wrap_future(executor.submit(contextvars.copy_context().run, work))
-
-    return call
-
-
-def _without_stop_iteration(handler: Callable[..., Any], arguments: Arguments) -> Any:
-    try:
-        return handler(**arguments)
-    except StopIteration as error:
-        # As in a coroutine (PEP 479). A future cannot carry it: whoever waits would do so for ever.
-        raise RuntimeError("the handler raised StopIteration") from error
-
-
-def _calling(
-    function: AnyFunction, environment: Environment
-) -> Callable[[Arguments, Invocation], Awaitable[Result]]:
-    call = _caller(function, environment)
-    encode_result = function.signature.encode
-    content_type = BYTES if function.signature.result_type is bytes else JSON
-
-    async def run(arguments: Arguments, _: Invocation) -> Result:
-        returned = await call(**arguments)
+    def to_result(returned: Any) -> Result:
         if isinstance(returned, Response):
-            return _response(returned)
+            return _encode_response(returned)
         try:
-            return Result(encode_result(returned), content_type=content_type)
+            return Result(encode_value(returned), content_type=content_type)
         except FunctionError as error:
             return Result(b"", error=error)
 
-    return run
+    return to_result
 
 
-def _response(response: Response) -> Result:
+def _encode_response(response: Response) -> Result:
     named = {name.lower(): text for name, text in response.headers.items()}
     content_type = named.get("content-type", response.content_type)
     content = response.content
@@ -188,170 +137,3 @@ def _response(response: Response) -> Result:
         status=response.status,
         headers=response.headers,
     )
-
-
-def _streaming(
-    function: AnyFunction, environment: Environment
-) -> Callable[[Arguments, Invocation], Awaitable[Result]]:
-    limit = function.limits.max_payload
-    is_told = function.on_success is not None
-
-    async def run(arguments: Arguments, invocation: Invocation) -> Result:
-        items = _Encoded(function, _items(function, environment, arguments))
-        try:
-            if invocation.http is not None:
-                await items.start()
-            elif invocation.mode == SYNC:
-                return Result(await _collected(items, limit))
-            else:
-                return Result(await _exhausted(items, kept=is_told))
-        except (FunctionError, PayloadTooLarge, Signal) as error:
-            await items.aclose()
-            return Result(b"", error=error)
-        except asyncio.CancelledError:
-            await items.aclose()
-            raise
-        return Result(stream=items)
-
-    return run
-
-
-async def _collected(items: _Encoded, limit: int) -> bytes:
-    """All items as one JSON list: what a caller by name gets of a stream."""
-    chunks: list[bytes] = []
-    size = 2
-    async for chunk in items:
-        item = items.as_json(chunk)
-        size += len(item) + 1
-        if size > limit:
-            raise PayloadTooLarge(size, limit)
-        chunks.append(item)
-    return _listed(chunks)
-
-
-async def _exhausted(items: _Encoded, *, kept: bool) -> bytes:
-    """Make all items, however many: nobody waits for them, and no limit is to end them half-way.
-
-    With `kept` they are one JSON list, for the record of the outcome. What is over the limit of
-    every broker is not kept: the record is too large then, as that of any other value.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in items:
-        if kept and size <= MAX_BODY:
-            item = items.as_json(chunk, errors="replace")
-            size += len(item)
-            chunks.append(item)
-    return _listed(chunks) if kept else b"null"
-
-
-def _listed(chunks: list[bytes]) -> bytes:
-    return b"[" + b",".join(chunks) + b"]"
-
-
-def _items(
-    function: AnyFunction, environment: Environment, arguments: Arguments
-) -> AsyncIterator[Any]:
-    items: Any = function.handler(**arguments)
-    if function.signature.is_async:
-        yielded: AsyncIterator[Any] = items
-        return yielded
-    return ThreadedGenerator(function, environment, items)
-
-
-class _Encoded(AsyncIterator[bytes]):
-    """The items of a stream, encoded. Whatever ends it early is raised as a `Failure`."""
-
-    __slots__ = ("_ahead", "_function", "_items")
-
-    def __init__(self, function: AnyFunction, items: AsyncIterator[Any]) -> None:
-        self._function = function
-        self._items = items
-        self._ahead: list[bytes | None] = []
-
-    async def start(self) -> None:
-        """Make the first item, so that a handler that fails before it fails like any other."""
-        self._ahead.append(await self._next())
-
-    async def __anext__(self) -> bytes:
-        chunk = self._ahead.pop() if self._ahead else await self._next()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
-    async def _next(self) -> bytes | None:
-        """The next item, encoded; None after the last."""
-        try:
-            item = await anext(self._items, _END)
-        except HANDLER_ERRORS as error:
-            raise _failure(error) from None
-        if item is _END:
-            return None
-        try:
-            return self._function.signature.encode_item(item)
-        except FunctionError:
-            raise
-        except HANDLER_ERRORS as error:  # A serialiser of the user's own has a bug.
-            raise _failure(error) from None
-
-    def as_json(self, chunk: bytes, errors: str = "strict") -> bytes:
-        """An encoded item as JSON, which it is unless it is bytes that the handler yielded."""
-        signature = self._function.signature
-        if signature.item_type is not bytes:
-            return chunk
-        try:
-            return encode(chunk.decode(errors=errors))
-        except UnicodeDecodeError as error:
-            raise FunctionError(
-                NOT_ENCODABLE,
-                f"{signature.function}() yielded bytes that are no UTF-8 text, which only an HTTP "
-                "caller can be sent",
-            ) from error
-
-    async def aclose(self) -> None:
-        await close(self._items)
-
-
-def _failed_items(partial: PartialFailure, good: list[int]) -> dict[int, Failure]:
-    """What a handler says of the items it got, by their indexes in the whole batch."""
-    items = dict(enumerate(good))
-    for index in partial.failures:
-        if index not in items:
-            failure: Failure = FunctionError(
-                "IndexError",
-                f"PartialFailure names item {index!r}, but the handler got {len(good)} items",
-            )
-            return dict.fromkeys(good, failure)
-    return {items[index]: _item_failure(why) for index, why in partial.failures.items()}
-
-
-def _item_failure(why: Exception | str) -> Failure:
-    if isinstance(why, BaseException):
-        return _failure(why)
-    return FunctionError("PartialFailure", str(why))
-
-
-def _failure(error: BaseException) -> Failure:
-    """What a handler raised, as the error of its result.
-
-    A cancellation from outside goes on; one that the handler brought upon itself, say by awaiting
-    something that was cancelled, is a failure like others.
-    """
-    if isinstance(error, Signal):
-        return error
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    return function_error(error.with_traceback(_of_handler(error.__traceback__)))
-
-
-_OURS: Final = frozenset((__name__, ThreadedGenerator.__module__, "concurrent.futures.thread"))
-
-
-def _of_handler(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback from the handler on: how it came to be called is no help to its author."""
-    inner = traceback
-    while inner is not None and inner.tb_frame.f_globals.get("__name__") in _OURS:
-        inner = inner.tb_next
-    return inner or traceback

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from eventmesh.engine.codecs.envelope import error_fields
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
-from eventmesh.engine.function import SourceContext
+from eventmesh.engine.spec import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.api.events import STRUCTURED, parse_event

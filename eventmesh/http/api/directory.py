@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from eventmesh.engine.function import AnyFunction, function_info
+from eventmesh.engine.spec import FunctionSpec, function_info
 
 FunctionDirectory: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
 """Gives the functions that can be asked about, by their names, each as `function_info`."""
 
 
-def list_functions(functions: Mapping[str, AnyFunction]) -> Mapping[str, Mapping[str, Any]]:
+def list_functions(functions: Mapping[str, FunctionSpec]) -> Mapping[str, Mapping[str, Any]]:
     """The directory of the functions of this process."""
     return {name: function_info(function) for name, function in functions.items()}

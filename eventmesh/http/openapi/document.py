@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventmesh.engine.binding import HttpBinding, HttpField, Shape
-from eventmesh.engine.function import AnyFunction
+from eventmesh.engine.spec import FunctionSpec
 from eventmesh.http.openapi.schemas import (
     ACCEPTED,
     INVALID,
@@ -35,7 +34,7 @@ _INTEGER: Final = {"type": "integer"}
 _STRING: Final = {"type": "string"}
 
 
-def build_document(bound: Sequence[tuple[AnyFunction, HttpRoute]], *, api: bool) -> Json:
+def build_document(bound: Sequence[tuple[FunctionSpec, HttpRoute]], *, api: bool) -> Json:
     """The document of these routes. `api` says whether there is the control API beside them."""
     operations = list(_operations(bound))
     schemas = Schemas([use for operation in operations for use in operation.uses()])
@@ -55,14 +54,14 @@ def build_document(bound: Sequence[tuple[AnyFunction, HttpRoute]], *, api: bool)
     }
 
 
-def _operations(bound: Sequence[tuple[AnyFunction, HttpRoute]]) -> Iterator[_Operation]:
+def _operations(bound: Sequence[tuple[FunctionSpec, HttpRoute]]) -> Iterator[_Operation]:
     seen: Counter[str] = Counter()
     for function, route in bound:
         name = function.full_name
         seen[name] += 1
         # An operation's id is unique: that of a function's second route has a number.
         id = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        plan = function.signature.http_binding(route.names, has_body=route.has_body)
+        plan = function.schema.http_binding(route.template)
         yield _Operation(id, function, route, plan)
 
 
@@ -71,7 +70,7 @@ class _Operation:
     """One method of one path."""
 
     id: str
-    function: AnyFunction
+    function: FunctionSpec
     route: HttpRoute
     plan: HttpBinding
 
@@ -86,11 +85,11 @@ class _Operation:
             yield f"{self.id} {field.parameter.name}", "validation", field.parameter.adapter
         if self.plan.body is not None:
             yield f"{self.id} body", "validation", self.plan.body.adapter
-        yield f"{self.id} result", "serialization", self.function.signature.item_adapter
+        yield f"{self.id} result", "serialization", self.function.schema.item_adapter
 
     def describe(self, schemas: Schemas, path_names: Sequence[str], *, api: bool) -> Json:
         """The operation object; the path is that of a route with these names."""
-        text = inspect.getdoc(self.function.handler) or ""
+        text = self.function.description
         described: Json = {
             "operationId": self.id,
             "tags": list(self.route.tags) or [self.function.service],
@@ -149,13 +148,13 @@ class _Operation:
         return {str(status): _response(status_phrase(status), self._content(schemas))}
 
     def _content(self, schemas: Schemas) -> Json:
-        signature = self.function.signature
+        gives = self.function.schema
         if self.route.status in (204, 205):
             return {}
-        if signature.item_type is bytes:
+        if gives.item_type is bytes:
             return {BYTES: {}}
         schema = schemas.get(f"{self.id} result")
-        if not signature.is_stream:
+        if not gives.is_stream:
             return {JSON: {"schema": schema}}
         items = {"contentMediaType": JSON, "contentSchema": schema}
         lines = {"type": "string", "description": "One item a line.", **items}

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 from eventmesh.abc import Lease
 from eventmesh.aio.clock import sleep
 from eventmesh.aio.tasks import task_group
-from eventmesh.engine.function import SourceContext
+from eventmesh.engine.spec import SourceContext
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import lease as lease_name

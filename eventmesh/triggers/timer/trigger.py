@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from eventmesh.engine.codecs.envelope import invocation_from
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.invocation import ASYNC
@@ -81,7 +81,7 @@ class TimerTrigger:
     def describe(self) -> str:
         return schedule_text(self.schedule)
 
-    def check(self, function: AnyFunction) -> None:
+    def check(self, function: FunctionSpec) -> None:
         """Raise DeclarationError for a function that needs a payload, or has the timer twice."""
         timers = [timer for timer in function.triggers if isinstance(timer, TimerTrigger)]
         texts = [timer.describe() for timer in timers]
@@ -91,7 +91,7 @@ class TimerTrigger:
             )
         sample = self.timer(function).build_message(moment=0, now=0)
         try:
-            function.signature.by_name()(invocation_from(sample, function.full_name, ASYNC))
+            function.schema.check_payload(invocation_from(sample, function.full_name, ASYNC))
         except PayloadInvalid as error:
             raise DeclarationError(
                 f"{function.full_name}: a timer brings no payload, but the function needs one "
@@ -100,14 +100,14 @@ class TimerTrigger:
 
     @classmethod
     def source(
-        cls, bound: Sequence[tuple[AnyFunction, TimerTrigger]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, TimerTrigger]], runtime: SourceContext
     ) -> AbstractAsyncContextManager[None]:
         services: dict[str, list[Timer]] = defaultdict(list)
         for function, trigger in bound:
             services[function.service].append(trigger.timer(function))
         return run_leaders(services, runtime)
 
-    def timer(self, function: AnyFunction) -> Timer:
+    def timer(self, function: FunctionSpec) -> Timer:
         """Return the timer that fires `function`."""
         return Timer(function.full_name, self.schedule, self.catch_up, self.jitter)
 

@@ -89,7 +89,7 @@ async def test_a_provider_that_asks_for_a_pause_gets_it(start, provider, seconds
 @pytest.mark.parametrize("function", [charge, refund])
 def test_however_short_the_waits_are_the_age_ends_the_retries(function, monkeypatch):
     monkeypatch.setattr("random.uniform", min)
-    retry = function.retry
+    retry = function.spec.retry
     assert sum(map(retry.delay, range(1, retry.attempts))) > retry.max_age
 
 

@@ -53,18 +53,15 @@ def test_json_has_every_option(run):
     place, count = service["functions"]
     assert place == {
         "name": "orders.place",
-        "service": "orders",
         "triggers": [
             {"kind": "http", "description": "POST /orders"},
             {"kind": "event", "description": "event cart.*"},
         ],
-        "limits": {
-            "timeout": 120,
-            "concurrency": 100,
-            "reserved_concurrency": 4,
-            "max_pending": 100,
-            "max_payload": 1000,
-        },
+        "timeout": 120,
+        "concurrency": 100,
+        "reserved_concurrency": 4,
+        "max_pending": 100,
+        "max_payload": 1000,
         "retry": {
             "attempts": 1,
             "initial": 1,
@@ -76,8 +73,7 @@ def test_json_has_every_option(run):
         "on_success": "queue:done",
         "on_failure": "event:order.failed",
     }
-    limits = count["limits"]
-    assert (limits["timeout"], limits["concurrency"], limits["max_pending"]) == (None, 7, 3)
+    assert (count["timeout"], count["concurrency"], count["max_pending"]) == (None, 7, 3)
     assert (count["triggers"], count["on_success"], count["on_failure"]) == (
         [],
         "billing.note",

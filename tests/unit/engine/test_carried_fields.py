@@ -1,9 +1,9 @@
 """No hop of an invocation loses a field: a new field fails here until every hop carries it."""
 
 from dataclasses import fields, replace
+from unittest.mock import Mock
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.brokers.rabbitmq.amqp.properties import decode_properties, encode_properties
@@ -24,7 +24,15 @@ from eventmesh.host import hosting
 from eventmesh.http.protocol import REQUEST
 from eventmesh.middleware.deadline import deadline
 from eventmesh.model.errors import FunctionError, PayloadTooLarge
-from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, make_invocation
+from eventmesh.model.invocation import (
+    ASYNC,
+    SYNC,
+    Batch,
+    HttpRequest,
+    Invocation,
+    RouteTemplate,
+    make_invocation,
+)
 from eventmesh.model.message import Message, make_message
 from eventmesh.model.result import Result
 from eventmesh.model.retry import Retry
@@ -65,8 +73,10 @@ INVOCATION = {
     "deadline": NOW + 60.5,
     "caller": "shop.pay",
     "type": "order.placed",
-    "http": HttpRequest("POST", "/orders", {}, {}, {}),
-    "batch": [b"1"],
+    "http": HttpRequest(
+        RouteTemplate("POST /orders", (), has_body=True), "POST", "/orders", {}, {}, {}
+    ),
+    "batch": Batch([b"1"]),
     "principal": "user:ada",
 }
 SAME = {  # Of an invocation, and of the message that carries it.
@@ -340,9 +350,9 @@ class TestServices:
         async def orders(ctx: Context) -> None:
             seen.append(ctx.invocation)
 
-        request = make_mocked_request("GET", "/orders")
+        request = Mock(method="GET", target="/orders", headers={}, remote="")
         message = Message(
-            body=request_body(request, orders.triggers[0], {}, b""),
+            body=request_body(request, orders.spec.triggers[0], {}, b""),
             id="id-1",
             timestamp=clock.now(),
             headers={"traceparent": "00-1"},
@@ -351,7 +361,7 @@ class TestServices:
             type=REQUEST,
             principal="user:ada",
         )
-        async with hosting([app], broker, Settings(), clock=clock, http=False):
+        async with hosting([app], broker, Settings(), clock=clock, http=None):
             await broker.request(to_rpc("app.orders"), message)
         (invocation,) = seen
         for name, field in SAME.items():

@@ -6,7 +6,7 @@ from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.context import Context
 from eventmesh.model.errors import InvocationTimeout
 from eventmesh.model.event import TIMER_TYPE, event_headers
-from eventmesh.model.invocation import HttpRequest, Invocation
+from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.result import Result
 
 START = 1_000.0
@@ -30,7 +30,7 @@ def test_it_tells_what_the_invocation_is(context):
 
 
 def test_the_headers_of_a_request_are_those_that_http_had(context):
-    http = HttpRequest("GET", "/", {}, {}, {"accept": "*/*"})
+    http = HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {"accept": "*/*"})
     assert context(headers=TRACE, http=http).headers == {"accept": "*/*"}
 
 

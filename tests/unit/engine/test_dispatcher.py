@@ -1,6 +1,8 @@
 """From a function's name to its pipeline, which is built once and has one limiter."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -8,12 +10,22 @@ from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.dispatcher import Dispatcher
-from eventmesh.engine.function import Environment
+from eventmesh.engine.runtimes.inline import InlineRuntime
+from eventmesh.engine.spec import Environment
 from eventmesh.model.errors import FunctionNotFound, Throttled
-from eventmesh.model.invocation import ASYNC, SYNC, Invocation
+from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.result import Result
 from eventmesh.service import Service
 from eventmesh.testing.clock import START
+
+HTTP = HttpRequest(
+    RouteTemplate("GET /{number}", ("number",), has_body=False),
+    "GET",
+    "/7",
+    {"number": "7"},
+    {},
+    {},
+)
 
 
 def no_middleware(_):
@@ -21,10 +33,22 @@ def no_middleware(_):
 
 
 @pytest.fixture
-def dispatcher(broker, clock):
+async def handlers(app, broker, clock):
+    """What runs the functions of the service."""
+    environment = Environment(clock, BrokerTransport(broker), {})
+    async with AsyncExitStack() as stack:
+        yield {
+            function.spec.full_name: await stack.enter_async_context(
+                InlineRuntime().open(function, environment)
+            )
+            for function in app.functions.values()
+        }
+
+
+@pytest.fixture
+def dispatcher(handlers, clock):
     def dispatcher(app, middleware=no_middleware, slots=()):
-        environment = Environment(clock, BrokerTransport(broker), {}, {})
-        return Dispatcher(list(app.functions.values()), environment, middleware, dict(slots))
+        return Dispatcher(app.specs, handlers, clock, middleware, dict(slots))
 
     return dispatcher
 
@@ -111,31 +135,23 @@ async def run(dispatcher, one):
     return await dispatcher.dispatch(one)
 
 
-async def test_all_pipelines_of_a_function_share_its_limiter(app, dispatcher, clock):
+async def test_whatever_fires_a_function_is_under_its_one_limiter(app, dispatcher, clock):
     made = dispatcher(app)
-
-    async def answer(_):
-        return Result(b"1")
-
-    other = made.pipeline(app.functions["work"], answer)
+    over_http = replace(invocation(mode=SYNC), http=HTTP)
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(run(made, invocation(4, mode=SYNC)))
         await clock.settle()
-        waiting = tasks.create_task(answered(other, invocation(mode=SYNC)))
+        waiting = tasks.create_task(run(made, over_http))
         await clock.settle()
         assert made.statistics()["app.work"] == {"running": 1, "waiting": 1, "throttled": 0}
-        assert isinstance((await other(invocation(mode=SYNC))).error, Throttled)
-        await clock.advance(1)
+        assert isinstance((await made.dispatch(over_http)).error, Throttled)
+        await clock.advance(2)
     assert first.result() == Result(b"8")
-    assert waiting.result() == Result(b"1")
+    assert waiting.result() == Result(b"14")
     assert made.statistics() == {
         "app.work": {"running": 0, "waiting": 0, "throttled": 1},
         "app.other": {"running": 0, "waiting": 0, "throttled": 0},
     }
-
-
-async def answered(handler, one):
-    return await handler(one)
 
 
 async def test_mesh_wide_slots_hold_over_dispatchers(app, dispatcher, clock):

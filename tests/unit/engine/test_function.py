@@ -59,7 +59,7 @@ def test_it_belongs_to_a_service(app):
     async def handler() -> list[int]:
         return []
 
-    assert (handler.service, handler.full_name) == ("app", "app.place")
+    assert (handler.spec.service, handler.full_name) == ("app", "app.place")
     assert handler.result_type == list[int]
 
 
@@ -75,7 +75,7 @@ def test_it_belongs_to_a_service(app):
 def test_a_process_has_no_more_places_than_the_mesh(app, limits, places):
     async def handler() -> None: ...
 
-    assert app.function(**limits)(handler).local_concurrency == places
+    assert app.function(**limits)(handler).spec.local_concurrency == places
 
 
 def test_declaring_needs_no_loop_and_starts_none(app):

@@ -5,7 +5,7 @@ import pytest
 
 from eventmesh.middleware.deadline import deadline
 from eventmesh.model.errors import FunctionError, InvocationTimeout
-from eventmesh.model.invocation import HttpRequest
+from eventmesh.model.invocation import Batch, HttpRequest, RouteTemplate
 from eventmesh.model.result import Result
 from eventmesh.testing.clock import ManualClock
 
@@ -53,8 +53,8 @@ async def test_the_earlier_of_timeout_and_callers_deadline_is_passed_on(
         attempt=3,
         caller="shop.buy",
         type="order.placed",
-        http=HttpRequest("GET", "/", {}, {}, {}),
-        batch=[b"1"],
+        http=HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {}),
+        batch=Batch([b"1"]),
     )
     await deadline(clock, timeout)(handler)(before)
     assert passed == [replace(before, deadline=clock.now() + expected)]

@@ -14,6 +14,7 @@ from eventmesh.model.errors import (
     Reject,
     RetryLater,
 )
+from eventmesh.model.invocation import Batch
 from eventmesh.model.result import Result, close
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -118,7 +119,7 @@ async def test_a_batch_of_which_items_failed_has_the_traceback_of_the_first(
     clock, invocation, records
 ):
     failures = {0: Reject(), 2: FunctionError("ValueError", "a", "one"), 3: FunctionError("b", "")}
-    await logged(clock)(ends_with(failures=failures))(invocation(batch=[b"1"] * 4))
+    await logged(clock)(ends_with(failures=failures))(invocation(batch=Batch([b"1"] * 4)))
     (record,) = records
     assert (record.levelno, record.outcome) == (logging.WARNING, "partial_failure")
     assert record.getMessage().endswith(str(PartialFailure(failures)))

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from eventmesh.middleware.tracing import inject, traced, traced_transport
 from eventmesh.model.errors import FunctionError, InvocationTimeout, Problem, Reject
 from eventmesh.model.event import TIMER_TYPE
-from eventmesh.model.invocation import ASYNC, HttpRequest
+from eventmesh.model.invocation import ASYNC, Batch, HttpRequest, RouteTemplate
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result, close
 
@@ -73,7 +73,7 @@ def test_without_a_configured_provider_nothing_stands_in_the_way(provider):
 
 async def test_an_asynchronous_invocation_is_a_consumers_span(provider, spans, invocation):
     run = traced("shop.orders.place", provider)(ends_with())
-    await run(invocation(mode=ASYNC, trigger="queue", attempt=2, batch=[b"1", b"2"]))
+    await run(invocation(mode=ASYNC, trigger="queue", attempt=2, batch=Batch([b"1", b"2"])))
     (span,) = spans()
     assert (span.name, span.kind) == ("orders.place", SpanKind.CONSUMER)
     assert span.parent is None
@@ -98,7 +98,9 @@ async def test_an_asynchronous_invocation_is_a_consumers_span(provider, spans, i
 async def test_an_http_request_is_a_servers_span_and_its_query_stays_secret(
     provider, spans, invocation
 ):
-    http = HttpRequest("POST", "/orders/7?token=s3cret", {}, {}, {})
+    http = HttpRequest(
+        RouteTemplate("POST /", (), True), "POST", "/orders/7?token=s3cret", {}, {}, {}
+    )
     await traced(provider=provider)(ends_with())(invocation(trigger="http", http=http))
     (span,) = spans()
     assert span.kind is SpanKind.SERVER
@@ -141,7 +143,7 @@ async def test_a_span_within_which_a_worker_was_started_is_no_parent(provider, s
 
 
 async def test_a_traced_http_server_is_the_parent(provider, spans, invocation):
-    http = HttpRequest("GET", "/", {}, {}, {})
+    http = HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {})
     with provider.get_tracer("http").start_as_current_span("GET /") as server:
         run = traced(provider=provider)(ends_with())
         await run(invocation(http=http, headers={"traceparent": TRACEPARENT}))

@@ -3,7 +3,7 @@ from dataclasses import field, replace
 import pytest
 
 from eventmesh.model.event import Event
-from eventmesh.model.invocation import HttpRequest, Invocation
+from eventmesh.model.invocation import Batch, HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.message import NO_HEADERS, Message
 from eventmesh.model.result import Result
 from eventmesh.model.value import constructor, copier, value
@@ -82,8 +82,17 @@ def test_what_computes_fields_when_it_is_made_has_neither(cls):
     "thing",
     [
         Message(SECRET.encode(), "id-1", 0.0, headers=HEADERS),
-        Invocation("a.b", "id-1", SECRET.encode(), 0.0, headers=HEADERS, batch=[SECRET.encode()]),
-        HttpRequest("GET", f"/x?token={SECRET}", {}, {"token": [SECRET]}, HEADERS),
+        Invocation(
+            "a.b", "id-1", SECRET.encode(), 0.0, headers=HEADERS, batch=Batch([SECRET.encode()])
+        ),
+        HttpRequest(
+            RouteTemplate("GET /", (), False),
+            "GET",
+            f"/x?token={SECRET}",
+            {},
+            {"token": [SECRET]},
+            HEADERS,
+        ),
         Result(SECRET.encode(), headers=HEADERS),
     ],
     ids=lambda thing: type(thing).__name__,

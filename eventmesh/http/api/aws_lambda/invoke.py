@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from eventmesh.engine.codecs.envelope import invocation_from
-from eventmesh.engine.function import AnyFunction, SourceContext
+from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.api.aws_lambda.idempotency import IdempotencyCache
 from eventmesh.http.api.aws_lambda.names import LATEST, arn, parse_name
 from eventmesh.http.api.aws_lambda.responses import (
@@ -131,11 +131,11 @@ class LambdaApi:
                     f"There is no invocation type {other!r}: use RequestResponse, Event or DryRun",
                 )
 
-    async def _payload(self, request: Request, function: AnyFunction | None) -> bytes:
+    async def _payload(self, request: Request, function: FunctionSpec | None) -> bytes:
         limit, raw = self._runtime.settings.max_body, False
         if function is not None:
             limit = min(limit, function.limits.max_payload)
-            raw = function.signature.payload is not None and function.signature.payload.raw
+            raw = function.schema.payload is not None and function.schema.payload.raw
         body = await read_body(request, limit)
         if body and not raw:
             try:

@@ -34,7 +34,7 @@ def of_annotated(invoices: Annotated[list[Invoice], Field(description="new ones"
 
 @pytest.mark.parametrize("handler", [of_models, of_sequence, of_annotated])
 def test_each_item_is_validated_by_itself(handler):
-    bind = compile_signature(handler, [Pool]).for_batch()
+    bind = compile_signature(handler, [Pool]).build_batch_binder()
 
     arguments, indexes, failures = bind([b'{"id":1}', b'{"id":"x"}', b"", b'{"id":"4"}'])
 
@@ -69,7 +69,7 @@ def unparametrised(items: Sequence): ...
     ],
 )
 def test_items_of_any_type(handler, bodies, arguments):
-    batch = compile_signature(handler).for_batch()(bodies)
+    batch = compile_signature(handler).build_batch_binder()(bodies)
 
     assert batch.arguments == arguments
     assert batch.indexes == list(range(len(bodies)))
@@ -81,7 +81,7 @@ def test_every_item_is_either_good_or_failed(items):
     good = {index: item for index, item in enumerate(items) if isinstance(item, int)}
     bodies = [f'{{"id":{item}}}' if isinstance(item, int) else "{}" for item in items]
 
-    batch = compile_signature(of_sequence).for_batch()([body.encode() for body in bodies])
+    batch = compile_signature(of_sequence).build_batch_binder()([body.encode() for body in bodies])
 
     assert batch.indexes == list(good)
     assert [invoice.id for invoice in batch.arguments["invoices"]] == list(good.values())
@@ -89,7 +89,7 @@ def test_every_item_is_either_good_or_failed(items):
 
 
 def test_each_batch_has_a_list_of_its_own():
-    bind = compile_signature(of_numbers).for_batch()
+    bind = compile_signature(of_numbers).build_batch_binder()
 
     assert bind([b"1"]).arguments == {"numbers": [1]}
     assert bind([b"2"]).arguments == {"numbers": [2]}
@@ -128,4 +128,4 @@ def test_a_handler_that_takes_no_list_is_refused(handler, advice):
     signature = compile_signature(handler)
 
     with pytest.raises(DeclarationError, match=advice):
-        signature.for_batch()
+        signature.build_batch_binder()

@@ -18,7 +18,7 @@ from eventmesh.engine.binding import Body, Header, Path, Query, compile_signatur
 from eventmesh.engine.context import Context
 from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.event import Event
-from eventmesh.model.invocation import HttpRequest, Invocation
+from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
 
 
 class Item(BaseModel):
@@ -59,8 +59,11 @@ def bind(
 ) -> dict[str, Any]:
     """The arguments of a request; to a route with a body if there is one."""
     path = path or {}
-    binder = compile_signature(handler).for_http(path.keys(), has_body=body is not None)
-    request = HttpRequest("POST", "/", path, query or {}, headers or {})
+    route = RouteTemplate("POST /", tuple(path), body is not None)
+    binder = compile_signature(handler).build_http_binder(route)
+    request = HttpRequest(
+        RouteTemplate("POST /", (), True), "POST", "/", path, query or {}, headers or {}
+    )
     return binder(Invocation("shop.f", "id-1", body or b"", 0.0, http=request))
 
 
@@ -364,7 +367,9 @@ def failures(handler: Callable[..., Any], **request: Any) -> list[PayloadInvalid
 
 
 def test_only_what_came_over_http_can_be_bound_so():
-    binder = compile_signature(get).for_http(["id"], has_body=False)
+    binder = compile_signature(get).build_http_binder(
+        RouteTemplate("GET /{id}", ("id",), has_body=False)
+    )
 
     with pytest.raises(TypeError, match="came over HTTP"):
         binder(Invocation("shop.f", "id-1", b"", 0.0))

@@ -11,6 +11,7 @@ from eventmesh.engine.binding import Body, Header, Path, Query, Shape, compile_s
 from eventmesh.engine.context import Context
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import Event
+from eventmesh.model.invocation import RouteTemplate
 
 
 class Order(BaseModel):
@@ -30,7 +31,9 @@ def handle(
 
 
 def test_the_plan_says_where_each_parameter_comes_from():
-    plan = compile_signature(handle).http_binding(["id"], has_body=True)
+    plan = compile_signature(handle).http_binding(
+        RouteTemplate("POST /{id}", ("id",), has_body=True)
+    )
 
     assert [(field.parameter.name, field.source, field.name) for field in plan.fields] == [
         ("id", "path", "id"),
@@ -88,7 +91,7 @@ def of_event(event: Event[Order]): ...
     ],
 )
 def test_the_body_is_one_value_or_an_object(handler, names, is_what, schema_type):
-    body = compile_signature(handler).http_binding([], has_body=True).body
+    body = compile_signature(handler).http_binding(RouteTemplate("POST /", (), has_body=True)).body
 
     assert body is not None
     assert list(body.fields) == names
@@ -97,7 +100,7 @@ def test_the_body_is_one_value_or_an_object(handler, names, is_what, schema_type
 
 
 def test_a_body_that_nothing_reads_is_not_in_the_plan():
-    plan = compile_signature(lambda: None).http_binding([], has_body=True)
+    plan = compile_signature(lambda: None).http_binding(RouteTemplate("POST /", (), has_body=True))
 
     assert (plan.fields, plan.body) == ((), None)
 
@@ -154,11 +157,11 @@ def test_a_route_that_a_signature_does_not_fit_is_refused(handler, path_names, h
     signature = compile_signature(handler)
 
     with pytest.raises(DeclarationError, match=advice):
-        signature.for_http(path_names, has_body=has_body)
+        signature.build_http_binder(RouteTemplate("…", tuple(path_names), has_body))
 
 
 @pytest.mark.parametrize("handler", [of_everything, of_event])
 def test_routes_without_a_body_fit_what_takes_anything(handler):
-    plan = compile_signature(handler).http_binding([], has_body=False)
+    plan = compile_signature(handler).http_binding(RouteTemplate("GET /", (), has_body=False))
 
     assert len(plan.fields) + (plan.body is not None) == 1

@@ -45,7 +45,7 @@ class Person(typing_extensions.TypedDict):
 
 
 def bind(handler: Callable[..., Any], payload: bytes, **attributes: Any) -> dict[str, Any]:
-    binder = compile_signature(handler).by_name()
+    binder = compile_signature(handler).build_binder()
     return binder(Invocation("shop.f", "id-1", payload, NOON.timestamp(), **attributes))
 
 
@@ -207,13 +207,12 @@ def test_without_a_payload_the_defaults_apply(handler, arguments, payload):
 def test_a_function_without_parameters_ignores_the_payload(payload):
     assert bind(nothing, payload) == {}
     assert compile_signature(nothing).payload is None
-    assert compile_signature(nothing).body_adapter is None
 
 
 def test_each_call_gets_arguments_of_its_own():
     def handle(names: list[str], seen: list[str] = []): ...  # noqa: B006
 
-    binder = compile_signature(handle).by_name()
+    binder = compile_signature(handle).build_binder()
     invocation = Invocation("shop.f", "id-1", b'{"names":[]}', 0.0)
     binder(invocation)["seen"].append("once")
 

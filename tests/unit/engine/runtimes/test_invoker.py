@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from eventmesh.engine.context import Context
-from eventmesh.engine.runtimes.invoker import errors_as_results
+from eventmesh.engine.runtimes.failures import errors_as_results
 from eventmesh.model.errors import (
     FunctionError,
     InvocationError,
@@ -20,11 +20,11 @@ from eventmesh.model.errors import (
     RetryLater,
     Throttled,
 )
-from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation
+from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.result import Response, Result
 from eventmesh.service import Service
 
-HTTP = HttpRequest("POST", "/", {}, {}, {})
+HTTP = HttpRequest(RouteTemplate("POST /", (), True), "POST", "/", {}, {}, {})
 
 
 class Order(BaseModel):

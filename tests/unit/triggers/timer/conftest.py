@@ -12,7 +12,7 @@ import pytest
 from eventmesh.abc import Lease
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.caller import BrokerTransport
-from eventmesh.engine.function import Environment, SourceContext
+from eventmesh.engine.spec import Environment, SourceContext
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.event import PREFIX
 from eventmesh.model.message import Message
@@ -149,7 +149,7 @@ async def open_replica(*triggers: TimerTrigger, broker, clock) -> AsyncGenerator
 
     await broker.declare([inbox(FUNCTION)])
     async with TimerTrigger.source(
-        [(tick, trigger) for trigger in triggers], runtime_of(broker, clock)
+        [(tick.spec, trigger) for trigger in triggers], runtime_of(broker, clock)
     ):
         yield
 
@@ -159,14 +159,13 @@ def runtime_of(broker, clock) -> SourceContext:
         return Result(b"")
 
     return SourceContext(
-        broker,
-        Environment(clock, BrokerTransport(broker), {}, {}),
-        Settings(),
-        {},
-        dispatch,
-        lambda _, handler: handler,
-        lambda *_: None,
-        lambda *_: None,
-        lambda *_: None,
-        "instance",
+        broker=broker,
+        environment=Environment(clock, BrokerTransport(broker), {}),
+        settings=Settings(),
+        functions={},
+        dispatch=dispatch,
+        gauge=lambda *_: None,
+        announce=lambda *_: None,
+        on_stop=lambda *_: None,
+        instance="instance",
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from eventmesh.engine.context import Context
-from eventmesh.engine.function import function_info
+from eventmesh.engine.spec import function_info
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import Event
 from eventmesh.service import Service
@@ -45,7 +45,7 @@ def test_its_kind_is_what_its_messages_say(trigger, kind):
 
     assert trigger.kind == kind
     assert trigger.timer(tick).build_message(0, 0).trigger == kind
-    assert [one["kind"] for one in function_info(tick)["triggers"]] == [kind]
+    assert [one["kind"] for one in function_info(tick.spec)["triggers"]] == [kind]
 
 
 def test_missed_moments_are_skipped_unless_there_is_only_one():

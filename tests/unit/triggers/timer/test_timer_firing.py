@@ -143,11 +143,12 @@ async def test_the_next_goes_on_when_the_one_that_fires_leaves(running, clock, s
 
 async def test_each_service_has_a_holder_of_its_own(broker, clock, running, runtime):
     functions = [_function(on.every("10s"), service) for service in ("orders", "mailer")]
+    bound = [(function.spec, function.spec.triggers[0]) for function in functions]
     await broker.declare([inbox(function.full_name) for function in functions])
     # The timers of "orders" are fired by another process; those of "mailer" still are by this one.
     async with (
         broker.lease(lease("orders")),
-        TimerTrigger.source([(function, function.triggers[0]) for function in functions], runtime),
+        TimerTrigger.source(bound, runtime),
     ):
         await clock.advance("10s")
         assert await broker.depth(inbox("mailer.tick")) == 1
@@ -200,7 +201,7 @@ async def test_thousands_of_timers(broker, clock, runtime):
         for number in range(3_000)
     ]
     await broker.declare([inbox(function.full_name) for function in functions])
-    bound = [(function, function.triggers[0]) for function in functions]
+    bound = [(function.spec, function.spec.triggers[0]) for function in functions]
     async with TimerTrigger.source(bound, runtime):
         await clock.advance("1h")
     depths = [await broker.depth(inbox(function.full_name)) for function in functions]

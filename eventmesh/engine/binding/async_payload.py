@@ -1,4 +1,4 @@
-"""A request's payload as an asynchronous invocation stores it.
+"""The payload of an HTTP request as an asynchronous invocation stores it.
 
 What runs it later binds it by name, so what came in the path, the query and the headers becomes
 part of it. What came in the body is stored as it came: writing validated values back would lose
@@ -12,42 +12,59 @@ from typing import Any, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from eventmesh.engine.binding import HttpBinding, Parameter, Payload, Signature
+from eventmesh.engine.binding.http import HttpBinding
+from eventmesh.engine.binding.parameters import Parameter
+from eventmesh.engine.binding.payload import Payload
 from eventmesh.model.errors import PayloadInvalid
+from eventmesh.model.invocation import Invocation
 
 Arguments: TypeAlias = Mapping[str, Any]
-PayloadBuilder: TypeAlias = Callable[[Arguments, bytes], bytes]
+Store: TypeAlias = Callable[[Arguments, bytes], bytes]
 """Makes the payload of bound arguments and the request's body. Raises PayloadInvalid."""
 
 _NOTHING = (b"", b"null")
 
 
-def payload_builder(signature: Signature, plan: HttpBinding) -> PayloadBuilder:
-    """How the payloads of requests that are bound by `plan` are stored."""
-    payload = signature.payload
+def build_async_payload(
+    payload: Payload | None, binding: HttpBinding
+) -> Callable[[Invocation], bytes]:
+    """Build what checks requests by `binding`, and makes payloads that fit `payload` of them.
+
+    Raises PayloadInvalid for a request that does not fit: once it is stored, its sender is gone.
+    """
+    bind = binding.build_binder()
+    store = _build_store(payload, binding)
+
+    def make_payload(invocation: Invocation) -> bytes:
+        return store(bind(invocation), invocation.payload)
+
+    return make_payload
+
+
+def _build_store(payload: Payload | None, binding: HttpBinding) -> Store:
     if payload is None:
         return lambda _, __: b""
     if payload.whole:
         (only,) = payload.fields.values()
-        return _from_body if plan.body is not None else _from_argument(only)
-    return _object(plan)
+        return _from_body if binding.body is not None else _from_argument(only)
+    return _object(binding)
 
 
 def _from_body(_: Arguments, body: bytes) -> bytes:
     return body
 
 
-def _from_argument(parameter: Parameter) -> PayloadBuilder:
+def _from_argument(parameter: Parameter) -> Store:
     return lambda arguments, _: _written(parameter, arguments) or b"null"
 
 
-def _object(plan: HttpBinding) -> PayloadBuilder:
-    outside = [field.parameter for field in plan.fields]
+def _object(binding: HttpBinding) -> Store:
+    outside = [field.parameter for field in binding.fields]
 
     def store(arguments: Arguments, body: bytes) -> bytes:
         fields = {one.name: _written(one, arguments) for one in outside}
-        if plan.body is not None and body not in _NOTHING:
-            fields |= _parts(plan.body, arguments, body)
+        if binding.body is not None and body not in _NOTHING:
+            fields |= _parts(binding.body, arguments, body)
         members = (to_json(name) + b":" + text for name, text in fields.items() if text)
         return b"{" + b",".join(members) + b"}"
 

@@ -8,13 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eventmesh.engine.caller import BrokerTransport
-from eventmesh.engine.function import Environment
-from eventmesh.engine.runtimes.generators import CLOSE_SECONDS, ThreadedGenerator
-from eventmesh.model.invocation import HttpRequest
-from eventmesh.service import Service
+from eventmesh.engine.runtimes.threaded_generator import CLOSE_SECONDS, ThreadedGenerator
+from eventmesh.model.invocation import HttpRequest, RouteTemplate
 
-HTTP = HttpRequest("GET", "/", {}, {}, {})
+HTTP = HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {})
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 
@@ -22,11 +19,9 @@ VARIABLE = contextvars.ContextVar("variable", default="unset")
 class Threads:
     """The one thread of a function, and a generator whose end the test sees."""
 
-    def __init__(self, broker, clock):
+    def __init__(self, clock):
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="app.rows")
-        self.environment = Environment(
-            clock, BrokerTransport(broker), {}, {"app.rows": self.executor}
-        )
+        self.clock = clock
         self.going_on = threading.Event()
         self.closed = threading.Event()
         self.closed_in = ()
@@ -46,13 +41,7 @@ class Threads:
                 raise self.failure
 
     def items(self):
-        service = Service("app")
-
-        @service.function
-        def rows() -> Iterator[int]:
-            yield from ()
-
-        return ThreadedGenerator(rows, self.environment, self.rows())
+        return ThreadedGenerator("app.rows", self.rows(), self.executor, self.clock)
 
     def occupy(self):
         """Keep the thread busy until `free`, as a run that has timed out does."""
@@ -65,8 +54,8 @@ class Threads:
 
 
 @pytest.fixture
-def threads(broker, clock):
-    threads = Threads(broker, clock)
+def threads(clock):
+    threads = Threads(clock)
     yield threads
     threads.going_on.set()
     threads.executor.shutdown()
@@ -95,10 +84,10 @@ async def test_a_run_that_waits_for_a_busy_thread_can_be_cancelled(run, clock, h
         going_on.wait(10)
         yield 1
 
-    first = asyncio.create_task(run(stuck, http=http))
+    first = asyncio.create_task(run(stuck, http=http, concurrency=1))
     await asyncio.to_thread(begun.wait, 10)
     await cancelled(first)
-    second = asyncio.create_task(run(stuck, http=http))
+    second = asyncio.create_task(run(stuck, http=http, concurrency=1))
     await clock.settle()
     try:
         await cancelled(second)

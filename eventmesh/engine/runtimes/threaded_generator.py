@@ -7,12 +7,11 @@ import contextvars
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Generator
-from concurrent import futures
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, Final
 
-from eventmesh.aio.clock import TimeLimit
-from eventmesh.engine.function import AnyFunction, Environment
+from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.model.result import HANDLER_ERRORS
 
 CLOSE_SECONDS: Final = 10.0
@@ -29,15 +28,14 @@ class ThreadedGenerator(AsyncIterator[Any]):
 
     __slots__ = ("_clock", "_context", "_executor", "_items", "_name", "_step")
 
-    def __init__(
-        self, function: AnyFunction, environment: Environment, items: Generator[Any]
-    ) -> None:
-        self._name = function.full_name
-        self._executor = environment.executors[self._name]
-        self._clock = environment.clock
+    def __init__(self, name: str, items: Generator[Any], executor: Executor, clock: Clock) -> None:
+        """`name` is the function's, for the log; `executor` has its threads."""
+        self._name = name
         self._items = items
+        self._executor = executor
+        self._clock = clock
         self._context = contextvars.copy_context()
-        self._step: futures.Future[Any] | None = None
+        self._step: Future[Any] | None = None
 
     async def __anext__(self) -> Any:
         item = await self._in_thread(partial(next, self._items, _END))

@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel, computed_field
 
 from eventmesh.model.errors import FunctionError, PayloadTooLarge, Reject
-from eventmesh.model.invocation import SYNC, HttpRequest
+from eventmesh.model.invocation import SYNC, HttpRequest, RouteTemplate
 from eventmesh.model.message import MAX_BODY
 
-HTTP = HttpRequest("GET", "/", {}, {}, {})
+HTTP = HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {})
 
 
 class Row(BaseModel):

@@ -5,9 +5,8 @@ import pytest
 from pydantic import BaseModel
 
 from eventmesh.engine.binding import Body, Header, compile_signature
-from eventmesh.http.async_payload import payload_builder
 from eventmesh.model.errors import PayloadInvalid
-from eventmesh.model.invocation import HttpRequest, Invocation
+from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
 
 
 class Order(BaseModel):
@@ -23,12 +22,12 @@ class Filter(BaseModel):
 def stored(handler, path=None, query=None, headers=None, body=b"", has_body=True):
     """The stored payload of a request, and what the handler gets of it when it is run by name."""
     signature = compile_signature(handler)
-    plan = signature.http_binding(tuple(path or ()), has_body=has_body)
-    http = HttpRequest("POST", "/", path or {}, query or {}, headers or {})
+    route = RouteTemplate("POST /", tuple(path or ()), has_body)
+    http = HttpRequest(route, "POST", "/", path or {}, query or {}, headers or {})
     request = Invocation("a.b", "id", body, 0.0, http=http)
-    arguments = plan.binder()(request)
-    payload = payload_builder(signature, plan)(arguments, body)
-    by_name = signature.by_name()(Invocation("a.b", "id", payload, 0.0))
+    arguments = signature.build_http_binder(route)(request)
+    payload = signature.build_async_payload(route)(request)
+    by_name = signature.build_binder()(Invocation("a.b", "id", payload, 0.0))
     return payload, by_name, arguments
 
 

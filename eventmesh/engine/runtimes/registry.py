@@ -1,0 +1,64 @@
+"""Which runtime runs a function: the choice is made here, and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final, cast
+
+from eventmesh.engine.spec import Runtime
+from eventmesh.model.errors import DeclarationError
+from eventmesh.plugins import RUNTIMES, load_plugin, plugin_names
+
+INLINE: Final = "inline"
+THREAD: Final = "thread"
+
+_BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
+    INLINE: ("eventmesh.engine.runtimes.inline", "InlineRuntime"),
+    THREAD: ("eventmesh.engine.runtimes.thread", "ThreadRuntime"),
+}
+
+
+def choose_runtime(wanted: str | None, *, is_async: bool) -> str:
+    """The name of the runtime of a Python function, for the one that its declaration wants.
+
+    Unless it names one, coroutine functions run in the event loop and others in threads. Raises
+    DeclarationError for a name that nothing provides, and for a function it cannot run.
+    """
+    default = INLINE if is_async else THREAD
+    if wanted is None or wanted == default:
+        return default
+    if wanted in _BUILT_IN:
+        kind = "a coroutine function" if is_async else "not a coroutine function"
+        raise DeclarationError(
+            f"runtime={wanted!r} cannot run it, because it is {kind}: leave the option out, or "
+            f"write runtime={default!r}"
+        )
+    check_runtime(wanted)
+    return wanted
+
+
+def check_runtime(name: str) -> None:
+    """Raise DeclarationError if nothing provides a runtime of that name."""
+    if name in _BUILT_IN:
+        return
+    known = sorted({*_BUILT_IN, *plugin_names(RUNTIMES)})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise DeclarationError(
+            f"there is no runtime {name!r}: {advice} Other runtimes come with packages; install "
+            "the one that provides it"
+        )
+
+
+def load_runtime(name: str) -> Runtime:
+    """Make the runtime of that name. Raises DeclarationError if nothing provides it."""
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name]
+        provided: object = getattr(import_module(module), attribute)
+    else:
+        check_runtime(name)
+        provided = load_plugin(RUNTIMES, name)
+    return cast(Callable[[], Runtime], provided)()

@@ -1,0 +1,233 @@
+"""The declaration of a function, apart from what implements it; and who deals with it.
+
+A source, the dispatcher, documents and tables know a function by its `FunctionSpec`. Only a
+`Runtime` knows how it is run: a Python callable, or whatever else that runtime can open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+
+from pydantic import TypeAdapter
+
+from eventmesh.abc import Broker, Handler, Transport
+from eventmesh.aio.clock import Clock
+from eventmesh.engine.binding import HttpBinding, Payload
+from eventmesh.model.invocation import Invocation, RouteTemplate
+from eventmesh.model.limits import Limits
+from eventmesh.model.retry import Retry
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import Route
+from eventmesh.model.value import value
+
+
+class Schema(Protocol):
+    """What a function takes and gives: as much as triggers, documents and callers need to know."""
+
+    @property
+    def payload(self) -> Payload | None:
+        """What it takes when it is invoked by name; None if it looks at none."""
+        ...
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it gives one item after the other."""
+        ...
+
+    @property
+    def result_type(self) -> Any:
+        """The annotation of what it returns; of what it yields, as a list, where it yields."""
+        ...
+
+    @property
+    def item_type(self) -> Any:
+        """The annotation of one item; of the result, where it does not yield."""
+        ...
+
+    @property
+    def item_adapter(self) -> TypeAdapter[Any]:
+        """Has the JSON schema of one item."""
+        ...
+
+    def http_binding(self, route: RouteTemplate) -> HttpBinding:
+        """Which part of a request fills which parameter, on that route.
+
+        Raises DeclarationError where the route and the function do not fit each other.
+        """
+        ...
+
+    def build_async_payload(self, route: RouteTemplate) -> Callable[[Invocation], bytes]:
+        """Build what checks a request to that route, and makes the payload of it that is stored.
+
+        What runs the stored invocation binds it by name. Raises DeclarationError as
+        `http_binding` does; what is built raises PayloadInvalid.
+        """
+        ...
+
+    def check_payload(self, invocation: Invocation) -> None:
+        """Raise PayloadInvalid for a payload that does not fit."""
+        ...
+
+    def check_batch(self) -> None:
+        """Raise DeclarationError if it does not take batches."""
+        ...
+
+
+class Trigger(Protocol):
+    """What fires a function, as frozen data. All triggers of one kind share one source."""
+
+    @property
+    def kind(self) -> str:
+        """What fired an invocation, as `Context.trigger` has it: "http", "queue", "every"."""
+        ...
+
+    def describe(self) -> str:
+        """In a few words, for tables and logs: "POST /orders"."""
+        ...
+
+    def check(self, function: FunctionSpec) -> None:
+        """Raise DeclarationError if it cannot fire that function."""
+        ...
+
+    @classmethod
+    def source(
+        cls, bound: Sequence[tuple[FunctionSpec, Self]], runtime: SourceContext
+    ) -> AbstractAsyncContextManager[None]:
+        """What takes in the invocations of all triggers of the kind, while it is entered.
+
+        Leaving stops the intake, lets what runs finish and hands back the rest; a cancellation
+        meanwhile means that there is no more time.
+        """
+        ...
+
+
+@runtime_checkable
+class RoutedTrigger(Protocol):
+    """A trigger whose invocations are HTTP requests to one route."""
+
+    @property
+    def template(self) -> RouteTemplate: ...
+
+
+@value
+class FunctionSpec:
+    """The declaration of a function: its name in the mesh, its triggers, limits and schema.
+
+    `runtime` names how it is run. `description` is for people who read its documentation, and
+    `code_name` says where its code is, such as "orders.handlers.place_order"; both may be empty.
+    """
+
+    full_name: str
+    triggers: tuple[Trigger, ...]
+    limits: Limits
+    retry: Retry
+    on_success: Route | None
+    on_failure: Route | None
+    runtime: str
+    schema: Schema
+    description: str = ""
+    code_name: str = ""
+
+    @property
+    def service(self) -> str:
+        """The name of the service it belongs to."""
+        return self.full_name.partition(".")[0]
+
+    @property
+    def routes(self) -> tuple[RouteTemplate, ...]:
+        """The routes of those triggers that receive HTTP requests."""
+        return tuple(
+            trigger.template for trigger in self.triggers if isinstance(trigger, RoutedTrigger)
+        )
+
+    @property
+    def local_concurrency(self) -> int:
+        """Runs at once in one process: more than the mesh allows in all would only wait."""
+        reserved = self.limits.reserved_concurrency
+        return (
+            self.limits.concurrency if reserved is None else min(self.limits.concurrency, reserved)
+        )
+
+
+class Implementation(Protocol):
+    """What implements a declared function. Its runtime knows how to run it."""
+
+    @property
+    def spec(self) -> FunctionSpec: ...
+
+
+class Runtime(Protocol):
+    """How functions are run. Their declarations name it.
+
+    There is one for all functions of a host that name it. Where a function is run does not matter
+    to anything around it: the limits, the middleware and the settlement see its `Handler` alone.
+    """
+
+    def open(
+        self, function: Implementation, environment: Environment
+    ) -> AbstractAsyncContextManager[Handler]:
+        """Have a function ready to run while entered.
+
+        The handler binds each invocation to what the function takes: the items of a `batch`, the
+        parts of an `http` request, or else the payload by name. Raises DeclarationError on
+        entering for a function that this runtime cannot run.
+        """
+        ...
+
+
+Stop: TypeAlias = Callable[[], Awaitable[None]]
+"""Stop the intake of a source, which finishes what it has until it is left."""
+
+AddGauge: TypeAlias = Callable[[str, str, Callable[[], float]], None]
+"""Show a number, of a function, in the metrics: its name, the function's, and how to read it."""
+
+
+@value
+class Environment:
+    """What the runs of one process share."""
+
+    clock: Clock
+    transport: Transport
+    resources: Mapping[str, Mapping[type, object]]
+    """By service, then by the type they are injected by."""
+
+
+@value
+class SourceContext:
+    """What a source gets from the host: whom to take from, whom to hand to."""
+
+    broker: Broker
+    environment: Environment
+    settings: Settings
+    functions: Mapping[str, FunctionSpec]
+    dispatch: Handler
+    gauge: AddGauge
+    announce: Callable[[str, str], None]
+    """Tell the host under which address a source is reached: a name, and a URL."""
+    on_stop: Callable[[Stop], object]
+    """Have this called when the host stops, before any source is left: none of them is to take
+    new work while another still finishes what it has."""
+    instance: str
+    """The name of this process among the replicas of its services."""
+
+    @property
+    def clock(self) -> Clock:
+        return self.environment.clock
+
+
+def function_info(function: FunctionSpec) -> dict[str, Any]:
+    """A function in plain values: durations in seconds, sizes in bytes, None for no limit."""
+    limits, retry = function.limits, function.retry
+    return {
+        "name": function.full_name,
+        "service": function.service,
+        "triggers": [
+            {"kind": trigger.kind, "description": trigger.describe()}
+            for trigger in function.triggers
+        ],
+        "limits": asdict(limits),
+        "retry": {name: getattr(retry, name) for name in Retry.__slots__},
+    }
