@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from eventmesh.abc import Broker, Handler, Middleware, Slots, Transport
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
-from eventmesh.deliveries.rpc import consume_inboxes, consume_rpc
+from eventmesh.deliveries.inbox import consume_inboxes
+from eventmesh.deliveries.rpc import consume_rpc
 from eventmesh.engine.binding.annotations import format_type
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory
@@ -27,6 +28,7 @@ from eventmesh.engine.spec import (
     SourceContext,
     Trigger,
 )
+from eventmesh.gateway.request_types import REQUEST_TYPES
 from eventmesh.http.source import HttpSource, serve_functions
 from eventmesh.middleware.deadline import deadline
 from eventmesh.middleware.logging import logged
@@ -182,7 +184,7 @@ async def _start_sources(
     last the RPC queues, because a handler that is finishing may still call another synchronously.
     Before that, those with `on_stop` take nothing more.
     """
-    await stack.enter_async_context(consume_rpc(functions, runtime))
+    await stack.enter_async_context(consume_rpc(functions, runtime, REQUEST_TYPES))
     await stack.enter_async_context(consume_inboxes(functions, runtime))
     groups: dict[type[Trigger], list[tuple[FunctionSpec, Any]]] = defaultdict(list)
     for function in functions:

@@ -72,13 +72,13 @@ class Redeliver:
 
 
 @value
-class DeadLetter:
-    """Set it aside, for `reason`."""
+class MoveToDeadLetters:
+    """Store it as a dead letter, for `reason`."""
 
     reason: str
 
 
-Settlement: TypeAlias = Ack | Redeliver | DeadLetter
+Settlement: TypeAlias = Ack | Redeliver | MoveToDeadLetters
 
 ACK: Final = Ack()
 
@@ -92,7 +92,7 @@ def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Set
         case None:
             return ACK
         case Reject() | PayloadInvalid() | PayloadTooLarge():
-            return DeadLetter(str(error))
+            return MoveToDeadLetters(str(error))
         case Throttled():
             again = Redeliver(error.retry_after, spent=False)
         case BrokerUnavailable():
@@ -102,18 +102,23 @@ def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Set
         case _:
             again = Redeliver(retry.delay(attempt))
     if again.spent and attempt >= retry.attempts:
-        return DeadLetter(f"all {retry.attempts} attempts failed")
+        return MoveToDeadLetters(f"all {retry.attempts} attempts failed")
     if age + again.delay > retry.max_age:
-        return DeadLetter(f"older than {retry.max_age:g} s before it succeeded")
+        return MoveToDeadLetters(f"older than {retry.max_age:g} s before it succeeded")
     return again
 
 
-def refuse(redeliveries: int, age: float, retry: Retry) -> DeadLetter | None:
-    """Why a delivery should not be run at all: too old, or it kills whoever runs it."""
+def refuse(redeliveries: int, age: float, retry: Retry) -> MoveToDeadLetters | None:
+    """Return the settlement of a delivery that must not be run, or None if it may be run.
+
+    It is too old, or it kills the process that runs it. `age` is in seconds.
+    """
     if redeliveries > MAX_CRASHES:
-        return DeadLetter(f"delivered {redeliveries + 1} times without an answer: it kills its run")
+        return MoveToDeadLetters(
+            f"delivered {redeliveries + 1} times and never acknowledged: it kills its process"
+        )
     if age > retry.max_age:
-        return DeadLetter(f"older than {retry.max_age:g} s before it was run")
+        return MoveToDeadLetters(f"older than {retry.max_age:g} s before it was run")
     return None
 
 

@@ -113,6 +113,27 @@ class RoutedTrigger(Protocol):
 
 
 @value
+class Batching:
+    """How messages are run together: up to `size` of them, as one invocation.
+
+    A batch that is not full is run `window` seconds after its first message came.
+    """
+
+    size: int
+    window: float
+
+
+@runtime_checkable
+class BatchTrigger(Protocol):
+    """A trigger whose messages may be run in batches."""
+
+    @property
+    def batching(self) -> Batching | None:
+        """How they are; None if each message is run alone."""
+        ...
+
+
+@value
 class FunctionSpec:
     """The declaration of a function: its name in the mesh, its triggers, limits and schema.
 
@@ -142,6 +163,14 @@ class FunctionSpec:
         return tuple(
             trigger.template for trigger in self.triggers if isinstance(trigger, RoutedTrigger)
         )
+
+    @property
+    def batching(self) -> Batching | None:
+        """How the function takes batches; None if it takes messages one by one."""
+        batchings = (
+            trigger.batching for trigger in self.triggers if isinstance(trigger, BatchTrigger)
+        )
+        return next((batching for batching in batchings if batching is not None), None)
 
     @property
     def local_concurrency(self) -> int:

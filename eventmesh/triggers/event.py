@@ -1,12 +1,12 @@
-"""Functions fired by events: publish and subscribe."""
+"""Fires functions by events: publish and subscribe."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from eventmesh.deliveries.consume import ConsumerSpec, consuming
-from eventmesh.deliveries.settle import AsyncDeliveryHandler
+from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
+from eventmesh.deliveries.inbox import build_consumer
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_pattern
@@ -16,7 +16,7 @@ from eventmesh.model.value import value
 
 @value
 class EventTrigger:
-    """Events whose type fits one of the patterns fire the function.
+    """Fires the function by each event whose type fits one of the patterns.
 
     Each function gets its own copy, which its replicas share; with `broadcast` each instance gets
     one, as long as it runs.
@@ -43,14 +43,14 @@ class EventTrigger:
         return f"event {', '.join(self.patterns)}" + (" (broadcast)" if self.broadcast else "")
 
     def check(self, function: FunctionSpec) -> None:
-        """Any function can take an event: its data is the payload."""
+        """Accept any function: the event's data is its payload."""
 
     @classmethod
     @asynccontextmanager
     async def source(
         cls, bound: Sequence[tuple[FunctionSpec, EventTrigger]], runtime: SourceContext
     ) -> AsyncGenerator[None]:
-        broadcasts: dict[str, ConsumerSpec] = {}
+        broadcasts: dict[str, ConsumerSpec | BatchConsumerSpec] = {}
         for function, trigger in bound:
             # The shared copy goes to the function's inbox, which is consumed anyway.
             name = function.full_name
@@ -60,11 +60,8 @@ class EventTrigger:
                 [Binding(queue, pattern) for pattern in trigger.patterns],
             )
             if trigger.broadcast and name not in broadcasts:
-                # A retry is this instance's own, like the event it repeats.
-                asynchronous = AsyncDeliveryHandler(function, runtime, retry_to=queue)
-                broadcasts[name] = ConsumerSpec(
-                    queue, asynchronous.handle, function.local_concurrency
-                )
-        async with consuming(runtime.broker, runtime.clock, list(broadcasts.values())) as stop:
+                # A retry is for this instance alone, like the event that it repeats.
+                broadcasts[name] = build_consumer(function, runtime, queue, retry_to=queue)
+        async with run_consumers(runtime.broker, runtime.clock, list(broadcasts.values())) as stop:
             runtime.on_stop(stop)
             yield

@@ -1,4 +1,4 @@
-"""Functions fired by the messages of a queue, one by one or in batches."""
+"""Fires functions by the messages of a queue, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
-from eventmesh.deliveries.settle import AsyncDeliveryHandler
-from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.deliveries.consume import run_consumers
+from eventmesh.deliveries.inbox import build_consumer
+from eventmesh.engine.spec import Batching, FunctionSpec, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import Queue, check_queue, dead_letters, named
 from eventmesh.model.value import value
@@ -18,7 +18,7 @@ MAX_BATCH: Final = 10_000
 
 @value
 class QueueTrigger:
-    """The messages of the queue `name` fire the function, `batch` at a time.
+    """Fires the function by each message of the queue `name`, or by up to `batch` at a time.
 
     A batch waits at most `window` seconds for its last message. With `declare` False the queue
     belongs to another system: it must exist, and is used as it is.
@@ -54,12 +54,12 @@ class QueueTrigger:
         return f"queue {self.name}{batch}"
 
     def check(self, function: FunctionSpec) -> None:
-        others = [one for one in function.triggers if isinstance(one, QueueTrigger)]
-        if sum(one.name == self.name for one in others) > 1:
+        queues = [trigger for trigger in function.triggers if isinstance(trigger, QueueTrigger)]
+        if sum(queue.name == self.name for queue in queues) > 1:
             raise DeclarationError(
                 f"{function.full_name}: on.queue({self.name!r}) is listed twice; keep one of them"
             )
-        if any((one.batch is None) != (self.batch is None) for one in others):
+        if any((queue.batch is None) != (self.batch is None) for queue in queues):
             raise DeclarationError(
                 f"{function.full_name}: one queue gives it single messages and another batches; "
                 "say batch=… for all of them or for none, or write two functions"
@@ -68,13 +68,17 @@ class QueueTrigger:
             return
         if function.schema.is_stream:
             raise DeclarationError(
-                f"{function.full_name}: nobody takes what a batch yields; return instead"
+                f"{function.full_name}: a batch cannot yield, there is no caller; return instead"
             )
         function.schema.check_batch()
 
     @property
     def queue(self) -> Queue:
         return named(self.name, declare=self.declare)
+
+    @property
+    def batching(self) -> Batching | None:
+        return None if self.batch is None else Batching(self.batch, self.window)
 
     @classmethod
     @asynccontextmanager
@@ -84,36 +88,12 @@ class QueueTrigger:
         for function, trigger in bound:
             queues = [trigger.queue] if trigger.declare else []
             await runtime.broker.declare([*queues, dead_letters(function.full_name)])
-        consumptions = [trigger.consumption(function, runtime) for function, trigger in bound]
-        async with consuming(runtime.broker, runtime.clock, consumptions) as stop:
+        specs = [
+            build_consumer(
+                function, runtime, trigger.queue, trigger=trigger.kind, batching=trigger.batching
+            )
+            for function, trigger in bound
+        ]
+        async with run_consumers(runtime.broker, runtime.clock, specs) as stop:
             runtime.on_stop(stop)
             yield
-
-    def consumption(
-        self, function: FunctionSpec, runtime: SourceContext
-    ) -> ConsumerSpec | BatchConsumerSpec:
-        """How the queue is consumed for this function."""
-        asynchronous = AsyncDeliveryHandler(function, runtime, trigger=self.kind)
-        return consumption(function, asynchronous, self.queue, self)
-
-
-def batching(function: FunctionSpec) -> QueueTrigger | None:
-    """The trigger that makes batches for this function, if one does."""
-    for trigger in function.triggers:
-        if isinstance(trigger, QueueTrigger) and trigger.batch is not None:
-            return trigger
-    return None
-
-
-def consumption(
-    function: FunctionSpec,
-    asynchronous: AsyncDeliveryHandler,
-    queue: Queue,
-    trigger: QueueTrigger | None,
-) -> ConsumerSpec | BatchConsumerSpec:
-    """How `queue` is consumed: in the batches of `trigger`, or message by message."""
-    if trigger is None or trigger.batch is None:
-        return ConsumerSpec(queue, asynchronous.handle, function.local_concurrency)
-    return BatchConsumerSpec(
-        queue, asynchronous.handle_batch, function.local_concurrency, trigger.batch, trigger.window
-    )

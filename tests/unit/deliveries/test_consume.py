@@ -8,7 +8,8 @@ import pytest
 
 from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, consuming
+from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
+from eventmesh.engine.spec import Batching
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import named, to_queue
 
@@ -45,7 +46,7 @@ def waiting(broker):
 @pytest.fixture
 def consume(broker, clock):
     def consume(*consumptions):
-        return consuming(broker, clock, consumptions)
+        return run_consumers(broker, clock, consumptions)
 
     return consume
 
@@ -217,7 +218,7 @@ async def test_a_worker_that_dies_ends_the_others_and_is_heard_of(
 
 async def test_what_cannot_be_consumed_raises_as_it_is(clock, work):
     with pytest.raises(BrokerUnavailable):
-        async with consuming(MemoryBroker(clock), clock, [ConsumerSpec(QUEUE, work.handle, 1)]):
+        async with run_consumers(MemoryBroker(clock), clock, [ConsumerSpec(QUEUE, work.handle, 1)]):
             pass
 
 
@@ -246,7 +247,7 @@ async def test_all_queues_stop_before_any_worker_is_waited_for(broker, clock, wo
     await put(2, queue=other)
     consumptions = [ConsumerSpec(QUEUE, work.handle, 1), ConsumerSpec(other, work.handle, 1)]
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        await stack.enter_async_context(consuming(broker, clock, consumptions))
+        await stack.enter_async_context(run_consumers(broker, clock, consumptions))
         await clock.settle()
         tasks.create_task(stack.aclose())
         await clock.settle()
@@ -268,8 +269,10 @@ class TestBatches:
     @pytest.fixture
     def consume(self, broker, clock, work):
         def consume(size, window=0.0, workers=1):
-            consumption = BatchConsumerSpec(QUEUE, work.handle_batch, workers, size, window)
-            return consuming(broker, clock, [consumption])
+            consumption = BatchConsumerSpec(
+                QUEUE, work.handle_batch, workers, Batching(size, window)
+            )
+            return run_consumers(broker, clock, [consumption])
 
         return consume
 

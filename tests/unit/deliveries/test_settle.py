@@ -251,8 +251,9 @@ async def test_what_kills_whoever_runs_it_is_set_aside(work, start, stored, brok
         await clock.settle()
     assert work.attempts == [1]
     (dead,) = await take(DEAD)
-    times = MAX_CRASHES + 2
-    assert dead.headers[REASON] == f"delivered {times} times without an answer: it kills its run"
+    assert dead.headers[REASON] == (
+        f"delivered {MAX_CRASHES + 2} times and never acknowledged: it kills its process"
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from eventmesh.engine.settlement import (
     TRACEBACK,
     UNSPENT_DELAY,
     Ack,
-    DeadLetter,
+    MoveToDeadLetters,
     Redeliver,
     attempt_again,
     dead_letter,
@@ -73,7 +73,7 @@ def test_a_failure_is_tried_again_after_the_policys_wait(error, attempt, wait):
 @pytest.mark.parametrize("error", [BROKEN, RetryLater(), RetryLater(after=5)], ids=repr)
 @pytest.mark.parametrize("attempt", [4, 5, 100])
 def test_the_last_attempt_is_the_last(error, attempt):
-    assert settle(error, attempt, 0.0, RETRY) == DeadLetter("all 4 attempts failed")
+    assert settle(error, attempt, 0.0, RETRY) == MoveToDeadLetters("all 4 attempts failed")
 
 
 def test_success_is_acknowledged():
@@ -108,11 +108,11 @@ def test_what_was_kept_from_running_spends_no_attempt(error, wait, attempt):
     ids=lambda error: type(error).__name__,
 )
 def test_what_cannot_get_better_is_set_aside_at_once(error):
-    assert settle(error, 1, 0.0, RETRY) == DeadLetter(str(error))
+    assert settle(error, 1, 0.0, RETRY) == MoveToDeadLetters(str(error))
 
 
 def test_a_reason_that_is_no_text_is_written_as_one():
-    assert settle(Reject(KeyError("colour")), 1, 0.0, RETRY) == DeadLetter("'colour'")
+    assert settle(Reject(KeyError("colour")), 1, 0.0, RETRY) == MoveToDeadLetters("'colour'")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,9 @@ def test_a_reason_that_is_no_text_is_written_as_one():
 )
 def test_nothing_is_tried_again_when_it_will_be_too_old(error):
     assert isinstance(settle(error, 1, 990.0, RETRY), Redeliver)
-    assert settle(error, 1, 990.1, RETRY) == DeadLetter("older than 1000 s before it succeeded")
+    assert settle(error, 1, 990.1, RETRY) == MoveToDeadLetters(
+        "older than 1000 s before it succeeded"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,17 +138,17 @@ def test_nothing_is_tried_again_when_it_will_be_too_old(error):
         (
             MAX_CRASHES + 1,
             0.0,
-            f"delivered {MAX_CRASHES + 2} times without an answer: it kills its run",
+            f"delivered {MAX_CRASHES + 2} times and never acknowledged: it kills its process",
         ),
         (
             MAX_CRASHES + 1,
             2000.0,
-            f"delivered {MAX_CRASHES + 2} times without an answer: it kills its run",
+            f"delivered {MAX_CRASHES + 2} times and never acknowledged: it kills its process",
         ),
     ],
 )
 def test_what_is_too_old_or_kills_is_not_run(redeliveries, age, why):
-    assert refuse(redeliveries, age, RETRY) == (None if why is None else DeadLetter(why))
+    assert refuse(redeliveries, age, RETRY) == (None if why is None else MoveToDeadLetters(why))
 
 
 def test_the_next_attempt_is_the_same_message_with_one_more_attempt():

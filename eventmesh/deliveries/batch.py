@@ -1,0 +1,92 @@
+"""Handles the asynchronous deliveries of a function that takes messages in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from eventmesh.abc import Delivery
+from eventmesh.deliveries.settlement_writer import SettlementWriter
+from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.model.errors import PayloadTooLarge
+from eventmesh.model.ids import new_id
+from eventmesh.model.invocation import Batch, Invocation
+from eventmesh.model.result import Result
+
+
+class BatchDeliveryHandler:
+    """Runs deliveries together, as one invocation, and settles each by itself.
+
+    What was sent to the function by name is not an item of a queue: it runs alone.
+    """
+
+    __slots__ = ("_dispatch", "_handle_single", "_max_payload", "_name", "_trigger", "_writer")
+
+    def __init__(
+        self,
+        function: FunctionSpec,
+        context: SourceContext,
+        writer: SettlementWriter,
+        handle_single: Callable[[Delivery], Awaitable[None]],
+        *,
+        trigger: str | None = None,
+    ) -> None:
+        """`trigger` is what fired the deliveries, unless they say so themselves."""
+        self._name = function.full_name
+        self._max_payload = function.limits.max_payload
+        self._dispatch = context.dispatch
+        self._writer = writer
+        self._handle_single = handle_single
+        self._trigger = trigger
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Run deliveries and settle each."""
+        unsettled = deque(deliveries)
+        try:
+            await self._settle_others(unsettled)
+            if unsettled:
+                await self._run_items(unsettled)
+        except asyncio.CancelledError:
+            while unsettled:
+                unsettled.pop().requeue()
+            raise
+
+    async def _settle_others(self, unsettled: deque[Delivery]) -> None:
+        """Settle the deliveries that are not items of the batch, and leave the items, in order."""
+        for _ in range(len(unsettled)):
+            delivery = unsettled.popleft()
+            message = delivery.message
+            if self._trigger is None and message.trigger != "queue":
+                await self._handle_single(delivery)
+            elif len(message.body) > self._max_payload:
+                error = PayloadTooLarge(len(message.body), self._max_payload)
+                await self._writer.settle(delivery, Result(b"", error=error))
+            elif (refusal := self._writer.refuse(delivery)) is not None:
+                await self._writer.settle_as(refusal, delivery, Result(b""))
+            else:
+                unsettled.append(delivery)
+
+    async def _run_items(self, unsettled: deque[Delivery]) -> None:
+        batch = Batch([delivery.message.body for delivery in unsettled])
+        result = await self._dispatch(self._build_invocation(unsettled, batch))
+        failures = {**batch.invalid, **(result.failures or {})}
+        for index in range(len(unsettled)):
+            error = failures.get(index, result.error)
+            await self._writer.settle(unsettled.popleft(), Result(error=error))
+
+    def _build_invocation(self, items: Sequence[Delivery], batch: Batch) -> Invocation:
+        messages = [delivery.message for delivery in items]
+        principals = {message.principal for message in messages}
+        return Invocation(
+            function=self._name,
+            id=new_id(),
+            payload=b"",
+            created=min(message.timestamp for message in messages),
+            headers=messages[0].headers,
+            trigger="queue",
+            attempt=max(message.attempt for message in messages),
+            batch=batch,
+            # A batch of several callers is called by none of them.
+            principal=principals.pop() if len(principals) == 1 else "",
+        )

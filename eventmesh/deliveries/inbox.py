@@ -1,0 +1,51 @@
+"""Consumes what runs asynchronously: the inboxes of functions, and queues like them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from eventmesh.deliveries.batch import BatchDeliveryHandler
+from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
+from eventmesh.deliveries.settlement_writer import SettlementWriter
+from eventmesh.deliveries.single import AsyncDeliveryHandler
+from eventmesh.engine.spec import Batching, FunctionSpec, SourceContext
+from eventmesh.model.topology import Queue, dead_letters, inbox
+
+
+@asynccontextmanager
+async def consume_inboxes(
+    functions: Sequence[FunctionSpec], context: SourceContext
+) -> AsyncGenerator[None]:
+    """Run what is in the inboxes of these functions while entered."""
+    specs: list[ConsumerSpec | BatchConsumerSpec] = []
+    for function in functions:
+        queue = inbox(function.full_name)
+        await context.broker.declare([queue, dead_letters(function.full_name)])
+        # The failed items of a batch are stored in the inbox, and are items of a batch again.
+        specs.append(build_consumer(function, context, queue, batching=function.batching))
+    async with run_consumers(context.broker, context.clock, specs) as stop:
+        context.on_stop(stop)
+        yield
+
+
+def build_consumer(
+    function: FunctionSpec,
+    context: SourceContext,
+    queue: Queue,
+    *,
+    trigger: str | None = None,
+    retry_to: Queue | None = None,
+    batching: Batching | None = None,
+) -> ConsumerSpec | BatchConsumerSpec:
+    """Return how `queue` is consumed to run `function`: delivery by delivery, or in batches.
+
+    `trigger` is what fired the deliveries, unless they say so themselves. Retries go to the
+    function's inbox unless `retry_to` names another queue.
+    """
+    writer = SettlementWriter(function, context, trigger=trigger, retry_to=retry_to)
+    single = AsyncDeliveryHandler(function, context, writer, trigger=trigger)
+    if batching is None:
+        return ConsumerSpec(queue, single.handle, function.local_concurrency)
+    handler = BatchDeliveryHandler(function, context, writer, single.handle, trigger=trigger)
+    return BatchConsumerSpec(queue, handler.handle, function.local_concurrency, batching)

@@ -1,0 +1,188 @@
+"""Settles deliveries: has the broker store what follows from a run, and then acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import replace
+from typing import Final
+
+from eventmesh.abc import Delivery
+from eventmesh.aio.clock import sleep
+from eventmesh.deliveries.settlement_steps import (
+    DelayRecord,
+    DropRecord,
+    Outcome,
+    SendRecord,
+    Step,
+    StoreDeadLetter,
+    StoreRetry,
+    plan_steps,
+    replace_step,
+)
+from eventmesh.engine.settlement import (
+    UNSPENT_DELAY,
+    MoveToDeadLetters,
+    Settlement,
+    refuse,
+    settle,
+)
+from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.model.errors import FunctionNotFound, InvocationError
+from eventmesh.model.ids import new_id
+from eventmesh.model.message import Message
+from eventmesh.model.result import Result
+from eventmesh.model.topology import Queue, dead_letters, inbox, to_queue
+
+_log: Final = logging.getLogger(__name__)
+
+
+class SettlementWriter:
+    """Settles the asynchronous deliveries of one function, each exactly once.
+
+    Whatever follows from a run (a retry, a dead letter, the record of its outcome) is stored before
+    its delivery is acknowledged: a crash in between makes a duplicate, never a loss.
+    """
+
+    __slots__ = (
+        "_broker",
+        "_clock",
+        "_dead_lettered",
+        "_dead_letters",
+        "_function",
+        "_retried",
+        "_retry_to",
+        "_trigger",
+        "_undelivered",
+    )
+
+    def __init__(
+        self,
+        function: FunctionSpec,
+        context: SourceContext,
+        *,
+        trigger: str | None = None,
+        retry_to: Queue | None = None,
+    ) -> None:
+        """`trigger` is what fired the deliveries, unless they say so themselves.
+
+        Retries go to the function's inbox unless `retry_to` names another queue.
+        """
+        self._function = function
+        self._broker = context.broker
+        self._clock = context.clock
+        self._trigger = trigger
+        self._retry_to = to_queue(retry_to or inbox(function.full_name))
+        self._dead_letters = dead_letters(function.full_name)
+        self._retried = 0
+        self._dead_lettered = 0
+        self._undelivered = 0
+        name = function.full_name
+        context.gauge("retries_total", name, lambda: self._retried)
+        context.gauge("dead_letters_total", name, lambda: self._dead_lettered)
+        context.gauge("undelivered_total", name, lambda: self._undelivered)
+
+    def refuse(self, delivery: Delivery) -> MoveToDeadLetters | None:
+        """Return the settlement of a delivery that must not be run, or None if it may be run."""
+        age = self._age(delivery.message)
+        return refuse(delivery.redeliveries, age, self._function.retry)
+
+    async def settle(self, delivery: Delivery, result: Result) -> None:
+        """Settle a delivery as its result demands."""
+        if result.error is None and self._function.on_success is None:
+            delivery.ack()
+            return
+        message = delivery.message
+        settlement = settle(result.error, message.attempt, self._age(message), self._function.retry)
+        await self.settle_as(settlement, delivery, result)
+
+    async def settle_as(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
+        """Settle a delivery as already decided: store what follows, then acknowledge.
+
+        If the broker does not store it now, the delivery is requeued after a pause.
+        """
+        try:
+            await self._write(settlement, delivery.message, result)
+        except asyncio.CancelledError:
+            delivery.requeue()
+            raise
+        except Exception as error:  # noqa: BLE001  # one message does not end the service
+            _log.warning(
+                "%s: the settlement of %s could not be stored, it will be delivered again: %s",
+                self._function.full_name,
+                delivery.message.id,
+                error,
+                exc_info=not isinstance(error, InvocationError),
+            )
+            # Requeued at once it would be back at once, while the broker still refuses.
+            try:
+                await sleep(self._clock, UNSPENT_DELAY)
+            finally:
+                delivery.requeue()
+        else:
+            delivery.ack()
+
+    def _age(self, message: Message) -> float:
+        """Return the seconds that count towards the retry policy's `max_age`.
+
+        A message of a named queue counts from its first run: how long its sender, maybe of another
+        system, left it there is no reason to drop it.
+        """
+        return 0.0 if self._trigger is not None else self._clock.now() - message.timestamp
+
+    async def _write(self, settlement: Settlement, message: Message, result: Result) -> None:
+        """Take all steps of a settlement, and others in the place of those that fail."""
+        if self._trigger is not None:
+            message = replace(message, trigger=self._trigger)
+        outcome = Outcome(
+            function=self._function,
+            message=message,
+            result=result,
+            now=self._clock.now(),
+            age_from_first_run=self._trigger is not None,
+            record_id=new_id(),
+        )
+        steps = deque(plan_steps(outcome, settlement))
+        while steps:
+            step = steps.popleft()
+            try:
+                await self._take(step, message)
+            except Exception as error:  # noqa: BLE001  # it is raised again unless a step replaces it
+                steps.extendleft(reversed(replace_step(step, error, outcome)))
+
+    async def _take(self, step: Step, request: Message) -> None:
+        name = self._function.full_name
+        match step:
+            case StoreRetry():
+                await self._broker.publish(self._retry_to, step.message, delay=step.delay)
+                self._retried += step.spent
+            case StoreDeadLetter():
+                if step.refused is not None:
+                    _log.error(
+                        "%s: of the dead letter %s only a part is kept",
+                        name,
+                        request.id,
+                        exc_info=step.refused,
+                    )
+                await self._store_dead_letter(step.message)
+                self._dead_lettered += 1
+            case SendRecord():
+                await self._broker.publish(step.route, step.message)
+            case DelayRecord():
+                _log.warning("%s: the outcome of %s waits: %s", name, request.id, step.error)
+                await sleep(self._clock, UNSPENT_DELAY)
+            case DropRecord():
+                self._undelivered += 1
+                _log.error(
+                    "%s: the outcome of %s was not delivered: %s", name, request.id, step.error
+                )
+
+    async def _store_dead_letter(self, dead: Message) -> None:
+        route = to_queue(self._dead_letters)
+        try:
+            await self._broker.publish(route, dead)
+        except FunctionNotFound:
+            # Dead-letter queues have no consumer, so nothing else notices that one was deleted.
+            await self._broker.declare([self._dead_letters])
+            await self._broker.publish(route, dead)

@@ -1,0 +1,52 @@
+"""A pool of tasks that share the deliveries of one queue.
+
+A worker lives as long as its consumer: an invocation costs no task of its own, and while deliveries
+wait a worker takes one after the other without yielding to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Workers(Generic[T]):
+    """Tasks that take and handle, as many as are needed at once, up to `limit`.
+
+    They are started as deliveries come: a function that is never called has one.
+    """
+
+    __slots__ = ("_handle", "_idle", "_limit", "_size", "_take", "_tasks")
+
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        take: Callable[[], Awaitable[T | None]],
+        handle: Callable[[T], Awaitable[None]],
+        limit: int,
+    ) -> None:
+        """`take` waits for what comes next, and returns None when the workers are to end."""
+        self._tasks = tasks
+        self._take = take
+        self._handle = handle
+        self._limit = limit
+        self._size = 0
+        self._idle = 0
+
+    def start(self) -> None:
+        """Start the first worker, or another one."""
+        self._size += 1
+        self._idle += 1
+        self._tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        take, handle = self._take, self._handle
+        while (taken := await take()) is not None:
+            self._idle -= 1
+            if not self._idle and self._size < self._limit:
+                self.start()
+            await handle(taken)
+            self._idle += 1
