@@ -20,7 +20,7 @@ from eventmesh.model.invocation import Invocation, RouteTemplate
 from eventmesh.model.limits import Limits
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import Route
+from eventmesh.model.topology import Route, format_destination
 from eventmesh.model.value import value
 
 
@@ -248,8 +248,12 @@ class SourceContext:
 
 
 def function_info(function: FunctionSpec) -> dict[str, Any]:
-    """A function in plain values: durations in seconds, sizes in bytes, None for no limit."""
+    """A function in plain values: durations in seconds, sizes in bytes, None for no limit.
+
+    It is what processes announce, the control API tells and `eventmesh list --json` prints.
+    """
     limits, retry = function.limits, function.retry
+    destinations = {"on_success": function.on_success, "on_failure": function.on_failure}
     return {
         "name": function.full_name,
         "service": function.service,
@@ -259,4 +263,8 @@ def function_info(function: FunctionSpec) -> dict[str, Any]:
         ],
         "limits": asdict(limits),
         "retry": {name: getattr(retry, name) for name in Retry.__slots__},
+        **{
+            name: None if route is None else format_destination(route)
+            for name, route in destinations.items()
+        },
     }

@@ -163,6 +163,13 @@ def destination(target: str) -> Route:
     return to_function(target)
 
 
+def format_destination(route: Route) -> str:
+    """The route as users write it: `destination` makes it again."""
+    if route.exchange == EVENTS:
+        return f"{EVENT_SCHEME}{route.name}"
+    return f"{QUEUE_SCHEME}{route.name}" if route.key == route.name else route.name
+
+
 def check_function(name: str) -> str:
     """The name, if it can be a function's: "service.function". DeclarationError if not."""
     if not _FUNCTION.fullmatch(name):

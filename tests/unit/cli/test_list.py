@@ -53,15 +53,18 @@ def test_json_has_every_option(run):
     place, count = service["functions"]
     assert place == {
         "name": "orders.place",
+        "service": "orders",
         "triggers": [
             {"kind": "http", "description": "POST /orders"},
             {"kind": "event", "description": "event cart.*"},
         ],
-        "timeout": 120,
-        "concurrency": 100,
-        "reserved_concurrency": 4,
-        "max_pending": 100,
-        "max_payload": 1000,
+        "limits": {
+            "timeout": 120,
+            "concurrency": 100,
+            "reserved_concurrency": 4,
+            "max_pending": 100,
+            "max_payload": 1000,
+        },
         "retry": {
             "attempts": 1,
             "initial": 1,
@@ -73,7 +76,8 @@ def test_json_has_every_option(run):
         "on_success": "queue:done",
         "on_failure": "event:order.failed",
     }
-    assert (count["timeout"], count["concurrency"], count["max_pending"]) == (None, 7, 3)
+    limits = count["limits"]
+    assert (limits["timeout"], limits["concurrency"], limits["max_pending"]) == (None, 7, 3)
     assert (count["triggers"], count["on_success"], count["on_failure"]) == (
         [],
         "billing.note",

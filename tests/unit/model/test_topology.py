@@ -16,6 +16,7 @@ from eventmesh.model.topology import (
     check_service,
     dead_letters,
     destination,
+    format_destination,
     inbox,
     lease,
     named,
@@ -90,6 +91,7 @@ def test_nobody_need_have_subscribed():
 )
 def test_a_destination_is_a_function_a_queue_or_an_event(target, route):
     assert destination(target) == route
+    assert format_destination(route) == target
 
 
 @pytest.mark.parametrize(
