@@ -12,7 +12,7 @@ from eventmesh.brokers.registry import check_shared, open_broker
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import PREFIX, Route
-from eventmesh.presence import Observer, observing
+from eventmesh.presence import Observer, observe
 
 CONNECT_SECONDS: Final = 15.0
 """How long a command tries to reach the broker."""
@@ -30,7 +30,7 @@ async def open_mesh(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observe
     check_shared(url)
     async with (
         open_broker(url, f"eventmesh {name}", connect_timeout=CONNECT_SECONDS) as broker,
-        observing(broker, SystemClock(), lambda _: None) as observer,
+        observe(broker, SystemClock(), lambda _: None) as observer,
     ):
         yield broker, observer
 

@@ -1,4 +1,4 @@
-"""What a process shows of itself: its log, its traces, and the listener that operators ask.
+"""The log, the traces and the admin listener of a process.
 
-All of it is set up by the launcher alone; importing it changes nothing.
+Only the launcher sets them up; importing them changes nothing.
 """

@@ -1,4 +1,4 @@
-"""The admin listener: metrics and health, on an address of their own."""
+"""The admin listener: metrics and health on an address of its own."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from eventmesh.model.settings import variable
 from eventmesh.model.value import value
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
-"""Seconds a request may still take when the listener closes; all of them are short."""
+"""Seconds that open requests get to finish when the listener closes; all of them are short."""
 
 
 @value
-class State:
-    """Whether all is well, and what each part says about that."""
+class HealthStatus:
+    """Whether a check passed, and the state of each part that was checked."""
 
-    good: bool
+    ok: bool
     checks: Mapping[str, str]
 
 
-class Shown(Protocol):
-    """What a process, or several as one, show of themselves."""
+class AdminSource(Protocol):
+    """What the admin listener serves: one process, or several as one."""
 
     async def metrics(self) -> Collector: ...
 
-    async def health(self) -> State:
-        """Whether it is alive; if not, it should be started again."""
+    async def health(self) -> HealthStatus:
+        """Return whether it is alive; if not, it should be restarted."""
         ...
 
-    async def readiness(self) -> State:
-        """Whether it wants work."""
+    async def readiness(self) -> HealthStatus:
+        """Return whether it takes work."""
         ...
 
 
 @asynccontextmanager
-async def admin_server(host: str, port: int, shown: Shown) -> AsyncGenerator[str]:
-    """Serve `/metrics`, `/healthz` and `/readyz` while entered; gives the URL it listens on.
+async def admin_server(host: str, port: int, source: AdminSource) -> AsyncGenerator[str]:
+    """Serve `/metrics`, `/healthz` and `/readyz` while entered; yield the URL of the listener.
 
-    `/metrics` is in Prometheus' text format or in OpenMetrics, as the client asks. `/healthz` and
-    `/readyz` are 200 or 503. Port 0 takes a free one. Raises SettingsError where the address
-    cannot be listened on.
+    `/metrics` answers in Prometheus' text format or in OpenMetrics, as the client asks.
+    `/healthz` and `/readyz` answer 200 or 503. Port 0 means any free port. Raises SettingsError
+    if the address cannot be used.
     """
-    application = _application(shown)
+    application = _application(source)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
@@ -58,7 +58,8 @@ async def admin_server(host: str, port: int, shown: Shown) -> AsyncGenerator[str
         except OSError as error:
             raise SettingsError(
                 f"the admin listener cannot use {host}:{port} ({error.strerror or error}): "
-                f"stop what listens there, or choose another port with {variable('admin_port')}"
+                "stop the process that listens there, or choose another port with "
+                f"{variable('admin_port')}"
             ) from error
         yield f"http://{_address(runner)}"
     finally:
@@ -70,17 +71,17 @@ def _address(runner: web.AppRunner) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _application(shown: Shown) -> web.Application:
+def _application(source: AdminSource) -> web.Application:
     async def show_metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
-        body = encode(await shown.metrics())
+        body = encode(await source.metrics())
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
     async def show_health(_: web.Request) -> web.Response:
-        return _state(await shown.health(), "ok", "not ok")
+        return _status_response(await source.health(), "ok", "not ok")
 
     async def show_readiness(_: web.Request) -> web.Response:
-        return _state(await shown.readiness(), "ready", "not ready")
+        return _status_response(await source.readiness(), "ready", "not ready")
 
     application = web.Application()
     application.add_routes(
@@ -93,12 +94,12 @@ def _application(shown: Shown) -> web.Application:
     return application
 
 
-def _state(state: State, good: str, bad: str) -> web.Response:
-    body: dict[str, object] = {"status": good if state.good else bad}
-    if state.checks:
-        body["checks"] = dict(state.checks)
+def _status_response(status: HealthStatus, ok: str, not_ok: str) -> web.Response:
+    body: dict[str, object] = {"status": ok if status.ok else not_ok}
+    if status.checks:
+        body["checks"] = dict(status.checks)
     return web.Response(
         body=orjson.dumps(body),
-        status=200 if state.good else 503,
+        status=200 if status.ok else 503,
         content_type="application/json",
     )

@@ -1,4 +1,4 @@
-"""Several processes shown as one: each is asked at its own admin listener."""
+"""The admin endpoints of several processes as one: each process is asked at its own listener."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.registry import Collector
 
 from eventmesh.model.value import value
-from eventmesh.observability.admin import State
+from eventmesh.observability.admin import HealthStatus
 
 ANSWER_SECONDS: Final = 2.0
-"""How long a process may take to answer before it counts as one that does not."""
+"""Seconds that a process has to answer."""
 
 _read_families: Final = cast(Callable[[str], Iterable[Metric]], text_string_to_metric_families)
 _OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
 
 Addresses: TypeAlias = Callable[[], Mapping[str, str]]
-"""The URLs of admin listeners, by what their processes are called; empty while there is none."""
+"""The URLs of the admin listeners by worker; empty for a worker without one."""
 
 
 @value
-class Gathered(Collector):
-    """Metrics of several processes, families of one name together."""
+class AggregatedMetrics(Collector):
+    """Metrics of several processes, merged by the name of their family."""
 
     families: Mapping[str, Metric]
 
@@ -38,10 +38,11 @@ class Gathered(Collector):
         return self.families.values()
 
 
-class Gathering:
-    """What workers show, as one: their metrics, each with its name as the label `worker`.
+class AggregatedAdmin:
+    """The metrics and health of all workers; each metric has the label `worker`.
 
-    Together they are alive if all are, and ready if one is: the others' work goes to that one.
+    They are alive if all of them are, and ready if one of them is: that one takes the work of the
+    others.
     """
 
     def __init__(self, session: ClientSession, addresses: Addresses) -> None:
@@ -49,34 +50,34 @@ class Gathering:
         self._addresses = addresses
 
     async def metrics(self) -> Collector:
-        """The metrics of those that answer."""
+        """Return the metrics of the workers that answer."""
         families: dict[str, Metric] = {}
         for worker, answer in (await self._ask_all("/metrics", _OPENMETRICS)).items():
             if answer is not None:
                 for family in _read_families(answer.decode()):
                     _add(families, family, worker)
-        return Gathered(families)
+        return AggregatedMetrics(families)
 
-    async def health(self) -> State:
+    async def health(self) -> HealthStatus:
         answers = await self._ask_all("/healthz")
         silent = {
             f"worker {worker}": "does not answer"
             for worker, answer in answers.items()
             if answer is None and self._addresses().get(worker)
         }
-        return State(not silent, silent)
+        return HealthStatus(not silent, silent)
 
-    async def readiness(self) -> State:
+    async def readiness(self) -> HealthStatus:
         checks: dict[str, str] = {}
-        good = False
+        ok = False
         for worker, answer in (await self._ask_all("/readyz")).items():
             if answer is None:
                 checks[f"worker {worker}"] = "does not answer"
                 continue
-            told: dict[str, Any] = orjson.loads(answer)
-            good = good or told["status"] == "ready"
-            checks |= {f"worker {worker} {part}": said for part, said in told["checks"].items()}
-        return State(good, checks)
+            reply: dict[str, Any] = orjson.loads(answer)
+            ok = ok or reply["status"] == "ready"
+            checks |= {f"worker {worker} {part}": state for part, state in reply["checks"].items()}
+        return HealthStatus(ok, checks)
 
     async def _ask_all(self, path: str, accept: str = "*/*") -> Mapping[str, bytes | None]:
         async with asyncio.TaskGroup() as tasks:
@@ -87,7 +88,7 @@ class Gathering:
         return {worker: task.result() for worker, task in asked.items()}
 
     async def _ask(self, address: str, path: str, accept: str) -> bytes | None:
-        """What is answered there, whatever the status; None if nothing is."""
+        """Return the body of the answer, whatever its status; None if there is no answer."""
         if not address:
             return None
         try:
@@ -98,16 +99,16 @@ class Gathering:
 
 
 @asynccontextmanager
-async def gathering(addresses: Addresses) -> AsyncGenerator[Gathering]:
-    """Ask these processes, while entered."""
+async def aggregate_admins(addresses: Addresses) -> AsyncGenerator[AggregatedAdmin]:
+    """Yield the admin source that asks the processes at these addresses."""
     async with ClientSession(timeout=ClientTimeout(ANSWER_SECONDS)) as session:
-        yield Gathering(session, addresses)
+        yield AggregatedAdmin(session, addresses)
 
 
 def _add(families: dict[str, Metric], family: Metric, worker: str) -> None:
-    gathered = families.setdefault(
+    merged = families.setdefault(
         family.name, Metric(family.name, family.documentation, family.type, family.unit)
     )
-    gathered.samples += [
+    merged.samples += [
         sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples
     ]

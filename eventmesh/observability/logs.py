@@ -1,4 +1,4 @@
-"""The log of the process: JSON lines for machines, coloured lines for people at a terminal."""
+"""The log of the process: JSON lines for machines, coloured lines for people on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import LogFormat
-from eventmesh.observability.log_fields import REDUNDANT, fields_of, readable
+from eventmesh.observability.log_fields import REDUNDANT, extra_fields, format_fields
 
 
 def configure_logging(
@@ -23,20 +23,20 @@ def configure_logging(
     filters: Iterable[logging.Filter] = (),
     stream: TextIO | None = None,
 ) -> None:
-    """Write the records of all loggers to `stream` (standard error unless given).
+    """Write the records of all loggers to `stream` (default: standard error).
 
-    "json" writes one object a line, "text" lines for people, in colour at a terminal; "auto" is
-    "text" at a terminal and "json" elsewhere. `filters` see every record that is written, and may
-    add fields to it. Called again it replaces what it set up before; handlers of others stay.
+    "json" writes one object a line. "text" writes lines for people, in colour on a terminal.
+    "auto" is "text" on a terminal and "json" elsewhere. `filters` see every record that is written
+    and may add fields to it. A second call replaces the handler of the first; other handlers stay.
     For the launcher: a library leaves the logging of its process alone.
 
-    Raises SettingsError for a format or level that does not exist.
+    Raises SettingsError for an unknown format or level.
     """
     target = stream or sys.stderr
     handler = _handler(log_format, target)
     handler.set_name("eventmesh")
-    for one in filters:
-        handler.addFilter(one)
+    for log_filter in filters:
+        handler.addFilter(log_filter)
     root = logging.getLogger()
     try:
         root.setLevel(level.upper() if isinstance(level, str) else level)
@@ -44,11 +44,11 @@ def configure_logging(
         raise SettingsError(
             f"there is no log level {level!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL"
         ) from error
-    for former in [one for one in root.handlers if one.get_name() == "eventmesh"]:
+    for former in [handler for handler in root.handlers if handler.get_name() == "eventmesh"]:
         root.removeHandler(former)
         former.close()
     root.addHandler(handler)
-    # Each lost connection is an error with a traceback to it; a line of our own says the same.
+    # It logs each lost connection as an error with a traceback; our own line says the same.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
@@ -56,7 +56,7 @@ def _handler(log_format: LogFormat, stream: TextIO) -> logging.Handler:
     if log_format not in get_args(LogFormat):
         raise SettingsError(f"there is no log format {log_format!r}: use 'json', 'text' or 'auto'")
     if log_format != "json" and stream.isatty():
-        # Only a process at a terminal pays for loading what colours its log.
+        # Only a process on a terminal pays for importing the colours.
         from eventmesh.observability.terminal import TerminalHandler  # noqa: PLC0415
 
         return TerminalHandler(stream)
@@ -68,8 +68,8 @@ def _handler(log_format: LogFormat, stream: TextIO) -> logging.Handler:
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON.
 
-    `timestamp` (RFC 3339, UTC), `level`, `logger`, `message`, the record's fields, and
-    `exception` with the traceback where there is one.
+    It has `timestamp` (RFC 3339, UTC), `level`, `logger`, `message`, the record's fields, and
+    `exception` with the traceback if there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -82,21 +82,22 @@ class JsonFormatter(logging.Formatter):
         traceback = _traceback(record)
         if traceback:
             own["exception"] = traceback
-        line = own | fields_of(record) | own  # Its own come first, and no field takes their place.
+        # Its own come first, and no field takes their place.
+        line = own | extra_fields(record) | own
         try:
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         except TypeError:
-            # What orjson cannot write (half of a surrogate pair, an integer of more than 64 bits)
-            # the standard library can: no record is lost for what somebody put into it.
+            # orjson cannot write half of a surrogate pair or an integer of more than 64 bits; the
+            # standard library can, so that no record is lost for its contents.
             return json.dumps(line, default=str, skipkeys=True)
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line for people, its fields at the end, a traceback below."""
+    """A record as a line for people, with its fields at the end and a traceback below."""
 
     def format(self, record: logging.LogRecord) -> str:
         start = f"{_timestamp(record)} {record.levelname:<8} {record.name}:"
-        line = f"{start} {record.getMessage()}{readable(record, REDUNDANT)}"
+        line = f"{start} {record.getMessage()}{format_fields(record, REDUNDANT)}"
         traceback = _traceback(record)
         return f"{line}\n{traceback}" if traceback else line
 
@@ -108,6 +109,6 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info and not record.exc_text:
-        # Kept on the record, as the standard library does: the next handler need not make it.
+        # Kept on the record, as the standard library does, for the next handler.
         record.exc_text = logging.Formatter().formatException(record.exc_info)
     return "\n".join(filter(None, (record.exc_text, record.stack_info)))

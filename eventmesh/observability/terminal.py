@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleRenderable
 from rich.logging import RichHandler
 from rich.text import Text
 
-from eventmesh.observability.log_fields import CONTEXT, REDUNDANT, invocation_of, readable
+from eventmesh.observability.log_fields import CONTEXT, REDUNDANT, format_fields, format_invocation
 
 
 class TerminalHandler(RichHandler):
@@ -27,5 +27,5 @@ class TerminalHandler(RichHandler):
 
     def render_message(self, record: logging.LogRecord, message: str) -> ConsoleRenderable:
         first, newline, rest = message.partition("\n")
-        fields = readable(record, REDUNDANT | CONTEXT) + invocation_of(record)
+        fields = format_fields(record, REDUNDANT | CONTEXT) + format_invocation(record)
         return Text.assemble(self.highlighter(first), (fields, "dim"), newline, rest)

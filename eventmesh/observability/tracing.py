@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK, set up as its own environment variables say."""
+"""OpenTelemetry's SDK, configured by its own environment variables."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _OTLP: Final[Mapping[str, str]] = {
     "http/protobuf": "otlp_proto_http",
     "grpc": "otlp_proto_grpc",
 }
-"""OTEL_EXPORTER_OTLP_PROTOCOL and the exporter that speaks it."""
+"""The exporter of each OTEL_EXPORTER_OTLP_PROTOCOL."""
 
 
 @contextmanager
-def exporting_traces(service: str) -> Generator[bool]:
-    """Send the spans of this process where the OTEL_* variables say, while entered.
+def export_traces(service: str) -> Generator[bool]:
+    """Export the spans of this process as the OTEL_* variables say, while entered.
 
-    Spans are sent where OTEL_EXPORTER_OTLP_ENDPOINT is set, by OTLP over HTTP, or
-    OTEL_TRACES_EXPORTER names exporters; what OTEL_* variables mean else is in OpenTelemetry's
-    specification. `service` is the service.name unless they give one. Gives whether spans are
-    sent; leaving sends the rest. A tracer provider that was set before stays as it is. For the
+    Spans are exported if OTEL_EXPORTER_OTLP_ENDPOINT is set (by OTLP over HTTP), or if
+    OTEL_TRACES_EXPORTER names exporters. OpenTelemetry's specification defines the other OTEL_*
+    variables. `service` is the service.name unless a variable sets one. Yields whether spans are
+    exported; leaving exports the rest. A tracer provider that was set before stays. For the
     launcher, before it builds pipelines.
 
-    Raises SettingsError where a named exporter is not installed.
+    Raises SettingsError if a named exporter is not installed.
     """
     exporters = _exporters()
     if not exporters or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield False
     elif find_spec("opentelemetry.sdk") is None:
         _log.warning(
-            "OTEL_* variables ask for traces, but what sends them is not installed: "
+            "OTEL_* variables ask for traces, but the exporter is not installed: "
             "install eventmesh[otel]"
         )
         yield False
@@ -57,7 +57,7 @@ def exporting_traces(service: str) -> Generator[bool]:
 
 
 def _exporters() -> list[str]:
-    """The names of the exporters that are asked for."""
+    """Return the names of the exporters that the variables ask for."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return []
     default = "otlp" if _otlp_setting("ENDPOINT") else "none"
@@ -71,7 +71,7 @@ def _otlp_setting(name: str) -> str | None:
 
 
 def _provider(service: str, exporters: list[str]) -> TracerProvider:
-    # Imported when used: the SDK is an extra, and slow to import.
+    # Imported when used: the SDK is an extra and slow to import.
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -87,7 +87,7 @@ def _provider(service: str, exporters: list[str]) -> TracerProvider:
 
 
 def _exporter(name: str) -> SpanExporter:
-    """An exporter by the name under which its package registered it."""
+    """Load an exporter by the name under which its package registered it."""
     if name == "otlp":
         protocol = _otlp_setting("PROTOCOL") or "http/protobuf"
         name = _OTLP.get(protocol, f"otlp over {protocol}")
@@ -95,8 +95,8 @@ def _exporter(name: str) -> SpanExporter:
     if not found:
         raise SettingsError(
             f"OTEL_* variables ask for the trace exporter {name!r}, which is not installed: "
-            "eventmesh[otel] brings 'console' and 'otlp' over http/protobuf; install the package "
-            "of any other"
+            "install eventmesh[otel] for 'console' and 'otlp' over http/protobuf, or the package "
+            "of another exporter"
         )
     exporter: Callable[[], SpanExporter] = found[0].load()
     return exporter()

@@ -1,12 +1,12 @@
-"""Who is there: each process of the mesh tells the others over the broker, and nothing is stored.
+"""Presence: the processes of a mesh tell each other over the broker that they run.
 
-A process announces itself when it starts, again whenever somebody asks, and that it is still there
-every `INTERVAL` seconds; when it stops it says so. Of whom nothing was heard for `MISSED` intervals
-is taken for gone.
+A process announces itself when it starts and whenever another process asks, sends a heartbeat every
+`INTERVAL` seconds, and says goodbye when it stops. A process that misses `MISSED` heartbeats counts
+as gone. Nothing is stored.
 """
 
-from eventmesh.presence.announcer import announcing
+from eventmesh.presence.announcer import announce
 from eventmesh.presence.instance import AnnouncedRoute, Instance
-from eventmesh.presence.observer import Observer, observing
+from eventmesh.presence.observer import Observer, observe
 
-__all__ = ["AnnouncedRoute", "Instance", "Observer", "announcing", "observing"]
+__all__ = ["AnnouncedRoute", "Instance", "Observer", "announce", "observe"]

@@ -1,4 +1,4 @@
-"""Telling the mesh that this process is there."""
+"""Announces this process to the mesh."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from eventmesh.model.topology import PRESENCE, Binding, presence_queue, to_prese
 from eventmesh.presence.instance import (
     ALIVE,
     GONE,
+    HEARTBEATS,
     HERE,
     INSTANCES,
     INTERVAL,
-    PULSES,
     QUERY,
     Heartbeat,
     Instance,
-    note,
+    presence_message,
 )
 
 GOODBYE_SECONDS: Final = 2.0
+"""Seconds that the goodbye may take."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def announcing(
+async def announce(
     broker: Broker, clock: Clock, describe: Callable[[], Instance]
 ) -> AsyncGenerator[None]:
-    """Tell the mesh of this process while entered: `describe` says what it is just then.
+    """Announce this process to the mesh while entered; `describe` gives its current state.
 
-    While the broker is away nothing is told; the others take note of that by themselves.
+    While the broker is away nothing is sent, and the other processes take this one for gone.
     """
     announcer = _Announcer(broker, clock, describe)
     queue = presence_queue(describe().id, "asked")
@@ -56,42 +57,44 @@ class _Announcer:
         self._broker = broker
         self._clock = clock
         self._describe = describe
-        self._asked = asyncio.Event()
+        self._queried = asyncio.Event()
 
     def on_query(self, delivery: Delivery) -> None:
-        """Somebody asks who is there."""
+        """Take the question which processes run."""
         delivery.ack()
-        self._asked.set()
+        self._queried.set()
 
     async def run(self) -> None:
-        """Announce this process, and show signs of life until cancelled."""
-        await self._say(HERE)
+        """Announce this process and send heartbeats until cancelled."""
+        await self._send(HERE)
         while True:
             try:
                 with TimeLimit(self._clock, INTERVAL):
-                    await self._asked.wait()
+                    await self._queried.wait()
             except TimeoutError:
-                await self._say(ALIVE)
+                await self._send(ALIVE)
             else:
-                self._asked.clear()
-                await self._say(HERE)
+                self._queried.clear()
+                await self._send(HERE)
 
     async def say_goodbye(self) -> None:
-        """Announce that this process stops; it waits for nothing that takes long."""
+        """Announce that this process stops, within `GOODBYE_SECONDS`."""
         try:
             with TimeLimit(self._clock, GOODBYE_SECONDS):
-                await self._say(GONE)
+                await self._send(GONE)
         except TimeoutError:
-            _log.debug("the mesh was not told that this process stops")
+            _log.debug("the goodbye of this process was not sent in time")
 
-    async def _say(self, word: str) -> None:
+    async def _send(self, kind: str) -> None:
         instance = self._describe()
         body = (
             INSTANCES.dump_json(instance)
-            if word == HERE
-            else PULSES.dump_json(Heartbeat(instance.id, instance.running))
+            if kind == HERE
+            else HEARTBEATS.dump_json(Heartbeat(instance.id, instance.running))
         )
         try:
-            await self._broker.publish(to_presence(word), note(word, body, self._clock.now()))
+            await self._broker.publish(
+                to_presence(kind), presence_message(kind, body, self._clock.now())
+            )
         except InvocationError as error:
-            _log.debug("the mesh was not told that this process is %s: %s", word, error)
+            _log.debug("the presence message %r was not sent: %s", kind, error)

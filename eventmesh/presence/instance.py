@@ -1,4 +1,4 @@
-"""What processes tell each other of themselves."""
+"""The messages by which processes announce themselves."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from eventmesh.model.message import Message
 from eventmesh.model.value import value
 
 INTERVAL: Final = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 HERE: Final = "here"
-"""A process and all about it: an `Instance`."""
+"""A process runs; the body is an `Instance`."""
 
 ALIVE: Final = "alive"
-"""A process is still there, and runs so much: `Heartbeat`."""
+"""A process still runs; the body is a `Heartbeat`."""
 
 GONE: Final = "gone"
-"""A process stops: `Heartbeat`."""
+"""A process stops; the body is a `Heartbeat`."""
 
 QUERY: Final = "query"
-"""Who is there? An answer is `HERE`."""
+"""A question which processes run; each answers with `HERE`."""
 
 
 @value
 class AnnouncedRoute:
-    """One method of one path, and the function that answers there.
+    """The function that serves one method of one path.
 
-    `timeout` is that of the function, in seconds, None for none.
+    `timeout` is the function's, in seconds; None means no timeout.
     """
 
     method: str
@@ -45,9 +45,9 @@ class AnnouncedRoute:
 class Instance:
     """A process of the mesh.
 
-    `id` tells it from the other replicas, `started` is in seconds since the epoch. `services` has
-    their versions by their names, `functions` each as `described`, `running` what runs now by
-    function, `openapi` the document of the `endpoints`.
+    `id` is unique among the replicas. `started` is in seconds since the epoch. `services` maps
+    names to versions. Each of `functions` is a `function_info`. `running` counts the running
+    invocations by function. `openapi` is the document of the `endpoints`.
     """
 
     id: str
@@ -63,16 +63,16 @@ class Instance:
 
 @value
 class Heartbeat:
-    """A sign of life of the instance with that id."""
+    """A sign of life of the instance with this id."""
 
     id: str
     running: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 INSTANCES: Final = TypeAdapter(Instance)
-PULSES: Final = TypeAdapter(Heartbeat)
+HEARTBEATS: Final = TypeAdapter(Heartbeat)
 
 
-def note(word: str, body: bytes, now: float) -> Message:
-    """A message about presence."""
-    return Message(body, new_id(), now, trigger="presence", type=word)
+def presence_message(kind: str, body: bytes, now: float) -> Message:
+    """Build a presence message of a kind, such as `HERE`."""
+    return Message(body, new_id(), now, trigger="presence", type=kind)

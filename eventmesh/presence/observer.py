@@ -1,4 +1,4 @@
-"""Knowing who is there."""
+"""Observes which processes of the mesh run."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from eventmesh.model.topology import PRESENCE, Binding, presence_queue, to_prese
 from eventmesh.presence.instance import (
     ALIVE,
     GONE,
+    HEARTBEATS,
     HERE,
     INSTANCES,
     INTERVAL,
-    PULSES,
     QUERY,
     Instance,
-    note,
+    presence_message,
 )
 
 MISSED: Final = 3
-"""Intervals without a sign of life after which a process counts as gone."""
+"""Intervals without a heartbeat after which a process counts as gone."""
 
 ANSWER_SECONDS: Final = 1.0
-"""How long all who are there may take to answer; who cannot be asked is asked again as soon."""
+"""Seconds that processes have to answer, and after which a question that failed is repeated."""
 
 PREFETCH: Final = 100
 
 _log: Final = logging.getLogger(__name__)
 
-Changed: TypeAlias = Callable[[Mapping[str, Instance]], object]
-"""Told all instances, by their ids, when one came or went, or is another than it was."""
+OnChange: TypeAlias = Callable[[Mapping[str, Instance]], object]
+"""Gets all instances by id whenever one starts, stops or changes."""
 
 
 @asynccontextmanager
-async def observing(broker: Broker, clock: Clock, changed: Changed) -> AsyncGenerator[Observer]:
-    """Know who is there, while entered. It takes a moment until all have answered."""
-    observer = Observer(broker, clock, changed)
+async def observe(broker: Broker, clock: Clock, on_change: OnChange) -> AsyncGenerator[Observer]:
+    """Observe which processes run while entered; it takes a moment until all have answered."""
+    observer = Observer(broker, clock, on_change)
     queue = presence_queue(new_id(), "heard")
     await broker.declare([queue], [Binding(queue, word, PRESENCE) for word in (HERE, ALIVE, GONE)])
     async with (
-        broker.consume(queue, observer.on_note, prefetch=PREFETCH),
+        broker.consume(queue, observer.on_message, prefetch=PREFETCH),
         task_group() as tasks,
     ):
         watching = tasks.create_task(observer.run())
@@ -62,78 +62,80 @@ async def observing(broker: Broker, clock: Clock, changed: Changed) -> AsyncGene
 
 
 class Observer:
-    """The processes of the mesh: `instances`, by their ids.
+    """The processes of the mesh: `instances` by id.
 
-    `complete` is set once they were asked, and have had time to answer.
+    `complete` is set once they were asked and have had `ANSWER_SECONDS` to answer.
     """
 
-    def __init__(self, broker: Broker, clock: Clock, changed: Changed) -> None:
+    def __init__(self, broker: Broker, clock: Clock, on_change: OnChange) -> None:
         self.instances: dict[str, Instance] = {}
         self.complete = asyncio.Event()
         self._broker = broker
         self._clock = clock
-        self._changed = changed
-        self._silent: dict[str, int] = {}
-        self._strangers = False
+        self._on_change = on_change
+        self._missed: dict[str, int] = {}
+        self._unknown_seen = False
 
-    def on_note(self, delivery: Delivery) -> None:
-        """Take note of what somebody tells."""
+    def on_message(self, delivery: Delivery) -> None:
+        """Take a presence message."""
         delivery.ack()
         message = delivery.message
         try:
-            self._hear(message)
+            self._apply(message)
         except ValidationError as error:
-            _log.warning("what a process tells of itself cannot be read (%s): %s", message, error)
+            _log.warning("the presence message %s is not valid: %s", message, error)
 
-    def _hear(self, message: Message) -> None:
+    def _apply(self, message: Message) -> None:
         if message.type == HERE:
-            self._take_in(INSTANCES.validate_json(message.body))
+            self._add(INSTANCES.validate_json(message.body))
             return
-        pulse = PULSES.validate_json(message.body)
-        known = self.instances.get(pulse.id)
+        heartbeat = HEARTBEATS.validate_json(message.body)
+        known = self.instances.get(heartbeat.id)
         if message.type == GONE:
-            self._forget(pulse.id)
+            self._remove(heartbeat.id)
         elif known is None:
-            self._strangers = True
+            self._unknown_seen = True
         else:
-            self._silent[pulse.id] = 0
-            self.instances[pulse.id] = replace(known, running=pulse.running)
+            self._missed[heartbeat.id] = 0
+            self.instances[heartbeat.id] = replace(known, running=heartbeat.running)
 
-    def _take_in(self, instance: Instance) -> None:
+    def _add(self, instance: Instance) -> None:
         known = self.instances.get(instance.id)
-        self._silent[instance.id] = 0
+        self._missed[instance.id] = 0
         self.instances[instance.id] = instance
         if known is None or replace(known, running=instance.running) != instance:
-            self._changed(self.instances)
+            self._on_change(self.instances)
 
     async def run(self) -> None:
-        """Ask who is there, and forget those of whom nothing is heard, until cancelled."""
+        """Ask which processes run, and drop those that fall silent, until cancelled."""
         while not await self._ask():
             await sleep(self._clock, ANSWER_SECONDS)
         while True:
             await sleep(self._clock, INTERVAL)
             if not self._broker.ready:
-                continue  # Nobody is heard by us now: that they are silent means nothing.
-            if self._strangers:
-                self._strangers = False
+                continue  # Nothing reaches us now: silence says nothing about the others.
+            if self._unknown_seen:
+                self._unknown_seen = False
                 await self._ask()
             for id in list(self.instances):
-                self._silent[id] += 1
-                if self._silent[id] > MISSED:
-                    self._forget(id)
+                self._missed[id] += 1
+                if self._missed[id] > MISSED:
+                    self._remove(id)
 
     async def _ask(self) -> bool:
-        """Ask who is there, and return whether the mesh was told."""
+        """Ask which processes run, and return whether the question was sent."""
         try:
-            await self._broker.publish(to_presence(QUERY), note(QUERY, b"{}", self._clock.now()))
+            await self._broker.publish(
+                to_presence(QUERY), presence_message(QUERY, b"{}", self._clock.now())
+            )
         except InvocationError as error:
-            _log.debug("the mesh was not asked who is there: %s", error)
-            self._strangers = True
+            _log.debug("the mesh was not asked which processes run: %s", error)
+            self._unknown_seen = True
             return False
         self._clock.call_later(ANSWER_SECONDS, self.complete.set)
         return True
 
-    def _forget(self, id: str) -> None:
+    def _remove(self, id: str) -> None:
         if self.instances.pop(id, None) is not None:
-            del self._silent[id]
-            self._changed(self.instances)
+            del self._missed[id]
+            self._on_change(self.instances)

@@ -20,9 +20,9 @@ from eventmesh.host import Host
 from eventmesh.middleware.logging import InvocationFields
 from eventmesh.model.settings import Settings
 from eventmesh.model.value import value
-from eventmesh.observability.admin import State, admin_server
+from eventmesh.observability.admin import HealthStatus, admin_server
 from eventmesh.observability.logs import configure_logging
-from eventmesh.observability.tracing import exporting_traces
+from eventmesh.observability.tracing import export_traces
 from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.processes.stop_signals import on_stop_signals
 from eventmesh.service import Service
@@ -68,7 +68,7 @@ def run(program: Program) -> None:
     settings = program.settings
     filters = [InvocationFields(), *program.filters]
     configure_logging(settings.log_format, settings.log_level, filters=filters)
-    with exporting_traces(program.name), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with export_traces(program.name), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         # Cancelled is only who is told to stop before all was up.
         with suppress(asyncio.CancelledError):
             runner.run(_serve(program))
@@ -124,15 +124,15 @@ class _Process:
     async def metrics(self) -> Collector:
         return self._registry
 
-    async def health(self) -> State:
+    async def health(self) -> HealthStatus:
         """It is well as long as its event loop comes to say so."""
-        return State(good=True, checks={})
+        return HealthStatus(ok=True, checks={})
 
-    async def readiness(self) -> State:
+    async def readiness(self) -> HealthStatus:
         """Whether new work is wanted, and what each part says about that."""
         connected = self._broker.ready
         checks = {"services": self._stage, "broker": "ready" if connected else "not ready"}
-        return State(connected and self._stage == "running", checks)
+        return HealthStatus(connected and self._stage == "running", checks)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

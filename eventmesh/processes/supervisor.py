@@ -12,7 +12,7 @@ from typing import Final
 
 from eventmesh.model.settings import Settings
 from eventmesh.observability.admin import admin_server
-from eventmesh.observability.aggregation import gathering
+from eventmesh.observability.aggregation import aggregate_admins
 from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.processes.stop_signals import STOP, on_stop_signals
 from eventmesh.processes.worker_process import WorkerSpec
@@ -42,8 +42,8 @@ async def supervise(
     supervisor = Supervisor(spec, workers, listener)
     with on_stop_signals(supervisor.on_signal, (*STOP, signal.SIGHUP)):
         async with (
-            gathering(supervisor.admins) as gathered,
-            admin_server(settings.admin_host, settings.admin_port, gathered) as admin,
+            aggregate_admins(supervisor.admins) as aggregated,
+            admin_server(settings.admin_host, settings.admin_port, aggregated) as admin,
         ):
             _log.info("metrics and health of all workers: %s", admin)
             return await supervisor.run()

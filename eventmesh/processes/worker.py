@@ -15,7 +15,7 @@ from eventmesh.gateway.gateway import Gateway
 from eventmesh.host import Host, hosting
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
-from eventmesh.presence import Instance, Observer, announcing, observing
+from eventmesh.presence import Instance, Observer, announce, observe
 from eventmesh.processes.catalogue import build_catalogue
 from eventmesh.processes.instance_info import build_instance
 from eventmesh.processes.serve import Program, program_name, run
@@ -88,7 +88,7 @@ async def serve_services(
     clock = SystemClock()
     async with (
         hosting(services, broker, settings, clock=clock) as host,
-        announcing(broker, clock, build_instance(host, services, settings, clock)),
+        announce(broker, clock, build_instance(host, services, settings, clock)),
     ):
         yield host
 
@@ -108,7 +108,7 @@ async def serve_gateway(
         await mesh.complete.wait()
         gateway.complete()
 
-    async with observing(broker, clock, change) as mesh:
+    async with observe(broker, clock, change) as mesh:
         try:
             with TimeLimit(clock, KNOW_SECONDS):
                 await know(mesh)
@@ -116,7 +116,7 @@ async def serve_gateway(
             _log.warning("nobody could be asked yet who is there: until then, requests get a 503")
         async with (
             hosting([], broker, settings, clock=clock, http=gateway.serve) as host,
-            announcing(broker, clock, build_instance(host, [], settings, clock)),
+            announce(broker, clock, build_instance(host, [], settings, clock)),
         ):
             await know(mesh)
             yield host

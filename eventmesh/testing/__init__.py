@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eventmesh.testing.clock import ManualClock
     from eventmesh.testing.mesh import TestMesh
     from eventmesh.testing.records import (
-        DeadLetter,
+        DeadLettered,
         Emitted,
         Fired,
         Invoked,
@@ -26,12 +26,12 @@ _HOMES = {
     "ManualClock": "clock",
     "TestMesh": "mesh",
     **dict.fromkeys(
-        ("DeadLetter", "Emitted", "Fired", "Invoked", "Record", "Retried", "Sent"), "records"
+        ("DeadLettered", "Emitted", "Fired", "Invoked", "Record", "Retried", "Sent"), "records"
     ),
 }
 
 __all__ = [
-    "DeadLetter",
+    "DeadLettered",
     "Emitted",
     "Fired",
     "Invoked",

@@ -13,7 +13,7 @@ from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result
 
 
-class _Run:
+class _ObservedRun:
     """One run of a handler. It is idle while it waits for other runs, or for the clock."""
 
     __slots__ = ("invocation", "waits")
@@ -27,7 +27,7 @@ class _Run:
         return f"{name} waits for {' and '.join(self.waits)}" if self.waits else f"{name} runs"
 
 
-_current: Final[ContextVar[_Run | None]] = ContextVar("eventmesh_testing_run", default=None)
+_current: Final[ContextVar[_ObservedRun | None]] = ContextVar("eventmesh_testing_run", default=None)
 
 
 class Activity:
@@ -38,7 +38,7 @@ class Activity:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[_Run, None] = {}  # A set that keeps the order, for messages.
+        self._runs: dict[_ObservedRun, None] = {}  # A set that keeps the order, for messages.
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -60,7 +60,7 @@ class Activity:
         """The middleware that knows of every run."""
 
         async def run(invocation: Invocation) -> Result:
-            current = _Run(invocation)
+            current = _ObservedRun(invocation)
             self._runs[current] = None
             self._count(+1)
             token = _current.set(current)

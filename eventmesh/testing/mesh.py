@@ -21,7 +21,7 @@ from eventmesh.testing.activity import Activity
 from eventmesh.testing.broker import RecordingBroker
 from eventmesh.testing.clock import START, ManualClock
 from eventmesh.testing.records import (
-    DeadLetter,
+    DeadLettered,
     Emitted,
     Fired,
     History,
@@ -30,7 +30,7 @@ from eventmesh.testing.records import (
     Retried,
     Sent,
 )
-from eventmesh.testing.stubs import Resources, Stubs, prepared
+from eventmesh.testing.stubs import Resources, Stubs, prepare_services
 from eventmesh.triggers.timer.trigger import parse_datetime
 
 ANY_FREE_PORT: Final = Settings(http_port=0)
@@ -84,7 +84,9 @@ class TestMesh(Caller):
         self._history = History()
         self.broker: Final = RecordingBroker(self.clock, self._activity, self._history)
         super().__init__(_Transport(self.broker, self._activity, self._timeout), self.clock, "")
-        self._services = prepared(services, stubs or {}, resources or {}, self._activity.watched)
+        self._services = prepare_services(
+            services, stubs or {}, resources or {}, self._activity.watched
+        )
         self._settings = settings
         self._http = http
         self._allow_failures = allow_failures
@@ -166,9 +168,9 @@ class TestMesh(Caller):
         return self._history.of(Retried)
 
     @property
-    def dead_letters(self) -> list[DeadLetter]:
+    def dead_letters(self) -> list[DeadLettered]:
         """The invocations that were set aside."""
-        return self._history.of(DeadLetter)
+        return self._history.of(DeadLettered)
 
     async def settle(self) -> None:
         """Wait until all that is due now has ended, and all that it caused.
@@ -245,7 +247,7 @@ class TestMesh(Caller):
     def _failures(self) -> list[str]:
         """The asynchronous invocations that have failed and not succeeded since."""
         now = self.now
-        return [_set_aside(letter) for letter in self.dead_letters] + [
+        return [_describe_dead_letter(letter) for letter in self.dead_letters] + [
             f"{retry.function} failed and waits for attempt {retry.attempt}"
             for retry in self.retried
             if retry.time + timedelta(seconds=retry.delay) > now
@@ -265,6 +267,6 @@ class _Transport(BrokerTransport):
             return await super().request(function, message)
 
 
-def _set_aside(letter: DeadLetter) -> str:
+def _describe_dead_letter(letter: DeadLettered) -> str:
     told = f"{letter.function} was set aside: {letter.reason}"
     return f"{told}\n{letter.traceback or letter.error_message}".rstrip()

@@ -115,7 +115,7 @@ class Retried(Record):
 
 
 @value
-class DeadLetter(Record):
+class DeadLettered(Record):
     """An invocation of `function` was set aside after so many `attempts`, for `reason`.
 
     `error_type`, `error_message` and `traceback` tell how the last run failed, if one did.
@@ -141,7 +141,7 @@ class History:
 
     def requested(self, route: Route, message: Message, now: float) -> None:
         """Somebody waits for a function's result."""
-        self._records.append(Invoked(*_carried(message, now), route.name))
+        self._records.append(Invoked(*_record_fields(message, now), route.name))
 
     def published(self, route: Route, message: Message, delay: float, now: float) -> None:
         """The broker holds a message."""
@@ -149,7 +149,7 @@ class History:
 
 
 def _record(route: Route, message: Message, delay: float, now: float) -> Record:
-    carried = _carried(message, now)
+    carried = _record_fields(message, now)
     headers, function = message.headers, _function(route)
     if route.exchange == EVENTS:
         subject = headers.get(f"{PREFIX}subject", "")
@@ -157,7 +157,7 @@ def _record(route: Route, message: Message, delay: float, now: float) -> Record:
         return Emitted(*carried, message.type, subject, source, delay)
     if route.key.startswith(_DEAD):
         failure = (headers.get(name, "") for name in (REASON, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK))
-        return DeadLetter(*carried, function, message.attempt, *failure)
+        return DeadLettered(*carried, function, message.attempt, *failure)
     if FIRST_FAILURE in headers:
         return Retried(*carried, function, message.attempt, delay)
     if message.type == TIMER_TYPE:
@@ -166,7 +166,9 @@ def _record(route: Route, message: Message, delay: float, now: float) -> Record:
     return Sent(*carried, function, delay)
 
 
-def _carried(message: Message, now: float) -> tuple[bytes, str, str, datetime, Mapping[str, str]]:
+def _record_fields(
+    message: Message, now: float
+) -> tuple[bytes, str, str, datetime, Mapping[str, str]]:
     time = datetime.fromtimestamp(now, UTC)
     own_headers = without_provenance(message.headers)
     return message.body, message.id, message.caller, time, own_headers

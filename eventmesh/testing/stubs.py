@@ -34,7 +34,7 @@ _NAMELESS: Final = (
 )
 
 
-def prepared(
+def prepare_services(
     services: Sequence[Service], stubs: Stubs, resources: Resources, middleware: Middleware
 ) -> list[Service]:
     """Copies of the services with the stand-ins in place and `middleware` outermost.
@@ -55,21 +55,21 @@ def prepared(
         service = real.get(name) or others.setdefault(name, Service(name))
         _replace(service, full_name, stub)
         if not callable(stub):
-            answers[full_name] = _answer(stub)
+            answers[full_name] = _result_for(stub)
     prepared_services = [*copies, *others.values()]
     for service in prepared_services:
-        service.middleware = (middleware, _answering(answers), *service.middleware)
+        service.middleware = (middleware, _give_answers(answers), *service.middleware)
     return prepared_services
 
 
 def _with_resources(service: Service, resources: Resources) -> Service:
     changed = copy.copy(service)
     changed.functions = dict(service.functions)
-    changed.resources = [_replaced(resource, resources) for resource in service.resources]
+    changed.resources = [_replace_resource(resource, resources) for resource in service.resources]
     return changed
 
 
-def _replaced(resource: Resource, resources: Resources) -> Resource:
+def _replace_resource(resource: Resource, resources: Resources) -> Resource:
     if resource.kind not in resources:
         return resource
     stand_in = resources[resource.kind]
@@ -128,7 +128,7 @@ def _with_payload(stub: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Any]]
     return call
 
 
-def _answer(stub: object) -> Result:
+def _result_for(stub: object) -> Result:
     if isinstance(stub, (InvocationError, Signal)):
         return Result(b"", error=stub)
     return (
@@ -138,7 +138,7 @@ def _answer(stub: object) -> Result:
     )
 
 
-def _answering(answers: Mapping[str, Result]) -> Middleware:
+def _give_answers(answers: Mapping[str, Result]) -> Middleware:
     """The middleware that gives the stubs' fixed answers."""
 
     def wrap(handler: Handler) -> Handler:

@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from eventmesh.model.errors import SettingsError
-from eventmesh.observability.admin import State, admin_server
+from eventmesh.observability.admin import HealthStatus, admin_server
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,8 +24,8 @@ class Process:
 
     def __init__(self, registry):
         self.registry = registry
-        self.alive = State(good=True, checks={})
-        self.ready = State(good=True, checks={"broker": "connected"})
+        self.alive = HealthStatus(ok=True, checks={})
+        self.ready = HealthStatus(ok=True, checks={"broker": "connected"})
 
     async def metrics(self):
         return self.registry
@@ -74,11 +74,11 @@ async def test_metrics_as_openmetrics_for_who_asks_for_it(admin):
 
 
 async def test_health(admin, process):
-    process.ready = State(good=False, checks={"broker": "away"})
+    process.ready = HealthStatus(ok=False, checks={"broker": "away"})
     response, body = await admin("/healthz")
     assert (response.status, body) == (200, b'{"status":"ok"}')
     assert response.content_type == "application/json"
-    process.alive = State(good=False, checks={"worker 1": "does not answer"})
+    process.alive = HealthStatus(ok=False, checks={"worker 1": "does not answer"})
     response, body = await admin("/healthz")
     assert response.status == 503
     assert body == b'{"status":"not ok","checks":{"worker 1":"does not answer"}}'
@@ -88,7 +88,7 @@ async def test_readiness_gives_its_reasons_and_changes(admin, process):
     response, body = await admin("/readyz")
     assert response.status == 200
     assert body == b'{"status":"ready","checks":{"broker":"connected"}}'
-    process.ready = State(good=False, checks={"broker": "away since 12:00:07"})
+    process.ready = HealthStatus(ok=False, checks={"broker": "away since 12:00:07"})
     response, body = await admin("/readyz")
     assert response.status == 503
     assert body == b'{"status":"not ready","checks":{"broker":"away since 12:00:07"}}'

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
-from eventmesh.observability.admin import State, admin_server
-from eventmesh.observability.aggregation import Gathering, gathering
+from eventmesh.observability.admin import HealthStatus, admin_server
+from eventmesh.observability.aggregation import AggregatedAdmin, aggregate_admins
 
 
 class Process:
@@ -15,7 +15,7 @@ class Process:
 
     def __init__(self):
         self.registry = CollectorRegistry()
-        self.ready = State(good=True, checks={"broker": "ready"})
+        self.ready = HealthStatus(ok=True, checks={"broker": "ready"})
         Gauge("waiting", "Who waits.", registry=self.registry).set(7)
         Counter("calls", "Calls.", ["function"], registry=self.registry).labels("a.b").inc(3)
 
@@ -23,7 +23,7 @@ class Process:
         return self.registry
 
     async def health(self):
-        return State(good=True, checks={})
+        return HealthStatus(ok=True, checks={})
 
     async def readiness(self):
         return self.ready
@@ -44,11 +44,11 @@ async def workers():
 @pytest.fixture
 async def gathered(workers):
     _, addresses = workers
-    async with gathering(lambda: addresses) as gathered:
+    async with aggregate_admins(lambda: addresses) as gathered:
         yield gathered
 
 
-async def shown(gathered: Gathering) -> list[str]:
+async def shown(gathered: AggregatedAdmin) -> list[str]:
     return generate_latest(await gathered.metrics()).decode().splitlines()
 
 
@@ -71,7 +71,9 @@ async def test_one_that_does_not_answer_has_no_metrics_and_no_health(gathered, w
         nobody.bind(("127.0.0.1", 0))
         addresses["2"] = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         assert not [line for line in await shown(gathered) if 'worker="2"' in line]
-        assert await gathered.health() == State(good=False, checks={"worker 2": "does not answer"})
+        assert await gathered.health() == HealthStatus(
+            ok=False, checks={"worker 2": "does not answer"}
+        )
         ready = await gathered.readiness()
     assert ready.checks == {"worker 1 broker": "ready", "worker 2": "does not answer"}
 
@@ -79,21 +81,21 @@ async def test_one_that_does_not_answer_has_no_metrics_and_no_health(gathered, w
 async def test_one_that_is_yet_to_start_is_well_and_not_ready(gathered, workers):
     _, addresses = workers
     addresses |= {"1": "", "2": ""}
-    assert await gathered.health() == State(good=True, checks={})
-    assert await gathered.readiness() == State(
-        good=False, checks={"worker 1": "does not answer", "worker 2": "does not answer"}
+    assert await gathered.health() == HealthStatus(ok=True, checks={})
+    assert await gathered.readiness() == HealthStatus(
+        ok=False, checks={"worker 1": "does not answer", "worker 2": "does not answer"}
     )
 
 
 async def test_they_are_ready_when_one_is(gathered, workers):
     processes, _ = workers
-    away = State(good=False, checks={"broker": "not ready"})
+    away = HealthStatus(ok=False, checks={"broker": "not ready"})
     processes["1"].ready = away
-    assert await gathered.readiness() == State(
-        good=True, checks={"worker 1 broker": "not ready", "worker 2 broker": "ready"}
+    assert await gathered.readiness() == HealthStatus(
+        ok=True, checks={"worker 1 broker": "not ready", "worker 2 broker": "ready"}
     )
     processes["2"].ready = away
-    assert not (await gathered.readiness()).good
+    assert not (await gathered.readiness()).ok
 
 
 async def test_one_that_accepts_and_says_nothing_is_not_waited_for_long(

@@ -9,7 +9,7 @@ from eventmesh import Context, PayloadInvalid, Retry, Service, Throttled, on
 from eventmesh.model.event import event_headers
 from eventmesh.model.message import Message
 from eventmesh.model.topology import to_function
-from eventmesh.testing import DeadLetter, Retried, Sent, TestMesh
+from eventmesh.testing import DeadLettered, Retried, Sent, TestMesh
 from eventmesh.testing.clock import START
 from eventmesh.testing.records import HISTORY, History
 
@@ -94,7 +94,7 @@ async def test_what_is_retried_and_set_aside():
         id = await mesh.send(work, Order(item="tea"))
         await mesh.advance("1h")
         (retry,), (letter,) = mesh.retried, mesh.dead_letters
-        assert [type(record) for record in mesh.records] == [Sent, Retried, DeadLetter]
+        assert [type(record) for record in mesh.records] == [Sent, Retried, DeadLettered]
     assert (retry.function, retry.attempt, retry.delay) == ("shop.work", 2, 60.0)
     assert (letter.function, letter.attempts, letter.id) == ("shop.work", 2, id)
     assert letter.reason == "all 2 attempts failed"

@@ -11,11 +11,11 @@ PROGRAM = """
 import logging, sys
 from opentelemetry import trace
 from eventmesh.model.errors import SettingsError
-from eventmesh.observability.tracing import exporting_traces
+from eventmesh.observability.tracing import export_traces
 
 logging.basicConfig()
 try:
-    with exporting_traces("orders") as exporting:
+    with export_traces("orders") as exporting:
         with trace.get_tracer("test").start_as_current_span("a span"):
             print("exporting" if exporting else "nothing", flush=True)
 except SettingsError as error:
