@@ -1,4 +1,4 @@
-"""What a mesh serves, from what its processes tell of themselves."""
+"""The catalogue of a gateway, from what the processes of a mesh announce."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _log: Final = logging.getLogger(__name__)
 
 
 def build_catalogue(instances: Mapping[str, Instance]) -> Catalogue:
-    """All that these processes serve together; where they differ, the one started last counts."""
-    newest_first = sorted(instances.values(), key=lambda one: one.started, reverse=True)
+    """Merge what these processes serve; if they differ, the one started last wins."""
+    newest_first = sorted(instances.values(), key=lambda instance: instance.started, reverse=True)
     return Catalogue(
         list(_routes(newest_first)),
         {
@@ -32,9 +32,9 @@ def _routes(instances: Sequence[Instance]) -> Iterator[RemoteRoute]:
     seen: set[tuple[str, str, str]] = set()
     for instance in instances:
         for endpoint in instance.endpoints:
-            place = (endpoint.method, endpoint.path, endpoint.function)
-            if place not in seen:
-                seen.add(place)
+            key = (endpoint.method, endpoint.path, endpoint.function)
+            if key not in seen:
+                seen.add(key)
                 yield from _route(endpoint)
 
 
@@ -42,15 +42,15 @@ def _route(endpoint: AnnouncedRoute) -> Iterator[RemoteRoute]:
     try:
         route = HttpRoute(cast(Method, endpoint.method), endpoint.path)
     except DeclarationError as error:
-        _log.warning("%s announces a route that cannot be: %s", endpoint.function, error)
+        _log.warning("%s announces an invalid route: %s", endpoint.function, error)
     else:
         yield RemoteRoute(route, endpoint.function, endpoint.timeout)
 
 
 def _documents(instances: Sequence[Instance]) -> Iterator[Mapping[str, Any]]:
-    """Each document once: replicas have the same."""
-    different: list[Mapping[str, Any]] = []
+    """Yield each document once: replicas have the same."""
+    distinct: list[Mapping[str, Any]] = []
     for instance in instances:
-        if instance.openapi and instance.openapi not in different:
-            different.append(instance.openapi)
+        if instance.openapi and instance.openapi not in distinct:
+            distinct.append(instance.openapi)
             yield instance.openapi

@@ -1,4 +1,4 @@
-"""The process in which services run while they are developed."""
+"""The process in which services run during development."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eventmesh.service import Service
 
 
 def run_dev_server(services: Sequence[Service], settings: Settings, report: Report) -> None:
-    """Run services on the embedded broker until told to stop; `report` hears how far that is.
+    """Run services on the embedded broker until told to stop; `report` gets each stage.
 
-    Raises what `hosting` them raises.
+    Raises what `hosting` raises.
     """
-    # A developer reads the log also where it goes through a pipe.
+    # A developer reads the log even if it goes through a pipe.
     if settings.log_format == "auto" and not sys.stderr.isatty():
         settings = replace(settings, log_format="text")
     broker = MemoryBroker()

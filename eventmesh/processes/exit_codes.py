@@ -1,4 +1,4 @@
-"""How a process ended."""
+"""The exit codes of processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a command ended. docs/cli.md says the same to users."""
+    """How a command ended. docs/cli.md lists the same codes for users."""
 
     OK = 0
     FAILED = 1

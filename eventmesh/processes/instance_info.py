@@ -1,4 +1,4 @@
-"""What a process tells the mesh of itself."""
+"""What a process announces of itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eventmesh.service import Service
 def build_instance(
     host: Host, services: Sequence[Service], settings: Settings, clock: Clock
 ) -> Callable[[], Instance]:
-    """What says of this process what it is just then."""
+    """Return a function that describes the current state of this process."""
     routes = function_routes(host.functions)
     instance = Instance(
         host.instance,

@@ -1,4 +1,4 @@
-"""Running a command, and again whenever code changes."""
+"""Runs a command, and restarts it whenever code changes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,54 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-import click
 from watchfiles import (
     Change,
     PythonFilter,
     awatch,  # pyright: ignore[reportUnknownVariableType] - its part for trio, which is not there
 )
 
+from eventmesh.http.server.sockets import bound_socket
+from eventmesh.model.settings import Settings, variable
 from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.processes.stop_signals import on_stop_signals
 from eventmesh.targets.source_location import shorten_path
 
+Notify: TypeAlias = Callable[[str], object]
+"""Shows a line to the user."""
+
 _RELOAD_GRACE: Final = 2.0
-"""Seconds that what runs has to finish before the changed code is started."""
+"""Seconds that running invocations have to finish before the changed code is started."""
 
 _SIGNALLED: Final = 128
-"""What shells add to the number of the signal that ended a process."""
+"""Shells add this to the number of the signal that ended a process."""
 
 _MARGIN: Final = 5.0
-"""Seconds more than its grace time that a command may take to end."""
+"""Seconds beyond its grace time that a command has to end."""
+
+
+def serve_and_reload(
+    command: Sequence[str],
+    folders: Collection[Path],
+    settings: Settings,
+    environment: Mapping[str, str],
+    notify: Notify,
+) -> int:
+    """Run a command that serves HTTP as `run_and_reload` does, on a socket that it inherits.
+
+    Raises SettingsError if the address cannot be used.
+    """
+    if os.name == "nt":  # No process inherits a socket there, so each listens by itself.
+        return run_and_reload(command, folders, settings.grace, environment, notify)
+    with bound_socket(settings) as listener:
+        # We listen too: clients that come while the command restarts wait until it is ready.
+        listener.listen()
+        descriptor = listener.fileno()
+        environment = {**environment, variable("http_fd"): str(descriptor)}
+        return run_and_reload(
+            command, folders, settings.grace, environment, notify, descriptors=[descriptor]
+        )
 
 
 def run_and_reload(
@@ -38,24 +65,29 @@ def run_and_reload(
     folders: Collection[Path],
     grace: float,
     environment: Mapping[str, str],
+    notify: Notify,
+    *,
     descriptors: Collection[int] = (),
 ) -> int:
-    """Run a command, and again whenever a Python file in one of the folders changes.
+    """Run a command, and restart it whenever a Python file in one of the folders changes.
 
-    It gets the `environment` and inherits the `descriptors`. Told to stop, it has `grace` seconds
-    to end. Returns its exit code, also when it ends by itself before it was ever started again;
-    after that, one that ends waits for the next change.
+    The command gets the `environment` and inherits the `descriptors`. Told to stop, it has `grace`
+    seconds to end. Returns its exit code, also if it ends by itself before the first restart; if it
+    ends by itself later, the next change restarts it.
     """
     start = partial(asyncio.create_subprocess_exec, *command, env=environment, pass_fds=descriptors)
-    return asyncio.run(_Reloader(start, grace).run(folders))
+    return asyncio.run(_Reloader(start, grace, notify).run(folders))
 
 
 class _Reloader:
-    """The command's process, one after the other."""
+    """The processes of the command, one after the other."""
 
-    def __init__(self, start: Callable[[], Awaitable[Process]], grace: float) -> None:
+    def __init__(
+        self, start: Callable[[], Awaitable[Process]], grace: float, notify: Notify
+    ) -> None:
         self._new_process = start
         self._grace = grace
+        self._notify = notify
         self._stop = asyncio.Event()
         self._process: Process | None = None
 
@@ -68,14 +100,14 @@ class _Reloader:
                     *folders, watch_filter=PythonFilter(), stop_event=self._stop
                 ):
                     ended.cancel()
-                    click.echo(f"{_names(changes)} changed: starting again")
+                    self._notify(f"{_names(changes)} changed: starting again")
                     await _end(process, _RELOAD_GRACE)
                     process = await self._start()
-                    ended = tasks.create_task(_report_end(process))
+                    ended = tasks.create_task(self._report_end(process))
                 ended.cancel()
                 code = await _end(process, self._grace + _MARGIN)
         if code == -signal.SIGTERM:
-            return ExitCode.OK  # Ours: it had not begun to listen for signals, or did no more.
+            return ExitCode.OK  # Ours: it did not handle signals yet, or no more.
         return code if code >= 0 else _SIGNALLED - code
 
     async def _start(self) -> Process:
@@ -88,7 +120,7 @@ class _Reloader:
         self._stop.set()
 
     def _on_signal(self, number: signal.Signals) -> None:
-        """Stop; a second Ctrl-C waits for nothing."""
+        """Stop; at a second Ctrl-C, without waiting."""
         if self._stop.is_set() and number == signal.SIGINT:
             if self._process is not None:
                 with suppress(ProcessLookupError):
@@ -96,14 +128,13 @@ class _Reloader:
             os._exit(ExitCode.INTERRUPTED)
         self._stop.set()
 
-
-async def _report_end(process: Process) -> None:
-    await process.wait()
-    click.echo("It has ended: the next change starts it again.")
+    async def _report_end(self, process: Process) -> None:
+        await process.wait()
+        self._notify("It has ended: the next change starts it again.")
 
 
 async def _end(process: Process, grace: float) -> int:
-    """End a process, by force if it takes longer than `grace` seconds, and return its code."""
+    """End a process and return its code; kill it if it takes longer than `grace` seconds."""
     with suppress(ProcessLookupError):  # It has ended by itself.
         process.terminate()
     try:

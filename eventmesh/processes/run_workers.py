@@ -15,7 +15,7 @@ from eventmesh.processes.supervisor import supervise
 from eventmesh.processes.worker_process import WorkerSpec
 
 END_MARGIN = 5.0
-"""Seconds more than the grace time that a worker may take to end before it is killed."""
+"""Seconds beyond the grace time that a worker has to end before it is killed."""
 
 
 def run_workers(
@@ -28,21 +28,21 @@ def run_workers(
 ) -> int:
     """Run `workers` processes with these arguments until told to stop, and return the exit code.
 
-    `environment` is what the workers read the same settings from. Raises SettingsError.
+    The workers read the same settings from `environment`. Raises SettingsError.
     """
     _check(settings, workers)
     configure_logging(settings.log_format, settings.log_level)
     with bound_socket(settings) as listener:
-        own = {
+        overrides: dict[str, object] = {
             "http_fd": listener.fileno(),
-            # Their admin listeners are for the supervisor, which is asked in their place.
+            # Only the supervisor asks the workers' admin listeners; it answers for all of them.
             "admin_host": "127.0.0.1",
             "admin_port": 0,
             "debug": debug,
         }
         spec = WorkerSpec(
             arguments,
-            {**environment, **{variable(name): str(one) for name, one in own.items()}},
+            {**environment, **{variable(name): str(one) for name, one in overrides.items()}},
             [listener.fileno()],
             settings.grace + END_MARGIN,
         )
@@ -52,7 +52,7 @@ def run_workers(
 def _check(settings: Settings, workers: int) -> None:
     if not hasattr(signal, "SIGHUP"):
         raise SettingsError(
-            "worker processes need a Unix system; 'eventmesh dev --no-reload' runs services here"
+            "worker processes need a Unix system: use 'eventmesh dev --no-reload' here"
         )
     check_registered(settings.broker)
     if settings.broker == MEMORY and workers > 1:

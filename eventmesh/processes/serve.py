@@ -1,4 +1,4 @@
-"""Running services in this process until it is told to stop."""
+"""Runs services in this process until it is told to stop."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ from eventmesh.service import Service
 _log: Final = logging.getLogger(__name__)
 
 _LINGER: Final = 2.0
-"""Seconds that threads may take to end when all else has."""
+"""Seconds that threads have to end once everything else has ended."""
 
 Report: TypeAlias = Callable[[str, Mapping[str, str]], None]
-"""Told how far a process is, and the addresses by name that it is reached at by then: "starting",
-with "admin" for metrics and health, and "running" with all of them, once everything is up."""
+"""Gets each stage of a process with its addresses by name: "starting", with "admin" for metrics and
+health, and "running" with all addresses, once everything is up."""
 
 
 @value
 class Program:
-    """What a process runs: `open` makes it, on the broker, which is entered before.
+    """What a process runs: `open_host` runs it on the broker, which is entered before.
 
-    `name` is what its traces are from, and `filters` see all records of its log.
+    `name` is the service name of its traces. `filters` see all records of its log.
     """
 
     name: str
     broker: Broker
     settings: Settings
-    open: Callable[[], AbstractAsyncContextManager[Host]]
+    open_host: Callable[[], AbstractAsyncContextManager[Host]]
     report: Report
     filters: Sequence[logging.Filter] = ()
 
 
 def program_name(services: Sequence[Service]) -> str:
-    """What a process is called that runs these services."""
+    """Return the name of a process that runs these services."""
     return services[0].name if len(services) == 1 else "eventmesh"
 
 
 def run(program: Program) -> None:
-    """Run a program until SIGINT or SIGTERM has come and it is drained.
+    """Run a program until SIGINT or SIGTERM, and drain it.
 
-    A second SIGINT ends the process at once, with exit code 130. This is the last thing that a
-    process does: handlers' threads that still run a little later end with it.
+    A second SIGINT ends the process at once, with exit code 130. A process does nothing after this:
+    threads of handlers that still run after `_LINGER` seconds end with it.
 
     Raises what opening the program raises.
     """
@@ -69,7 +69,7 @@ def run(program: Program) -> None:
     filters = [InvocationFields(), *program.filters]
     configure_logging(settings.log_format, settings.log_level, filters=filters)
     with export_traces(program.name), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        # Cancelled is only who is told to stop before all was up.
+        # It is cancelled only if it is told to stop before everything is up.
         with suppress(asyncio.CancelledError):
             runner.run(_serve(program))
         _exit_after_threads()
@@ -77,21 +77,21 @@ def run(program: Program) -> None:
 
 async def _serve(program: Program) -> None:
     settings = program.settings
-    process = _Process(program.broker)
-    with on_stop_signals(process.stop):
-        async with admin_server(settings.admin_host, settings.admin_port, process) as admin:
+    status = _ProcessStatus(program.broker)
+    with on_stop_signals(status.stop):
+        async with admin_server(settings.admin_host, settings.admin_port, status) as admin:
             program.report("starting", {"admin": admin})
-            # The admin listener before and longer than all else: it tells of a broker that is yet
-            # to come, and of the draining.
-            async with program.broker, program.open() as host:
-                process.show(host)
+            # The admin listener starts first and stops last: it reports a broker that is not there
+            # yet, and the draining.
+            async with program.broker, program.open_host() as host:
+                status.add_metrics(host)
                 program.report("running", {**host.addresses, "admin": admin})
-                await process.run()
+                await status.run()
     _log.info("stopped")
 
 
-class _Process:
-    """How far this process is: starting, running, or draining once it was told to stop."""
+class _ProcessStatus:
+    """The stage of this process: starting, running, or draining once it was told to stop."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -100,12 +100,12 @@ class _Process:
         self._stop = asyncio.Event()
         self._task = asyncio.current_task()
 
-    def show(self, host: Host) -> None:
-        """Have the metrics of what runs among those that are shown."""
+    def add_metrics(self, host: Host) -> None:
+        """Add the metrics of the host to those of the process."""
         self._registry.register(host.metrics.registry)
 
     async def run(self) -> None:
-        """Be ready, until it is told to stop."""
+        """Be ready until told to stop."""
         self._stage = "running"
         await self._stop.wait()
 
@@ -125,11 +125,11 @@ class _Process:
         return self._registry
 
     async def health(self) -> HealthStatus:
-        """It is well as long as its event loop comes to say so."""
+        """Return that it is alive: its event loop got to answer."""
         return HealthStatus(ok=True, checks={})
 
     async def readiness(self) -> HealthStatus:
-        """Whether new work is wanted, and what each part says about that."""
+        """Return whether it takes work, and the state of each part."""
         connected = self._broker.ready
         checks = {"services": self._stage, "broker": "ready" if connected else "not ready"}
         return HealthStatus(connected and self._stage == "running", checks)
@@ -138,16 +138,16 @@ class _Process:
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if find_spec("uvloop") is None:
         return None
-    import uvloop  # noqa: PLC0415 - it is not there on every platform
+    import uvloop  # noqa: PLC0415 - not every platform has it
 
     return uvloop.new_event_loop
 
 
 def _exit_after_threads() -> None:
-    """End the process in a little while, come what may.
+    """End the process after `_LINGER` seconds, even if threads still run.
 
-    A thread cannot be cancelled, and Python waits for each before it exits: one that hangs would
-    be waited for until somebody kills the process.
+    A thread cannot be cancelled, and Python waits for each one before it exits: a thread that hangs
+    would keep the process running until it is killed.
     """
     watchdog = threading.Timer(_LINGER, os._exit, [ExitCode.OK])
     watchdog.daemon = True

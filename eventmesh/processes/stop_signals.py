@@ -1,4 +1,4 @@
-"""Being told something by signals."""
+"""Signals as calls in the event loop."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ STOP: Final = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def on_stop_signals(
-    tell: Callable[[signal.Signals], object], signals: Sequence[signal.Signals] = STOP
+    callback: Callable[[signal.Signals], object], signals: Sequence[signal.Signals] = STOP
 ) -> Generator[None]:
-    """Call `tell` in the running event loop for each of these signals, while entered."""
+    """Call `callback` in the running event loop for each of these signals, while entered."""
     loop = asyncio.get_running_loop()
-    # A signal comes in the middle of anything: the context variables of that are not ours.
+    # A signal interrupts any task: the context variables of that task are not ours.
     context = copy_context()
 
-    # Not by loop.add_signal_handler, which Windows' event loop has not.
+    # Not by loop.add_signal_handler: Windows' event loop does not have it.
     def handle(number: int, _: FrameType | None) -> None:
-        loop.call_soon_threadsafe(tell, signal.Signals(number), context=context)
+        loop.call_soon_threadsafe(callback, signal.Signals(number), context=context)
 
     former = {number: signal.signal(number, handle) for number in signals}
     try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Final
 
@@ -21,10 +21,11 @@ from eventmesh.processes.worker_slot import WorkerSlot
 _log: Final = logging.getLogger(__name__)
 
 REPEAT_SECONDS: Final = 1.0
-"""A SIGTERM so soon after another one is the same: some signal a process and then its group."""
+"""A SIGTERM within so many seconds of another counts as the same one: some senders signal a process
+and then its group."""
 
 READY_SECONDS: Final = 300.0
-"""How long a worker that is to replace another may take until it is ready."""
+"""Seconds that a worker which replaces another has to get ready."""
 
 
 async def supervise(
@@ -32,12 +33,12 @@ async def supervise(
 ) -> int:
     """Keep so many workers running until SIGINT or SIGTERM, and return the exit code.
 
-    Those end them, and a second one kills them. SIGHUP replaces them one by one, each once its
-    successor is ready. `listener` is the socket of their HTTP, which is closed when they are to
-    end. If the first worker of all finds that it was called wrongly, that ends everything, with
-    its exit code; any other one that dies is started again, for ever.
+    Those signals end the workers, and a second one kills them. SIGHUP replaces the workers one by
+    one, each once its successor is ready. `listener` is the socket of their HTTP; it is closed when
+    they end. If the first worker ends with the code for wrong usage, that ends everything, with the
+    same code; any other worker that dies is started again, for ever.
 
-    Raises SettingsError where the admin address cannot be listened on.
+    Raises SettingsError if the admin address cannot be used.
     """
     supervisor = Supervisor(spec, workers, listener)
     with on_stop_signals(supervisor.on_signal, (*STOP, signal.SIGHUP)):
@@ -50,7 +51,7 @@ async def supervise(
 
 
 class Supervisor:
-    """The places of all workers."""
+    """The slots of all workers."""
 
     def __init__(self, spec: WorkerSpec, workers: int, listener: socket.socket) -> None:
         self._spec = spec
@@ -64,11 +65,11 @@ class Supervisor:
         self._code = ExitCode.OK
 
     def admins(self) -> Mapping[str, str]:
-        """The URLs of the workers' admin listeners by their numbers; empty for one without."""
+        """Return the URLs of the admin listeners by worker number; empty for one without."""
         return {str(slot.number): slot.admin for slot in self._slots.values()}
 
     def on_signal(self, number: signal.Signals) -> None:
-        """Do what a signal asks for."""
+        """Act on a signal."""
         if number == signal.SIGHUP:
             self._replace.set()
         elif not self._stop.is_set():
@@ -82,7 +83,7 @@ class Supervisor:
                 slot.kill()
 
     async def run(self) -> int:
-        """Have workers until told to stop, and return the exit code."""
+        """Keep workers running until told to stop, and return the exit code."""
         async with self._tasks:
             managing = self._tasks.create_task(self._manage())
             await self._stop.wait()
@@ -94,14 +95,14 @@ class Supervisor:
         return self._code
 
     async def _manage(self) -> None:
-        """Start the workers, and replace them whenever that is asked for."""
-        # One goes ahead: what ails them all is then told once.
-        if await self._open_slot().first == ExitCode.USAGE:
+        """Start the workers, and replace them at each SIGHUP."""
+        # One goes first, so that an error which all of them meet is reported once.
+        if await self._open_slot(_is_usage_error).first == ExitCode.USAGE:
             self._code = ExitCode.USAGE
             self._stop.set()
             return
         while len(self._slots) < self._workers:
-            self._open_slot()
+            self._open_slot(_never)
         while True:
             await self._replace.wait()
             self._replace.clear()
@@ -110,31 +111,44 @@ class Supervisor:
     async def _replace_all(self) -> None:
         _log.info("SIGHUP: the workers are replaced one by one")
         for old in list(self._slots.values()):
-            new = self._open_slot()
+            new = self._open_slot(_always)
             if not await _becomes_ready(new):
                 _log.error(
-                    "worker %d did not start: no more are replaced; mend what it complains of and "
-                    "send SIGHUP again",
+                    "worker %d did not start, and no more workers are replaced: fix the reported "
+                    "error and send SIGHUP again",
                     new.number,
                 )
-                # Another SIGHUP is to find the places of those who stay, and no other.
-                await new.leave()
+                # The next SIGHUP must find the slots of the workers that stay, and no other.
+                await new.close()
                 return
-            await old.leave()
+            await old.close()
         _log.info("all workers are replaced")
 
-    def _open_slot(self) -> WorkerSlot:
-        """A new place, under the smallest number that is free."""
-        slot = WorkerSlot(next(n for n in count(1) if n not in self._slots), self._spec)
-        self._slots[slot.number] = slot
-        self._tasks.create_task(self._keep(slot))
+    def _open_slot(self, gives_up: Callable[[int], bool]) -> WorkerSlot:
+        """Open a slot under the smallest free number."""
+        number = next(n for n in count(1) if n not in self._slots)
+        slot = WorkerSlot(number, self._spec, gives_up)
+        self._slots[number] = slot
+        self._tasks.create_task(self._run_slot(slot))
         return slot
 
-    async def _keep(self, slot: WorkerSlot) -> None:
+    async def _run_slot(self, slot: WorkerSlot) -> None:
         try:
             await slot.run()
         finally:
             del self._slots[slot.number]
+
+
+def _is_usage_error(code: int) -> bool:
+    return code == ExitCode.USAGE
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+def _never(_: int) -> bool:
+    return False
 
 
 def _now() -> float:

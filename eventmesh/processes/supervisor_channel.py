@@ -1,4 +1,4 @@
-"""A worker's way to its supervisor: a socket that both ends keep open as long as they live."""
+"""A worker's channel to its supervisor: a socket that both ends keep open while they live."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from eventmesh.processes.exit_codes import ExitCode
 _log: Final = logging.getLogger(__name__)
 
 _MARGIN: Final = 5.0
-"""Seconds more than its grace time that a worker without a supervisor may take to end."""
+"""Seconds beyond its grace time that a worker without a supervisor has to end."""
 
 
 class SupervisorChannel:
-    """The supervisor, as its worker sees it."""
+    """The worker's end of the socket."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        # What a handler starts or forks is not to keep it open.
+        # A process that a handler starts or forks must not keep it open.
         self._socket.set_inheritable(False)
         os.register_at_fork(after_in_child=self._socket.close)
 
     def report(self, stage: str, addresses: Mapping[str, str]) -> None:
-        """Tell how far the worker is; see `Report`."""
+        """Report the stage of the worker; see `Report`."""
         line = orjson.dumps({"stage": stage, "addresses": addresses}) + b"\n"
-        with suppress(BrokenPipeError):  # It is gone, which `watch` sees to.
+        with suppress(BrokenPipeError):  # The supervisor is gone, which `watch` handles.
             self._socket.sendall(line)
 
     def watch(self, grace: float) -> None:
-        """When the supervisor is gone, drain as if told to stop: nobody else would say so.
+        """Drain as after SIGTERM once the supervisor is gone: nobody else would stop the worker.
 
-        In a thread: a worker whose event loop hangs is to end too.
+        Watches in a thread, so that a worker whose event loop hangs ends too.
         """
         threading.Thread(target=self._watch, args=(grace,), daemon=True).start()
 
@@ -47,7 +47,7 @@ class SupervisorChannel:
         with suppress(ConnectionResetError):
             while self._socket.recv(1):
                 pass
-        _log.warning("the supervisor is gone, and this worker ends too")
+        _log.warning("the supervisor is gone; this worker ends too")
         os.kill(os.getpid(), signal.SIGTERM)
         timer = threading.Timer(grace + _MARGIN, os._exit, [ExitCode.FAILED])
         timer.daemon = True

@@ -1,4 +1,4 @@
-"""A worker process: what runs under a supervisor."""
+"""What a worker process runs, under its supervisor."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from eventmesh.targets.services import load_services
 
 _log: Final = logging.getLogger(__name__)
 
-KNOW_SECONDS: Final = 12.0
-"""How long a gateway that knows nobody keeps clients waiting before it tells them to come again: a
-bit longer than it may take until the broker holds its question who is there."""
+DISCOVERY_SECONDS: Final = 12.0
+"""Seconds that a gateway which knows no process yet keeps clients waiting before it answers 503: a
+bit longer than the broker may take to store its question which processes run."""
 
 
 class WorkerField(logging.Filter):
-    """Adds the worker's number to all records, as the field `worker`."""
+    """Adds the field `worker` with the worker's number to all records."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -46,9 +46,9 @@ class WorkerField(logging.Filter):
 def run_service_worker(
     targets: Sequence[Target], settings: Settings, number: int, supervisor: SupervisorChannel
 ) -> None:
-    """Run the services of the targets as the worker of that number, until told to stop.
+    """Run the services of the targets as worker `number`, until told to stop.
 
-    Raises what importing the targets, and what `hosting` them raises.
+    Raises what importing the targets raises, and what `hosting` raises.
     """
     supervisor.watch(settings.grace)
     services = load_services(targets)
@@ -56,35 +56,35 @@ def run_service_worker(
 
 
 def run_gateway_worker(settings: Settings, number: int, supervisor: SupervisorChannel) -> None:
-    """Run a gateway as the worker of that number, until told to stop.
+    """Run a gateway as worker `number`, until told to stop.
 
     Raises SettingsError for the embedded broker, and what `hosting` raises.
     """
     if not find_adapter(settings.broker).shared:
         raise SettingsError(
-            "a gateway has nobody to pass requests on to on the embedded broker: name a RabbitMQ "
-            "with --broker amqp://… or EVENTMESH_BROKER"
+            "on the embedded broker a gateway has no other process to pass requests on to: name a "
+            "RabbitMQ with --broker amqp://… or EVENTMESH_BROKER"
         )
     supervisor.watch(settings.grace)
     _run("gateway", serve_gateway, settings, number, supervisor)
 
 
-_Open: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host]]
+_Serve: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host]]
 
 
 def _run(
-    name: str, serving: _Open, settings: Settings, number: int, supervisor: SupervisorChannel
+    name: str, serve: _Serve, settings: Settings, number: int, supervisor: SupervisorChannel
 ) -> None:
     broker = open_broker(settings.broker, f"{name}, worker {number}")
-    serve = partial(serving, broker, settings)
-    run(Program(name, broker, settings, serve, supervisor.report, [WorkerField(number)]))
+    open_host = partial(serve, broker, settings)
+    run(Program(name, broker, settings, open_host, supervisor.report, [WorkerField(number)]))
 
 
 @asynccontextmanager
 async def serve_services(
     services: Sequence[Service], broker: Broker, settings: Settings
 ) -> AsyncGenerator[Host]:
-    """The services running, and the mesh told of it."""
+    """Run the services and announce this process to the mesh, while entered."""
     clock = SystemClock()
     async with (
         hosting(services, broker, settings, clock=clock) as host,
@@ -97,26 +97,31 @@ async def serve_services(
 async def serve_gateway(
     broker: Broker, settings: Settings, clock: Clock | None = None
 ) -> AsyncGenerator[Host]:
-    """The services of others, as they announce themselves, once all have had time to do so."""
+    """Run a gateway to the services that other processes announce, while entered.
+
+    Entering waits until all have had time to answer.
+    """
     clock = clock or SystemClock()
     gateway = Gateway(build_catalogue({}))
 
     def change(instances: Mapping[str, Instance]) -> None:
         gateway.show(build_catalogue(instances))
 
-    async def know(mesh: Observer) -> None:
+    async def wait_complete(mesh: Observer) -> None:
         await mesh.complete.wait()
         gateway.complete()
 
     async with observe(broker, clock, change) as mesh:
         try:
-            with TimeLimit(clock, KNOW_SECONDS):
-                await know(mesh)
+            with TimeLimit(clock, DISCOVERY_SECONDS):
+                await wait_complete(mesh)
         except TimeoutError:
-            _log.warning("nobody could be asked yet who is there: until then, requests get a 503")
+            _log.warning(
+                "the mesh cannot be asked yet which processes run; until then, requests get a 503"
+            )
         async with (
             hosting([], broker, settings, clock=clock, http=gateway.serve) as host,
             announce(broker, clock, build_instance(host, [], settings, clock)),
         ):
-            await know(mesh)
+            await wait_complete(mesh)
             yield host

@@ -1,4 +1,4 @@
-"""One worker process, as its supervisor sees it."""
+"""A worker process, as its supervisor sees it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _log: Final = logging.getLogger(__name__)
 
 @value
 class WorkerSpec:
-    """How workers are started, and how many seconds one gets to end when it is told to.
+    """How to start a worker, and how many seconds it has to end when it is told to.
 
-    `arguments` are those of the command `_worker` after the worker's number and the descriptor of
-    its socket to us. `descriptors` are open in it under the same numbers as here.
+    `arguments` follow the worker's number and the descriptor of its channel to us in the command
+    `_worker`. `descriptors` are open in the worker under the same numbers as here.
     """
 
     arguments: Sequence[str]
@@ -34,53 +34,53 @@ class WorkerSpec:
 
 
 class WorkerProcess:
-    """A process, and what it tells of itself: the `addresses`, by name, that it has by now."""
+    """A process and the `addresses` that it has reported, by name."""
 
     def __init__(
-        self, number: int, process: Process, told: asyncio.StreamReader, end_seconds: float
+        self, number: int, process: Process, reports: asyncio.StreamReader, end_seconds: float
     ) -> None:
         self.addresses: Mapping[str, str] = {}
         self._number = number
         self._process = process
-        self._told = told
+        self._reports = reports
         self._end_seconds = end_seconds
-        self._killing: asyncio.TimerHandle | None = None
+        self._kill_timer: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def stages(self) -> AsyncIterator[str]:
-        """How far it is, each time that changes, until it ends; see `Report`."""
-        async for line in self._told:
-            told: dict[str, Any] = orjson.loads(line)
-            self.addresses = told["addresses"]
-            yield told["stage"]
+        """Yield each stage that the worker reports until it ends; see `Report`."""
+        async for line in self._reports:
+            report: dict[str, Any] = orjson.loads(line)
+            self.addresses = report["addresses"]
+            yield report["stage"]
 
     async def wait(self) -> int:
-        """Wait for its end, and return its exit code, or the number of a signal, negated."""
+        """Wait until it ends; return its exit code, or the negated number of a signal."""
         try:
             return await self._process.wait()
         finally:
-            if self._killing is not None:
-                self._killing.cancel()
+            if self._kill_timer is not None:
+                self._kill_timer.cancel()
 
     def end(self) -> None:
-        """Tell it to end, and end it by force if it takes too long."""
+        """Tell it to end, and kill it if it takes longer than `end_seconds`."""
         with suppress(ProcessLookupError):
             self._process.terminate()
-        if self._killing is None:
+        if self._kill_timer is None:
             loop = asyncio.get_running_loop()
-            self._killing = loop.call_later(self._end_seconds, self._lose_patience)
+            self._kill_timer = loop.call_later(self._end_seconds, self._kill_overdue)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it at once."""
         with suppress(ProcessLookupError):
             self._process.kill()
 
-    def _lose_patience(self) -> None:
+    def _kill_overdue(self) -> None:
         _log.error(
-            "worker %d (process %d) did not end within %g s, and is killed",
+            "worker %d (process %d) did not end within %g s and is killed",
             self._number,
             self.pid,
             self._end_seconds,
@@ -90,7 +90,7 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerProcess]:
-    """A worker process, which is ended at the latest when this is left.
+    """Start a worker process, and kill it on leaving if it still runs.
 
     Raises OSError if it cannot be started.
     """
@@ -104,7 +104,7 @@ async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerPr
                 env=spec.environment,
                 stdin=DEVNULL,
                 pass_fds=(*spec.descriptors, its.fileno()),
-                # Ctrl-C is told to us alone, and we tell the workers.
+                # Ctrl-C reaches the supervisor alone, which then tells the workers.
                 process_group=0,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -113,7 +113,7 @@ async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerPr
         raise
     try:
         async with task_group() as tasks:
-            tasks.create_task(_close_at_end(process, writer))
+            tasks.create_task(_close_after(process, writer))
             try:
                 yield WorkerProcess(number, process, reader, spec.end_seconds)
             finally:
@@ -124,7 +124,7 @@ async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerPr
         writer.close()
 
 
-async def _close_at_end(process: Process, writer: asyncio.StreamWriter) -> None:
-    """Hear no more once the process has ended: what it forked may keep the other end open."""
+async def _close_after(process: Process, writer: asyncio.StreamWriter) -> None:
+    """Close our end once the process has ended: its forked children may keep the other end open."""
     await process.wait()
     writer.close()

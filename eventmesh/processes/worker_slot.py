@@ -1,10 +1,11 @@
-"""A place for a worker process: there is one in it, or one is about to be."""
+"""A worker slot: keeps one worker process running under one number."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -15,27 +16,29 @@ from eventmesh.processes.worker_process import WorkerProcess, WorkerSpec, spawn_
 _log: Final = logging.getLogger(__name__)
 
 BACKOFF: Final = Retry(initial=0.5, maximum=30.0)
-"""Seconds before a worker that died is started again: the longer, the oftener in a row it did."""
+"""The delays before a worker that died is restarted, by how often it died in a row."""
 
 STEADY_SECONDS: Final = 30.0
-"""After a worker that was ready for so long, a failure is the first one again."""
+"""After a worker was ready for so long, its next failure counts as the first."""
 
-_WANTED: Final = (ExitCode.OK, -signal.SIGTERM)
-"""How a worker ends that is told to: it may not listen for the signal yet."""
+_EXPECTED_CODES: Final = (ExitCode.OK, -signal.SIGTERM)
+"""Exit codes of a worker that was told to end: it may not handle the signal yet."""
 
 
 class WorkerSlot:
-    """Keeps a worker running under one number, until it is retired.
+    """Keeps a worker running under one number until it is retired.
 
-    `first` is done once the first worker is ready, with None, or has ended before, with its exit
-    code. `ended` is set when nothing runs here any more.
+    The slot retires itself if its first worker ends before it is ready, with an exit code that
+    `gives_up` accepts. `first` is done once the first worker is ready, with None, or has ended,
+    with its exit code. `ended` is set when no worker runs here any more.
     """
 
-    def __init__(self, number: int, spec: WorkerSpec) -> None:
+    def __init__(self, number: int, spec: WorkerSpec, gives_up: Callable[[int], bool]) -> None:
         self.number = number
         self.first: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
         self._spec = spec
+        self._gives_up = gives_up
         self._retired = asyncio.Event()
         self._worker: WorkerProcess | None = None
 
@@ -52,27 +55,27 @@ class WorkerSlot:
                 ready_seconds = await self._run_worker()
                 if not self._retired.is_set():
                     failures = 1 if ready_seconds >= STEADY_SECONDS else failures + 1
-                    await self._pause(failures)
+                    await self._back_off(failures)
         finally:
             self.ended.set()
 
     def retire(self) -> None:
-        """Have the worker end, and start no other."""
+        """Tell the worker to end, and start no other."""
         self._retired.set()
         if self._worker is not None:
             self._worker.end()
 
-    async def leave(self) -> None:
-        """Retire it, and return when nothing runs here any more."""
+    async def close(self) -> None:
+        """Retire, and return when no worker runs here any more."""
         self.retire()
         await self.ended.wait()
 
     def kill(self) -> None:
-        """End the worker at once."""
+        """Kill the worker at once."""
         if self._worker is not None:
             self._worker.kill()
 
-    async def _pause(self, failures: int) -> None:
+    async def _back_off(self, failures: int) -> None:
         delay = BACKOFF.delay(failures)
         in_a_row = f": it failed {failures} times in a row" if failures > 1 else ""
         _log.error("worker %d is started again in %.1f s%s", self.number, delay, in_a_row)
@@ -92,8 +95,8 @@ class WorkerSlot:
                 async for stage in worker.stages():
                     if stage == "running":
                         ready_at = clock()
-                        self._note_ready(worker)
-                self._note_end(worker, await worker.wait())
+                        self._on_ready(worker)
+                self._on_end(worker, await worker.wait())
         except OSError as error:
             _log.error("worker %d cannot be started: %s", self.number, error)
             self._settle_first(ExitCode.FAILED)
@@ -101,7 +104,7 @@ class WorkerSlot:
             self._worker = None
         return 0.0 if ready_at is None else clock() - ready_at
 
-    def _note_ready(self, worker: WorkerProcess) -> None:
+    def _on_ready(self, worker: WorkerProcess) -> None:
         _log.info(
             "worker %d (process %d) is ready at %s",
             self.number,
@@ -110,20 +113,23 @@ class WorkerSlot:
         )
         self._settle_first(None)
 
-    def _note_end(self, worker: WorkerProcess, code: int) -> None:
-        wanted = self._retired.is_set() and code in _WANTED
+    def _on_end(self, worker: WorkerProcess, code: int) -> None:
+        expected = self._retired.is_set() and code in _EXPECTED_CODES
         how = (
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
         _log.log(
-            logging.INFO if wanted else logging.ERROR,
+            logging.INFO if expected else logging.ERROR,
             "worker %d (process %d) %s",
             self.number,
             worker.pid,
-            "has ended" if wanted else how,
+            "has ended" if expected else how,
         )
         self._settle_first(code)
 
     def _settle_first(self, code: int | None) -> None:
-        if not self.first.done():
-            self.first.set_result(code)
+        if self.first.done():
+            return
+        self.first.set_result(code)
+        if code is not None and self._gives_up(code):
+            self._retired.set()

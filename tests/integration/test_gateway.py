@@ -21,7 +21,7 @@ from eventmesh.http.server.server import HANDOVER
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.settings import Settings
 from eventmesh.presence.observer import ANSWER_SECONDS
-from eventmesh.processes.worker import KNOW_SECONDS, serve_gateway, serve_services
+from eventmesh.processes.worker import DISCOVERY_SECONDS, serve_gateway, serve_services
 
 SETTINGS = Settings(http_port=0, grace=5)
 VARYING = re.compile(rb',?"(invocation_)?id":"[0-9a-f]{32}"|invocations/[0-9a-f]{32}')
@@ -238,7 +238,7 @@ async def test_who_comes_before_it_could_ask_who_is_there_is_told_to_come_again(
         ):
             broker.taking = False
             tasks.create_task(serve(broker, bound))
-            await manual_clock.advance(KNOW_SECONDS)
+            await manual_clock.advance(DISCOVERY_SECONDS)
             for path in ("/hello/you", "/openapi.json"):
                 status, headers, _ = await answer(http, "GET", path, {})
                 assert (status, headers["retry-after"]) == (503, b"1")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from eventmesh.cli.options import targets_argument
 from eventmesh.cli.process_options import process_options, read_settings
-from eventmesh.model.settings import Settings, variable
 from eventmesh.targets.parse import read_target
 
 
@@ -39,31 +35,14 @@ def command(
         # -P: the current folder is searched only for targets that are modules.
         again = [sys.executable, "-P", "-m", "eventmesh", *["--debug"] * debug]
         again += ["dev", "--no-reload", "--", *targets]
-        ctx.exit(_reload(again, {target.folder for target in found}, settings, environment))
-    # Imported here, for the process that reloads needs nothing of it.
+        folders = {target.folder for target in found}
+        from eventmesh.processes.reload import serve_and_reload  # noqa: PLC0415 - not for --help
+
+        ctx.exit(serve_and_reload(again, folders, settings, environment, click.echo))
+    # Imported here: the process that reloads needs none of it.
     from eventmesh.cli.dev_report import DevReport  # noqa: PLC0415
     from eventmesh.processes.dev_server import run_dev_server  # noqa: PLC0415
     from eventmesh.targets.services import load_services  # noqa: PLC0415
 
     services = load_services(found)
     run_dev_server(services, settings, DevReport(services, settings))
-
-
-def _reload(
-    command: Sequence[str],
-    folders: Collection[Path],
-    settings: Settings,
-    environment: Mapping[str, str],
-) -> int:
-    """Run a command with these settings, and again on every change."""
-    from eventmesh.http.server.sockets import bound_socket  # noqa: PLC0415
-    from eventmesh.processes.reload import run_and_reload  # noqa: PLC0415 - not for --help
-
-    if os.name == "nt":  # Where no process inherits a socket, each listens by itself.
-        return run_and_reload(command, folders, settings.grace, environment)
-    with bound_socket(settings) as listener:
-        # We listen too: who comes while the command is started again waits until it is there.
-        listener.listen()
-        descriptor = listener.fileno()
-        environment = {**environment, variable("http_fd"): str(descriptor)}
-        return run_and_reload(command, folders, settings.grace, environment, [descriptor])

@@ -248,7 +248,8 @@ async def test_code_that_cannot_be_loaded_replaces_nothing(launched, write, http
     write("app.py", "oops")
     process.kill(signal.SIGHUP)
     await process.line("^Error: app.py cannot be imported: NameError")
-    await process.line("worker 2 did not start: no more are replaced")
+    await process.line("worker 2 did not start, and no more workers are replaced")
+    assert not [line for line in process.lines if "worker 2 is started again" in line]
     assert await http(f"{process.url}/hello") == (200, '"Hello"')
     write("app.py", APP.format("Mended"))
     process.kill(signal.SIGHUP)
@@ -265,7 +266,7 @@ async def test_a_restart_that_is_asked_for_while_one_fails(launched, write, http
     write("app.py", APP.format("Mended"))
     process.kill(signal.SIGHUP)
     await released(pipe)
-    await process.line("worker 2 did not start: no more are replaced")
+    await process.line("worker 2 did not start, and no more workers are replaced")
     await process.line("all workers are replaced$")
     _, ready = await http(f"{process.admin}/readyz")
     assert json.loads(ready)["checks"].keys() == {"worker 2 services", "worker 2 broker"}
@@ -276,7 +277,7 @@ async def test_a_worker_ends_when_its_supervisor_is_gone(launched, write):
     write("app.py", HELLO)
     process = await launched("app.py")
     process.kill(signal.SIGKILL)
-    await process.line(r"the supervisor is gone, and this worker ends too worker=1$")
+    await process.line(r"the supervisor is gone; this worker ends too worker=1$")
     await process.line("stopped worker=1$")
 
 

@@ -60,4 +60,4 @@ def test_a_route_that_cannot_be_is_left_out(caplog):
     assert [one.route.path for one in routes] == ["/sales"]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "shop.sell announces a route that cannot be" in record.getMessage()
+    assert "shop.sell announces an invalid route" in record.getMessage()
