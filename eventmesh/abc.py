@@ -1,8 +1,8 @@
 """The interfaces between the parts.
 
-A source makes an `Invocation` of what reached it, hands it to a `Handler`, and settles the
-`Result`. A `Broker` carries messages between processes. Whoever enters one of the context
-managers here owns what is inside and leaves it again.
+A source makes an `Invocation` from what it receives, passes it to a `Handler`, and settles the
+`Result`. A `Broker` carries messages between processes. Whoever enters one of the context managers
+here owns it, and leaves it.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Callee(Protocol[P, R_co]):
 
 
 class Transport(Protocol):
-    """What carries calls: a broker, or HTTP to a mesh.
+    """Carries calls: over a broker, or over HTTP to a mesh.
 
-    All three raise BrokerUnavailable when the other side is away, and never wait longer than the
-    message's deadline, or than a bound of their own where it has none.
+    All three raise BrokerUnavailable if the other side is unreachable. They wait no longer than the
+    message's deadline, or than a bound of their own if it has none.
     """
 
     async def request(self, function: str, message: Message) -> Result:
@@ -61,15 +61,14 @@ class Transport(Protocol):
         ...
 
     async def emit(self, event: Message, delay: float) -> None:
-        """Return once it is stored for every subscriber there is."""
+        """Return once it is stored for every subscriber."""
         ...
 
 
 class Delivery(Protocol):
-    """A message handed over by a broker, which wants exactly one answer.
+    """A message that a broker has delivered, to be acknowledged or requeued exactly once.
 
-    An answer that comes after the connection was lost does nothing: the broker has then taken
-    the message back and delivers it again.
+    After the connection was lost, both have no effect: the broker delivers the message again.
     """
 
     @property
@@ -77,20 +76,20 @@ class Delivery(Protocol):
 
     @property
     def redeliveries(self) -> int:
-        """How often it was handed over before and never answered, as far as the broker knows."""
+        """How often it was delivered before and never settled, as far as the broker counts."""
         ...
 
     @property
     def stale(self) -> bool:
-        """Whether no answer reaches the broker any more: what has not begun need not be run."""
+        """Whether its connection is lost. A delivery whose run has not begun need not be run."""
         ...
 
     def ack(self) -> None:
-        """It is dealt with; the broker forgets it."""
+        """Acknowledge it: the broker deletes the message."""
         ...
 
     def requeue(self) -> None:
-        """Hand it back untouched, to be delivered again soon. It spends no attempt."""
+        """Hand it back unchanged, to be delivered again soon. This spends no attempt."""
         ...
 
 
@@ -98,24 +97,23 @@ class Subscription(Protocol):
     """A live consumer of one queue."""
 
     async def stop(self) -> None:
-        """Take no more: nothing is delivered once this has returned."""
+        """Stop the intake: nothing is delivered once this has returned."""
         ...
 
 
 class Slots(Protocol):
-    """Places for runs of one function at once in the whole mesh.
+    """Permits for concurrent runs of one function in the whole mesh.
 
-    Places are lost with the connection. What runs in them goes on, so that for a while there may be
-    more in the mesh than the limit says: that is logged, and these runs get places again before
-    anything new does.
+    Slots are lost with the connection. Their runs go on, so that for a while more may run in the
+    mesh than the limit says: that is logged, and these runs get slots again before new ones do.
     """
 
     async def acquire(self) -> None:
-        """Take a place, waiting until one is free. Cancelling the wait loses none."""
+        """Take a slot, waiting until one is free. Cancelling the wait loses none."""
         ...
 
     def release(self) -> None:
-        """Give a place back. Does nothing if none is held: it may have been lost meanwhile."""
+        """Return a slot. Does nothing if none is held: it may have been lost meanwhile."""
         ...
 
 
@@ -147,33 +145,32 @@ class Broker(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether it would take a message now, and each subscription has its consumer."""
+        """Whether it takes messages now, and each subscription has its consumer."""
         ...
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
-        """Make the queues and bindings that are not there yet."""
+        """Create the queues and bindings that do not exist yet."""
         ...
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """Return once the broker holds the message, to be delivered in `delay` seconds.
 
-        Raises FunctionNotFound where a mandatory route leads nowhere, Throttled where a queue at
-        its end is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost
-        where its queue is full when it is due. What UTF-8 cannot carry of a header's text arrives
-        as "?".
+        Raises FunctionNotFound if a mandatory route leads nowhere, Throttled if a queue at its end
+        is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost if its
+        queue is full when it is due. What UTF-8 cannot carry of a header's text arrives as "?".
         """
         ...
 
     async def request(self, route: Route, message: Message) -> Message:
         """Publish and wait for the reply, until the message's deadline, which must be set.
 
-        Raises FunctionNotFound, Throttled (the line is full), InvocationTimeout, and
+        Raises FunctionNotFound, Throttled (the queue is full), InvocationTimeout, and
         PayloadTooLarge for a body over MAX_BODY.
         """
         ...
 
     def reply(self, request: Message, reply: Message) -> None:
-        """Answer a request. Nothing happens if nobody waits for it any more.
+        """Reply to a request. Does nothing if its caller has stopped waiting.
 
         Raises PayloadTooLarge for a body over MAX_BODY.
         """
@@ -182,38 +179,38 @@ class Broker(Protocol):
     def consume(
         self, queue: Queue, deliver: Callable[[Delivery], None], *, prefetch: int
     ) -> AbstractAsyncContextManager[Subscription]:
-        """Hand over messages, at most `prefetch` unanswered at any time.
+        """Deliver the messages of a queue, at most `prefetch` unacked at any time.
 
-        `deliver` is called in the event loop, also from inside `publish` and `ack`: it takes note
-        of the delivery, returns at once and does not raise. A consumer that the broker ends is
-        started again; messages that a dead-lettered queue or a lost connection gives back are
-        delivered again. Leaving stops it, and gives back what is unanswered.
+        `deliver` is called in the event loop, also from inside `publish` and `ack`: it must keep
+        the delivery, return at once and not raise. A consumer that the broker cancels is started
+        again, and what a lost connection held is delivered again. Leaving stops the consumer, and
+        requeues what is unacked.
         """
         ...
 
     async def get(self, queue: Queue) -> Delivery | None:
-        """One message, if there is one now."""
+        """Take one message, or None if there is none now."""
         ...
 
     async def depth(self, queue: Queue) -> int:
-        """How many messages wait in the queue; 0 if there is no such queue."""
+        """Return how many messages wait in the queue; 0 if it does not exist."""
         ...
 
     async def purge(self, queue: Queue) -> int:
-        """Drop the waiting messages and say how many they were."""
+        """Delete the waiting messages, and return how many there were."""
         ...
 
     def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:
-        """The mesh-wide places under `name`, of which there are `limit`.
+        """Share in the mesh-wide slots under `name`, of which there are `limit`.
 
-        If others gave another limit, the last one given counts. Leaving gives back what is held.
+        If others gave another limit, the last one given counts. Leaving returns what is held.
         """
         ...
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
-        """Wait until the lease is ours; leaving gives it to the next who waits.
+        """Wait for the lease and hold it; leaving passes it to the next that waits.
 
-        When it is lost meanwhile, what is inside is cancelled, and BrokerUnavailable raised for it.
+        If it is lost meanwhile, the block is cancelled, and BrokerUnavailable is raised for it.
         """
         ...
 

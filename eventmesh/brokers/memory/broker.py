@@ -1,4 +1,4 @@
-"""The embedded broker."""
+"""The embedded broker: a broker inside this process."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ REPLIES: Final = "em.replies"
 """The `reply_to` of every request; the correlation id says who waits."""
 
 _INSTANCE_QUEUES: Final = ("broadcast", "presence")
-"""Kinds of queues that go with whoever consumes them."""
+"""Kinds of queues that are deleted with their last consumer."""
 
 _with_return_address: Final = copier(Message, "reply_to", "correlation_id")
 
-_TURN = 64
-"""Messages sent in a row before others get to run."""
+YIELD_EVERY: Final = 64
+"""Messages published in a row before the event loop gets to run other tasks."""
 
 _NOT_OPEN = "the embedded broker is not open: enter it first, with 'async with'"
 
 
 @value
 class QueueStatistics:
-    """How many messages of a queue wait, are taken and not answered, and are delayed.
+    """How many messages of a queue are ready, unacked and delayed, and how many consumers it has.
 
-    A delayed event is counted at each queue to which it would go now.
+    A delayed event is counted at each queue to which it would be routed now.
     """
 
     ready: int
-    unanswered: int
+    unacked: int
     delayed: int
     consumers: int
 
@@ -75,16 +75,15 @@ class _Delayed:
 
 
 class MemoryBroker:
-    """A broker inside this process that behaves as the real one does; nothing outlives it.
+    """A broker inside this process that behaves as RabbitMQ does. Nothing outlives the process.
 
-    Its owner enters it, once; all services of the process then share it as it is. A queue exists
-    from when it is declared, or first consumed, until the broker closes; a queue of one instance
-    (`broadcast`, `notes`) only until its last consumer leaves. If a queue is declared with two
-    lengths, the last one counts. A queue of another system is made like any other: there is no
-    other system in here.
+    Its owner enters it, once; all services of the process then share it. A queue exists from when
+    it is declared, or first consumed, until the broker closes; a queue of one instance
+    (`broadcast`, `presence`) only until its last consumer leaves. If a queue is declared with two
+    lengths, the last one counts. A queue of another system is created like any other.
 
-    Messages are handed over from inside `publish` and `ack`, so a consumer's `deliver` returns at
-    once and does not raise. `clock` decides when delayed messages and deadlines are due.
+    Messages are delivered from inside `publish` and `ack`, so a consumer's `deliver` must return at
+    once and not raise. `clock` decides when delayed messages and deadlines are due.
     """
 
     def __init__(self, clock: Clock | None = None, *, max_delayed: int = MAX_DELAYED) -> None:
@@ -104,8 +103,8 @@ class MemoryBroker:
     async def __aenter__(self) -> Self:
         if self._unavailable != _NOT_OPEN:
             raise RuntimeError(
-                "this embedded broker was entered before: its owner enters it, once, and all who "
-                "share it use it as it is; make a new one for another mesh"
+                "this embedded broker was entered before: its owner enters it once, and all that "
+                "share it use it without entering it; make a new one for another mesh"
             )
         self._unavailable = ""
         return self
@@ -122,10 +121,12 @@ class MemoryBroker:
         self._delayed.clear()
         for queue in self._queues.values():
             queue.close()
-        for places in (*self._slots.values(), *(lease.place for lease in self._leases.values())):
-            places.close()
+        for slots in self._slots.values():
+            slots.close()
+        for lease in self._leases.values():
+            lease.permit.close()
         for outcome in self._requests.values():
-            _end(outcome, None)
+            _resolve(outcome, None)
         self._wake_idle_waiters()
 
     @property
@@ -133,35 +134,35 @@ class MemoryBroker:
         return not self._unavailable
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
-        """As the contract says. Raises DeclarationError for a name taken by another kind."""
+        """See `Broker.declare`. Raises DeclarationError if a queue is declared as two kinds."""
         self._check_open()
         for queue in queues:
-            declared = self._declared(queue)
+            declared = self._get_or_create(queue)
             if queue.declare:
                 declared.max_length = queue.max_length
         for binding in bindings:
             exchange = self._exchanges[binding.exchange]
-            exchange.bind(self._declared(binding.queue), binding.pattern)
+            exchange.bind(self._get_or_create(binding.queue), binding.pattern)
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
-        """As the contract says. An event is stored for all its subscribers or for none."""
-        message = _carried(message)
-        if self._turn_is_over():
+        """See `Broker.publish`. An event is stored for all its subscribers or for none."""
+        message = _check(message)
+        if self._should_yield():
             await asyncio.sleep(0)
-        queues = self._targets(route)
+        queues = self._find_queues(route)
         if delay > 0:
-            self._hold(route, message, delay)
+            self._store_delayed(route, message, delay)
         else:
             _store(queues, message)
 
     async def request(self, route: Route, message: Message) -> Message:
-        """As the contract says. When the wait ends, a request still in its line is taken out."""
-        message = _carried(message)
+        """See `Broker.request`. A request that still waits when its caller stops is removed."""
+        message = _check(message)
         if message.deadline is None:
-            raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
-        if self._turn_is_over():
+            raise ValueError(f"the request {message.id!r} has no deadline: give it one")
+        if self._should_yield():
             await asyncio.sleep(0)
-        queues = self._targets(route)
+        queues = self._find_queues(route)
         remaining = message.deadline - self._clock.now()
         if remaining <= 0:
             raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
@@ -169,7 +170,7 @@ class MemoryBroker:
         request = _with_return_address(message, reply_to=REPLIES, correlation_id=number)
         outcome: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self._requests[number] = outcome
-        timer = self._clock.call_later(remaining, partial(_end, outcome, None))
+        timer = self._clock.call_later(remaining, partial(_resolve, outcome, None))
         reply = None
         try:
             _store(queues, request)
@@ -183,13 +184,13 @@ class MemoryBroker:
             self._wake_if_idle()
         if reply is None:
             self._check_open()
-            raise InvocationTimeout(f"{route.name} did not answer within {remaining:g} s")
+            raise InvocationTimeout(f"{route.name} did not reply within {remaining:g} s")
         return reply
 
     def reply(self, request: Message, reply: Message) -> None:
         outcome = self._requests.get(request.correlation_id)
         if outcome is not None:
-            _end(outcome, _carried(reply))
+            _resolve(outcome, _check(reply))
 
     @asynccontextmanager
     async def consume(
@@ -197,8 +198,8 @@ class MemoryBroker:
     ) -> AsyncGenerator[Subscription]:
         self._check_open()
         if prefetch < 1:
-            raise ValueError(f"prefetch={prefetch} would take nothing, or all: use 1 or more")
-        consumed = self._declared(queue)
+            raise ValueError(f"prefetch={prefetch}: it counts messages, 1 or more")
+        consumed = self._get_or_create(queue)
         consumer = MemoryConsumer(deliver, prefetch)
         consumed.attach(consumer)
         try:
@@ -225,11 +226,11 @@ class MemoryBroker:
 
     @asynccontextmanager
     async def slots(self, name: str, limit: int) -> AsyncGenerator[Slots]:
-        """As the contract says, in the order of asking. The last limit given counts for all."""
+        """See `Broker.slots`. They are granted in the order of asking."""
         self._check_open()
-        places = self._slots.setdefault(name, ResizableSemaphore(limit))
-        places.resize(limit)
-        slots = MemorySlots(places)
+        permits = self._slots.setdefault(name, ResizableSemaphore(limit))
+        permits.resize(limit)
+        slots = MemorySlots(permits)
         try:
             yield slots
         finally:
@@ -239,7 +240,7 @@ class MemoryBroker:
     async def lease(self, name: str) -> AsyncGenerator[Lease]:
         self._check_open()
         shared = self._leases.setdefault(name, SharedLease(name))
-        await shared.place.acquire()
+        await shared.permit.acquire()
         lease = MemoryLease(shared)
         try:
             yield lease
@@ -248,14 +249,14 @@ class MemoryBroker:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing happens here until somebody publishes or the clock moves.
+        """Whether nothing happens here until a message is published or the clock moves.
 
-        No message is with a consumer or about to be, and no request is open.
+        No message is unacked or about to be delivered, and no request is open.
         """
         return not self._requests and not any(queue.busy for queue in self._queues.values())
 
     async def wait_idle(self) -> None:
-        """Wait until it is idle; how long that may take is the caller's to limit."""
+        """Wait until it is idle. The caller limits how long that may take."""
         self._check_open()
         while not self.idle:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -267,12 +268,12 @@ class MemoryBroker:
             self._check_open()
 
     def statistics(self) -> Mapping[str, QueueStatistics]:
-        """What is in each queue now, by its name."""
+        """Return the statistics of each queue, by its name."""
         delayed = Counter(
             queue.name for held in self._delayed.values() for queue in self._route(held.route)
         )
         return {
-            name: QueueStatistics(queue.ready, queue.unanswered, delayed[name], queue.consumers)
+            name: QueueStatistics(queue.ready, queue.unacked, delayed[name], queue.consumers)
             for name, queue in self._queues.items()
         }
 
@@ -280,12 +281,12 @@ class MemoryBroker:
         if self._unavailable:
             raise BrokerUnavailable(self._unavailable)
 
-    def _turn_is_over(self) -> bool:
-        # Nothing in here waits for anything, so a sender in a loop would never let others run.
+    def _should_yield(self) -> bool:
+        # Nothing in here waits, so a publisher in a loop would never yield to other tasks.
         self._sent += 1
-        return not self._sent % _TURN
+        return not self._sent % YIELD_EVERY
 
-    def _declared(self, queue: Queue) -> MemoryQueue:
+    def _get_or_create(self, queue: Queue) -> MemoryQueue:
         declared = self._queues.get(queue.name)
         if declared is None:
             declared = MemoryQueue(queue, self._clock, self._wake_if_idle)
@@ -308,7 +309,7 @@ class MemoryBroker:
         queue = self._queues.get(route.key)
         return () if queue is None else (queue,)
 
-    def _targets(self, route: Route) -> tuple[MemoryQueue, ...]:
+    def _find_queues(self, route: Route) -> tuple[MemoryQueue, ...]:
         self._check_open()
         queues = self._route(route)
         if not queues and route.mandatory:
@@ -316,24 +317,24 @@ class MemoryBroker:
         return queues
 
     def _similar(self, route: Route) -> str:
-        """Advice for a name that leads nowhere: the most similar one that leads somewhere."""
+        """Return advice for an unknown name: the most similar name that exists."""
         prefix = route.key.removesuffix(route.name)
         names = [name.removeprefix(prefix) for name in self._queues if name.startswith(prefix)]
         similar = get_close_matches(route.name, names, n=1)
         return f"did you mean {similar[0]!r}?" if similar else ""
 
-    def _hold(self, route: Route, message: Message, delay: float) -> None:
+    def _store_delayed(self, route: Route, message: Message, delay: float) -> None:
         if len(self._delayed) >= self._max_delayed:
             raise Throttled(
                 f"{route.name} cannot be sent later: {len(self._delayed):,} messages are delayed"
             )
         number = next(self._numbers)
-        timer = self._clock.call_later(delay, partial(self._due, number))
+        timer = self._clock.call_later(delay, partial(self._deliver_delayed, number))
         self._delayed[number] = _Delayed(route, message, timer)
 
-    def _due(self, number: int) -> None:
+    def _deliver_delayed(self, number: int) -> None:
         held = self._delayed.pop(number)
-        # The sender was told that it is stored: a queue that is full by now takes it all the same.
+        # The sender was told that it is stored, so a queue takes it even if it is full by now.
         for queue in self._route(held.route):
             queue.put(held.message)
 
@@ -343,11 +344,11 @@ class MemoryBroker:
 
     def _wake_idle_waiters(self) -> None:
         for waiter in self._idle_waiters:
-            _end(waiter, None)
+            _resolve(waiter, None)
 
 
-def _carried(message: Message) -> Message:
-    """The message as a broker of bytes delivers it. Raises PayloadTooLarge."""
+def _check(message: Message) -> Message:
+    """Return the message as a broker that carries bytes delivers it. Raises PayloadTooLarge."""
     check_size(message)
     headers = message.headers
     if all(map(str.isascii, headers.values())):
@@ -363,6 +364,6 @@ def _store(queues: Sequence[MemoryQueue], message: Message) -> None:
         queue.put(message)
 
 
-def _end(future: asyncio.Future[T], outcome: T) -> None:
+def _resolve(future: asyncio.Future[T], outcome: T) -> None:
     if not future.done():
         future.set_result(outcome)

@@ -1,7 +1,7 @@
-"""One queue of the embedded broker: what waits in it and who takes from it.
+"""One queue of the embedded broker, with its messages and its consumers.
 
-All is plain calls in one event loop: a message goes from its publisher to a consumer's `deliver`
-with no task, lock or timer of its own.
+It consists of plain calls in one event loop: a message goes from its publisher to a consumer's
+`deliver` without a task, lock or timer of its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from eventmesh.model.topology import Queue
 
 
 class MemoryDelivery:
-    """A message in a queue, and then in the hands of whoever took it.
+    """A message that waits in a queue, and is then held by a consumer until it is settled.
 
-    What comes back into the queue is a new delivery, so that an answer to the old one can do
-    nothing to it.
+    A message that is requeued becomes a new delivery, so that settling the old one has no effect.
     """
 
-    __slots__ = ("_unanswered", "message", "number", "queue", "redeliveries")
+    __slots__ = ("_unacked", "message", "number", "queue", "redeliveries")
 
     def __init__(
         self, queue: MemoryQueue, message: Message, number: int, redeliveries: int = 0
@@ -31,55 +30,55 @@ class MemoryDelivery:
         self.message = message
         self.number = number
         self.redeliveries = redeliveries
-        self._unanswered: set[MemoryDelivery] | None = None
+        self._unacked: set[MemoryDelivery] | None = None
 
-    def hand_to(self, unanswered: set[MemoryDelivery]) -> None:
-        """Somebody took it, and keeps it among the `unanswered` until the answer."""
-        self._unanswered = unanswered
-        unanswered.add(self)
+    def deliver_to(self, unacked: set[MemoryDelivery]) -> None:
+        """Hand it to a consumer, which keeps it in its `unacked` deliveries until it is settled."""
+        self._unacked = unacked
+        unacked.add(self)
 
     @property
     def stale(self) -> bool:
-        return self._unanswered is None
+        return self._unacked is None
 
     def ack(self) -> None:
-        if self._answer():
-            self.queue.answered()
+        if self._settle():
+            self.queue.on_ack()
 
     def requeue(self) -> None:
-        if self._answer():
-            self.queue.put_back(self, self.redeliveries)
+        if self._settle():
+            self.queue.requeue(self, self.redeliveries)
 
     def lose(self) -> None:
-        """Whoever took it is gone without an answer."""
-        if self._answer():
-            self.queue.put_back(self, self.redeliveries + 1)
+        """Requeue it because its consumer is gone. This counts as a redelivery."""
+        if self._settle():
+            self.queue.requeue(self, self.redeliveries + 1)
 
-    def _answer(self) -> bool:
-        if self._unanswered is None:
+    def _settle(self) -> bool:
+        if self._unacked is None:
             return False
-        self._unanswered.discard(self)
-        self._unanswered = None
+        self._unacked.discard(self)
+        self._unacked = None
         return True
 
 
 class MemoryConsumer:
-    """Takes from one queue, at most `prefetch` unanswered at any time; once stopped, nothing."""
+    """Takes deliveries of one queue, at most `prefetch` unacked at any time, until stopped."""
 
-    __slots__ = ("_deliver", "_prefetch", "unanswered")
+    __slots__ = ("_deliver", "_prefetch", "unacked")
 
     def __init__(self, deliver: Callable[[MemoryDelivery], None], prefetch: int) -> None:
         self._deliver = deliver
         self._prefetch = prefetch
-        self.unanswered: set[MemoryDelivery] = set()
+        self.unacked: set[MemoryDelivery] = set()
 
     @property
     def free(self) -> bool:
-        """Whether it would take another delivery now."""
-        return len(self.unanswered) < self._prefetch
+        """Whether it takes another delivery now."""
+        return len(self.unacked) < self._prefetch
 
     def take(self, delivery: MemoryDelivery) -> None:
-        delivery.hand_to(self.unanswered)
+        delivery.deliver_to(self.unacked)
         self._deliver(delivery)
 
     async def stop(self) -> None:
@@ -90,9 +89,9 @@ class MemoryConsumer:
 
 
 class MemoryQueue:
-    """First in, first out; several consumers take in turn.
+    """A first-in, first-out queue. Its consumers take turns.
 
-    `changed` is called whenever a message left for good or came back.
+    `changed` is called whenever a message is acknowledged or requeued.
     """
 
     __slots__ = (
@@ -128,9 +127,9 @@ class MemoryQueue:
         return len(self._ready)
 
     @property
-    def unanswered(self) -> int:
-        """How many messages somebody has taken and not answered."""
-        return len(self._taken) + sum(len(consumer.unanswered) for consumer in self._consumers)
+    def unacked(self) -> int:
+        """How many messages are delivered and neither acknowledged nor requeued."""
+        return len(self._taken) + sum(len(consumer.unacked) for consumer in self._consumers)
 
     @property
     def consumers(self) -> int:
@@ -138,53 +137,53 @@ class MemoryQueue:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody has a message to answer, or is about to get one."""
-        return self.unanswered > 0 or (self.ready > 0 and self._has_free_consumer())
+        """Whether a message is unacked, or about to be delivered."""
+        return self.unacked > 0 or (self.ready > 0 and self._has_free_consumer())
 
     @property
     def full(self) -> bool:
-        """Whether another message would have to wait and there is no room for it to do so."""
+        """Whether there is no room for another message."""
         if self.max_length == 0:
             return not self._has_free_consumer()
         return len(self._ready) >= self.max_length
 
     def put(self, message: Message) -> None:
-        """Store a message at the end. Whether there is room is asked before: see `full`."""
+        """Store a message at the end. The caller checks `full` before."""
         self._stored += 1
         self._ready.append(MemoryDelivery(self, message, self._stored))
         if self._consumers:
             self._pump()
 
-    def put_back(self, delivery: MemoryDelivery, redeliveries: int) -> None:
-        """Store again what was taken, where it was: before everything that was stored later."""
-        place = 0
+    def requeue(self, delivery: MemoryDelivery, redeliveries: int) -> None:
+        """Store a delivered message again where it was: before all that were stored later."""
+        index = 0
         for waiting in self._ready:
             if waiting.number > delivery.number:
                 break
-            place += 1
+            index += 1
         again = MemoryDelivery(self, delivery.message, delivery.number, redeliveries)
-        self._ready.insert(place, again)
+        self._ready.insert(index, again)
         self._pump_soon()
         self._changed()
 
-    def answered(self) -> None:
-        """Somebody is done with a message, and may take another."""
+    def on_ack(self) -> None:
+        """Deliver the next message: a consumer that acknowledged one may take another."""
         if self._ready:
             self._pump()
         self._changed()
 
     def withdraw(self, message: Message) -> None:
-        """Take a message out that nobody wants any more, if it still waits."""
-        for place, waiting in enumerate(self._ready):
+        """Remove a message if it still waits."""
+        for index, waiting in enumerate(self._ready):
             if waiting.message is message:
-                del self._ready[place]
+                del self._ready[index]
                 return
 
     def get(self) -> MemoryDelivery | None:
-        """Take the first message, past all consumers."""
+        """Take the first message, ahead of all consumers."""
         delivery = self._next()
         if delivery is not None:
-            delivery.hand_to(self._taken)
+            delivery.deliver_to(self._taken)
         return delivery
 
     def purge(self) -> int:
@@ -197,14 +196,14 @@ class MemoryQueue:
         self._pump()
 
     def detach(self, consumer: MemoryConsumer) -> None:
-        """The consumer is gone: what it left unanswered comes back, and counts as redelivered."""
+        """Remove a consumer. Its unacked messages are requeued, and count as redelivered."""
         self._consumers.remove(consumer)
-        # The last one first: each then goes to the very front, before all that waits.
-        for delivery in sorted(consumer.unanswered, key=_number, reverse=True):
+        # The last one first: each is then inserted at the very front.
+        for delivery in sorted(consumer.unacked, key=_number, reverse=True):
             delivery.lose()
 
     def close(self) -> None:
-        """Deliver nothing any more, and forget everything."""
+        """Deliver nothing more, and drop all messages."""
         self._ready.clear()
         for consumer in self._consumers:
             consumer.close()
@@ -213,15 +212,15 @@ class MemoryQueue:
         return any(consumer.free for consumer in self._consumers)
 
     def _pump(self) -> None:
-        """Hand over what waits, for as long as a consumer takes it.
+        """Deliver what waits, for as long as a consumer takes it.
 
-        An answer given inside `deliver` comes back here: the call that is under way goes on then.
+        Acknowledging inside `deliver` leads here again: the call that is running continues then.
         """
         if self._pumping:
             return
         self._pumping = True
         try:
-            # No more than waits now: what is requeued inside `deliver` is left to the next pass.
+            # No more than wait now: what is requeued inside `deliver` is left to the next pass.
             for _ in range(len(self._ready)):
                 consumer = self._next_consumer()
                 if consumer is None:
@@ -234,7 +233,7 @@ class MemoryQueue:
             self._pumping = False
 
     def _pump_soon(self) -> None:
-        # Not at once: a consumer that requeues all it gets would never let others run.
+        # Not at once: a consumer that requeues everything would never yield to other tasks.
         if self._consumers and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._pump_scheduled)
@@ -245,7 +244,7 @@ class MemoryQueue:
         self._changed()
 
     def _next_consumer(self) -> MemoryConsumer | None:
-        """The free consumer whose turn it is."""
+        """Return the free consumer whose turn it is."""
         consumers = self._consumers
         for _ in range(len(consumers)):
             consumer = consumers[0]
@@ -255,7 +254,7 @@ class MemoryQueue:
         return None
 
     def _next(self) -> MemoryDelivery | None:
-        """The first message; in a line, the first whose caller still waits for it."""
+        """Remove the first message; of an RPC queue, the first whose caller still waits."""
         while self._ready:
             delivery = self._ready.popleft()
             if self.kind != "rpc" or not self._expired(delivery.message):

@@ -60,43 +60,43 @@ def _closed() -> BrokerUnavailable:
 
 
 class MemorySlots:
-    """One holder's view of the places under a name: it gives back only what it took."""
+    """The slots under a name, as one holder sees them: it returns only what it took."""
 
-    __slots__ = ("_held", "_places")
+    __slots__ = ("_held", "_permits")
 
-    def __init__(self, places: ResizableSemaphore) -> None:
-        self._places = places
+    def __init__(self, permits: ResizableSemaphore) -> None:
+        self._permits = permits
         self._held = 0
 
     async def acquire(self) -> None:
-        await self._places.acquire()
+        await self._permits.acquire()
         self._held += 1
 
     def release(self) -> None:
-        """Does nothing without a place in hand: it may have been taken back meanwhile."""
+        """Return a slot. Does nothing without one in hand: it may have been lost meanwhile."""
         if self._held:
             self._held -= 1
-            self._places.release()
+            self._permits.release()
 
     def close(self) -> None:
-        """Give everything back: the holder is gone."""
+        """Return all slots: the holder is gone."""
         while self._held:
             self.release()
 
 
 class SharedLease:
-    """What all who want one lease have in common."""
+    """A lease and its state, which all that want it share."""
 
-    __slots__ = ("name", "place", "state")
+    __slots__ = ("name", "permit", "state")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.place = ResizableSemaphore(1)
+        self.permit = ResizableSemaphore(1)
         self.state = b""
 
 
 class MemoryLease:
-    """The lease in the hands of one holder."""
+    """A lease, as its holder sees it."""
 
     __slots__ = ("_held", "_shared")
 
@@ -109,13 +109,13 @@ class MemoryLease:
         return self._shared.state
 
     async def save(self, state: bytes) -> None:
-        if not self._held or not self._shared.place.open:
+        if not self._held or not self._shared.permit.open:
             raise BrokerUnavailable(
-                f"the lease {self._shared.name!r} is lost: what it allowed has to end"
+                f"the lease {self._shared.name!r} is lost: stop what it allowed"
             )
         self._shared.state = state
 
     def close(self) -> None:
-        """Hand it to the next."""
+        """Pass the lease to the next that waits."""
         self._held = False
-        self._shared.place.release()
+        self._shared.permit.release()

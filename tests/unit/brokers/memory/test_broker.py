@@ -138,8 +138,8 @@ async def test_statistics_say_what_is_where(broker, message):
         await broker.publish(to_queue(named("invoices")), message())
         await broker.get(named("invoices"))
         assert broker.statistics() == {
-            PLACE.name: QueueStatistics(ready=3, unanswered=2, delayed=2, consumers=1),
-            "invoices": QueueStatistics(ready=0, unanswered=1, delayed=0, consumers=0),
+            PLACE.name: QueueStatistics(ready=3, unacked=2, delayed=2, consumers=1),
+            "invoices": QueueStatistics(ready=0, unacked=1, delayed=0, consumers=0),
         }
 
 

@@ -39,31 +39,31 @@ async def test_the_lease_goes_to_who_has_waited_longest(broker, clock):
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_a_place_given_to_who_gives_up_at_that_moment_goes_on_to_the_next(clock):
-    places = ResizableSemaphore(1)
-    await places.acquire()
+async def test_a_permit_given_to_who_gives_up_at_that_moment_goes_on_to_the_next(clock):
+    permits = ResizableSemaphore(1)
+    await permits.acquire()
     async with asyncio.TaskGroup() as waits:
-        given_up = waits.create_task(places.acquire())
-        next_one = waits.create_task(places.acquire())
+        given_up = waits.create_task(permits.acquire())
+        next_one = waits.create_task(permits.acquire())
         await clock.settle()
-        places.release()
+        permits.release()
         given_up.cancel()
         await next_one
     assert given_up.cancelled()
 
 
 class Crowd:
-    """Users of two places, driven step by step."""
+    """Users of two permits, driven step by step."""
 
     def __init__(self, group):
         self.group = group
         self.limit = 2
-        self.places = ResizableSemaphore(self.limit)
+        self.permits = ResizableSemaphore(self.limit)
         self.held = 0
         self.waits = []
 
     async def take(self):
-        await self.places.acquire()
+        await self.permits.acquire()
         assert self.held < self.limit
         self.held += 1
 
@@ -73,7 +73,7 @@ class Crowd:
     def release(self, _):
         if self.held:
             self.held -= 1
-            self.places.release()
+            self.permits.release()
 
     def cancel(self, number):
         if self.waits:
@@ -81,10 +81,10 @@ class Crowd:
 
     def resize(self, number):
         self.limit = 1 + number % 4
-        self.places.resize(self.limit)
+        self.permits.resize(self.limit)
 
     async def disperse(self):
-        """Everybody gets a place in the end, and gives it back."""
+        """Everybody gets a permit in the end, and gives it back."""
         while self.held or not all(wait.done() for wait in self.waits):
             await asyncio.sleep(0)
             self.release(0)
@@ -94,18 +94,18 @@ ACTIONS = st.sampled_from(["acquire", "release", "cancel", "resize", "pass"])
 
 
 @given(steps=st.lists(st.tuples(ACTIONS, st.integers(0, 9)), max_size=60))
-async def test_over_any_schedule_no_place_is_lost_and_no_limit_passed(steps):
+async def test_over_any_schedule_no_permit_is_lost_and_no_limit_passed(steps):
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         crowd = Crowd(group)
         for action, number in steps:
-            if action in ("pass", "resize"):  # Whoever has been given a place takes it first.
+            if action in ("pass", "resize"):  # Whoever has been given a permit takes it first.
                 await asyncio.sleep(0)
             if action != "pass":
                 getattr(crowd, action)(number)
         await crowd.disperse()
         for _ in range(crowd.limit):
-            await crowd.places.acquire()
-        one_more = group.create_task(crowd.places.acquire())
+            await crowd.permits.acquire()
+        one_more = group.create_task(crowd.permits.acquire())
         await asyncio.sleep(0)
         assert not one_more.done()
         one_more.cancel()
