@@ -17,7 +17,7 @@ from eventmesh.http.protocol import REQUEST
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import add_builtin_routes, build_apis
 from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
-from eventmesh.http.server.request import Request, read_body, read_trace_headers
+from eventmesh.http.server.request import Request, body_limit, read_body, read_trace_headers
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
@@ -125,7 +125,7 @@ class Gateway:
 
 def build_relay_endpoint(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
     """What passes requests to a route on to its function, and its answers back."""
-    now, limit = runtime.clock.now, runtime.settings.max_body
+    now, limit = runtime.clock.now, body_limit(runtime.settings)
     request_over_broker = runtime.environment.transport.request
     wait = (MAX_WAIT if remote.timeout is None else remote.timeout) + PENDING_SECONDS
 

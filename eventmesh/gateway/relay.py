@@ -94,7 +94,7 @@ class RemoteRoutes:
         content_type = read_content_type(headers)
         check_content_type(plan, content_type)
         if len(body) > self._limit:
-            raise PayloadTooLarge(len(body), self._limit)
+            raise PayloadTooLarge(len(body), self._limit, "max_payload")
         target = head["target"]
         invocation = Invocation(
             function=self._name,

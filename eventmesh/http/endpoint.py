@@ -15,6 +15,7 @@ from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
     Request,
+    body_limit,
     check_json,
     parse_query,
     read_body,
@@ -71,7 +72,7 @@ def _intake(
     name = function.full_name
     template = route.template
     has_body = plan.body is not None
-    limit = min(function.limits.max_payload, runtime.settings.max_body)
+    limit = body_limit(runtime.settings, function.limits.max_payload)
     now = runtime.clock.now
 
     async def take(request: Request, path: PathValues) -> Invocation:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
@@ -17,9 +18,12 @@ from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, Router
+from eventmesh.model.settings import Settings, variable
 
-OWNER = "eventmesh"
+OWNER: Final = "eventmesh"
 """The owner of the built-in routes."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 def function_routes(
@@ -44,10 +48,26 @@ def build_router(context: SourceContext, tasks: asyncio.TaskGroup) -> Router[End
     for function, route in bound:
         endpoint = build_endpoint(function, route, context)
         router.add(route.method, route.path, endpoint, function.full_name)
+    _warn_of_limits(bound, context.settings)
     apis = build_apis(context, tasks, partial(list_functions, context.functions))
     document = partial(build_document, bound, api=context.settings.api)
     add_builtin_routes(router, apis, context, document)
     return router
+
+
+def _warn_of_limits(bound: Sequence[tuple[FunctionSpec, HttpRoute]], settings: Settings) -> None:
+    """Warn of functions whose `max_payload` no request can reach."""
+    with_body = {function.full_name: function for function, route in bound if route.has_body}
+    for name, function in with_body.items():
+        max_payload = function.limits.max_payload
+        if max_payload > settings.max_body:
+            _log.warning(
+                "%s: max_payload=%d is above %s=%d: larger requests get a 413 unless it is raised",
+                name,
+                max_payload,
+                variable("max_body"),
+                settings.max_body,
+            )
 
 
 def build_apis(

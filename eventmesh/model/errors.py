@@ -132,18 +132,23 @@ def _reason(error: Mapping[str, Any]) -> str:
 
 
 class PayloadTooLarge(InvocationError):
-    """The payload has more bytes than the function or the broker accepts."""
+    """The payload has more bytes than the function or the broker accepts.
+
+    `setting` names the option or the variable that sets the limit, where there is one.
+    """
 
     code = "payload_too_large"
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size, limit)
+    def __init__(self, size: int, limit: int, setting: str = "") -> None:
+        super().__init__(size, limit, setting)
         self.size = size
         self.limit = limit
+        self.setting = setting
 
     def __str__(self) -> str:
+        setting = f" ({self.setting})" if self.setting else ""
         return (
-            f"the payload has {self.size:,} bytes, the limit is {self.limit:,}: "
+            f"the payload has {self.size:,} bytes, the limit is {self.limit:,}{setting}: "
             "send a reference to the data instead, or raise the limit"
         )
 

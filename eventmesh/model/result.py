@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Final, TypeAlias
 
@@ -12,6 +12,9 @@ from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.value import value
 
 Failure: TypeAlias = InvocationError | Signal
+
+ResponseHeaders: TypeAlias = Mapping[str, str | Sequence[str]]
+"""Headers by name; one that has several values, such as Set-Cookie, has a list or tuple of them."""
 
 HANDLER_ERRORS: Final = (Exception, asyncio.CancelledError, SystemExit)
 """What a handler may end with that does not end the process."""
@@ -31,7 +34,7 @@ class Result:
     error: Failure | None = None
     content_type: str = JSON
     status: int = 0
-    headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
+    headers: ResponseHeaders = field(default=NO_HEADERS, repr=False)
     failures: Mapping[int, Failure] | None = None
     stream: AsyncIterator[bytes] | None = None
 
@@ -40,13 +43,14 @@ class Result:
 class Response:
     """What a handler may return to say more to an HTTP caller than a value does.
 
-    `content` is encoded like any value; bytes are sent as they are. To any other caller the
-    content alone is the result.
+    `content` is encoded like any value; bytes are sent as they are. A header that is sent several
+    times, such as Set-Cookie, has a list of its values. To any other caller the content alone is
+    the result.
     """
 
     content: Any = None
     status: int = 200
-    headers: Mapping[str, str] = NO_HEADERS
+    headers: ResponseHeaders = NO_HEADERS
     content_type: str = JSON
 
 

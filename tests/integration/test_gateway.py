@@ -165,6 +165,19 @@ async def test_each_request_is_answered_as_by_the_service_itself(mesh):
         assert await answer(gateway, *asked) == await answer(service, *asked), asked
 
 
+async def test_a_header_with_several_values_is_passed_on(mesh):
+    service = Service("shop")
+
+    @service.function(on.get("/"))
+    async def sign_in() -> Response:
+        return Response(None, headers={"Set-Cookie": ("a=1", "b=2")})
+
+    await mesh.start(service)
+    gateway = await mesh.gateway()
+    async with gateway.get("/") as answered:
+        assert answered.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+
+
 async def test_statuses_that_are_worth_it(mesh):
     await mesh.start(shop())
     gateway = await mesh.gateway()

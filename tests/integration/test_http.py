@@ -75,6 +75,11 @@ def teapot() -> Response:
     )
 
 
+@orders.function(on.get("/cookies"))
+def cookies() -> Response:
+    return Response(None, headers={"Set-Cookie": ["a=1", "b=2"], "Vary": ("Origin", "Cookie")})
+
+
 @orders.function(on.get("/broken"))
 async def broken() -> None:
     raise ValueError(SECRET)
@@ -188,6 +193,12 @@ async def test_what_is_no_utf8_is_400(shop, path):
         await problem(answer)
 
 
+async def test_a_header_with_several_values_is_sent_once_for_each(shop):
+    async with shop.get("/cookies") as answer:
+        assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        assert answer.headers.getall("Vary") == ["Origin", "Cookie"]
+
+
 async def test_too_many_query_fields_are_400(shop):
     async with shop.get("/nothing?" + "&".join("a" for _ in range(1001))) as answer:
         assert answer.status == 400
@@ -202,13 +213,19 @@ async def test_a_body_over_the_functions_limit_is_413(shop, declared):
     body = b"12345678901" if declared else chunks()
     async with shop.put("/files/a", data=body) as answer:
         assert answer.status == 413
-        assert (await problem(answer))["limit"] == 10
+        told = await problem(answer)
+        assert told["limit"] == 10
+        assert told["detail"] == "the body may have 10 bytes at the most (max_payload)"
 
 
-async def test_a_body_over_the_servers_limit_is_413(serving):
+@pytest.mark.parametrize(
+    ("max_payload", "setting"),
+    [(101, "EVENTMESH_MAX_BODY"), (100, "max_payload and EVENTMESH_MAX_BODY")],
+)
+async def test_a_body_over_the_servers_limit_is_413(serving, caplog, max_payload, setting):
     service = Service("s")
 
-    @service.function(on.post("/"))
+    @service.function(on.post("/"), on.post("/again"), max_payload=max_payload)
     async def take(data: bytes) -> int:
         return len(data)
 
@@ -217,6 +234,10 @@ async def test_a_body_over_the_servers_limit_is_413(serving):
             assert await answer.json() == 100
         async with served.http.post("/", data=b"x" * 101) as answer:
             assert answer.status == 413
+            detail = (await problem(answer))["detail"]
+    assert detail == f"the body may have 100 bytes at the most ({setting})"
+    warned = ["s.take: max_payload=101 is above EVENTMESH_MAX_BODY=100"] * (max_payload > 100)
+    assert [record.message.partition(": larger")[0] for record in caplog.records] == warned
 
 
 async def test_a_compressed_body_is_limited_by_what_it_unfolds_to(shop):
@@ -242,12 +263,16 @@ async def test_an_unknown_coding_is_415(shop):
         assert "gzip" in answer.headers["Accept-Encoding"]
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize(
+    "media_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"],
+)
 async def test_a_body_that_is_said_to_be_no_json_is_415(shop, media_type):
     async with shop.post("/orders", data=b"{}", headers={"Content-Type": media_type}) as answer:
         assert answer.status == 415
         assert answer.headers["Accept"] == "application/json"
-        await problem(answer)
+        detail = (await problem(answer))["detail"]
+        assert ("parameter of type bytes" in detail) is (media_type != "text/plain")
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def error_fields(failure: Failure) -> dict[str, Any]:
             reasons = [_reason(one) for one in error.errors]
             fields |= {"message": _text(error.message), "errors": reasons}
         case PayloadTooLarge():
-            fields |= {"size": error.size, "limit": error.limit}
+            fields |= {"size": error.size, "limit": error.limit, "setting": error.setting}
         case InvocationTimeout() | AccessDenied() | BrokerUnavailable():
             pass
         case _:  # A kind of the user's own.
@@ -202,6 +202,7 @@ class _ErrorFields(BaseModel):
     errors: list[_Reason] = []
     size: int = 0
     limit: int = 0
+    setting: str = ""
 
 
 def _function_error(told: _ErrorFields) -> InvocationError:
@@ -215,7 +216,7 @@ _KINDS: Final[Mapping[str, Callable[[_ErrorFields], InvocationError]]] = {
     PayloadInvalid.code: lambda told: PayloadInvalid(
         told.message, [reason.model_dump() for reason in told.errors]
     ),
-    PayloadTooLarge.code: lambda told: PayloadTooLarge(told.size, told.limit),
+    PayloadTooLarge.code: lambda told: PayloadTooLarge(told.size, told.limit, told.setting),
     AccessDenied.code: lambda told: AccessDenied(told.message),
     BrokerUnavailable.code: lambda told: BrokerUnavailable(told.message),
 }

@@ -128,7 +128,8 @@ def _build_result_encoder(signature: Signature) -> Callable[[Any], Result]:
 
 def _encode_response(response: Response) -> Result:
     named = {name.lower(): text for name, text in response.headers.items()}
-    content_type = named.get("content-type", response.content_type)
+    given = named.get("content-type")
+    content_type = given if isinstance(given, str) else response.content_type
     content = response.content
     is_text = isinstance(content, str) and "json" not in content_type.lower()
     return Result(

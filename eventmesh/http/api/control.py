@@ -18,6 +18,7 @@ from eventmesh.http.protocol import CONTROL
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
     Request,
+    body_limit,
     parse_query,
     read_body,
     read_content_type,
@@ -50,6 +51,7 @@ class ControlApi:
         self, runtime: SourceContext, same_origin: SameOriginCheck, directory: FunctionDirectory
     ) -> None:
         self._runtime = runtime
+        self._limit = body_limit(runtime.settings)
         self._directory = directory
         self._same_origin = same_origin
         self._dead_letters = BrokerDeadLetters(runtime.broker, runtime.clock)
@@ -137,7 +139,7 @@ class ControlApi:
 
     async def emit_event(self, request: Request, _: PathValues) -> BytesResponse:
         """Emit a CloudEvent, structured or binary; the query may have `delay`."""
-        body = await read_body(request, self._runtime.settings.max_body)
+        body = await read_body(request, self._limit)
         event = parse_event(request.headers, body, self._runtime.clock.now())
         if event is None:
             raise Problem(
@@ -183,7 +185,7 @@ class ControlApi:
     async def _message(self, request: Request) -> Message:
         """The body as a message of its own."""
         return Message(
-            await read_body(request, self._runtime.settings.max_body),
+            await read_body(request, self._limit),
             check_id(_one(request, "id")) or new_id(),
             self._runtime.clock.now(),
             read_content_type(request.headers),

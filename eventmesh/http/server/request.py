@@ -14,13 +14,40 @@ from eventmesh.http.protocol import HEADERS
 from eventmesh.http.server.connection import ServerConnection
 from eventmesh.model.errors import PayloadTooLarge, Problem
 from eventmesh.model.message import JSON, NO_HEADERS, utf8
+from eventmesh.model.settings import Settings, variable
 from eventmesh.model.trace_context import trace_headers
+from eventmesh.model.value import value
 
 MAX_QUERY_FIELDS: Final = 1000
 
 _NO_QUERY: Final[Mapping[str, Sequence[str]]] = {}
 _CODINGS: Final = ("gzip", "deflate", "identity")
 """The content codings of bodies that are taken; aiohttp decodes them as it reads."""
+
+_FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+_FORM_ADVICE: Final = ": a function takes a form as a parameter of type bytes, which it parses"
+
+
+@value
+class BodyLimit:
+    """How many bytes a body may have, and the option or the variable that says so."""
+
+    bytes: int
+    setting: str
+
+    def check(self, size: int) -> None:
+        """Raise PayloadTooLarge for a body that is larger."""
+        if size > self.bytes:
+            raise PayloadTooLarge(size, self.bytes, self.setting)
+
+
+def body_limit(settings: Settings, max_payload: int | None = None) -> BodyLimit:
+    """The limit of the process, or that of a function, whichever is the lower."""
+    max_body = variable("max_body")
+    if max_payload is None or max_payload > settings.max_body:
+        return BodyLimit(settings.max_body, max_body)
+    both = f"max_payload and {max_body}" if max_payload == settings.max_body else "max_payload"
+    return BodyLimit(max_payload, both)
 
 
 class Request:
@@ -77,7 +104,7 @@ class Request:
         return raw.keep_alive and raw.content.is_eof() and not self.connection.draining
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: BodyLimit) -> bytes:
     """The body, decoded. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.lower() not in _CODINGS:
@@ -88,21 +115,19 @@ async def read_body(request: Request, limit: int) -> bytes:
         body = content.read_nowait() if content.is_eof() else await _receive(request, limit)
     except (web.RequestPayloadError, HttpProcessingError):
         raise Problem(400, "the body cannot be decoded") from None
-    if len(body) > limit:
-        raise PayloadTooLarge(len(body), limit)
+    limit.check(len(body))
     return body
 
 
-async def _receive(request: Request, limit: int) -> bytes:
+async def _receive(request: Request, limit: BodyLimit) -> bytes:
     """The body as it comes in, until there is more of it than the limit."""
-    if request.content_length > limit:
-        raise PayloadTooLarge(request.content_length, limit)
+    limit.check(request.content_length)
     await _send_continue(request)
     connection, content = request.connection, request.content
     received = bytearray()
     try:
         with TimeLimit(connection.clock, connection.limits.read_timeout):
-            while len(received) <= limit and (chunk := await content.readany()):
+            while len(received) <= limit.bytes and (chunk := await content.readany()):
                 received += chunk
     except TimeoutError:
         connection.draining = True
@@ -126,9 +151,10 @@ def check_json(content_type: str) -> None:
         return
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != JSON and not media_type.endswith("+json"):
+        forms = _FORM_ADVICE if media_type in _FORMS else ""
         raise Problem(
             415,
-            f"the body is said to be {media_type!r}, and JSON is taken",
+            f"the body is said to be {media_type!r}, and JSON is taken{forms}",
             headers={"Accept": JSON},
         )
 

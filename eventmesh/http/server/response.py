@@ -7,7 +7,6 @@ are always the same. A response here is one piece of bytes, most of which is mad
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -21,6 +20,7 @@ from eventmesh.http.server.problems import PROBLEM_JSON, encode_problem, status_
 from eventmesh.http.server.request import Request
 from eventmesh.model.errors import Problem
 from eventmesh.model.message import JSON, NO_HEADERS
+from eventmesh.model.result import ResponseHeaders
 
 _WITHOUT_BODY: Final = (204, 304)
 _SERVER_HEADERS: Final = frozenset(
@@ -56,7 +56,7 @@ class BaseResponse:
     request: Request
 
     def __init__(
-        self, status: int, content_type: str, headers: Mapping[str, str], invocation_id: str
+        self, status: int, content_type: str, headers: ResponseHeaders, invocation_id: str
     ) -> None:
         """Raises ValueError for a header that HTTP cannot carry."""
         self.status = status
@@ -110,7 +110,7 @@ class BytesResponse(BaseResponse):
         status: int,
         body: bytes = b"",
         content_type: str = JSON,
-        headers: Mapping[str, str] = NO_HEADERS,
+        headers: ResponseHeaders = NO_HEADERS,
         invocation_id: str = "",
     ) -> None:
         """A status that has no body gets none (RFC 9110, section 6.4.1)."""
@@ -132,7 +132,7 @@ class BytesResponse(BaseResponse):
 
 
 def json_response(
-    status: int, content: Any, headers: Mapping[str, str] = NO_HEADERS, invocation_id: str = ""
+    status: int, content: Any, headers: ResponseHeaders = NO_HEADERS, invocation_id: str = ""
 ) -> BytesResponse:
     """A value as JSON."""
     return BytesResponse(status, encode(content), JSON, headers, invocation_id)
@@ -163,16 +163,17 @@ def _encode_head_start(status: int, content_type: str) -> bytes:
     return line + _encode_headers({"Content-Type": content_type}, left_out=frozenset())
 
 
-def _encode_headers(
-    headers: Mapping[str, str], left_out: frozenset[str] = _SERVER_HEADERS
-) -> bytes:
+def _encode_headers(headers: ResponseHeaders, left_out: frozenset[str] = _SERVER_HEADERS) -> bytes:
     lines: list[str] = []
-    for name, text in headers.items():
+    for name, given in headers.items():
         if name.lower() in left_out:
             continue
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(text):
-            raise ValueError(f"HTTP cannot carry the header {name!r}: it may have no line break")
-        lines.append(f"{name}: {text}\r\n")
+        for text in (given,) if isinstance(given, str) else given:
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(text):
+                raise ValueError(
+                    f"HTTP cannot carry the header {name!r}: it may have no line break"
+                )
+            lines.append(f"{name}: {text}\r\n")
     return "".join(lines).encode("latin-1")
 
 

@@ -95,6 +95,13 @@ def test_a_copy_says_the_same(error, how):
                 "send a reference to the data instead, or raise the limit"
             ),
         ),
+        (
+            PayloadTooLarge(2_000, 1_000, "max_payload"),
+            (
+                "the payload has 2,000 bytes, the limit is 1,000 (max_payload): "
+                "send a reference to the data instead, or raise the limit"
+            ),
+        ),
         (PayloadInvalid("it does not fit"), "it does not fit"),
         (
             PayloadInvalid(

@@ -35,6 +35,7 @@ from eventmesh.http.auth.same_origin import SameOriginCheck
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
 from eventmesh.http.server.request import (
     Request,
+    body_limit,
     parse_query,
     read_body,
     read_content_type,
@@ -132,11 +133,11 @@ class LambdaApi:
                 )
 
     async def _payload(self, request: Request, function: FunctionSpec | None) -> bytes:
-        limit, raw = self._runtime.settings.max_body, False
+        max_payload, raw = None, False
         if function is not None:
-            limit = min(limit, function.limits.max_payload)
+            max_payload = function.limits.max_payload
             raw = function.schema.payload is not None and function.schema.payload.raw
-        body = await read_body(request, limit)
+        body = await read_body(request, body_limit(self._runtime.settings, max_payload))
         if body and not raw:
             try:
                 orjson.loads(body)

@@ -45,7 +45,7 @@ ERRORS = st.one_of(
     st.builds(InvocationTimeout, TEXT),
     st.builds(FunctionError, TEXT, TEXT, TEXT),
     st.builds(PayloadInvalid, TEXT, st.lists(REASONS)),
-    st.builds(PayloadTooLarge, st.integers(0, 2**53), st.integers(0, 2**53)),
+    st.builds(PayloadTooLarge, st.integers(0, 2**53), st.integers(0, 2**53), st.text(max_size=30)),
     st.builds(AccessDenied, TEXT),
     st.builds(BrokerUnavailable, TEXT),
 )

@@ -21,6 +21,11 @@ def test_a_header_that_would_break_the_answer_is_refused(name, text):
         BytesResponse(200, headers={name: text})
 
 
+def test_each_value_of_a_header_is_checked():
+    with pytest.raises(ValueError, match="HTTP cannot carry"):
+        BytesResponse(200, headers={"Set-Cookie": ["a=1", "b=2\r\nX-Stolen: 1"]})
+
+
 def test_a_content_type_that_would_break_the_answer_is_refused():
     with pytest.raises(ValueError, match="HTTP cannot carry"):
         BytesResponse(200, b"", "text/plain\r\nSet-Cookie: stolen=1")
