@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from eventmesh.abc import Broker, Callee, Transport
 from eventmesh.aio.clock import Clock
@@ -32,6 +32,17 @@ from eventmesh.model.topology import destination as route_to
 T = TypeVar("T")
 
 
+class InvokeOptions(TypedDict, total=False):
+    """What `invoke` takes beside the function, its payload and the type of the result.
+
+    `timeout` is a duration: what is left of the calling invocation's own time, or 30 s, unless
+    given. `headers` travel with the invocation.
+    """
+
+    timeout: Duration | None
+    headers: Mapping[str, str]
+
+
 class Caller:
     """Calls functions of the mesh and emits events."""
 
@@ -50,9 +61,7 @@ class Caller:
         function: Callee[..., Coroutine[Any, Any, T]],
         payload: object = None,
         /,
-        *,
-        timeout: Duration | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        **options: Unpack[InvokeOptions],
     ) -> T: ...
     @overload
     async def invoke(
@@ -60,9 +69,7 @@ class Caller:
         function: Callee[..., AsyncIterator[T] | Iterator[T]],
         payload: object = None,
         /,
-        *,
-        timeout: Duration | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        **options: Unpack[InvokeOptions],
     ) -> list[T]: ...
     @overload
     async def invoke(
@@ -70,9 +77,7 @@ class Caller:
         function: Callee[..., T],
         payload: object = None,
         /,
-        *,
-        timeout: Duration | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        **options: Unpack[InvokeOptions],
     ) -> T: ...
     @overload
     async def invoke(
@@ -82,8 +87,7 @@ class Caller:
         /,
         *,
         returns: type[T],
-        timeout: Duration | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        **options: Unpack[InvokeOptions],
     ) -> T: ...
     @overload
     async def invoke(
@@ -93,9 +97,10 @@ class Caller:
         /,
         *,
         returns: Any = None,
-        timeout: Duration | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
+        **options: Unpack[InvokeOptions],
     ) -> Any: ...
+    # The options are spelled out here, so that Python itself refuses others; type checkers compare
+    # them with `InvokeOptions`.
     async def invoke(
         self,
         function: Any,

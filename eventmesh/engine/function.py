@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from eventmesh.engine.binding import Signature
 from eventmesh.engine.spec import FunctionSpec, Implementation
@@ -51,8 +51,7 @@ AnyFunction: TypeAlias = Function[..., Any]
 def require_python(function: Implementation) -> AnyFunction:
     """The function, which must be a Python callable. Raises DeclarationError for another one."""
     if isinstance(function, Function):
-        python: AnyFunction = function
-        return python
+        return cast(AnyFunction, function)
     raise DeclarationError(
         f"{function.spec.full_name} is not a Python function, and runtime="
         f"{function.spec.runtime!r} runs only those: name the runtime that it was made for"

@@ -10,11 +10,12 @@ from typing import Any, Final, TypeAlias, TypeGuard
 
 from eventmesh.abc import Handler, Middleware
 from eventmesh.engine.codecs.json import encode, function_error
+from eventmesh.engine.resources import Resource
 from eventmesh.model.errors import DeclarationError, InvocationError, Signal
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result
 from eventmesh.model.topology import check_function
-from eventmesh.service import Resource, Service
+from eventmesh.service import Service
 
 Stubs: TypeAlias = Mapping[Any, object]
 """Stand-ins, by the declared function that each stands in for, or by its name.

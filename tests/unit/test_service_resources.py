@@ -1,9 +1,9 @@
 """Declaring what lives as long as a service, and asking for it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytest
 
@@ -54,6 +54,25 @@ async def test_an_async_generator_that_yields_it(app, returns):
 
     assert (await opened(app, Pool)).size == 9
     assert closed == [True]
+
+
+async def test_functions_that_return_it(app):
+    @app.resource
+    def size() -> int:
+        return 9
+
+    @app.resource
+    async def pool(size: int) -> Pool:
+        return Pool(size)
+
+    @app.resource
+    def names(pool: Pool) -> list[str]:
+        return [str(pool.size)]
+
+    assert await opened(app, int) == 9
+    made = await opened(app, Pool, size=9)
+    assert (made.size, await opened(app, list[str], pool=made)) == (9, ["9"])
+    assert [one.needs for one in app.resources] == [{}, {"size": int}, {"pool": Pool}]
 
 
 async def test_a_resource_may_need_another(app):
@@ -198,6 +217,23 @@ async def vague() -> AsyncIterator:
     yield 3
 
 
+def unannotated():
+    return Pool()
+
+
+def of_nothing() -> None: ...
+
+
+def of_anything() -> Any: ...
+
+
+def opens() -> AbstractAsyncContextManager[Pool]: ...
+
+
+def yields() -> Generator[Pool]:
+    yield Pool()
+
+
 async def wrong() -> int:
     yield 3
 
@@ -214,6 +250,11 @@ async def unknown() -> "AsyncIterator[NoSuchThing]":  # noqa: F821
         (generator, "write 'async def generator"),
         (managed, "without @asynccontextmanager"),
         (silent, "annotate it with '-> AsyncIterator"),
+        (unannotated, "annotate it with '-> Pool'"),
+        (of_nothing, "annotate it with '-> Pool'"),
+        (of_anything, "annotate it with '-> Pool'"),
+        (opens, "write 'async def opens"),
+        (yields, "write 'async def yields"),
         (vague, "annotate it with '-> AsyncIterator"),
         (wrong, "annotate it with '-> AsyncIterator"),
         (unknown, "'NoSuchThing', which is not defined"),

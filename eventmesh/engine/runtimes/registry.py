@@ -20,8 +20,8 @@ _BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def choose_runtime(wanted: str | None, *, is_async: bool) -> str:
-    """The name of the runtime of a Python function, for the one that its declaration wants.
+def choose_runtime(function: str, wanted: str | None, *, is_async: bool) -> str:
+    """Find the name of the runtime of a Python function, from the one that its options name.
 
     Unless it names one, coroutine functions run in the event loop and others in threads. Raises
     DeclarationError for a name that nothing provides, and for a function it cannot run.
@@ -32,8 +32,8 @@ def choose_runtime(wanted: str | None, *, is_async: bool) -> str:
     if wanted in _BUILT_IN:
         kind = "a coroutine function" if is_async else "not a coroutine function"
         raise DeclarationError(
-            f"runtime={wanted!r} cannot run it, because it is {kind}: leave the option out, or "
-            f"write runtime={default!r}"
+            f"{function}: runtime={wanted!r} cannot run it, because it is {kind}: leave the option "
+            f"out, or write runtime={default!r}"
         )
     check_runtime(wanted)
     return wanted
@@ -45,7 +45,7 @@ def check_runtime(name: str) -> None:
         return
     known = sorted({*_BUILT_IN, *plugin_names(RUNTIMES)})
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(str(name), known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise DeclarationError(
             f"there is no runtime {name!r}: {advice} Other runtimes come with packages; install "

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Unpack, get_args, get_origin
 
 import pytest
 from pages import DOCS, prose
@@ -23,12 +24,14 @@ def listed(page, heading, number=0):
 def options(*callables):
     """The parameters that callers name."""
     kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = {
-        name
-        for one in callables
-        for name, parameter in inspect.signature(one).parameters.items()
-        if parameter.kind in kinds
-    }
+    found: set[str] = set()
+    for one in callables:
+        for name, parameter in inspect.signature(one, eval_str=True).parameters.items():
+            if parameter.kind in kinds:
+                found.add(name)
+            elif get_origin(parameter.annotation) is Unpack:
+                (unpacked,) = get_args(parameter.annotation)
+                found |= unpacked.__annotations__.keys()
     return found - {"self"}
 
 

@@ -1,0 +1,126 @@
+"""The options of a function: each is declared, explained and checked here."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Final, TypeAlias, TypedDict, cast
+
+from eventmesh.abc import Callee
+from eventmesh.model.duration import Duration, seconds
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.limits import DEFAULT_CONCURRENCY, DEFAULT_MAX_PAYLOAD, DEFAULT_TIMEOUT, Limits
+from eventmesh.model.retry import Retry
+from eventmesh.model.topology import Route
+from eventmesh.model.topology import destination as route_to
+from eventmesh.model.value import value
+
+Destination: TypeAlias = str | Callee[..., Any]
+"""Who gets records of outcomes: "service.function", "queue:NAME", "event:TYPE", or a function."""
+
+DEFAULT_RETRY: Final = Retry()
+
+
+class FunctionOptions(TypedDict, total=False):
+    """The options of a function, all of which may be left out.
+
+    `name` is the Python function's own name unless given. `timeout` is a duration (30 s unless
+    given), None for no limit. `concurrency` is how many runs there are at once in one process (100
+    unless given), and `reserved_concurrency` in the whole mesh, None for no limit there.
+    `max_pending` is how many synchronous callers may wait for a permit (as many as `concurrency`
+    unless given). `max_payload` is bytes, of the payload and of the result that a caller by name
+    gets (6 MiB unless given). `retry` is for asynchronous invocations. `on_success` and
+    `on_failure` get records of their outcomes.
+
+    `runtime` names how the handler is run: "inline", in the event loop, where it is a coroutine
+    function, and "thread", in one of `concurrency` threads, where it is not, unless given. Other
+    packages provide more. A thread cannot be cancelled: it goes on after its run has timed out,
+    which may then be retried beside it, and until it ends no other run gets that thread.
+    """
+
+    name: str | None
+    timeout: Duration | None
+    concurrency: int
+    reserved_concurrency: int | None
+    max_pending: int | None
+    max_payload: int
+    retry: Retry
+    on_success: Destination | None
+    on_failure: Destination | None
+    runtime: str | None
+
+
+@value
+class DeclaredOptions:
+    """The options of a function, checked; what depends on its name is as it was given."""
+
+    name: str | None
+    limits: Limits
+    retry: Retry
+    on_success: Destination | None
+    on_failure: Destination | None
+    runtime: str | None
+
+
+def read_options(given: FunctionOptions) -> DeclaredOptions:
+    """Fill in the defaults. Raises DeclarationError for what cannot be, with advice."""
+    _check_known(given)
+    timeout = given.get("timeout", DEFAULT_TIMEOUT)
+    concurrency = given.get("concurrency", DEFAULT_CONCURRENCY)
+    max_pending = given.get("max_pending")
+    limits = Limits(
+        timeout=None if timeout is None else seconds(timeout, "timeout"),
+        concurrency=concurrency,
+        reserved_concurrency=given.get("reserved_concurrency"),
+        max_pending=concurrency if max_pending is None else max_pending,
+        max_payload=given.get("max_payload", DEFAULT_MAX_PAYLOAD),
+    )
+    retry = given.get("retry", DEFAULT_RETRY)
+    _check_retry(retry, limits)
+    return DeclaredOptions(
+        name=given.get("name"),
+        limits=limits,
+        retry=retry,
+        on_success=given.get("on_success"),
+        on_failure=given.get("on_failure"),
+        runtime=given.get("runtime"),
+    )
+
+
+def read_destination(option: str, target: Any, full_name: str) -> Route | None:
+    """Find where the records of the option `option` of a function go.
+
+    Raises DeclarationError for what is no destination, and for the function itself.
+    """
+    if target is None:
+        return None
+    name = target if isinstance(target, str) else getattr(target, "full_name", None)
+    if not isinstance(name, str):
+        raise DeclarationError(
+            f"{full_name}: {option}={target!r} is no destination; write a function, its name "
+            "'service.function', 'queue:NAME' or 'event:TYPE'"
+        )
+    if name == full_name:
+        raise DeclarationError(
+            f"{full_name}: {option} names the function itself, which would never end; name another"
+        )
+    return route_to(name)
+
+
+def _check_known(given: FunctionOptions) -> None:
+    known = tuple(FunctionOptions.__annotations__)
+    unknown = next((name for name in cast(dict[str, Any], given) if name not in known), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, known, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise DeclarationError(f"a function has no option {unknown!r}: {advice}")
+
+
+def _check_retry(retry: Any, limits: Limits) -> None:
+    if not isinstance(retry, Retry):
+        raise DeclarationError(f"retry={retry!r}: write Retry(attempts=…), 1 for no retry")
+    if limits.timeout is not None and retry.attempts > 1 and limits.timeout > retry.max_age:
+        raise DeclarationError(
+            f"timeout={limits.timeout:g} s is longer than max_age={retry.max_age:g} s, so a run "
+            "that times out is never retried: lower the timeout, raise Retry(max_age=…) or write "
+            "Retry(attempts=1)"
+        )
