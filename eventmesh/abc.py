@@ -189,11 +189,18 @@ class Broker(Protocol):
         ...
 
     async def get(self, queue: Queue) -> Delivery | None:
-        """Take one message, or None if there is none now."""
+        """Take one message, or None if there is none now.
+
+        Requeued messages come before those that were never taken. They keep their order if all that
+        were taken are requeued in it.
+        """
         ...
 
     async def depth(self, queue: Queue) -> int:
-        """Return how many messages wait in the queue; 0 if it does not exist."""
+        """Return how many messages wait in the queue; 0 if it does not exist.
+
+        A message that was requeued a moment ago may not be counted yet.
+        """
         ...
 
     async def purge(self, queue: Queue) -> int:

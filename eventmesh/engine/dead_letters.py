@@ -1,7 +1,7 @@
-"""Dead letters: to see them, to give them another chance, and to be rid of them.
+"""Lists, shows, redrives and purges dead letters.
 
-What is given another chance is stored in its function's inbox before it is taken out of here: an
-interruption may do it twice, and loses nothing.
+A redriven dead letter is stored in its function's inbox before it is acknowledged: an interruption
+may redrive it twice, and loses nothing.
 """
 
 from __future__ import annotations
@@ -40,14 +40,13 @@ MAX_LISTED_BYTES: Final = 32 * 1024 * 1024
 _LATEST: Final = 253_402_214_400.0
 """The beginning of the last day of the year 9999: the last that is a date in every time zone."""
 
-MAX_RETURN: Final = 1.0
-LOOK_AGAIN: Final = 0.005
-"""Seconds until what was given back is in its queue again, at most, and from one look to the next.
-RabbitMQ 3.10 took six milliseconds for 200."""
+MAX_REQUEUE_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.005
+"""Seconds to wait until the queue counts what was requeued, and from one poll to the next."""
 
 MAX_WAIT: Final = 10.0
 MAX_WAITING: Final = 100
-"""Seconds to wait until others have done with the same dead letters, and how many wait at once."""
+"""Seconds to wait for others that use the same dead letters, and how many may wait at once."""
 
 
 @value
@@ -115,23 +114,24 @@ class Redriven:
 class BrokerDeadLetters:
     """The dead letters on a broker.
 
-    Who looks at them takes them out of their queue and gives them back. Meanwhile nobody else sees
-    them, so that those who use the same object take turns.
+    To read dead letters is to take them from their queue and requeue them. Others do not see them
+    meanwhile, so the users of one object take turns.
     """
 
-    __slots__ = ("_broker", "_clock", "_turns")
+    __slots__ = ("_broker", "_clock", "_locks")
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
-        self._turns = _Turns(clock)
+        self._locks = _FunctionLocks(clock)
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
-        return [_letter(function, message) for message in await self._browse(function)][:limit]
+        return [_parse(function, message) for message in await self._browse(function)][:limit]
 
     async def show(self, function: str, id: str) -> DeadLetter | None:
-        found = (one for one in await self._browse(function) if one.id == id)
-        return next((_letter(function, message) for message in found), None)
+        messages = await self._browse(function)
+        found = (_parse(function, message) for message in messages if message.id == id)
+        return next(found, None)
 
     async def redrive(
         self, function: str, *, id: str | None = None, limit: int | None = None
@@ -142,14 +142,14 @@ class BrokerDeadLetters:
 
     async def redrive_oldest(self, function: str, limit: int | None = None) -> Redriven:
         """As `redrive`, for those who go on with the rest afterwards."""
-        async with self._turns.taking(function) as queue:
+        async with self._locks.hold(function) as queue:
             if limit == 0:
                 return Redriven(0, await self._broker.depth(queue))
             first = await self._broker.get(queue)
             if first is None:
                 return Redriven(0, 0)
-            # Only now: what was given back before counts again when the first one is taken.
-            with _kept([first]):
+            # Only now: `depth` counts what was requeued before once the first one is taken.
+            with _requeue_on_error([first]):
                 waiting = 1 + await self._broker.depth(queue)
             await self._redrive(function, first)
             count = waiting if limit is None else min(limit, waiting)
@@ -161,45 +161,42 @@ class BrokerDeadLetters:
             return Redriven(count, waiting - count)
 
     async def purge(self, function: str) -> int:
-        async with self._turns.taking(function) as queue:
+        async with self._locks.hold(function) as queue:
             return await self._broker.purge(queue)
 
     async def _browse(self, function: str) -> Sequence[Message]:
-        async with self._turns.taking(function) as queue:
+        async with self._locks.hold(function) as queue:
             taken = await _take(self._broker, queue)
-            _give_back(taken)
-            await self._wait_returned(queue, len(taken))
+            _requeue_all(taken)
+            await self._wait_requeued(queue, len(taken))
         return [delivery.message for delivery in taken]
 
     async def _redrive_one(self, function: str, id: str) -> int:
-        async with self._turns.taking(function) as queue:
+        async with self._locks.hold(function) as queue:
             taken = await _take(self._broker, queue)
             wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
             others = [delivery for delivery in taken if delivery is not wanted]
-            _give_back(others)
+            _requeue_all(others)
             if wanted is not None:
                 await self._redrive(function, wanted)
-            await self._wait_returned(queue, len(others))
+            await self._wait_requeued(queue, len(others))
             return len(taken) - len(others)
 
-    async def _wait_returned(self, queue: Queue, count: int) -> None:
-        """Wait until so many are in the queue again, or another process has taken of them.
-
-        A quorum queue has some later than what it is asked next.
-        """
-        ends = self._clock.now() + MAX_RETURN
+    async def _wait_requeued(self, queue: Queue, count: int) -> None:
+        """Wait until the queue counts so many again, or another process has taken some of them."""
+        ends = self._clock.now() + MAX_REQUEUE_SECONDS
         while await self._broker.depth(queue) < count and self._clock.now() < ends:
-            await sleep(self._clock, LOOK_AGAIN)
+            await sleep(self._clock, POLL_SECONDS)
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:
-        with _kept([delivery]):
+        with _requeue_on_error([delivery]):
             fresh = reset_for_redrive(delivery.message, self._clock.now())
             await self._broker.publish(to_function(function), fresh)
         delivery.ack()
 
 
-class _Turns:
-    """Who deals with the dead letters of one function does it alone."""
+class _FunctionLocks:
+    """One lock for each function: its dead letters are used by one task at a time."""
 
     __slots__ = ("_clock", "_locks", "_waiting")
 
@@ -209,18 +206,18 @@ class _Turns:
         self._waiting = 0
 
     @asynccontextmanager
-    async def taking(self, function: str) -> AsyncGenerator[Queue]:
-        """Deal with its dead letters, in this queue, while entered; wait for that before."""
+    async def hold(self, function: str) -> AsyncGenerator[Queue]:
+        """Hold the function's lock while entered. Yields its dead-letter queue."""
         queue = dead_letters(check_function(function))
         lock = self._locks.setdefault(queue.name, asyncio.Lock())
         if lock.locked() and self._waiting >= MAX_WAITING:
-            raise _busy(function)
+            raise _throttled(function)
         self._waiting += 1
         try:
             with TimeLimit(self._clock, MAX_WAIT):
                 await lock.acquire()
         except TimeoutError:
-            raise _busy(function) from None
+            raise _throttled(function) from None
         finally:
             self._waiting -= 1
         try:
@@ -229,19 +226,19 @@ class _Turns:
             lock.release()
 
 
-def _busy(function: str) -> Throttled:
-    return Throttled(f"others are dealing with the dead letters of {function} here")
+def _throttled(function: str) -> Throttled:
+    return Throttled(f"other requests are using the dead letters of {function} here; retry later")
 
 
 async def _take(broker: Broker, queue: Queue) -> Sequence[Delivery]:
-    """The oldest ones, as many as may be held at once. Whoever has them answers them.
+    """Take the oldest ones, as many as may be held at once. The caller settles them.
 
-    So many also where fewer are wanted: what comes back to a quorum queue is delivered before what
-    was never taken, but after what came back earlier. Taken in part, they would change their order.
+    It takes as many even if fewer are wanted: by the order in which a broker delivers requeued
+    messages (see `Broker.get`), taking only a part would change their order.
     """
     taken: list[Delivery] = []
     size = 0
-    with _kept(taken):
+    with _requeue_on_error(taken):
         while len(taken) < MAX_LISTED and size < MAX_LISTED_BYTES:
             delivery = await broker.get(queue)
             if delivery is None:
@@ -252,21 +249,21 @@ async def _take(broker: Broker, queue: Queue) -> Sequence[Delivery]:
 
 
 @contextmanager
-def _kept(taken: Sequence[Delivery]) -> Generator[None]:
-    """Give them back if the block does not end well."""
+def _requeue_on_error(taken: Sequence[Delivery]) -> Generator[None]:
+    """Requeue the deliveries if the block raises."""
     try:
         yield
     except BaseException:
-        _give_back(taken)
+        _requeue_all(taken)
         raise
 
 
-def _give_back(taken: Sequence[Delivery]) -> None:
+def _requeue_all(taken: Sequence[Delivery]) -> None:
     for delivery in taken:
         delivery.requeue()
 
 
-def _letter(function: str, message: Message) -> DeadLetter:
+def _parse(function: str, message: Message) -> DeadLetter:
     headers = message.headers
     return DeadLetter(
         id=message.id,
@@ -278,16 +275,16 @@ def _letter(function: str, message: Message) -> DeadLetter:
         attempts=message.attempt,
         trigger=message.trigger,
         created=message.timestamp,
-        first_failure=_moment(headers.get(FIRST_FAILURE, "")),
-        last_failure=_moment(headers.get(LAST_FAILURE, "")),
+        first_failure=_parse_time(headers.get(FIRST_FAILURE, "")),
+        last_failure=_parse_time(headers.get(LAST_FAILURE, "")),
         content_type=message.content_type,
         headers=without_provenance(headers),
         payload=message.body,
     )
 
 
-def _moment(text: str) -> float:
-    """Seconds since the epoch; 0 for what is none: anybody may have sent that header."""
+def _parse_time(text: str) -> float:
+    """Read seconds since the epoch; 0 if it is not a time: any sender may have written it."""
     try:
         seconds = float(text)
     except ValueError:

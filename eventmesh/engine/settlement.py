@@ -1,4 +1,4 @@
-"""From a result to what becomes of its message. Pure: it decides, somebody else acts."""
+"""Decides from a result how its message is settled. No I/O."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from eventmesh.engine.codecs.envelope import error_fields
 from eventmesh.engine.codecs.json import truncate_middle
+from eventmesh.model.broker_limits import MAX_HEADERS_BYTES
 from eventmesh.model.errors import (
     BrokerUnavailable,
     PayloadInvalid,
@@ -31,28 +32,23 @@ FUNCTION: Final = "em-function"
 DEAD_LETTER_HEADERS: Final = frozenset(
     (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK, REASON, FUNCTION)
 )
-"""The headers a dead letter has beside its own; a redrive takes them off again."""
+"""The headers that a dead letter has beside its own; a redrive removes them."""
 
 MAX_TRACEBACK: Final = 16 * 1024
 MAX_REASON: Final = 2 * 1024
 """Characters of a traceback, and of an error's message or a reason, kept with a dead letter."""
 
-MAX_HEADERS: Final = 124 * 1024
-"""Bytes of all headers of a dead letter: with the properties they must fit one frame (AMQP 0-9-1,
-section 4.2.6), and RabbitMQ's frames are 128 KiB."""
-
 MAX_CRASHES: Final = 20
-"""Deliveries that were never answered, after which a message counts as what kills its handler.
+"""Redeliveries after which a message counts as one that kills its process.
 
-So many because RabbitMQ cannot tell the culprit from what was prefetched beside it, and up to 4.2
-counts what stopping workers hand back: while workers are killed once a second, one message in a few
-thousand is struck six times.
+So many because a broker may also count what was prefetched beside the culprit, and what stopping
+workers hand back: with workers killed once a second, one message in thousands is hit six times.
 """
 
-_REDUCED: Final = 400
-_REDUCED_WORD: Final = 60
-"""Characters of the reason, and of a word beside it, in a dead letter that every broker takes: with
-the properties they fit the smallest frame (4096 bytes: AMQP 0-9-1, section 4.2.3)."""
+_TRUNCATED_REASON: Final = 400
+_TRUNCATED_WORD: Final = 60
+"""Characters of the reason, and of each word beside it, in a truncated dead letter: together they
+stay under MIN_HEADERS_BYTES, so that every broker takes it."""
 
 UNSPENT_DELAY: Final = 1.0
 """Seconds before an invocation that was throttled is delivered again."""
@@ -60,7 +56,7 @@ UNSPENT_DELAY: Final = 1.0
 
 @value
 class Ack:
-    """It succeeded: the broker may forget it."""
+    """The run succeeded: acknowledge the message."""
 
 
 @value
@@ -84,7 +80,7 @@ ACK: Final = Ack()
 
 
 def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Settlement:
-    """What becomes of an asynchronous invocation that ended with `error`, or succeeded (None).
+    """Return the settlement of an asynchronous invocation that ended with `error`, or None.
 
     `attempt` is the number of the run that ended, and `age` how old the invocation is in seconds.
     """
@@ -123,7 +119,7 @@ def refuse(redeliveries: int, age: float, retry: Retry) -> MoveToDeadLetters | N
 
 
 def attempt_again(message: Message, again: Redeliver, now: float) -> Message:
-    """The message of the next attempt."""
+    """Return the message of the next attempt."""
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
     attempt = message.attempt + 1 if again.spent else message.attempt
@@ -133,10 +129,10 @@ def attempt_again(message: Message, again: Redeliver, now: float) -> Message:
 def dead_letter(
     message: Message, function: str, error: Failure | None, reason: str, now: float
 ) -> Message:
-    """The message as it lies in the dead-letter queue, with where it came from and why.
+    """Return the message to store as a dead letter, with its function and the failure.
 
-    What belongs to a reply is left out: nobody waits for one, and where it is no text, clients with
-    which people look at queues end their connection.
+    The return address is left out: no caller waits, and some clients that show queues close their
+    connection if it is not text.
     """
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
@@ -156,9 +152,9 @@ def dead_letter(
 
 
 def _fitting(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers without those that are too many: what is told of the error goes first."""
+    """Drop headers until the rest fits: those about the error first, then the largest others."""
     sizes = {name: _size(name) + _size(text) + 6 for name, text in headers.items()}
-    excess = sum(sizes.values()) - MAX_HEADERS
+    excess = sum(sizes.values()) - MAX_HEADERS_BYTES
     if excess <= 0:
         return headers
     kept = dict(headers)
@@ -174,29 +170,32 @@ def _size(text: str) -> int:
 
 
 def truncated(dead: Message, error: Exception) -> Message:
-    """What any broker takes of a dead letter that was refused with `error`: what it was, and why.
+    """Return the part of a dead letter refused with `error` that any broker takes.
 
-    The sender's headers are left out, and the body if that is what is too large.
+    The sender's headers are left out, and so is a body that is too large.
     """
     reason = f"{dead.headers[REASON]}; only a part of it could be stored: {error}"
     kept = (FIRST_FAILURE, LAST_FAILURE, ERROR_TYPE)
-    headers = {name: dead.headers[name][:_REDUCED_WORD] for name in kept if name in dead.headers}
-    headers |= {FUNCTION: dead.headers[FUNCTION], REASON: truncate_middle(reason, _REDUCED)}
+    headers = {name: dead.headers[name][:_TRUNCATED_WORD] for name in kept if name in dead.headers}
+    headers |= {
+        FUNCTION: dead.headers[FUNCTION],
+        REASON: truncate_middle(reason, _TRUNCATED_REASON),
+    }
     return replace(
         dead,
         body=b"" if isinstance(error, PayloadTooLarge) else dead.body,
         headers=headers,
-        trigger=dead.trigger[:_REDUCED_WORD],
+        trigger=dead.trigger[:_TRUNCATED_WORD],
         caller="",
         principal="",  # Cut short it would be somebody else's.
     )
 
 
 def reset_for_redrive(message: Message, now: float) -> Message:
-    """The message of a fresh start: first attempt, new age, no trace of the failure."""
+    """Return the message for a new first attempt, without the headers of the failure."""
     return replace(message, attempt=1, timestamp=now, headers=without_provenance(message.headers))
 
 
 def without_provenance(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that were the message's own."""
+    """Return the message's own headers."""
     return {name: text for name, text in headers.items() if name not in DEAD_LETTER_HEADERS}

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic
 
+from eventmesh.model.broker_limits import MAX_NAME_BYTES
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.value import value
@@ -38,8 +39,6 @@ TIMER_TYPE: Final = "eventmesh.timer"
 _WORD = r"[^\s.*#\x00-\x1f\x7f\ud800-\udfff]+"
 _TYPE = re.compile(rf"{_WORD}(\.{_WORD})*")
 _PATTERN = re.compile(rf"({_WORD}|[*#])(\.({_WORD}|[*#]))*")
-_MAX_TYPE_BYTES = 255
-"""An event's type is its routing key, a short string (AMQP 0-9-1, section 4.2.5.3)."""
 
 
 @value
@@ -121,21 +120,21 @@ def check_type(type: str) -> str:
 
     Raises DeclarationError otherwise.
     """
-    if not _TYPE.fullmatch(type) or len(type.encode()) > _MAX_TYPE_BYTES:
+    if not _TYPE.fullmatch(type) or len(type.encode()) > MAX_NAME_BYTES:
         raise DeclarationError(
             f"an event cannot have the type {type!r}: write words with dots between them, "
-            f"such as 'order.placed', without '*', '#' or spaces, {_MAX_TYPE_BYTES} bytes at most"
+            f"such as 'order.placed', without '*', '#' or spaces, {MAX_NAME_BYTES} bytes at most"
         )
     return type
 
 
 def check_pattern(pattern: str) -> str:
     """The pattern, if it is one: words, `*` and `#` with dots between. DeclarationError if not."""
-    if not _PATTERN.fullmatch(pattern) or len(pattern.encode()) > _MAX_TYPE_BYTES:
+    if not _PATTERN.fullmatch(pattern) or len(pattern.encode()) > MAX_NAME_BYTES:
         raise DeclarationError(
             f"{pattern!r} is no event pattern: write words with dots between them, where '*' "
             "stands for one word and '#' for any number of words, such as 'payment.*', "
-            f"{_MAX_TYPE_BYTES} bytes at most"
+            f"{MAX_NAME_BYTES} bytes at most"
         )
     return pattern
 

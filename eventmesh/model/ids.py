@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
+from eventmesh.model.broker_limits import MAX_NAME_BYTES
 from eventmesh.model.errors import DeclarationError
-
-_MAX_ID_BYTES: Final = 255
-"""An id is a short string (AMQP 0-9-1, section 4.2.5.3)."""
 
 
 def new_id() -> str:
-    """A new invocation id: 32 hexadecimal digits, drawn at random.
+    """Return a new invocation id: 32 random hexadecimal digits.
 
-    From the operating system, and not from `random`: a service that seeds that one, or a process
-    that forks, would draw the ids of another again.
+    They come from the operating system, and not from `random`: a service that seeds `random`, or a
+    process that forks, would repeat the ids of another.
     """
     return os.urandom(16).hex()
 
 
 def check_id(id: str) -> str:
-    """The id, if a message can have it. DeclarationError if not."""
-    if len(id.encode(errors="replace")) > _MAX_ID_BYTES or not id.isprintable():
+    """Return the id if a message can have it. Raises DeclarationError if not."""
+    if len(id.encode(errors="replace")) > MAX_NAME_BYTES or not id.isprintable():
         raise DeclarationError(
-            f"a message cannot have the id {id!r}: {_MAX_ID_BYTES} bytes at most, all printable"
+            f"a message cannot have the id {id!r}: {MAX_NAME_BYTES} bytes at most, all printable"
         )
     return id

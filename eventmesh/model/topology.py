@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import Final, Literal
 
+from eventmesh.model.broker_limits import QUEUE_NAME
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_type
 from eventmesh.model.value import value
@@ -27,14 +28,10 @@ MAX_PRESENCE_MESSAGES: Final = 10_000
 MAX_QUEUE_LENGTH: Final = 5_000_000
 """Messages in one inbox before publishing to it is refused: a bound, not a working size."""
 
-_QUEUE = re.compile(r"[A-Za-z0-9_.:@#,/+ -]{1,255}")
-"""A name is a short string (AMQP 0-9-1, section 4.2.5.3), and these are the characters that pamqp,
-through which queues are declared, takes in one."""
-
 QUEUE_SCHEME: Final = "queue:"
 EVENT_SCHEME: Final = "event:"
 
-# Bounded, so that every name made of a function's fits AMQP's 255 bytes, with room for more words.
+# Bounded, so that every name made of a function's stays under MAX_NAME_BYTES.
 _SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _FUNCTION = re.compile(rf"{_SERVICE.pattern}\.[A-Za-z_][A-Za-z0-9_]{{0,99}}")
 
@@ -192,7 +189,7 @@ def check_service(name: str) -> str:
 
 def check_queue(name: str) -> str:
     """The name, if users can call a queue so. DeclarationError if not."""
-    if not _QUEUE.fullmatch(name):
+    if not QUEUE_NAME.fullmatch(name):
         raise DeclarationError(
             f"a queue cannot be called {name!r}: use letters from A to Z, digits, spaces and any "
             "of _ . : @ # , / + -, 1 to 255 in all"

@@ -12,7 +12,6 @@ from eventmesh.engine.settlement import (
     FUNCTION,
     LAST_FAILURE,
     MAX_CRASHES,
-    MAX_HEADERS,
     MAX_REASON,
     MAX_TRACEBACK,
     REASON,
@@ -29,6 +28,7 @@ from eventmesh.engine.settlement import (
     truncated,
     without_provenance,
 )
+from eventmesh.model.broker_limits import MAX_HEADERS_BYTES
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -257,7 +257,7 @@ def test_of_a_dead_letter_that_is_refused_what_any_broker_takes_is_kept():
 
 
 def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_set_aside():
-    own = {"baggage": "a=\udcff", "large": "\ud800" * MAX_HEADERS}
+    own = {"baggage": "a=\udcff", "large": "\ud800" * MAX_HEADERS_BYTES}
     dead = dead_letter(Message(b"", "a", 1.0, headers=own), "a.b", BROKEN, "…", 150.0)
     assert dead.headers["baggage"] == "a=\udcff"
     assert "large" not in dead.headers
@@ -279,15 +279,15 @@ def test_what_is_told_of_an_error_makes_room_for_the_headers_that_were_there():
     own = {"large": "ü" * 60 * 1024, "small": "y"}
     dead = dead_letter(Message(b"", "a", 1.0, headers=own), "app.work", Reject("x" * 3000), "r", 2)
     assert dead.headers.items() >= own.items()
-    assert size(dead.headers) <= MAX_HEADERS
+    assert size(dead.headers) <= MAX_HEADERS_BYTES
 
 
 def test_headers_that_leave_no_room_at_all_go_too():
-    own = {"large": "x" * MAX_HEADERS, "small": "y"}
+    own = {"large": "x" * MAX_HEADERS_BYTES, "small": "y"}
     dead = dead_letter(Message(b"", "a", 1.0, headers=own), "app.work", Reject("no"), "r", 2)
     assert "large" not in dead.headers
     assert (dead.headers["small"], dead.headers[REASON]) == ("y", "r")
-    assert size(dead.headers) <= MAX_HEADERS
+    assert size(dead.headers) <= MAX_HEADERS_BYTES
 
 
 def size(headers):
