@@ -14,6 +14,7 @@ from eventmesh.http.api.control import ControlApi
 from eventmesh.http.api.directory import FunctionDirectory, list_functions
 from eventmesh.http.auth.same_origin import SameOriginCheck
 from eventmesh.http.endpoint import build_endpoint
+from eventmesh.http.landing_page import Links, landing_route
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
 from eventmesh.http.route import HttpRoute
@@ -38,10 +39,13 @@ def function_routes(
     ]
 
 
-def build_router(context: SourceContext, tasks: asyncio.TaskGroup) -> Router[Endpoint]:
+def build_router(
+    context: SourceContext, tasks: asyncio.TaskGroup, landing_links: Links | None = None
+) -> Router[Endpoint]:
     """The routes of the functions of this process, and the built-in ones.
 
-    Raises DeclarationError where two functions declare the same route.
+    With `landing_links` there is a landing page at `/`, unless the docs are switched off. Raises
+    DeclarationError where two functions declare the same route.
     """
     router: Router[Endpoint] = Router()
     bound = function_routes(context.functions)
@@ -52,6 +56,9 @@ def build_router(context: SourceContext, tasks: asyncio.TaskGroup) -> Router[End
     apis = build_apis(context, tasks, partial(list_functions, context.functions))
     document = partial(build_document, bound, api=context.settings.api)
     add_builtin_routes(router, apis, context, document)
+    if landing_links is not None and context.settings.docs:
+        landing = landing_route(context.functions, landing_links)
+        router.add_missing(landing.method, landing.path, landing.endpoint, OWNER)
     return router
 
 

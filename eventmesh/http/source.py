@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
@@ -13,10 +13,14 @@ HttpSource: TypeAlias = Callable[[SourceContext], AbstractAsyncContextManager[No
 
 
 @asynccontextmanager
-async def serve_functions(context: SourceContext) -> AsyncGenerator[None]:
+async def serve_functions(
+    context: SourceContext, *, landing_links: Callable[[], Mapping[str, str]] | None = None
+) -> AsyncGenerator[None]:
     """Serve the routes of the host's functions, the APIs and the docs while entered.
 
     Without any route there are still the APIs and the docs, unless the settings switch them off.
+    With `landing_links`, which gives URLs by what is there, `/` is a page for developers that lists
+    the functions and those links, where no function has that route and the docs are on.
     Leaving takes no more requests and waits for those that run. Raises SettingsError where the
     address of the settings cannot be listened on, and DeclarationError where two functions declare
     the same route.
@@ -27,7 +31,9 @@ async def serve_functions(context: SourceContext) -> AsyncGenerator[None]:
     from eventmesh.http.server.server import HttpServer, listen  # noqa: PLC0415
 
     async with task_group() as tasks:
-        server = HttpServer(build_router(context, tasks), context.clock, context.settings)
+        server = HttpServer(
+            build_router(context, tasks, landing_links), context.clock, context.settings
+        )
         async with listen(server, context.settings) as url:
             context.announce("http", url)
             yield

@@ -87,6 +87,19 @@ async def test_documentation_metrics_and_health_are_where_it_says(dev, write):
         assert content in text.lower()
 
 
+async def test_the_page_at_the_root_leads_to_all_of_them(dev, write):
+    write("app.py", HELLO.format("Hello"))
+    process = await dev("--no-reload", "app.py")
+    addresses = [
+        (await process.line(rf"^{what} +(http://\S+)$"))[1]
+        for what in ("HTTP", "API docs", "Metrics", "Health")
+    ]
+    status, page = await get(addresses[0])
+    assert status == 200
+    assert "greeter.hello" in page
+    assert all(f'href="{url}"' in page for url in ["/docs", *addresses[2:]])
+
+
 async def test_it_is_loaded_again_on_a_change_at_the_same_address(dev, write):
     write("app.py", HELLO.format("Hello"))
     process = await dev("app.py")
