@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from eventmesh.model.errors import InvocationError, Signal
 from eventmesh.model.message import JSON, NO_HEADERS
@@ -52,6 +52,29 @@ class Response:
     status: int = 200
     headers: ResponseHeaders = NO_HEADERS
     content_type: str = JSON
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for headers that are not a mapping of names to texts."""
+        given: object = self.headers
+        if not isinstance(given, Mapping):
+            raise TypeError(f"Response(headers=…) is a {type(given).__name__}: {_HEADERS_ADVICE}")
+        for name, text in cast(Mapping[object, object], given).items():
+            if not isinstance(name, str) or not _is_header(text):
+                # Only the type of the text: it may be secret.
+                what = f"{name!r}, a {type(text).__name__}"
+                raise TypeError(f"Response(headers=…) has {what}: {_HEADERS_ADVICE}")
+
+
+_HEADERS_ADVICE: Final = (
+    "write a mapping of strings, {'X-Total': '7'}; a header with several values has a list of "
+    "them, {'Set-Cookie': [first, second]}"
+)
+
+
+def _is_header(text: object) -> bool:
+    return isinstance(text, str) or (
+        isinstance(text, (list, tuple)) and all(isinstance(one, str) for one in text)
+    )
 
 
 def on_close(result: Result, release: Callable[[], None]) -> Result:

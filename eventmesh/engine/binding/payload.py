@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from eventmesh.engine.binding.annotations import format_type
 from eventmesh.engine.binding.parameters import Parameter
 from eventmesh.engine.codecs.json import payload_error
+from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.event import Event, event_from
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.value import value
@@ -24,6 +26,8 @@ INVOCATION_TYPE: Final = "eventmesh.invocation"
 """The type of the event that an invocation is to a handler of events, if it is not one."""
 
 _WHAT: Final = "the payload"
+_NO_OBJECT: Final = "dict_type"
+"""The type of pydantic's error for what is no object."""
 _NONE: Final = (b"", b"null")
 """What arrives when somebody calls without a payload."""
 
@@ -102,7 +106,7 @@ def binder_of(payload: Payload | None) -> Binder:
     if payload is None:
         return _nothing
     if not payload.whole:
-        return _fields(payload.adapter)
+        return _fields(payload)
     (parameter,) = payload.fields.values()
     bind = _raw(parameter.name) if parameter.raw else _whole(parameter.name, parameter.adapter)
     if parameter.kind == "event":
@@ -134,17 +138,35 @@ def _optional(bind: Binder) -> Binder:
     return lambda invocation: {} if invocation.payload in _NONE else bind(invocation)
 
 
-def _fields(adapter: TypeAdapter[Arguments]) -> Binder:
-    validate: Callable[[bytes], Arguments] = adapter.validator.validate_json
+def _fields(payload: Payload) -> Binder:
+    validate: Callable[[bytes], Arguments] = payload.adapter.validator.validate_json
+    expected = _expected_object(payload.fields)
 
     def bind(invocation: Invocation) -> Arguments:
-        payload = invocation.payload
+        body = invocation.payload
         try:
-            return validate(b"{}" if payload in _NONE else payload)
+            return validate(b"{}" if body in _NONE else body)
         except ValidationError as error:
-            raise payload_error(error, _WHAT) from None
+            invalid = payload_error(error, _WHAT)
+            if any(reason["type"] == _NO_OBJECT and not reason["loc"] for reason in invalid.errors):
+                reason = {"loc": (), "msg": expected, "type": _NO_OBJECT}
+                raise PayloadInvalid(invalid.message, [reason]) from None
+            raise invalid from None
 
     return bind
+
+
+def _expected_object(fields: Mapping[str, Parameter]) -> str:
+    """The reason for a payload that is no object, and the way to take a bare value."""
+    if len(fields) > 1:
+        return f"Input should be an object with the fields {' and '.join(map(repr, fields))}"
+    ((name, parameter),) = fields.items()
+    annotation = parameter.annotation
+    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return (
+        f'Input should be an object with the field {name!r}, {{"{name}": …}}; to take the bare '
+        f"value, mark the parameter: {parameter.name}: Annotated[{format_type(kind)}, Body()]"
+    )
 
 
 def _event(name: str, bind: Binder) -> Binder:

@@ -1,8 +1,9 @@
 import asyncio
+from types import MappingProxyType
 
 import pytest
 
-from eventmesh.model.result import Result, close, on_close
+from eventmesh.model.result import Response, Result, close, on_close
 
 
 class Release:
@@ -29,6 +30,30 @@ async def items(*chunks, error=None, cleanup=None):
     finally:
         if cleanup is not None:
             cleanup()
+
+
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [
+        ([("x-total", "7")], "is a list: write a mapping of strings"),
+        ("x-total: 7", "is a str: write"),
+        (None, "is a NoneType: write"),
+        ({"x-total": 7}, "has 'x-total', a int: write"),
+        ({7: "x"}, "has 7, a str: write"),
+        ({"set-cookie": {"a=1", "b=2"}}, "has 'set-cookie', a set: .* has a list of them"),
+        ({"set-cookie": ["a=1", None]}, "has 'set-cookie', a list"),
+    ],
+    ids=repr,
+)
+def test_a_response_refuses_headers_that_are_none(headers, advice):
+    with pytest.raises(TypeError, match=advice):
+        Response(headers=headers)
+
+
+def test_a_response_takes_any_mapping_of_texts():
+    headers = {"X-Total": "7", "Set-Cookie": ["a=1", "b=2"], "Vary": ("Origin", "Cookie")}
+    assert Response(headers=headers).headers is headers
+    assert Response(headers=MappingProxyType(headers)).headers == headers
 
 
 def test_without_a_stream_it_is_released_at_once(release):

@@ -209,6 +209,29 @@ def test_a_function_without_parameters_ignores_the_payload(payload):
     assert compile_signature(nothing).payload is None
 
 
+@pytest.mark.parametrize("payload", [b"7", b"[7]", b'"7"'])
+def test_a_bare_value_is_told_how_to_send_it_and_how_to_take_it(payload):
+    def handle(n: int): ...
+
+    def handle_constrained(n: Annotated[int, Field(gt=3)]): ...
+
+    def handle_several(n: int, m: str = ""): ...
+
+    as_object = r"Input should be an object with the field 'n', \{\"n\": …\}"
+    bare = r"to take the bare value, mark the parameter: n: Annotated\[int, Body\(\)\]"
+    for handler in (handle, handle_constrained):
+        with pytest.raises(PayloadInvalid, match=f"{as_object}; {bare}"):
+            bind(handler, payload)
+    with pytest.raises(PayloadInvalid, match=r"an object with the fields 'n' and 'm'$"):
+        bind(handle_several, payload)
+
+
+def test_the_way_to_take_a_bare_value():
+    def handle(n: Annotated[int, Body()]): ...
+
+    assert bind(handle, b"7") == {"n": 7}
+
+
 def test_each_call_gets_arguments_of_its_own():
     def handle(names: list[str], seen: list[str] = []): ...  # noqa: B006
 
