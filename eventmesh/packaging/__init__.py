@@ -1,1 +1,1 @@
-"""Images, wheels and compose files of services."""
+"""Images, wheels and compose files of services, and the files of a new one."""

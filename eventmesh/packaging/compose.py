@@ -1,6 +1,6 @@
-"""A compose file for services: from what their code declares.
+"""Builds the compose file of services from their declarations.
 
-What each line of it is for is in docs/containers.md; the format is that of
+docs/containers.md says what each line of it is for; the format is that of
 https://github.com/compose-spec/compose-spec.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.model.value import value
-from eventmesh.packaging.external_mesh import ExternalMesh, literal
+from eventmesh.packaging.external_mesh import ExternalMesh, escape_variables
 from eventmesh.packaging.image import Image, check_image_names
 from eventmesh.packaging.secret_files import BROKER_URL, RABBITMQ_CONF
 from eventmesh.service import Service
@@ -26,24 +26,24 @@ _RABBITMQ: Final = "rabbitmq"
 _GATEWAY: Final = "gateway"
 
 _STOP_MARGIN: Final = 10
-"""Seconds more than the grace time until a container is killed: a worker gets 5 of them."""
+"""Seconds beyond the grace time until a container is killed: a worker gets 5 of them."""
 
 
 @value
-class Unit:
-    """What becomes one container: an image, and the services that its target names."""
+class ContainerSpec:
+    """One container: an image, and the services that its target names."""
 
     image: Image
     services: Sequence[Service]
 
     @property
     def name(self) -> str:
-        """The service's own name; where there are several, their folder's."""
+        """The name of the service; of several services, that of their folder."""
         return self.services[0].name if len(self.services) == 1 else self.image.name
 
     @property
     def grace(self) -> int:
-        """Seconds that what runs may take at the end: as long as it may run at all."""
+        """The grace time in seconds: as long as the longest timeout of a function."""
         functions = (function for service in self.services for function in service.specs)
         timeouts = [function.limits.timeout or 0.0 for function in functions]
         return math.ceil(max([Settings().grace, *timeouts]))
@@ -51,26 +51,28 @@ class Unit:
 
 @value
 class Resources:
-    """What each service gets: CPU cores, and memory as compose writes it, such as "256M"."""
+    """The limits of each service: CPU cores, and memory in compose's form, such as "256M"."""
 
     cpus: float
     memory: str
 
 
-def compose_document(
-    units: Sequence[Unit],
+def build_compose(
+    containers: Sequence[ContainerSpec],
     folder: Path,
     project: str,
     resources: Resources,
     beside: ExternalMesh | None,
 ) -> dict[str, Any]:
-    """The compose file, to lie in a folder: a mesh of its own, or containers beside a `beside`.
+    """Build the compose file for a folder: a mesh of its own, or containers for the mesh `beside`.
 
-    Raises SettingsError where two containers, or images of two folders, would have the same name.
+    Raises SettingsError if two containers, or images of two folders, would have the same name.
     """
-    check_image_names(unit.image for unit in units)
-    _check_names([unit.name for unit in units])
-    services = {unit.name: _service(unit, folder, resources, beside) for unit in units}
+    check_image_names(container.image for container in containers)
+    _check_names([container.name for container in containers])
+    services = {
+        container.name: _service(container, folder, resources, beside) for container in containers
+    }
     if beside is not None:
         return {
             "name": project,
@@ -82,7 +84,7 @@ def compose_document(
         "name": project,
         "services": {
             _RABBITMQ: _rabbitmq(),
-            _GATEWAY: _gateway(units[0].image, folder, resources),
+            _GATEWAY: _gateway(containers[0].image, folder, resources),
             **services,
         },
         "networks": {NETWORK: {}},
@@ -95,19 +97,19 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1 or name in (_RABBITMQ, _GATEWAY):
             raise SettingsError(
-                f"two containers would be called {name!r}: give one of the services another name"
+                f"two containers would be named {name!r}: give one of the services another name"
             )
 
 
 def _service(
-    unit: Unit, folder: Path, resources: Resources, beside: ExternalMesh | None
+    container: ContainerSpec, folder: Path, resources: Resources, beside: ExternalMesh | None
 ) -> dict[str, Any]:
-    image = unit.image
+    image = container.image
     return {
         "image": f"{image.name}:${{TAG:-latest}}",
         "build": _build(image, folder),
         "command": ["run", image.argument],
-        **_process(unit.grace, resources),
+        **_process(container.grace, resources),
         "networks": [NETWORK],
         **({} if beside else _AFTER_RABBITMQ),
     }
@@ -125,13 +127,13 @@ def _gateway(image: Image, folder: Path, resources: Resources) -> dict[str, Any]
 
 def _build(image: Image, folder: Path) -> dict[str, Any]:
     return {
-        "context": _path(literal(image.context), folder),
+        "context": _path(escape_variables(image.context), folder),
         "dockerfile": image.dockerfile.relative_to(image.context).as_posix(),
     }
 
 
 def _process(grace: int, resources: Resources) -> dict[str, Any]:
-    """What every container of eventmesh has."""
+    """The lines of every container that runs eventmesh."""
     return {
         "environment": {
             "EVENTMESH_BROKER_FILE": f"/run/secrets/{BROKER_URL}",
@@ -152,7 +154,7 @@ def _rabbitmq() -> dict[str, Any]:
             {"source": RABBITMQ_CONF, "target": "/etc/rabbitmq/conf.d/20-user.conf"},
         ],
         "environment": {
-            # Else messages that become due while it starts may be three minutes late.
+            # Otherwise messages that come due while it starts may be three minutes late.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
             ),
@@ -173,7 +175,7 @@ def _rabbitmq() -> dict[str, Any]:
 def _hardening(resources: Resources) -> dict[str, Any]:
     return {
         "read_only": True,
-        "tmpfs": ["/tmp"],  # noqa: S108 - the container's own, in its memory
+        "tmpfs": ["/tmp"],  # noqa: S108 - in the memory of the container
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "deploy": {
@@ -189,6 +191,6 @@ _AFTER_RABBITMQ: Final[Mapping[str, Any]] = {
 
 
 def _path(path: Path, folder: Path) -> str:
-    """As it is written in a file of that folder: relative, and never taken for a name."""
-    relative = Path(os.path.relpath(path, literal(folder))).as_posix()
+    """Return the path relative to the folder, in a form that compose does not take for a name."""
+    relative = Path(os.path.relpath(path, escape_variables(folder))).as_posix()
     return relative if relative.startswith(".") else f"./{relative}"

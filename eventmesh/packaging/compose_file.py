@@ -1,4 +1,4 @@
-"""Writing compose files."""
+"""Renders and writes compose files."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from typing import Any, Final
 import yaml
 
 from eventmesh.model.errors import SettingsError
-from eventmesh.packaging.compose import Resources, Unit, compose_document
-from eventmesh.packaging.external_mesh import read_mesh
+from eventmesh.packaging.compose import ContainerSpec, Resources, build_compose
+from eventmesh.packaging.external_mesh import read_external_mesh
 from eventmesh.packaging.image import image_for_target, image_name
 from eventmesh.packaging.secret_files import write_secrets
 from eventmesh.targets.parse import Target
 from eventmesh.targets.services import load_services
 
 _HEADER: Final = """\
-# Made by `eventmesh export compose`; yours to change. `eventmesh build` makes what it builds from.
+# Written by `eventmesh export compose`; edit it freely. `eventmesh build` writes the Dockerfiles.
 
 """
 
 
-def compose_text(
+def render_compose(
     targets: Sequence[Target], folder: Path, resources: Resources, beside: Path | None
 ) -> str:
-    """The text of the compose file of these targets, to lie in a folder.
+    """Render the compose file of these targets for a folder.
 
     Raises SettingsError, and what importing the targets raises.
     """
-    # What a module prints while it is imported is not what was asked for.
+    # Modules may print while they are imported; that is not the result.
     with redirect_stdout(sys.stderr):
-        units = [Unit(image_for_target(target), load_services([target])) for target in targets]
-    mesh = None if beside is None else read_mesh(beside)
-    place = folder.resolve()
-    document = compose_document(units, place, image_name(place.name), resources, mesh)
+        containers = [
+            ContainerSpec(image_for_target(target), load_services([target])) for target in targets
+        ]
+    mesh = None if beside is None else read_external_mesh(beside)
+    folder = folder.resolve()
+    document = build_compose(containers, folder, image_name(folder.name), resources, mesh)
     return _HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def write_compose(text: str, file: Path, *, with_secrets: bool) -> list[Path]:
-    """Write it to a file, and the secrets it needs beside it; returns all that was written.
+    """Write it to a file, and its secrets beside it; return all files written.
 
-    Raises SettingsError if the file is there already.
+    Raises SettingsError if the file exists.
     """
     if file.exists():
         raise SettingsError(
-            f"{file} is there already, and nothing was written: remove it, or name another file"
+            f"{file} exists already, and nothing was written: remove it, or name another file"
         )
     secrets = list(write_secrets(file.parent / "secrets")) if with_secrets else []
     file.write_text(text, encoding="utf-8")
@@ -55,7 +57,7 @@ def write_compose(text: str, file: Path, *, with_secrets: bool) -> list[Path]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what stands twice twice: names for it would have to be invented."""
+    """Writes a value that occurs twice twice: aliases would need invented names."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - yaml's interface
         return True

@@ -1,4 +1,4 @@
-"""Docker or Podman, whichever is there."""
+"""The container engine: Docker or Podman, whichever answers."""
 
 from __future__ import annotations
 
@@ -7,71 +7,79 @@ import subprocess
 from collections.abc import Sequence
 from typing import Final
 
-import click
-
-from eventmesh.model.errors import SettingsError
+from eventmesh.model.errors import EventmeshError, SettingsError
 from eventmesh.packaging.image import Image
 
-_ENGINES: Final = ("docker", "podman")
+DOCKER: Final = "docker"
+_PODMAN: Final = "podman"
 
 _ANSWER_SECONDS: Final = 15.0
 _WORK_SECONDS: Final = 3600.0
-"""How long one build or push may take."""
+"""Seconds that one build or push may take."""
 
 
-class Engine:
-    """A container engine, by its command. What it prints goes where our own output goes."""
+class EngineError(EventmeshError):
+    """The engine could not build or push an image."""
+
+
+class ContainerEngine:
+    """A container engine, by its command. Its output goes where our own output goes."""
 
     def __init__(self, command: str) -> None:
         self._command = command
 
     def build(self, image: Image, tag: str) -> None:
-        """Build an image. Raises ClickException if that fails, as does `push`."""
-        # Podman writes no health check into an image of its own format.
-        form = ("--format", "docker") if self._command == "podman" else ()
-        files = ("--file", str(image.dockerfile), "--tag", tag, str(image.context))
-        self._run("build", *form, *files)
+        """Build an image. Raises EngineError if that fails."""
+        self._run(*build_arguments(self._command, image, tag))
 
     def push(self, tag: str, remote: str) -> None:
-        """Push an image under another name."""
+        """Push an image under another name. Raises EngineError if that fails."""
         self._run("tag", tag, remote)
         self._run("push", remote)
 
     def _run(self, *arguments: str) -> None:
-        # Docker's own old builder knows no cache mounts.
+        # Docker's old builder does not know cache mounts.
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         try:
             code = _call((self._command, *arguments), environment)
         except subprocess.TimeoutExpired as error:
-            raise click.ClickException(
+            raise EngineError(
                 f"{self._command} {arguments[0]} was stopped: it took over {_WORK_SECONDS:g} s"
             ) from error
         if code:
-            raise click.ClickException(
-                f"{self._command} {arguments[0]} failed with code {code}; what it said is above"
+            raise EngineError(
+                f"{self._command} {arguments[0]} failed with code {code}; its output is above"
             )
+
+
+def build_arguments(command: str, image: Image, tag: str) -> Sequence[str]:
+    """Return the arguments with which an engine's command builds an image."""
+    # Podman writes no health check into an image of its own format.
+    image_format = ("--format", "docker") if command == _PODMAN else ()
+    files = ("--file", str(image.dockerfile), "--tag", tag, str(image.context))
+    return ("build", *image_format, *files)
+
+
+def detect_engine() -> ContainerEngine:
+    """Return the first engine that answers. Raises SettingsError with each reason if none does."""
+    reasons: list[str] = []
+    for command in (DOCKER, _PODMAN):
+        reason = _unavailable_reason(command)
+        if reason is None:
+            return ContainerEngine(command)
+        reasons.append(f"{command}: {reason}")
+    raise SettingsError(
+        f"no container engine answers ({'; '.join(reasons)}): start Docker, install Docker or "
+        "Podman, or write the files for a build elsewhere with --prepare"
+    )
 
 
 def _call(command: Sequence[str], environment: dict[str, str]) -> int:
     return subprocess.run(command, env=environment, timeout=_WORK_SECONDS, check=False).returncode  # noqa: S603 - docker or podman, no shell
 
 
-def detect() -> Engine:
-    """The first engine that answers. Raises SettingsError with what each said if none does."""
-    said: list[str] = []
-    for command in _ENGINES:
-        complaint = _complaint(command)
-        if complaint is None:
-            return Engine(command)
-        said.append(f"{command}: {complaint}")
-    raise SettingsError(
-        f"no container engine answers ({'; '.join(said)}): start Docker, or install Docker or "
-        "Podman"
-    )
-
-
-def _complaint(command: str) -> str | None:
-    """Why an engine cannot be used; None if it can."""
+def _unavailable_reason(command: str) -> str | None:
+    """Return why an engine cannot be used; None if it can."""
     try:
         ended = subprocess.run(  # noqa: S603 - docker or podman, no shell
             (command, "version"),

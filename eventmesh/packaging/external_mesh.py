@@ -1,4 +1,4 @@
-"""A mesh that runs by another compose file, for services that are to join it."""
+"""A mesh that another compose file runs, for services that join it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _ADVICE: Final = "as in the files that 'eventmesh export compose' writes"
 
 @value
 class ExternalMesh:
-    """How to join it: its network's name, and the file with the URL of its RabbitMQ.
+    """How to join it: the name of its network, and the file with the URL of its RabbitMQ.
 
-    Both as they stand in a compose file, perhaps with variables in them.
+    Both are written as in a compose file and may contain variables.
     """
 
     network: str
     broker_url: Path
 
 
-def read_mesh(file: Path) -> ExternalMesh:
-    """The mesh of a compose file. Raises SettingsError for one that it cannot be joined by."""
+def read_external_mesh(file: Path) -> ExternalMesh:
+    """Read the mesh of a compose file. Raises SettingsError if no service can join it."""
     try:
         document: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -35,15 +35,15 @@ def read_mesh(file: Path) -> ExternalMesh:
     network = _entry(document, "networks", "mesh", file)
     secret = _entry(document, "secrets", BROKER_URL, file).get("file")
     if not isinstance(secret, str):
-        raise SettingsError(f"{file}: the secret {BROKER_URL!r} is to be a file, {_ADVICE}")
+        raise SettingsError(f"{file}: the secret {BROKER_URL!r} must be a file, {_ADVICE}")
     project = document.get("name") or image_name(file.resolve().parent.name)
-    # It has another name where the other project runs under one that its file does not say.
+    # Its name differs if the other project does not run under the name in its file.
     name = network.get("name", f"${{MESH_NETWORK:-{project}_mesh}}")
-    return ExternalMesh(name, literal(file.resolve().parent) / secret)
+    return ExternalMesh(name, escape_variables(file.resolve().parent) / secret)
 
 
-def literal(path: Path) -> Path:
-    """A path as compose files have it, where '$' begins a variable and '$$' is a '$'."""
+def escape_variables(path: Path) -> Path:
+    """Return a path for a compose file, where '$' begins a variable and '$$' is a '$'."""
     return Path(str(path).replace("$", "$$"))
 
 
@@ -52,6 +52,5 @@ def _entry(document: Any, section: str, name: str, file: Path) -> dict[str, Any]
         return cast("dict[str, Any]", document[section][name] or {})
     except (LookupError, TypeError) as error:
         raise SettingsError(
-            f"{file} has no {name!r} in {section!r}, by which others could join: give it one, "
-            f"{_ADVICE}"
+            f"{file} has no {name!r} in {section!r}, which services need to join: add it, {_ADVICE}"
         ) from error

@@ -1,4 +1,4 @@
-"""The image of a service: its Dockerfile, and what else has to be there to build it."""
+"""The image of a service: its Dockerfile, and the other files that the build needs."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ TEMPLATES: Final = files("eventmesh.packaging") / "template"
 _APP: Final = "app.py"
 
 _PLAIN: Final = re.compile(r"[\w.][\w.+-]*")
-"""Names that mean themselves everywhere in a Dockerfile, a compose file and a TARGET."""
+"""Names without a special meaning in a Dockerfile, a compose file or a TARGET."""
 
 _FROM_WHEEL: Final = "COPY vendor vendor"
-"""A service of its own: beside it lies a wheel of the eventmesh that built it."""
+"""Outside a clone of eventmesh: installs the wheel that lies beside the service."""
 
 _FROM_SOURCE: Final = """\
 COPY pyproject.toml README.md LICENSE ./
 COPY eventmesh eventmesh
 RUN --mount=type=cache,target=/var/cache/pip \\
     pip --quiet wheel . --no-deps --wheel-dir vendor"""
-"""A service in a clone of eventmesh: the wheel is made of what lies there."""
+"""In a clone of eventmesh: builds the wheel from the source there."""
 
 
 @value
 class Image:
-    """What one image is made of.
+    """What one image is built from.
 
-    `folder` has the service's code, its requirements.txt and its Dockerfile, and `file` is the
-    module in it that `eventmesh run` is to run, perhaps with one `attribute`.
+    `folder` has the service's code, its requirements.txt and its Dockerfile. `file` is the module
+    in it that `eventmesh run` runs, perhaps with one `attribute`.
     """
 
     folder: Path
@@ -47,43 +47,43 @@ class Image:
 
     @property
     def name(self) -> str:
-        """The folder's name as image names are: small letters, digits, and '-' between them."""
+        """The folder's name as a valid image name: lower-case letters, digits, and '-' between."""
         return image_name(self.folder.name)
 
     @property
     def context(self) -> Path:
-        """The folder that is sent to the engine: the service's own, or a clone of eventmesh."""
+        """The folder that is sent to the engine: the service's, or the clone of eventmesh."""
         return _clone(self.folder) or self.folder
 
     @property
     def argument(self) -> str:
-        """The target that `eventmesh run` is given in the image, where the code is in /app."""
+        """The target of `eventmesh run` in the image, where the code is in /app."""
         within = self.file.relative_to(self.folder)
         path = Path(self.folder.name) if within == Path(_APP) else self.folder.name / within
         return f"{path}:{self.attribute}" if self.attribute else str(path)
 
     @property
     def dockerfile(self) -> Path:
-        """Where the Dockerfile is, or should be."""
+        """The path of the Dockerfile, whether or not it exists."""
         return self.folder / "Dockerfile"
 
 
 def image_for_target(target: Target) -> Image:
-    """The image of a target.
+    """Return the image of a target.
 
-    Raises SettingsError for one that is no file or folder, or has a name with characters that
-    mean something else to Docker.
+    Raises SettingsError for a target that is not a file or folder, or whose name has characters
+    with a special meaning for Docker.
     """
     if not isinstance(target.module, Path):
         raise SettingsError(
-            f"{target.text} is a module, and images are made of folders: name its file, or the "
+            f"{target.text} is a module, and images are built from folders: name its file, or the "
             "folder with its app.py"
         )
     return _check_image(Image(target.folder, target.module, target.attribute))
 
 
 def image_for_new_service(folder: Path) -> Image:
-    """The image of a service that is yet to be written to a folder.
+    """Return the image of a service that is yet to be written to a folder.
 
     Raises SettingsError as `image_for_target` does.
     """
@@ -91,36 +91,36 @@ def image_for_new_service(folder: Path) -> Image:
 
 
 def _check_image(image: Image) -> Image:
-    """The same image. What stands above its context is in no Dockerfile, and may be called so."""
+    """Return the same image. Names above its context are in no Dockerfile, so any is allowed."""
     above = image.folder.parent if image.context == image.folder else image.context
     for name in image.file.relative_to(above).parts:
         if not _PLAIN.fullmatch(name):
             raise SettingsError(
-                f"no image can be made of what is called {name!r}: rename it, with letters, digits "
-                "and '_', '-', '.', '+' alone, and no '-' or '+' at its beginning"
+                f"no image can be built from the name {name!r}: rename it, with only letters, "
+                "digits, '_', '-', '.' and '+', and no '-' or '+' at the beginning"
             )
     return image
 
 
 def check_image_names(images: Iterable[Image]) -> None:
-    """Raises SettingsError where two folders would become images of one name."""
+    """Raise SettingsError if images of two folders would have the same name."""
     folders: dict[str, Path] = {}
     for image in images:
         other = folders.setdefault(image.name, image.folder)
         if other != image.folder:
             raise SettingsError(
-                f"the images of {other} and {image.folder} would both be called {image.name!r}, "
-                "and one would replace the other: rename one of the folders"
+                f"the images of {other} and {image.folder} would both be named {image.name!r}, and "
+                "one would replace the other: rename one of the folders"
             )
 
 
 def image_name(text: str) -> str:
-    """A name as images and compose projects may have it."""
+    """Return a valid name of an image or a compose project."""
     return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-") or "service"
 
 
 def dockerfile_fields(image: Image) -> Mapping[str, str]:
-    """What stands in the template of a Dockerfile in place of its variables."""
+    """Return the values of the variables in the template of a Dockerfile."""
     inside = image.folder.relative_to(image.context)
     return {
         "source": "./" if inside == Path() else f"{inside.as_posix()}/",
@@ -131,14 +131,14 @@ def dockerfile_fields(image: Image) -> Mapping[str, str]:
 
 
 def render_template(template: str, fields: Mapping[str, str]) -> str:
-    """The text of a file that is made from a template."""
+    """Return the text of a template with its variables filled in."""
     return Template((TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(fields)
 
 
 def write_missing_files(image: Image) -> Iterator[Path]:
-    """Write what is missing to build an image, and give each file that was written.
+    """Write the files that are missing to build an image, and yield each file written.
 
-    Nothing is overwritten but the wheel of eventmesh, which is always that of this eventmesh.
+    Only the wheel is overwritten: it is always that of this eventmesh.
     """
     texts: dict[str, Callable[[], str]] = {
         "Dockerfile": lambda: render_template("Dockerfile", dockerfile_fields(image)),
@@ -159,13 +159,13 @@ def write_missing_files(image: Image) -> Iterator[Path]:
 
 
 def _installed_versions() -> str:
-    """The exact versions of all that is installed here, as pip's constraints."""
+    """Return the exact versions of all installed packages, as pip's constraints."""
     pins = {f"{one.name}=={one.version}" for one in distributions() if one.name != "eventmesh"}
     return "".join(f"{pin}\n" for pin in sorted(pins, key=str.lower))
 
 
 def _clone(folder: Path) -> Path | None:
-    """The clone of eventmesh that a folder lies in, if it does."""
+    """Return the clone of eventmesh that a folder lies in; None if it lies in none."""
     mark = Path("eventmesh", "packaging", "template", "Dockerfile.tmpl")
     return next(
         (

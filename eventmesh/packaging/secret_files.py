@@ -1,4 +1,4 @@
-"""The secrets of a mesh in containers: files, which a compose file hands to those who need them."""
+"""The secrets of a mesh in containers: files that a compose file gives to the containers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from secrets import token_urlsafe
 from typing import Final
 
 BROKER_URL: Final = "broker_url"
-"""The file with the URL of RabbitMQ, user and password included: EVENTMESH_BROKER_FILE."""
+"""The file with the URL of RabbitMQ, with user and password: EVENTMESH_BROKER_FILE."""
 
 RABBITMQ_CONF: Final = "rabbitmq.conf"
-"""The file with the same user and password in the form in which RabbitMQ reads them."""
+"""The file with the same user and password in RabbitMQ's own format."""
 
 _USER: Final = "eventmesh"
 
 
 def write_secrets(folder: Path) -> Iterator[Path]:
-    """Write the secrets, with a new random password, unless they are there; give each file.
+    """Write the secrets with a new random password, unless they exist; yield each file written.
 
-    The folder is for its owner alone. The files are for all, because in containers others read
-    them, to whom compose gives no more than the file.
+    Only the owner can read the folder. All users can read the files, because the users inside
+    containers are others, and compose gives them only the file.
     """
     password = token_urlsafe(24)
     texts = {

@@ -1,4 +1,4 @@
-"""A wheel of the eventmesh that runs: what an image installs where no index has it."""
+"""Builds a wheel of the running eventmesh, which images install without a package index."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WHEEL: Final = (
 
 
 def write_wheel(folder: Path) -> Path:
-    """Write the wheel to a folder, in place of older ones there, and return its path.
+    """Write the wheel to a folder, remove older ones there, and return its path.
 
-    It is made from the installed package, editable or not, and the same files make the same bytes,
-    so that a build which has them in its cache is not done again. The format is that of
+    It is built from the installed package, editable or not. The same files give the same bytes, so
+    that a cached build stays valid. The format is that of
     https://packaging.python.org/en/latest/specifications/binary-distribution-format/.
     """
     stem = f"eventmesh-{distribution('eventmesh').version}"
@@ -32,7 +32,7 @@ def write_wheel(folder: Path) -> Path:
     wheel = folder / f"{stem}-py3-none-any.whl"
     with ZipFile(wheel, "w", ZIP_DEFLATED) as archive:
         for name, content in contents.items():
-            entry = ZipInfo(name)  # Of 1980, whenever it is made.
+            entry = ZipInfo(name)  # Dated 1980, whenever it is built.
             entry.compress_type = ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)
@@ -40,7 +40,7 @@ def write_wheel(folder: Path) -> Path:
 
 
 def _contents(info: str) -> Mapping[str, bytes]:
-    """All files of the wheel by their names; the record of them comes last."""
+    """Return all files of the wheel by name, the record of them last."""
     contents = {
         file.relative_to(_PACKAGE.parent).as_posix(): file.read_bytes()
         for file in sorted(_PACKAGE.rglob("*"))
@@ -55,7 +55,7 @@ def _contents(info: str) -> Mapping[str, bytes]:
 
 
 def _is_kept(file: PackagePath) -> bool:
-    """Whether a file of the installation says something of the package, and not of itself."""
+    """Return whether a file describes the package, and not this installation of it."""
     is_info = file.parts[0].endswith(".dist-info")
     return is_info and (file.name in ("METADATA", "entry_points.txt") or "licenses" in file.parts)
 

@@ -45,10 +45,10 @@ def compose(
     """
     found = [read_target(target) for target in targets]
     from eventmesh.packaging.compose import Resources  # noqa: PLC0415 - not for --help
-    from eventmesh.packaging.compose_file import compose_text, write_compose  # noqa: PLC0415
+    from eventmesh.packaging.compose_file import render_compose, write_compose  # noqa: PLC0415
 
     folder = Path() if output is None else output.parent
-    text = compose_text(found, folder, Resources(cpus, memory), beside)
+    text = render_compose(found, folder, Resources(cpus, memory), beside)
     if output is None:
         click.echo(text, nl=False)
         return

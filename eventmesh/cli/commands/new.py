@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import click
-
-from eventmesh.model.errors import SettingsError
-from eventmesh.model.topology import check_service
-from eventmesh.packaging.image import (
-    TEMPLATES,
-    dockerfile_fields,
-    image_for_new_service,
-    render_template,
-)
-
-_SUFFIX: Final = ".tmpl"
 
 
 @click.command()
@@ -24,30 +12,17 @@ _SUFFIX: Final = ".tmpl"
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder to write it to.  [default: NAME, in the current folder]",
+    help="The folder to write to, which becomes a package.  "
+    "[default: NAME in the current folder, with '_' for '-']",
 )
 def command(name: str, directory: Path | None) -> None:
-    """Write a service NAME that runs, its test, and what its image is made of.
+    """Write a service NAME that runs, its test, and the files of its image.
 
-    Nothing that is there already is overwritten.
+    Existing files are not overwritten.
     """
-    folder = directory or Path(name)
-    texts = _texts(check_service(name), folder)
-    taken = [file for file in texts if (folder / file).exists()]
-    if taken:
-        raise SettingsError(
-            f"{folder / taken[0]} is there already, and nothing was written: choose another name, "
-            "or another folder with --directory"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
-        click.echo(f"wrote {folder / file}")
+    from eventmesh.packaging.new_service import default_folder, write_new_service  # noqa: PLC0415
+
+    folder = directory or default_folder(name)
+    for file in write_new_service(name, folder):
+        click.echo(f"wrote {file}")
     click.echo(f"\nRun it with: eventmesh dev {folder}")
-
-
-def _texts(name: str, folder: Path) -> dict[str, str]:
-    """The text of each file, by its name."""
-    fields = {"name": name, **dockerfile_fields(image_for_new_service(folder))}
-    templates = (one.name.removesuffix(_SUFFIX) for one in TEMPLATES.iterdir())
-    return {template: render_template(template, fields) for template in templates}

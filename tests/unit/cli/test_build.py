@@ -57,7 +57,7 @@ def test_two_images_of_one_name(engines, build, write, project):
     assert result.exit_code == 2
     assert result.stderr == (
         f"Error: the images of {project / 'Other_One'} and {project / 'other_one'} would both be "
-        "called 'other-one', and one would replace the other: rename one of the folders\n"
+        "named 'other-one', and one would replace the other: rename one of the folders\n"
     )
     assert not (project / "calls").exists()
 
@@ -92,8 +92,35 @@ def test_none_answers(engines, build, project):
     assert result.exit_code == 2
     assert result.stderr == (
         "Error: no container engine answers (docker: Cannot connect to the daemon; podman: "
-        "code 7): start Docker, or install Docker or Podman\n"
+        "code 7): start Docker, install Docker or Podman, or write the files for a build elsewhere "
+        "with --prepare\n"
     )
+    assert [file.name for file in (project / "hello").iterdir()] == ["app.py"]
+
+
+def test_preparing_takes_no_engine(engines, build, project):
+    engines("docker")
+    result = build("hello", "Other_One", "--tag", "1.2", "--prepare")
+    assert result.exit_code == 0, result.output
+    assert not (project / "calls").exists()
+    for folder in ("hello", "Other_One"):
+        written = {file.name for file in (project / folder).iterdir()}
+        assert written >= {"Dockerfile", ".dockerignore", "constraints.txt", "vendor"}
+        assert f"wrote {project / folder / 'Dockerfile'}\n" in result.stdout
+    assert result.stdout.splitlines()[-3:] == [
+        "Build with:",
+        *(
+            f"  docker build --file {project / folder}/Dockerfile --tag {name}:1.2 "
+            f"{project / folder}"
+            for folder, name in (("hello", "hello"), ("Other_One", "other-one"))
+        ),
+    ]
+
+
+def test_what_is_prepared_cannot_be_pushed(build, project):
+    result = build("hello", "--prepare", "--push", "registry.example")
+    assert result.exit_code == 2
+    assert "--prepare builds no image" in result.stderr
     assert [file.name for file in (project / "hello").iterdir()] == ["app.py"]
 
 
@@ -113,7 +140,7 @@ def test_a_build_that_fails(engines, build):
     engines("docker", '[ "$1" != build ] || exit 3')
     result = build("hello")
     assert result.exit_code == 1
-    assert result.stderr == ("Error: docker build failed with code 3; what it said is above\n")
+    assert result.stderr == ("Error: docker build failed with code 3; its output is above\n")
     assert "built" not in result.stdout
 
 

@@ -10,6 +10,7 @@ FILES = {
     ".dockerignore",
     "Dockerfile",
     "README.md",
+    "__init__.py",
     "app.py",
     "pyproject.toml",
     "requirements.txt",
@@ -40,7 +41,7 @@ def test_in_a_folder_of_another_name(new, project):
 def test_it_passes_the_checks_and_its_test(new, project, name):
     assert new(name, "--directory", "made").exit_code == 0
     for tool in (
-        ("ruff", "check", "--select=ALL", "--ignore=CPY,D203,D213,INP,S101"),
+        ("ruff", "check", "--select=ALL", "--ignore=CPY,D203,D213,S101"),
         ("ruff", "format", "--check"),
         ("mypy", "."),
         ("pytest", "-q"),
@@ -61,9 +62,38 @@ def test_nothing_is_overwritten(new, write, project, file):
     write(f"shop/{file}", "mine")
     result = new("shop")
     assert result.exit_code == 2
-    assert f"shop/{file} is there already, and nothing was written" in result.stderr
+    assert f"shop/{file} exists already, and nothing was written" in result.stderr
     assert [there.name for there in (project / "shop").iterdir()] == [file]
     assert (project / "shop" / file).read_text() == "mine"
+
+
+def test_the_folder_is_a_package(new, project):
+    assert new("my-shop").exit_code == 0
+    assert 'Service("my-shop")' in (project / "my_shop" / "app.py").read_text()
+
+
+@pytest.mark.parametrize("folder", ["my-shop", "2shop", "my.shop"])
+def test_a_folder_that_cannot_be_a_package(new, project, folder):
+    result = new("shop", "--directory", folder)
+    assert result.exit_code == 2
+    assert f"the folder {folder!r} cannot be a Python package" in result.stderr
+    assert "--directory" in result.stderr
+    assert not list(project.iterdir())
+
+
+def test_two_services_are_tested_in_one_run(new, project):
+    for name in ("payhub", "risk"):
+        assert new(name).exit_code == 0
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "payhub", "risk"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{ended.stdout}{ended.stderr}"
+    assert "2 passed" in ended.stdout
 
 
 def test_a_name_that_no_service_can_have(new, project):

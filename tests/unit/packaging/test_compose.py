@@ -165,7 +165,7 @@ def test_nothing_is_overwritten(run, write, project):
     write("compose.yaml", "mine")
     result = run("shop/orders", "-o", "compose.yaml")
     assert result.exit_code == 2
-    assert "compose.yaml is there already, and nothing was written" in result.stderr
+    assert "compose.yaml exists already, and nothing was written" in result.stderr
     assert (project / "compose.yaml").read_text() == "mine"
     assert not (project / "secrets").exists()
 
@@ -201,11 +201,11 @@ def test_beside_a_network_of_a_fixed_name(export, write):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("services: {}", "has no 'mesh' in 'networks', by which others could join"),
+        ("services: {}", "has no 'mesh' in 'networks', which services need to join"),
         ("networks: {mesh: }", "has no 'broker_url' in 'secrets'"),
         (
             "networks: {mesh: }\nsecrets: {broker_url: {environment: X}}",
-            "the secret 'broker_url' is to be a file",
+            "the secret 'broker_url' must be a file",
         ),
         ("- [", "cannot be read as a compose file"),
         ("text", "has no 'mesh'"),
@@ -232,7 +232,7 @@ def test_two_containers_of_one_name(run, write, name):
     write("other/app.py", f"from eventmesh import Service\none = Service({name!r})\n")
     result = run("shop/orders", "other")
     assert result.exit_code == 2
-    assert f"two containers would be called {name!r}" in result.stderr
+    assert f"two containers would be named {name!r}" in result.stderr
 
 
 def test_two_images_of_one_name(run, write):
@@ -240,7 +240,7 @@ def test_two_images_of_one_name(run, write):
         write(f"{folder}/app.py", f"from eventmesh import Service\nit = Service({name!r})\n")
     result = run("team1/api", "team2/api")
     assert result.exit_code == 2
-    assert "would both be called 'api', and one would replace the other" in result.stderr
+    assert "would both be named 'api', and one would replace the other" in result.stderr
 
 
 def test_a_dollar_sign_in_a_path_is_no_variable(run, write, project):

@@ -51,7 +51,7 @@ def test_the_image_of_a_target(write, project, target, folder, argument):
 
 def test_a_module_is_no_folder(write):
     write("shop/__init__.py", "")
-    with pytest.raises(SettingsError, match=r"shop\.orders is a module, and images are made of"):
+    with pytest.raises(SettingsError, match=r"shop\.orders is a module, and images are built from"):
         image_for_target(read_target("shop.orders"))
 
 
@@ -70,11 +70,11 @@ def test_a_name_that_means_something_else_to_docker(write, path, name):
     write(path, "")
     with pytest.raises(SettingsError) as refused:
         image_for_target(read_target(path))
-    assert f"no image can be made of what is called {name!r}: rename it" in str(refused.value)
+    assert f"no image can be built from the name {name!r}: rename it" in str(refused.value)
 
 
 def test_a_new_folder_whose_name_means_something_else_to_docker(project):
-    with pytest.raises(SettingsError, match="no image can be made of what is called 'my shop'"):
+    with pytest.raises(SettingsError, match="no image can be built from the name 'my shop'"):
         image_for_new_service(project / "my shop")
 
 
