@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pamqp import base, body, commands, frame, header, heartbeat
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.brokers.rabbitmq.address import Address
 
 DEADLINE = 10.0
 """Seconds in which anything that is expected has happened."""

@@ -6,17 +6,36 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.errors import SettingsError
+from eventmesh.model.value import value
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 TLS_OPTIONS: Final = ("cafile", "certfile", "keyfile", "verify", "auth")
 OPTIONS: Final = (*TLS_OPTIONS, "password_file")
 
 _GUEST: Final = "guest"
-_MAX_VIRTUAL_HOST: Final = 255
+
+
+@value
+class Address:
+    """Where the broker is and who we are; never shown with the password."""
+
+    host: str
+    port: int
+    virtual_host: str
+    user: str
+    password: str
+    tls: ssl.SSLContext | None = None
+    external: bool = False
+    """Authenticate by the client's certificate (SASL EXTERNAL)."""
+
+    def __repr__(self) -> str:
+        scheme = "amqp" if self.tls is None else "amqps"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}/{quote(self.virtual_host, safe='')}"
 
 
 def parse_address(url: str) -> Address:
@@ -127,9 +146,9 @@ def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
 
 def _check(address: Address) -> None:
     """Raises SettingsError for what no AMQP handshake can carry."""
-    if len(address.virtual_host.encode(errors="replace")) > _MAX_VIRTUAL_HOST:
+    if len(address.virtual_host.encode(errors="replace")) > MAX_SHORT_STRING:
         raise SettingsError(
-            f"the virtual host in the broker's URL is longer than {_MAX_VIRTUAL_HOST} bytes"
+            f"the virtual host in the broker's URL is longer than {MAX_SHORT_STRING} bytes"
         )
     if "\0" in address.user + address.password:  # It ends each of them in SASL PLAIN, RFC 4616.
         raise SettingsError("the user or the password in the broker's URL has a NUL in it")

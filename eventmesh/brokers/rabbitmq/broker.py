@@ -14,6 +14,7 @@ from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
+from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
@@ -60,16 +61,17 @@ class RabbitBroker:
         self._clock = clock = clock or SystemClock()
         self._connect_timeout = connect_timeout
         retry = connect_timeout is None
+        log = ConnectionLog(name, address)
         self._publishing = ReconnectingConnection(
-            address, f"{name} (publishing)", self._prepare, retry_refused_login=retry
+            address, f"{name} (publishing)", self._prepare, log=log, retry_refused_login=retry
         )
         self._consuming = ReconnectingConnection(
-            address, f"{name} (consuming)", retry_refused_login=retry
+            address, f"{name} (consuming)", log=log, retry_refused_login=retry
         )
         self._publisher = Publisher(self._publishing, clock, publish_timeout)
         self._rpc_client = RpcClient(self._publishing, clock, publish_timeout)
         self._reply_sender = ReplySender(self._publishing, clock)
-        self._management = Management(address, f"{name} (management)")
+        self._management = Management(address, f"{name} (management)", log)
         self._ladder = DelayLadder(self._management)
         self._bindings: dict[str, list[Binding]] = {}
         self._consumers: set[Consumer] = set()

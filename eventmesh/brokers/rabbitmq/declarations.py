@@ -10,26 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final, Literal, Protocol, TypeAlias
 
+from eventmesh.brokers.rabbitmq.limits import CONSUMER_TIMEOUT_MS, CRASH_LIMIT, NO_DELIVERY_LIMIT
 from eventmesh.model.topology import Queue, dead_letters, inbox
 from eventmesh.model.value import value
 
 QueueArguments: TypeAlias = Mapping[str, str | int | bool]
-
-CRASH_LIMIT: Final = 100
-"""Deliveries after which RabbitMQ itself sets a message of an inbox aside.
-
-The last resort behind `settlement.MAX_CRASHES`, which counts the same and explains itself. Far
-above it, because up to 4.2 every message that is handed back counts. Always said: from 4.0 on the
-default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
-"""
-
-NEVER: Final = 1_000_000_000
-"""A delivery limit that is not reached. The -1 of 4.x that means none means 0 on 3.10."""
-
-CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000
-"""Milliseconds for which a message may be handled, in place of RabbitMQ's half an hour: functions
-have limits of their own (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout). Up to
-3.11 RabbitMQ does not know the argument, and `consumer_timeout` in its configuration counts."""
 
 UNUSED_QUEUE_MS: Final = 60_000
 UNUSED_BROADCAST_MS: Final = 300_000
@@ -148,7 +133,9 @@ def queue_arguments(queue: Queue) -> QueueArguments:
         case "dead" | "named":
             # Nothing takes what reaches the limit of these: so nothing may reach it.
             return quorum(
-                limit=NEVER, max_length=queue.max_length, consumer_timeout=CONSUMER_TIMEOUT_MS
+                limit=NO_DELIVERY_LIMIT,
+                max_length=queue.max_length,
+                consumer_timeout=CONSUMER_TIMEOUT_MS,
             )
         case "rpc":
             return {

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from eventmesh.brokers.rabbitmq.declarations import (
-    NEVER,
     BindingDeclaration,
     Declaration,
     Declarer,
@@ -22,6 +21,7 @@ from eventmesh.brokers.rabbitmq.declarations import (
     QueueDeclaration,
     quorum,
 )
+from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING, NO_DELIVERY_LIMIT
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
 from eventmesh.model.topology import MAX_QUEUE_LENGTH, PREFIX, Route
 
@@ -39,9 +39,6 @@ MAX_LOST: Final = 10_000
 MAX_LOST_BYTES: Final = 100_000_000
 MAX_KNOWN: Final = 10_000
 """Queues of which a ladder remembers that they are bound."""
-
-_MAX_KEY_BYTES: Final = 255
-"""A routing key is a short string (AMQP 0-9-1, section 4.2.5.3)."""
 
 _WILDCARD: Final = "#"
 _PLAIN: Final = "%23"
@@ -65,8 +62,8 @@ def delayed_route(route: Route, delay: float) -> Route:
     units = _units(delay)
     digits = ".".join(f"{units:0{LEVELS}b}")
     key = f"{digits}.{_target(route)}"
-    if len(key.encode()) > _MAX_KEY_BYTES:
-        room = _MAX_KEY_BYTES - len(key.encode()) + len(route.key.encode())
+    if len(key.encode()) > MAX_SHORT_STRING:
+        room = MAX_SHORT_STRING - len(key.encode()) + len(route.key.encode())
         raise DeclarationError(
             f"{route.name!r} cannot be sent with a delay: its name {route.key!r} is longer than "
             f"{room} bytes; give it a shorter one, or send without a delay"
@@ -107,10 +104,10 @@ def event_binding(queue: str, pattern: str) -> BindingDeclaration:
     Raises DeclarationError for a pattern that is too long with the delay before it.
     """
     key = f"{_ANY_DELAY}e.{pattern}"
-    if len(key.encode()) > _MAX_KEY_BYTES:
+    if len(key.encode()) > MAX_SHORT_STRING:
         raise DeclarationError(
             f"the event pattern {pattern!r} is too long for RabbitMQ: events may be delayed, and "
-            f"with that a pattern has {_MAX_KEY_BYTES - len(_ANY_DELAY) - 2} bytes at most"
+            f"with that a pattern has {MAX_SHORT_STRING - len(_ANY_DELAY) - 2} bytes at most"
         )
     return BindingDeclaration(DUE, queue, key)
 
@@ -126,7 +123,7 @@ def due() -> Iterator[Declaration]:
         LOST,
         {
             "x-queue-type": "quorum",
-            "x-delivery-limit": NEVER,
+            "x-delivery-limit": NO_DELIVERY_LIMIT,
             "x-overflow": "drop-head",
             "x-max-length": MAX_LOST,
             "x-max-length-bytes": MAX_LOST_BYTES,
@@ -145,7 +142,7 @@ def level_declarations(level: int) -> Iterator[Declaration]:
     yield QueueDeclaration(
         name,
         quorum(
-            limit=NEVER,
+            limit=NO_DELIVERY_LIMIT,
             max_length=MAX_QUEUE_LENGTH,
             message_ttl=round(2**level * UNIT * 1000),
             dead_letter_exchange=below,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
@@ -13,20 +13,27 @@ from aio_pika.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
-from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelLockedResource,
+    ConnectionClosed,
+)
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.connect_errors import ACCESS_REFUSED, NOT_ALLOWED, connect_error
+from eventmesh.brokers.rabbitmq.timing import CALL_SECONDS
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
 
-CALL_SECONDS: Final = 10.0
-"""How long RabbitMQ may take for the answers awaited in one block."""
+_OPEN_REFUSED: Final = "Connection.OpenOk"
+"""In the text of the error by which aiormq says that RabbitMQ did not open the virtual host."""
 
 
 @asynccontextmanager
 async def translate_errors(what: str, seconds: float | None = None) -> AsyncGenerator[None]:
-    """Limit the wait for RabbitMQ's answers in the block, and translate how it may fail.
+    """Limit the wait for RabbitMQ's replies in the block, and translate aio-pika's exceptions.
 
-    It is CALL_SECONDS unless said otherwise. Raises AccessDenied for what the user may not do, and
+    The limit is CALL_SECONDS, or `seconds`. Raises AccessDenied for what the user may not do, and
     BrokerUnavailable for all else.
     """
     seconds = CALL_SECONDS if seconds is None else seconds
@@ -50,17 +57,26 @@ async def translate_errors(what: str, seconds: float | None = None) -> AsyncGene
         raise
 
 
-def connect_error(address: Address, error: Exception) -> InvocationError:
-    """Why a connection could not be opened."""
+def translate_connect_error(address: Address, error: Exception) -> InvocationError:
+    """The error to raise for one that aio-pika raised when it connected."""
+    reason = str(error) or type(error).__name__
     if isinstance(error, (AuthenticationError, ProbableAuthenticationError)):
-        return AccessDenied(
-            f"{address!r} refused the user {address.user!r}: check the name and the password, and "
-            "that the user may log in from here (guest may from the broker's own machine only)"
-        )
-    if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
-        # aiormq drops what the broker said; at this point it is about the virtual host.
-        return AccessDenied(
-            f"{address!r} refused the virtual host {address.virtual_host!r}: it is not there, or "
-            f"the user {address.user!r} has no permissions in it"
-        )
-    return BrokerUnavailable(f"{address!r} cannot be reached: {str(error) or type(error).__name__}")
+        return connect_error(address, reason, ACCESS_REFUSED)
+    if isinstance(error, InvalidFrameError) and _OPEN_REFUSED in reason:
+        # aiormq drops what RabbitMQ said; at this point it is about the virtual host.
+        return connect_error(address, "it closed the connection", NOT_ALLOWED)
+    return connect_error(address, reason)
+
+
+def closing_reason(closing: asyncio.Future[Any]) -> str:
+    """Why RabbitMQ or the network closed a connection or channel of aiormq; empty if unknown."""
+    error = None if closing.cancelled() else closing.exception()
+    match error:
+        case ChannelClosed(args=(None, None)):  # After a close from this side.
+            return ""
+        case ChannelClosed(args=(code, text)) | ConnectionClosed(args=(code, text)):
+            return f"RabbitMQ closed it: {code} {text}"
+        case None:
+            return ""
+        case _:
+            return str(error)

@@ -95,7 +95,8 @@ class TimerLeader:
             except BrokerUnavailable as error:
                 self._lost_leases += 1
                 delay = _BACKOFF.delay(self._lost_leases)
-                _log.warning(
+                # Another process takes over: the broker's adapter warns if it is lost to all.
+                _log.info(
                     "the timers of %s are not fired by this process; next try in %.1f s: %s",
                     self._service,
                     delay,
@@ -221,7 +222,7 @@ class TimerLeader:
         try:
             await self._save(lease)
         except BrokerUnavailable as error:
-            _log.warning(
+            _log.info(
                 "the timers of %s: the last firings could not be saved; the next leader fires them "
                 "again, under the same ids: %s",
                 self._service,

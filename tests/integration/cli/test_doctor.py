@@ -123,7 +123,7 @@ async def test_queues_that_were_deleted(launch, doctor, write, rabbitmq, url, vh
     await process.line(READY)
     await rabbitmq.delete_queue("em.inbox.shop.sell", vhost)
     await rabbitmq.delete_queue("em.dead.shop.sell", vhost)
-    await process.line("the consumer of em.inbox.shop.sell is started again")
+    await process.line("the consumer of em.inbox.shop.sell was started again")
     code, findings = await doctor()
     assert code == 1
     (missing,) = findings.values()

@@ -109,7 +109,7 @@ async def test_started_before_its_broker(rabbitmq, running):
     url = await rabbitmq.new_virtual_host()
     await rabbitmq.stop()
     async with running(url) as seen, running(url) as other:
-        await seen.process.line(r"\(publishing\): amqp://\S+ cannot be reached: .* trying again")
+        await seen.process.line(r"worker 1: amqp://\S+ cannot be reached: .* trying again")
         await seen.until((503, "starting", "not ready"), seen.readiness)
         # Whoever does not want to wait any more may leave.
         await other.process.line("trying again until it works")
@@ -127,7 +127,7 @@ async def test_the_broker_goes_and_comes_back(rabbitmq, running):
         await seen.ready()
         await seen.works()
         await rabbitmq.stop()
-        await seen.process.line(r"\(publishing\): RabbitMQ closed it: 320 .* trying again")
+        await seen.process.line(r"worker 1: RabbitMQ closed it: 320 .* trying again")
         await seen.until((503, "running", "not ready"), seen.readiness)
         assert await seen.ask("GET", "/local") == (200, "here")
         assert await seen.order() == 500
@@ -145,7 +145,7 @@ async def test_a_queue_is_deleted_under_its_consumer(rabbitmq, running):
         for queue in ("em.inbox.away.work", "em.rpc.away.twice"):
             await rabbitmq.delete_queue(queue, url.rpartition("/")[2])
             await seen.process.line(
-                rf"the consumer of {queue} is started again: RabbitMQ cancelled it"
+                rf"the consumer of {queue} was started again: RabbitMQ cancelled it"
             )
         await seen.works()
 
@@ -166,5 +166,5 @@ async def test_channels_end(rabbitmq, running):
     async with running(await rabbitmq.new_virtual_host()) as seen:
         await seen.ready()
         await rabbitmq.kill_channels()
-        await seen.process.line(r"the consumer of em\.\S+ is started again")
+        await seen.process.line(r"the consumer of em\.\S+ was started again")
         await seen.works()

@@ -87,7 +87,7 @@ async def test_whoever_waits_is_told_when_the_connection_is_lost(
 async def test_a_holder_that_falls_silent_is_followed(
     proxy, rabbitmq, connecting, client, name, soon, monkeypatch
 ):
-    monkeypatch.setattr(session, "HEARTBEAT", 1)
+    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 1)
     monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
     monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)
     async with (

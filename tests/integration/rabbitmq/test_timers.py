@@ -1,6 +1,7 @@
 """A leader of timers that loses its lease while it fires: it stops, and the next goes on."""
 
 import asyncio
+import logging
 from itertools import pairwise
 
 from eventmesh import Event, Service, on
@@ -35,6 +36,7 @@ class HeldUp(RabbitBroker):
 async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followed(
     rabbitmq, soon, until, caplog
 ):
+    caplog.set_level(logging.INFO, "eventmesh")
     url = await rabbitmq.new_virtual_host()
     vhost = url.rpartition("/")[2]
     fired = {}

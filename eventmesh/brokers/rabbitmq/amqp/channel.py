@@ -13,12 +13,9 @@ from pamqp import base, commands
 
 from eventmesh.brokers.rabbitmq.amqp import frames
 from eventmesh.brokers.rabbitmq.amqp.confirms import Confirms
+from eventmesh.brokers.rabbitmq.limits import MAX_PREFETCH
+from eventmesh.brokers.rabbitmq.timing import CALL_SECONDS
 from eventmesh.model.errors import BrokerUnavailable, PayloadInvalid
-
-CALL_SECONDS: Final = 15.0
-"""How long the broker may take to answer a method; after that the connection is given up."""
-
-MAX_PREFETCH: Final = 65_535
 
 _TAG: Final = Struct(">QB")
 _CONTENT_HEADER: Final = Struct(">HHQ")

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import struct
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, TypeVar, cast
-from urllib.parse import quote
 
 from pamqp import base, commands
 
+from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.amqp import frames
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.reader import FrameReader
-from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
-from eventmesh.model.value import value
-
-CLOSE_SECONDS: Final = 3.0
-"""How long the broker may take to say good-bye."""
-
-MAX_INCOMING_BODY: Final = 512 * 1024 * 1024
-"""The largest message that any RabbitMQ can be told to hold, so that no queue has a larger one."""
+from eventmesh.brokers.rabbitmq.connect_errors import ACCESS_REFUSED, NOT_ALLOWED, connect_error
+from eventmesh.brokers.rabbitmq.limits import MAX_INCOMING_BODY
+from eventmesh.brokers.rabbitmq.timing import CLOSE_SECONDS
+from eventmesh.model.errors import BrokerUnavailable, InvocationError
 
 FLUSH_AT: Final = 64 * 1024
 """Bytes that are written at once: transports say only of those whether they are too many."""
@@ -32,28 +27,6 @@ MAX_UNSENT: Final = 128 * 1024 * 1024
 such as acknowledgements, are written whatever waits."""
 
 FrameT = TypeVar("FrameT", bound=base.Frame)
-
-_REFUSALS: Final = (403, 530)
-"""Reply codes access-refused and not-allowed: how RabbitMQ refuses a user or a virtual host."""
-
-
-@value
-class Address:
-    """Where the broker is and who we are; never shown with the password."""
-
-    host: str
-    port: int
-    virtual_host: str
-    user: str
-    password: str
-    tls: ssl.SSLContext | None = None
-    external: bool = False
-    """Authenticate by the client's certificate (SASL EXTERNAL)."""
-
-    def __repr__(self) -> str:
-        scheme = "amqp" if self.tls is None else "amqps"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}/{quote(self.virtual_host, safe='')}"
 
 
 class AmqpConnection(asyncio.Protocol):
@@ -79,7 +52,7 @@ class AmqpConnection(asyncio.Protocol):
         self._free_numbers: list[int] = []
         self._numbers: Iterator[int] = iter(())
         self._said: deque[base.Frame] = deque()
-        self._refused = False
+        self._reply_code = 0
         self._changed = asyncio.Event()
         self._outgoing: list[bytes] = []
         self._outgoing_size = 0
@@ -167,7 +140,7 @@ class AmqpConnection(asyncio.Protocol):
                 self._wake()
 
     def _on_close(self, command: commands.Connection.Close) -> None:
-        self._refused = command.reply_code in _REFUSALS
+        self._reply_code = command.reply_code or 0
         self.send(commands.Connection.CloseOk())
         self._flush()
         self._end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
@@ -288,11 +261,8 @@ class AmqpConnection(asyncio.Protocol):
 
     def _why_ended(self) -> InvocationError:
         reason = self.closed.result()
-        if self._refused:
-            return AccessDenied(
-                f"{self.address!r} refuses the user or the virtual host: {reason}; check the name, "
-                "the password, and the user's permissions in that virtual host"
-            )
+        if self._reply_code in (ACCESS_REFUSED, NOT_ALLOWED):
+            return connect_error(self.address, reason, self._reply_code)
         return BrokerUnavailable(f"the connection to RabbitMQ ended: {reason}")
 
     async def close(self) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from typing import Final
 
 from pamqp import commands
 from pamqp.common import FieldValue
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address, AmqpConnection
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import SIZE_MAX, SIZE_MIN
+from eventmesh.brokers.rabbitmq.connect_errors import connect_error
+from eventmesh.brokers.rabbitmq.limits import MAX_CHANNELS
+from eventmesh.brokers.rabbitmq.timing import CONNECT_SECONDS, HEARTBEAT_SECONDS
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
-
-HEARTBEAT: Final = 20
-"""Seconds. A connection is given up when nothing came for this long, twice over."""
-
-CHANNEL_MAX: Final = 2047
-CONNECT_SECONDS: Final = 10.0
-"""How long the broker may take to let us in."""
 
 
 async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS) -> AmqpConnection:
@@ -39,7 +35,7 @@ async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS)
         raise BrokerUnavailable(f"{address!r} did not answer within {timeout:g} s") from None
     except (OSError, UnicodeError) as error:
         connection.fail(f"it could not be opened: {error}")
-        raise BrokerUnavailable(f"{address!r} cannot be reached: {error}") from error
+        raise connect_error(address, str(error)) from error
     except BaseException:
         connection.fail("the handshake failed")
         raise
@@ -76,9 +72,9 @@ def _agree(tune: commands.Connection.Tune) -> commands.Connection.TuneOk:
             "least: correct its setting frame_max"
         )
     return commands.Connection.TuneOk(
-        channel_max=min(tune.channel_max or CHANNEL_MAX, CHANNEL_MAX),
+        channel_max=min(tune.channel_max or MAX_CHANNELS, MAX_CHANNELS),
         frame_max=frame_max,
-        heartbeat=min(tune.heartbeat or HEARTBEAT, HEARTBEAT),
+        heartbeat=min(tune.heartbeat or HEARTBEAT_SECONDS, HEARTBEAT_SECONDS),
     )
 
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 from struct import Struct
 from typing import Final, NamedTuple
 
+from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import JSON, NO_HEADERS, Message, make_message
 
@@ -67,7 +68,6 @@ _DECIMAL: Final = Struct(">Bi")
 _JSON: Final = bytes((len(JSON),)) + JSON.encode()
 _PERSISTENT: Final = b"\x02"
 _TRANSIENT: Final = b"\x01"
-_MAX_SHORT: Final = 255
 _MAX_ATTEMPT: Final = 2**31 - 1
 """What the header `em-attempt` holds as it is written here."""
 
@@ -144,7 +144,7 @@ def encode_properties(
 
 def _short(text: str) -> bytes:
     encoded = text.encode(errors="surrogateescape")
-    if len(encoded) > _MAX_SHORT:
+    if len(encoded) > MAX_SHORT_STRING:
         raise ValueError(f"{text[:40]!r}… has {len(encoded)} bytes, a short string has 255 at most")
     return bytes((len(encoded),)) + encoded
 
@@ -354,7 +354,7 @@ def _readable(short: bytes, errors: str) -> str:
     text = short.decode(errors=errors)
     if errors == "surrogateescape":
         return text
-    return text.encode()[:_MAX_SHORT].decode(errors="ignore")
+    return text.encode()[:MAX_SHORT_STRING].decode(errors="ignore")
 
 
 def _sized(data: bytes, place: int) -> tuple[int, int]:

@@ -9,7 +9,6 @@ dies in between there are two, and the one with the higher version counts.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -20,8 +19,9 @@ from pamqp import commands
 
 from eventmesh.aio.tasks import background_task
 from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
-from eventmesh.brokers.rabbitmq.declarations import NEVER, QueueDeclaration, quorum
+from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, quorum
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.limits import NO_DELIVERY_LIMIT
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable
 
@@ -35,9 +35,9 @@ MAX_LENGTH: Final = 1000
 EPOCH: Final = "em-epoch"
 NUMBER: Final = "em-number"
 
-ARGUMENTS: Final = quorum(limit=NEVER, max_length=MAX_LENGTH, single_active_consumer=True)
-
-_log: Final = logging.getLogger("eventmesh.rabbitmq")
+ARGUMENTS: Final = quorum(
+    limit=NO_DELIVERY_LIMIT, max_length=MAX_LENGTH, single_active_consumer=True
+)
 
 
 class Version(NamedTuple):
@@ -68,7 +68,7 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
         lease = RabbitLease(name, channel, publishing)
         await lease.take()
         tenure = asyncio.timeout(None)
-        await stack.enter_async_context(background_task(_hold(lease, management, tenure)))
+        await stack.enter_async_context(background_task(_watch(lease, management, tenure)))
         try:
             async with tenure:
                 yield lease
@@ -80,12 +80,11 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
             lease.end("it was given back")
 
 
-async def _hold(lease: RabbitLease, management: Management, tenure: asyncio.Timeout) -> None:
+async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Timeout) -> None:
     try:
         await lease.hold()
-    except BrokerUnavailable as error:
+    except BrokerUnavailable:  # Logged by the holder, in which it is raised.
         if not management.connection.closed:
-            _log.warning("%s", error)
             tenure.reschedule(asyncio.get_running_loop().time())
 
 

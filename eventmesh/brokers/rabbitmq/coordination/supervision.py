@@ -9,6 +9,8 @@ from typing import Any, cast
 from aiormq.abc import AbstractChannel
 from pamqp import commands
 
+from eventmesh.brokers.rabbitmq.error_translation import closing_reason
+
 
 def on_channel_close(channel: AbstractChannel, on_end: Callable[[str], None]) -> None:
     """Call `on_end`, with the reason, when the channel ends or the broker cancels a consumer.
@@ -18,8 +20,7 @@ def on_channel_close(channel: AbstractChannel, on_end: Callable[[str], None]) ->
     """
 
     def on_closed(closing: asyncio.Future[Any]) -> None:
-        reason = "" if closing.cancelled() else str(closing.exception() or "")
-        on_end(f"its channel was closed ({reason or 'with its connection'})")
+        on_end(f"its channel was closed ({closing_reason(closing) or 'with its connection'})")
 
     def on_cancelled(cancel: commands.Basic.Cancel | commands.Basic.CancelOk) -> None:
         del cancel

@@ -23,11 +23,11 @@ from pamqp import commands
 from eventmesh.abc import Lease
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.declarations import (
-    CONSUMER_TIMEOUT_MS,
     QueueArguments,
     QueueDeclaration,
 )
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.limits import CONSUMER_TIMEOUT_MS
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.value import value
 

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from collections.abc import Awaitable, Callable, Iterator
-from itertools import count
-from typing import Final
+from collections.abc import Awaitable, Callable
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address, AmqpConnection
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
+from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
+from eventmesh.brokers.rabbitmq.timing import LONGEST_WAIT, backoff
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
-
-_log: Final = logging.getLogger("eventmesh.rabbitmq")
-
-FIRST_WAIT: Final = 0.1
-LONGEST_WAIT: Final = 15.0
-"""Seconds between two attempts to connect: doubled each time, up to this, less a random part."""
-
-
-def backoff() -> Iterator[float]:
-    """Seconds to wait before each further attempt, without end.
-
-    Drawn at random, so that the clients of a broker that comes back do not come back at once.
-    """
-    for attempt in count():
-        wait = min(FIRST_WAIT * 2 ** min(attempt, 16), LONGEST_WAIT)
-        yield random.uniform(wait / 2, wait)  # noqa: S311 it spreads load
-
 
 Prepare = Callable[[AmqpConnection], Awaitable[None]]
 """Makes a new connection ready for use, before anybody gets it."""
 
 
 class ReconnectingConnection:
-    """One supervised connection. `run` opens it, again and again; others wait for it.
+    """One supervised connection: `run` opens it whenever it is lost, and others wait for it.
 
     `failure` is why there is no connection. `closed` says that there will be none any more, because
     `run` has ended.
@@ -47,10 +29,12 @@ class ReconnectingConnection:
         name: str,
         prepare: Prepare | None = None,
         *,
+        log: ConnectionLog | None = None,
         retry_refused_login: bool = True,
     ) -> None:
-        """With `retry_refused_login` a refused user or virtual host is tried again until it exists.
+        """`log` is that of the process, if it has other connections to the same broker.
 
+        With `retry_refused_login` a refused user or virtual host is tried again until it exists.
         Without it, whoever waits for the connection is told at once.
         """
         self.failure = "it was not opened yet"
@@ -58,6 +42,8 @@ class ReconnectingConnection:
         self._address = address
         self._name = name
         self._prepare = prepare
+        self._log = log or ConnectionLog(name, address)
+        self._log.watch(name)
         self._retry_refused_login = retry_refused_login
         self._refusal: AccessDenied | None = None
         self._current: AmqpConnection | None = None
@@ -71,14 +57,14 @@ class ReconnectingConnection:
 
     @property
     def unavailable_reason(self) -> str:
-        """What to tell whoever needs a connection while there is none."""
+        """Why there is no connection now, as a sentence for an error."""
         return f"there is no connection to RabbitMQ: {self.failure}"
 
     async def wait_connected(self) -> AmqpConnection:
-        """The open connection, once there is one. The caller limits the wait.
+        """Return the open connection, once there is one. The caller limits the wait.
 
-        Raises BrokerUnavailable when there will be none any more, and AccessDenied when the broker
-        does not let us in and the link is not patient.
+        Raises BrokerUnavailable when there will be none any more, and AccessDenied when RabbitMQ
+        refuses the login and that is not tried again.
         """
         while (connection := self.current) is None:
             if self.closed:
@@ -95,22 +81,22 @@ class ReconnectingConnection:
         try:
             while True:
                 connection = await self._open()
-                if connection is not None and await self._hold(connection) > LONGEST_WAIT:
+                if connection is not None and await self._offer(connection) > LONGEST_WAIT:
                     waits = backoff()
                 await asyncio.sleep(next(waits))
         finally:
             self.closed = True
             self._changed.set()
 
-    async def _hold(self, connection: AmqpConnection) -> float:
+    async def _offer(self, connection: AmqpConnection) -> float:
         """Offer the connection until it ends, and return after how many seconds that was."""
-        _log.info("%s: connected to %r", self._name, self._address)
+        self._log.log_connected(self._name)
         opened = asyncio.get_running_loop().time()
         self.failure = ""
         self._current = connection
         self._changed.set()
         try:
-            self._report(await asyncio.shield(connection.closed))
+            self._fail(BrokerUnavailable(await asyncio.shield(connection.closed)))
         finally:
             self._current = None
             await connection.close()
@@ -124,13 +110,13 @@ class ReconnectingConnection:
             if isinstance(error, AccessDenied) and not self._retry_refused_login:
                 self._refuse(error)
             else:
-                self._report(str(error))
+                self._fail(error)
             return None
         try:
             if self._prepare is not None:
                 await self._prepare(connection)
         except InvocationError as error:
-            self._report(str(error))
+            self._fail(error)
             await connection.close()
             return None
         except BaseException:
@@ -144,8 +130,9 @@ class ReconnectingConnection:
         self._refusal = error
         self._changed.set()
 
-    def _report(self, failure: str) -> None:
-        # Once a reason, not once an attempt: a broker that is away for an hour fills no log.
-        if failure != self.failure:
-            _log.warning("%s: %s; trying again until it works", self._name, failure)
-        self.failure = failure
+    def _fail(self, error: InvocationError) -> None:
+        self.failure = str(error)
+        if isinstance(error, AccessDenied):
+            self._log.log_refused(self._name, error)
+        else:
+            self._log.log_lost(self._name, str(error))

@@ -14,15 +14,20 @@ from eventmesh.aio.tasks import background_task
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel, DeliveryCallback
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
-from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection, backoff
+from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.timing import backoff
 from eventmesh.model.errors import BrokerUnavailable, EventmeshError
 from eventmesh.model.message import Message
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
+PATIENCE: Final = 8
+"""After how many failed starts in a row a consumer that lacks RabbitMQ warns: 6 s or more."""
+
+
 class RabbitDelivery:
-    """A message and the channel that wants the answer to it."""
+    """A message, and the channel on which it is acked or requeued."""
 
     __slots__ = ("_acks", "_tag", "message", "redeliveries")
 
@@ -44,26 +49,27 @@ class RabbitDelivery:
 
 
 class AckBatcher:
-    """The answers to the deliveries of one channel, which go out once a pass of the event loop.
+    """Acks the deliveries of one channel, in one write for each pass of the event loop.
 
     Delivery tags count up within their channel and die with it (AMQP 0-9-1, section 1.8.3). What
-    is finished without a gap is acknowledged at once, with `multiple`; what is finished beyond a
-    gap one by one, so that a slow delivery holds up nothing but itself.
+    is finished without a gap is acked at once, with `multiple`; what is finished beyond a gap is
+    acked one by one, so that a slow delivery holds up nothing but itself.
     """
 
-    __slots__ = ("_acked", "_flushing", "_open", "channel")
+    __slots__ = ("_acked", "_flushing", "_unacked", "channel")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._open: dict[int, None] = {}
+        self._unacked: dict[int, None] = {}
         self._acked: set[int] = set()
         self._flushing = False
 
-    def delivered(self, tag: int) -> None:
-        self._open[tag] = None
+    def add(self, tag: int) -> None:
+        """A delivery has come, and waits for its ack or requeue."""
+        self._unacked[tag] = None
 
     def ack(self, tag: int) -> None:
-        if tag not in self._open or tag in self._acked:
+        if tag not in self._unacked or tag in self._acked:
             return
         self._acked.add(tag)
         if not self._flushing:
@@ -71,34 +77,34 @@ class AckBatcher:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def requeue(self, tag: int) -> None:
-        if tag in self._open and tag not in self._acked:
-            del self._open[tag]
+        if tag in self._unacked and tag not in self._acked:
+            del self._unacked[tag]
             self.channel.requeue(tag)
 
     def flush(self) -> None:
-        """Write the acknowledgements that have gathered."""
+        """Write the acks that have gathered."""
         self._flushing = False
         acked, self._acked = self._acked, set()
         prefix: list[int] = []
-        for tag in self._open:
+        for tag in self._unacked:
             if tag not in acked:
                 break
             prefix.append(tag)
         for tag in prefix:
-            del self._open[tag]
+            del self._unacked[tag]
         acked.difference_update(prefix)
         if prefix:
             self.channel.ack(prefix[-1], multiple=len(prefix) > 1)
         for tag in sorted(acked):
-            del self._open[tag]
+            del self._unacked[tag]
             self.channel.ack(tag)
 
 
 class Consumer:
-    """One subscription to one queue, and the consumer that serves it now.
+    """One subscription to one queue, and the AMQP consumer that is active for it now.
 
-    `live` is set while there is one. Each is on a channel of its own, and its channel is closed
-    before there is another, so that there is never more than one.
+    `live` is set while there is one. Each is on a channel of its own, which is closed before the
+    next one is started: so there is never more than one.
     """
 
     def __init__(
@@ -114,7 +120,8 @@ class Consumer:
     ) -> None:
         """`declare` makes the queue and its bindings again, after they may have been lost.
 
-        `reply_connection` carries the replies: nothing is consumed without it.
+        `reply_connection` carries the replies to what is delivered: nothing is consumed while it is
+        away.
         """
         self.live = asyncio.Event()
         self._connection = connection
@@ -127,35 +134,36 @@ class Consumer:
         self._active: _ActiveConsumer | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
-        self._failure = ""
+        self._warned = ""
 
     @property
     def active(self) -> bool:
-        """Whether it gets what it wants: one that was stopped wants nothing."""
+        """Whether it consumes. One that was stopped counts as active: it is as it should be."""
         return self._stopped or self.live.is_set()
 
     async def start(self) -> None:
-        """Begin to consume, as soon as RabbitMQ is there.
+        """Start to consume, as soon as RabbitMQ is there.
 
-        Raises what `declare` says about the queue itself, and BrokerUnavailable once the link is
-        closed.
+        Raises what `declare` raises about the queue itself, and BrokerUnavailable once the
+        connection is closed for good.
         """
         await self._start(BrokerUnavailable)
 
     async def run(self) -> None:
-        """Keep consuming: begin again whenever it ends, until stopped or the link is closed."""
-        while self._active is not None:
-            self._report(await self._active.ended())
+        """Start again whenever the consumer ends, until it is stopped or the connection closed."""
+        while (active := self._active) is not None:
+            reason = await active.wait_ended()
             self.abandon()
             await asyncio.sleep(next(backoff()))
             try:
                 # Any error: what has worked before is not given up.
                 await self._start(EventmeshError)
             except EventmeshError:
-                return  # It is not wanted any more, or the link is closed.
+                return  # It is not wanted any more, or the connection is closed for good.
+            self._log_restart(active, reason)
 
     async def stop(self) -> None:
-        """As `Subscription.stop` says. The channel stays, for the answers that are to come."""
+        """As `Subscription.stop` says. The channel stays, for the acks that are to come."""
         self._stopped = True
         async with self._starting:
             active = self._active
@@ -166,14 +174,14 @@ class Consumer:
                 return  # Lost at this moment: then nothing is delivered either.
 
     async def close(self) -> None:
-        """Close the channel, behind all answers; what is unanswered goes back to the broker."""
+        """Close the channel after the last ack; what is unacked goes back to RabbitMQ."""
         if self._active is not None:
             self._active.acks.flush()
             await self._active.channel.close()
 
     async def _start(self, passing: type[EventmeshError]) -> None:
         """Try until it works; `passing` are the errors that may pass by themselves."""
-        for wait in backoff():
+        for number, wait in enumerate(backoff(), start=1):
             try:
                 await self._reply_connection.wait_connected()
                 connection = await self._connection.wait_connected()
@@ -185,60 +193,69 @@ class Consumer:
             except passing as error:
                 if self._stopped or self._connection.closed:
                     raise
-                self._report(str(error))
+                self._log_failed_start(error, number)
             await asyncio.sleep(wait)
 
     async def _consume(self, connection: AmqpConnection) -> None:
         channel = await connection.open_channel()
         try:
-            active = _ActiveConsumer(channel)
+            active = _ActiveConsumer(connection, channel)
             active.tag = await channel.consume(
-                self._queue, self._prefetch, self._content(active.acks)
+                self._queue, self._prefetch, self._delivery_callback(active.acks)
             )
         except BaseException:
             channel.abandon()
             raise
         self._active = active
-        self._failure = ""
+        self._warned = ""
         self.live.set()
 
     def abandon(self) -> None:
-        """End the consumer of the moment, if there is one: what it holds goes back."""
+        """End the consumer that is active, if there is one: what it holds unacked goes back."""
         active, self._active = self._active, None
         self.live.clear()
         if active is not None:
             active.acks.flush()
             active.channel.abandon()
 
-    def _content(self, acks: AckBatcher) -> DeliveryCallback:
-        deliver, delivered, now = self._deliver, acks.delivered, self._clock.now
+    def _delivery_callback(self, acks: AckBatcher) -> DeliveryCallback:
+        deliver, add, now = self._deliver, acks.add, self._clock.now
 
-        def content(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
-            delivered(tag)
+        def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
+            add(tag)
             received = receive(properties, body, now(), redelivered=redelivered)
             deliver(RabbitDelivery(received.message, received.redeliveries, tag, acks))
 
-        return content
+        return on_delivery
 
-    def _report(self, failure: str) -> None:
-        # Once a reason, not once an attempt.
-        if failure != self._failure and not self._stopped:
-            _log.warning("the consumer of %s is started again: %s", self._queue, failure)
-        self._failure = failure
+    def _log_restart(self, ended: _ActiveConsumer, reason: str) -> None:
+        # A lost connection takes all its consumers with it, and ConnectionLog reports it once. But
+        # RabbitMQ may cancel the consumers before it closes the connection: so it is asked here.
+        level = logging.DEBUG if ended.connection.closed.done() else logging.WARNING
+        _log.log(level, "the consumer of %s was started again: %s", self._queue, reason)
+
+    def _log_failed_start(self, error: EventmeshError, number: int) -> None:
+        """Warn once a reason, not once an attempt; and not while RabbitMQ goes down or comes up."""
+        expected = isinstance(error, BrokerUnavailable) and number < PATIENCE
+        level = logging.DEBUG if expected or str(error) == self._warned else logging.WARNING
+        if level == logging.WARNING:
+            self._warned = str(error)
+        _log.log(level, "the consumer of %s cannot start and tries again: %s", self._queue, error)
 
 
 class _ActiveConsumer:
-    """The consumer of the moment."""
+    """An AMQP consumer on its channel."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, connection: AmqpConnection, channel: Channel) -> None:
+        self.connection = connection
         self.channel = channel
         self.acks = AckBatcher(channel)
         self.tag = ""
         self._cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         channel.on_cancel = self._on_cancel
 
-    async def ended(self) -> str:
-        """Wait until it is not served any more, and return why."""
+    async def wait_ended(self) -> str:
+        """Wait until it has ended, and return why."""
         futures = (self.channel.closed, self._cancelled)
         done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         return done.pop().result()

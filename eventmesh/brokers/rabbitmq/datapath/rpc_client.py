@@ -25,6 +25,7 @@ from eventmesh.brokers.rabbitmq.datapath.publisher import (
     encode_message,
     encode_route,
 )
+from eventmesh.brokers.rabbitmq.limits import MAX_EXPIRATION_MS
 from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -37,9 +38,6 @@ from eventmesh.model.topology import Route
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 MAX_OPEN: Final = 10_000
 """Requests of one process that may wait for their replies; more are throttled."""
-
-_MAX_EXPIRATION: Final = 2**32 - 1
-"""Milliseconds: RabbitMQ closes the channel for more."""
 
 
 class RpcClient:
@@ -105,7 +103,7 @@ class RpcClient:
         properties = encode_message(
             message,
             durable=False,
-            expiration=min(max(int(remaining * 1000), 1), _MAX_EXPIRATION),
+            expiration=min(max(int(remaining * 1000), 1), MAX_EXPIRATION_MS),
             reply_to=REPLY_TO,
             correlation_id=correlation_id,
         )

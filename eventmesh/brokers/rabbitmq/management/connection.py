@@ -1,8 +1,8 @@
-"""A connection by aio-pika, for what is not on the data path.
+"""A connection by aio-pika, for all that is not on the data path.
 
-aio-pika's robust classes are not used: they declare and consume again on their own, and do not
-notice all that ends a consumer. Nor are its channels, which do not say why they were closed: those
-of aiormq beneath do.
+aio-pika's robust classes are not used: they declare and consume again by themselves, and do not
+notice everything that ends a consumer. Nor are its channels used, which do not say why they were
+closed; those of aiormq, on which they are built, do.
 """
 
 from __future__ import annotations
@@ -20,38 +20,47 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldTable
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address
-from eventmesh.brokers.rabbitmq.datapath.connection import backoff
-from eventmesh.brokers.rabbitmq.error_translation import connect_error, translate_errors
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
+from eventmesh.brokers.rabbitmq.error_translation import (
+    closing_reason,
+    translate_connect_error,
+    translate_errors,
+)
+from eventmesh.brokers.rabbitmq.timing import (
+    CLOSE_SECONDS,
+    CONNECT_SECONDS,
+    HEARTBEAT_SECONDS,
+    backoff,
+)
 from eventmesh.model.errors import BrokerUnavailable
-
-HEARTBEAT: Final = 10
-"""Seconds. RabbitMQ gives up a silent client after about twice that, and a lease with it."""
-
-CONNECT_SECONDS: Final = 10.0
-"""How long an operation waits for a connection, all attempts together."""
-
-CLOSE_SECONDS: Final = 5.0
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class ManagementConnection:
-    """A connection that is opened when it is first needed, and again when it was lost.
+    """A connection that is opened when it is first needed, and again after it was lost.
 
     `close` closes it for good; everything then raises BrokerUnavailable. `connection_generation`
     counts the connections that were lost.
     """
 
-    def __init__(self, address: Address, name: str) -> None:
+    def __init__(self, address: Address, name: str, log: ConnectionLog | None = None) -> None:
+        """`log` is that of the process, if it has other connections to the same broker."""
         self._address = address
         self._name = name
+        self._log = log or ConnectionLog(name, address)
         self._connection: Connection | None = None
         self._live: AbstractConnection | None = None
         self._opening = asyncio.Lock()
         self._failure = "it was not opened yet"
         self.closed = False
         self.connection_generation = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection now."""
+        return self._live is not None and not self._live.is_closed
 
     def check_open(self) -> None:
         """Raises BrokerUnavailable once it is closed."""
@@ -118,7 +127,7 @@ class ManagementConnection:
             password=address.password,
             virtualhost=address.virtual_host,
             ssl=address.tls is not None,
-            heartbeat=HEARTBEAT,
+            heartbeat=HEARTBEAT_SECONDS,
             auth="external" if address.external else "plain",
         )
         names: FieldTable = {"connection_name": self._name}
@@ -126,7 +135,7 @@ class ManagementConnection:
         try:
             await self._connection.connect()
         except CONNECTION_EXCEPTIONS as error:
-            raise connect_error(address, error) from error
+            raise translate_connect_error(address, error) from error
         transport = self._connection.transport
         if transport is None:
             raise BrokerUnavailable(f"{address!r} closed the connection at once")
@@ -137,9 +146,8 @@ class ManagementConnection:
     def _on_closed(self, closing: asyncio.Future[None]) -> None:
         if not self.closed:
             self.connection_generation += 1
-            reason = "" if closing.cancelled() else str(closing.exception() or "")
-            self._failure = f"it was lost ({reason or 'nothing came from RabbitMQ for too long'})"
-            _log.warning("%s to %r: %s", self._name, self._address, self._failure)
+            self._failure = closing_reason(closing) or "nothing came from RabbitMQ for too long"
+            self._log.log_unused_lost(self._name, self._failure)
 
     async def _discard(self) -> None:
         # One that is left open closes itself when it is collected, in a task that nobody owns;

@@ -15,7 +15,8 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from eventmesh.abc import Delivery
-from eventmesh.brokers.rabbitmq.amqp.connection import Address
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.declarations import (
     BindingDeclaration,
     Declaration,
@@ -53,9 +54,11 @@ class Management:
     `publish_connection` is for the few messages of leases and slots.
     """
 
-    def __init__(self, address: Address, name: str) -> None:
-        self.connection = ManagementConnection(address, name)
-        self.publish_connection = ManagementConnection(address, f"{name}, publishing")
+    def __init__(self, address: Address, name: str, log: ConnectionLog | None = None) -> None:
+        """`log` is that of the process, if it has other connections to the same broker."""
+        log = log or ConnectionLog(name, address)
+        self.connection = ManagementConnection(address, name, log)
+        self.publish_connection = ManagementConnection(address, f"{name}, publishing", log)
         self._getter = Getter(self.connection)
         self._kept: set[str] = set()
         self._end_made_after: int | None = None

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
+from amqp_client import FRAME_MAX, opened_client
 from fake_rabbitmq import content, delivery
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
-from wire_client import FRAME_MAX, opened_client
 
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties

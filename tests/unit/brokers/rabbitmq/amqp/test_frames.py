@@ -3,11 +3,11 @@
 from itertools import product
 
 import pytest
+from amqp_client import opened_client
 from fake_rabbitmq import content
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, frame, header
-from wire_client import opened_client
 
 from eventmesh.brokers.rabbitmq.amqp import frames
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned

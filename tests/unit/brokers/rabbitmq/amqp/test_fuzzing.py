@@ -4,11 +4,11 @@ import tracemalloc
 from functools import partial
 
 import pytest
+from amqp_client import opened_client
 from fake_rabbitmq import content, delivery
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
-from wire_client import opened_client
 
 from eventmesh.brokers.rabbitmq.amqp import connection as wire
 

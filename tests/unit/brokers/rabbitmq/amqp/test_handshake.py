@@ -7,8 +7,9 @@ import pytest
 from fake_rabbitmq import fake_rabbit, handshake, say
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.amqp.connection import CLOSE_SECONDS, Address
+from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
+from eventmesh.brokers.rabbitmq.timing import CLOSE_SECONDS
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 SECRET = "s3cr3t-ünd-sö"
@@ -38,7 +39,7 @@ async def test_who_we_are_and_what_we_want(rabbit):
         ),
         True,
     )
-    assert (tune_ok.channel_max, tune_ok.frame_max, tune_ok.heartbeat) == (2047, 131_072, 20)
+    assert (tune_ok.channel_max, tune_ok.frame_max, tune_ok.heartbeat) == (2047, 131_072, 10)
     assert opened.virtual_host == "/bücher"
     await connection.close()
 
@@ -60,8 +61,8 @@ async def test_a_server_without_our_mechanism(mechanisms):
 @pytest.mark.parametrize(
     ("offered", "agreed"),
     [
-        ((0, 0, 0), (2047, 131_072, 20)),
-        ((65_535, 2**31, 600), (2047, 131_072, 20)),
+        ((0, 0, 0), (2047, 131_072, 10)),
+        ((65_535, 2**31, 600), (2047, 131_072, 10)),
         ((7, 4096, 1), (7, 4096, 1)),
     ],
 )

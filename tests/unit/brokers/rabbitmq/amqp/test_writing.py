@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from amqp_client import opened_client
 from pamqp import commands, frame, heartbeat
-from wire_client import opened_client
 
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect

@@ -69,7 +69,7 @@ class AnswersMachine(RuleBasedStateMachine):
             self.delivered += 1
             if self.broker.open:
                 self.broker.waiting.append(self.delivered)
-                self.acks.delivered(self.delivered)
+                self.acks.add(self.delivered)
 
     @rule(data=st.data())
     def ack(self, data):
@@ -175,4 +175,4 @@ async def test_a_requeue_is_no_gap():
 def deliver(channel, acks, count):
     for tag in range(1, count + 1):
         channel.waiting.append(tag)
-        acks.delivered(tag)
+        acks.add(tag)

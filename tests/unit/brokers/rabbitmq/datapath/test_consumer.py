@@ -175,14 +175,19 @@ async def test_a_restart_that_fails_is_tried_again_whatever_the_reason(served, s
         BrokerUnavailable("not yet"),
         BrokerUnavailable("not yet"),
         DeclarationError("the queue has other arguments"),
+        DeclarationError("the queue has other arguments"),
     ]
+    caplog.set_level(logging.DEBUG, "eventmesh.rabbitmq")
     served.send(channel, commands.Basic.Cancel(tag, True))
     await restarted(shop, served, soon)
-    assert shop.declared == 5
-    assert [record.message.rpartition(": ")[2] for record in caplog.records] == [
-        "its queue was deleted or has moved",
-        "not yet",
-        "the queue has other arguments",
+    assert shop.declared == 6
+    logged = [(record.levelname, record.message.rpartition(": ")[2]) for record in caplog.records]
+    assert logged == [
+        ("DEBUG", "not yet"),
+        ("DEBUG", "not yet"),
+        ("WARNING", "the queue has other arguments"),
+        ("DEBUG", "the queue has other arguments"),
+        ("WARNING", "its queue was deleted or has moved"),
     ]
 
 
@@ -367,5 +372,5 @@ async def test_a_loss_is_said_with_its_reason(served, shop, soon, caplog):
     await restarted(shop, served, soon)
     served.close_channel(1, 406, "PRECONDITION_FAILED - delivery acknowledgement timed out")
     await restarted(shop, served, soon)
-    assert f"the consumer of {QUEUE} is started again" in caplog.text
+    assert f"the consumer of {QUEUE} was started again" in caplog.text
     assert "acknowledgement timed out" in caplog.text

@@ -135,7 +135,7 @@ async def test_an_alarm_blocks_who_publishes(rabbitmq, connecting, send, until):
 
 
 async def test_a_broker_that_is_frozen_is_given_up(rabbitmq, connecting, soon, monkeypatch):
-    monkeypatch.setattr(handshake, "HEARTBEAT", 1)
+    monkeypatch.setattr(handshake, "HEARTBEAT_SECONDS", 1)
     async with connecting(rabbitmq.url) as connection:
         channel = await connection.open_channel()
         await rabbitmq.pause()
@@ -146,15 +146,15 @@ async def test_a_broker_that_is_frozen_is_given_up(rabbitmq, connecting, soon, m
 
 async def test_the_broker_takes_our_heartbeats(rabbitmq, connecting, soon, monkeypatch):
     """With a second each: it would close a connection that is silent for two."""
-    monkeypatch.setattr(handshake, "HEARTBEAT", 1)
+    monkeypatch.setattr(handshake, "HEARTBEAT_SECONDS", 1)
     came = asyncio.Queue()
 
-    class Listening(handshake.Connection):
+    class Listening(handshake.AmqpConnection):
         def data_received(self, data):
             came.put_nowait(data)
             super().data_received(data)
 
-    monkeypatch.setattr(handshake, "Connection", Listening)
+    monkeypatch.setattr(handshake, "AmqpConnection", Listening)
     async with connecting(rabbitmq.url) as connection:
         beats = 0
         while beats < 6:

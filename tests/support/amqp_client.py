@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from pamqp import commands, frame
 
-from eventmesh.brokers.rabbitmq.amqp.connection import Address, AmqpConnection
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
 from eventmesh.model.message import Message

@@ -1,0 +1,84 @@
+"""What a process logs of its connections to RabbitMQ: a line for each outage, not for each loss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.timing import HEARTBEAT_SECONDS
+from eventmesh.model.errors import AccessDenied
+
+SAME_OUTAGE_SECONDS: Final = 2.0 * HEARTBEAT_SECONDS
+"""Losses within this time are one outage: connections may notice it that long after each other."""
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+
+class ConnectionLog:
+    """Logs one warning when the connections of a process are lost, and one line when they are back.
+
+    The first reason counts. What else happens to connections, and to the consumers on them, until
+    all are back is logged at the level DEBUG; only a login that RabbitMQ refuses is worth another
+    warning, because it does not pass by itself.
+    """
+
+    def __init__(self, name: str, address: Address) -> None:
+        """`name` is that of the process."""
+        self._name = name
+        self._address = address
+        self._down: set[str] = set()
+        self._refusals: set[str] = set()
+        self._reported = False
+        self._reported_at = self._restored_at = float("-inf")
+
+    def watch(self, connection: str) -> None:
+        """A supervised connection is to be opened, and again whenever it is lost."""
+        self._down.add(connection)
+
+    def log_connected(self, connection: str) -> None:
+        """A supervised connection is open."""
+        _log.debug("%s: connected", connection)
+        self._down.discard(connection)
+        if self._down:
+            return
+        _log.info("%s: connected to %r", self._name, self._address)
+        if self._reported:
+            self._restored_at = _now()
+        self._reported, self._reported_at = False, float("-inf")
+        self._refusals.clear()
+
+    def log_lost(self, connection: str, reason: str) -> None:
+        """A supervised connection was lost, or could not be opened."""
+        known = self._reported and (bool(self._down) or _is_recent(self._reported_at))
+        self._down.add(connection)
+        self._report(connection, reason, known=known)
+
+    def log_refused(self, connection: str, error: AccessDenied) -> None:
+        """RabbitMQ refused the login of a supervised connection, or what it is used for."""
+        known = str(error) in self._refusals
+        self._down.add(connection)
+        self._refusals.add(str(error))
+        self._report(connection, str(error), known=known)
+
+    def log_unused_lost(self, connection: str, reason: str) -> None:
+        """A connection was lost that is opened again only when it is needed."""
+        recent = _is_recent(self._reported_at) or _is_recent(self._restored_at)
+        self._report(connection, reason, known=bool(self._down) or recent)
+
+    def _report(self, connection: str, reason: str, *, known: bool) -> None:
+        if known:
+            _log.debug("%s: %s", connection, reason)
+            return
+        _log.warning("%s: %s; trying again until it works", self._name, reason)
+        self._reported = True
+        self._reported_at = _now()
+
+
+def _is_recent(moment: float) -> bool:
+    return _now() - moment < SAME_OUTAGE_SECONDS
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,36 @@
+"""The limits of AMQP 0-9-1, of RabbitMQ and of its quorum queues."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_SHORT_STRING: Final = 255
+"""Bytes of a name, a routing key or a property (AMQP 0-9-1, section 4.2.5.3)."""
+
+MAX_CHANNELS: Final = 2047
+"""Channels of one connection: RabbitMQ's own default for `channel_max`."""
+
+MAX_PREFETCH: Final = 65_535
+"""Deliveries that a consumer may hold unacked (basic.qos, AMQP 0-9-1, section 1.8.3.1)."""
+
+MAX_EXPIRATION_MS: Final = 2**32 - 1
+"""Milliseconds that a message may live: RabbitMQ closes the channel for more."""
+
+MAX_INCOMING_BODY: Final = 512 * 1024 * 1024
+"""Bytes of the largest message that any RabbitMQ can be told to hold."""
+
+CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000
+"""Milliseconds for which a message may stay unacked, in place of RabbitMQ's half an hour: functions
+have limits of their own (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout). Up to
+3.11 RabbitMQ does not know the argument, and `consumer_timeout` in its configuration counts."""
+
+CRASH_LIMIT: Final = 100
+"""Deliveries after which RabbitMQ itself dead-letters a message of an inbox.
+
+The last resort behind `settlement.MAX_CRASHES`, which counts the same and explains itself. Far
+above it, because up to 4.2 each message that is handed back counts. Always declared: from 4.0 on
+the default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
+"""
+
+NO_DELIVERY_LIMIT: Final = 1_000_000_000
+"""A delivery limit that is never reached. The -1 by which 4.x says so means 0 on 3.10."""
