@@ -127,7 +127,7 @@ async def test_the_slots_of_a_lost_process_are_given_to_others(
 async def test_runs_that_lost_their_slots_get_them_again_before_others(
     rabbitmq, connecting, client, name, soon, caplog
 ):
-    caplog.set_level(logging.WARNING, logger="eventmesh.rabbitmq")
+    caplog.set_level(logging.INFO, logger="eventmesh.rabbitmq")
     async with (
         connecting(rabbitmq.url, f"{name} mine") as unlucky,
         hold_slots(unlucky.management, name, 2) as held,

@@ -1,15 +1,14 @@
-"""Mesh-wide slots: a slot is a token, a message that its holder keeps unanswered.
+"""Mesh-wide slots: a slot is a token, a message that its holder keeps unacked.
 
-When a holder dies, RabbitMQ gives its tokens to others. When it only loses its connection, they do
-the same, and what runs there goes on: until that has ended, or has its tokens again, more may run
-in the mesh than the limit says. The same holds for a while after the limit was changed.
+When a holder dies, RabbitMQ gives its tokens to others. When it only loses its connection, RabbitMQ
+does the same, and what runs there goes on: until that has ended, or has its tokens again, more may
+run in the mesh than the limit says. The same holds for a while after the limit was changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,27 +17,35 @@ from typing import Final
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from eventmesh.aio.tasks import background_task
+from eventmesh.aio.waiters import WaitQueue
+from eventmesh.brokers.rabbitmq.coordination.slot_steps import (
+    Add,
+    Remove,
+    Return,
+    SlotsState,
+    TokenConsumer,
+    Wait,
+    get_since,
+    next_step,
+)
 from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
 from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
-from eventmesh.brokers.rabbitmq.datapath.connection import backoff
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.management.management import Management
+from eventmesh.brokers.rabbitmq.timing import backoff
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 
 TURN_SECONDS: Final = 1.0
 """For how long one process uses a token again and again before others get a chance of it."""
-
-SURPLUS_GRACE_SECONDS: Final = 0.005
-"""For how long a token that nobody here needs is kept, should somebody need it after all."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 @asynccontextmanager
 async def hold_slots(management: Management, name: str, limit: int) -> AsyncGenerator[RabbitSlots]:
-    """The mesh-wide slots under `name`, of which there are `limit`. Leaving gives all back.
+    """Share the mesh-wide slots under `name`, of which there are `limit`, while entered.
 
-    Entered at once; the slots come when RabbitMQ is there.
+    Entering does not wait; the slots come when RabbitMQ is there. Leaving gives all of them back.
     """
     management.connection.check_open()
     slots = RabbitSlots(management, name, limit)
@@ -49,25 +56,12 @@ async def hold_slots(management: Management, name: str, limit: int) -> AsyncGene
         slots.close()
 
 
-class TokenConsumer:
-    """A consumer of tokens, which has one or waits for one."""
-
-    __slots__ = ("returning", "since", "tag", "token")
-
-    def __init__(self) -> None:
-        self.tag = ""
-        self.token: int | None = None
-        self.since = 0.0
-        self.returning = False
-        """Whether the token is on its way back: its turn here is over."""
-
-
 class RabbitSlots:
     """One process's part in the slots of the mesh.
 
-    Tokens and runs are counted: a run belongs to no token in particular, and one that lost its
-    token counts like a caller that waits, and comes first. `run` sees to it that there is a place
-    for each run and each waiting caller, and no more.
+    Tokens and runs are counted: a run belongs to no token in particular. A run that lost its token
+    counts like a caller that waits, and comes first. `run` sees to it that there is a consumer of
+    tokens for each run and each waiting caller, and no more.
     """
 
     def __init__(self, management: Management, name: str, limit: int) -> None:
@@ -76,31 +70,26 @@ class RabbitSlots:
         self._limit = limit
         self._insist = True
         self._running = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._places: list[TokenConsumer] = []
+        self._waiting = WaitQueue()
+        self._consumers: list[TokenConsumer] = []
         self._surplus_since: float | None = None
         self._changed = asyncio.Event()
         self._ended = ""
+        self._reported = False
         self._closed = ""
 
     async def acquire(self) -> None:
         """As the contract says. Without a connection it waits for one; the caller limits that."""
         if self._closed:
             raise BrokerUnavailable(self._closed)
-        if self._free and not self._waiting:
+        if self._has_free_token and not self._waiting:
             self._running += 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
         self._changed.set()
         try:
-            await turn
+            await self._waiting.wait(self.release)
         except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-                self._changed.set()
-            elif not turn.cancelled() and turn.exception() is None:
-                self.release()  # It was given at the very moment the wait ended.
+            self._changed.set()
             raise
 
     def release(self) -> None:
@@ -108,38 +97,46 @@ class RabbitSlots:
         if not self._running:
             return
         self._running -= 1
-        if self._free:
-            oldest = min(self._usable(), key=_since)
+        if self._has_free_token:
+            oldest = min(self._usable(), key=get_since)
             oldest.returning = _now() - oldest.since > TURN_SECONDS
             self._grant()
         self._changed.set()
 
     def close(self) -> None:
-        """Give out no more, and let those who wait know."""
+        """Give out no more, and raise BrokerUnavailable in all who wait."""
         self._closed = f"the slots {self._name!r} are closed in this process"
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_exception(BrokerUnavailable(self._closed))
+        self._waiting.fail_all(lambda: BrokerUnavailable(self._closed))
 
     async def run(self) -> None:
         """Take tokens and give them back, over one connection after another."""
         waits = backoff()
         while not self._management.connection.closed:
+            failure: InvocationError | None = None
+            generation = self._management.connection_generation
             try:
-                await self._session()
+                await self._share()
             except InvocationError as error:
-                self._report(error)
+                failure = error
             if self._ended:
                 waits = backoff()
             await asyncio.sleep(next(waits))
+            if failure is not None:
+                # Only now: RabbitMQ may cancel consumers a moment before it closes the connection.
+                lost = self._management.connection_generation != generation
+                self._report(failure, lost=lost or not self._management.connection.is_open)
         self.close()
 
-    def _report(self, error: InvocationError) -> None:
+    def _report(self, error: InvocationError, *, lost: bool) -> None:
         if self._management.connection.closed:
             return
-        if self._running:
-            _log.warning(
+        # A lost connection is reported by ConnectionLog, once for all that use it.
+        level = logging.INFO if lost else logging.WARNING
+        if self._reported:
+            _log.debug("%s: the slots cannot be taken: %s", self._name, error)
+        elif self._running:
+            _log.log(
+                level,
                 "%s: %d runs go on without their slots, until they get them again more may run "
                 "in the mesh than the limit says: %s",
                 self._name,
@@ -147,12 +144,13 @@ class RabbitSlots:
                 error,
             )
         elif self._waiting:
-            _log.warning("%s: %d runs wait for slots: %s", self._name, len(self._waiting), error)
+            _log.log(level, "%s: %d runs wait for slots: %s", self._name, len(self._waiting), error)
         else:
             _log.info("%s: the slots are taken anew: %s", self._name, error)
+        self._reported = True
 
-    async def _session(self) -> None:
-        """Serve on one channel, until it ends: then all tokens are back with RabbitMQ."""
+    async def _share(self) -> None:
+        """Take part on one channel until it ends: then all tokens are back with RabbitMQ."""
         self._ended = ""
         tokens = await find_tokens(self._management, self._name, self._limit, insist=self._insist)
         self._insist = False
@@ -161,104 +159,91 @@ class RabbitSlots:
             try:
                 async with translate_errors(f"asking for slots of {self._name!r}"):
                     await channel.basic_qos(prefetch_count=1)
+                self._reported = False
                 while not self._ended:
                     self._changed.clear()
-                    if not await self._adjust(channel, tokens):
-                        await self._wait_for_change()
+                    await self._take_step(channel, tokens)
             finally:
-                self._places.clear()
+                self._consumers.clear()
         raise BrokerUnavailable(self._ended)
 
     def _end(self, reason: str) -> None:
-        self._ended = reason
+        # The first reason: after a consumer was cancelled, the channel is closed from here.
+        self._ended = self._ended or reason
         self._changed.set()
 
-    async def _adjust(self, channel: AbstractChannel, tokens: Tokens) -> bool:
-        """Do one thing that is to be done; False if there is nothing to do now."""
-        wanted = min(self._running + len(self._waiting), tokens.count)
-        surplus = len(self._places) - wanted
-        if surplus <= 0:
-            self._surplus_since = None
-        returning = next((place for place in self._places if place.returning), None)
-        if returning is not None and surplus <= 0:
-            await self._hand_back(channel, returning)
-        elif returning is not None:
-            await self._remove(channel, returning)
-        elif surplus < 0:
-            await self._add(channel, tokens.queue)
-        elif surplus > 0 and (needless := self._surplus_consumer()) is not None:
-            await self._remove(channel, needless)
-        else:
-            return False
-        return True
+    async def _take_step(self, channel: AbstractChannel, tokens: Tokens) -> None:
+        match next_step(self._state(tokens.count)):
+            case Add():
+                await self._add(channel, tokens.queue)
+            case Return(consumer):
+                await self._return_token(channel, consumer)
+            case Remove(consumer):
+                await self._remove(channel, consumer)
+            case Wait(until):
+                await self._wait_for_change(until)
 
-    def _surplus_consumer(self) -> TokenConsumer | None:
-        """The place to give up of those that are too many, if it is time for that."""
-        for place in self._places:
-            if place.token is None:
-                return place
-        if self._surplus_since is None:
-            self._surplus_since = _now()
-        if _now() - self._surplus_since < SURPLUS_GRACE_SECONDS:
-            return None
-        return min(self._places, key=_since)
-
-    async def _wait_for_change(self) -> None:
-        deadline = (
-            None if self._surplus_since is None else self._surplus_since + SURPLUS_GRACE_SECONDS
+    def _state(self, tokens: int) -> SlotsState:
+        state = SlotsState(
+            consumers=self._consumers,
+            running=self._running,
+            waiting=len(self._waiting),
+            tokens=tokens,
+            now=_now(),
+            surplus_since=self._surplus_since,
         )
+        if state.surplus <= 0:
+            self._surplus_since = None
+        elif self._surplus_since is None:
+            self._surplus_since = state.now
+        return state
+
+    async def _wait_for_change(self, until: float | None) -> None:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(until):
                 await self._changed.wait()
         except TimeoutError:
             return
 
     async def _add(self, channel: AbstractChannel, queue: str) -> None:
-        place = TokenConsumer()
+        consumer = TokenConsumer()
         async with translate_errors(f"asking for a slot of {self._name!r}"):
-            consumed = await channel.basic_consume(queue, partial(self._on_token, place))
-        place.tag = consumed.consumer_tag or ""
-        self._places.append(place)
+            consumed = await channel.basic_consume(queue, partial(self._on_token, consumer))
+        consumer.tag = consumed.consumer_tag or ""
+        self._consumers.append(consumer)
         self._grant()  # Its token may be there already.
 
-    async def _on_token(self, place: TokenConsumer, message: DeliveredMessage) -> None:
-        place.token = message.delivery_tag
-        place.since = _now()
+    async def _on_token(self, consumer: TokenConsumer, message: DeliveredMessage) -> None:
+        consumer.token = message.delivery_tag
+        consumer.since = _now()
         self._grant()
         self._changed.set()
 
-    async def _remove(self, channel: AbstractChannel, place: TokenConsumer) -> None:
+    async def _remove(self, channel: AbstractChannel, consumer: TokenConsumer) -> None:
         # The consumer first: its own token would come back to it otherwise.
-        self._places.remove(place)
+        self._consumers.remove(consumer)
         async with translate_errors(f"giving up a slot of {self._name!r}"):
-            await channel.basic_cancel(place.tag)
-        await self._hand_back(channel, place)
+            await channel.basic_cancel(consumer.tag)
+        await self._return_token(channel, consumer)
 
-    async def _hand_back(self, channel: AbstractChannel, place: TokenConsumer) -> None:
+    async def _return_token(self, channel: AbstractChannel, consumer: TokenConsumer) -> None:
         """To the next consumer in RabbitMQ's turn, which is this one if nobody else waits."""
-        token, place.token, place.returning = place.token, None, False
+        token, consumer.token, consumer.returning = consumer.token, None, False
         if token is not None:
             async with translate_errors(f"giving back a slot of {self._name!r}"):
                 await channel.basic_nack(token, requeue=True, wait=False)
 
     @property
-    def _free(self) -> bool:
+    def _has_free_token(self) -> bool:
         """Whether there is a token here that no run needs."""
         return len(self._usable()) > self._running
 
     def _usable(self) -> list[TokenConsumer]:
-        return [place for place in self._places if place.token is not None and not place.returning]
+        return [consumer for consumer in self._consumers if consumer.usable]
 
     def _grant(self) -> None:
-        while self._waiting and self._free:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._running += 1
-                turn.set_result(None)
-
-
-def _since(place: TokenConsumer) -> float:
-    return place.since
+        while self._has_free_token and self._waiting.wake_oldest():
+            self._running += 1
 
 
 def _now() -> float:
