@@ -30,14 +30,14 @@ from eventmesh.engine.spec import (
 )
 from eventmesh.gateway.request_types import REQUEST_TYPES
 from eventmesh.http.source import HttpSource, serve_functions
-from eventmesh.middleware.deadline import deadline
-from eventmesh.middleware.logging import logged
+from eventmesh.middleware.deadline import enforce_deadline
+from eventmesh.middleware.logging import log_invocations
 from eventmesh.middleware.metrics import Metrics
-from eventmesh.middleware.tracing import traced, traced_transport
+from eventmesh.middleware.tracing import trace_invocations, trace_transport
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.ids import new_id
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import slots as slots_name
+from eventmesh.model.topology import slots_name
 from eventmesh.model.value import value
 from eventmesh.service import Service
 
@@ -87,7 +87,7 @@ async def hosting(
         resources = {service.name: await _open_resources(service, stack) for service in services}
         environment = Environment(
             clock=clock,
-            transport=traced_transport(transport or BrokerTransport(broker)),
+            transport=trace_transport(transport or BrokerTransport(broker)),
             resources=resources,
         )
         metrics = Metrics(clock)
@@ -132,10 +132,10 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
     def middlewares(function: FunctionSpec) -> list[Middleware]:
         own = of_service[function.service]
         return [
-            traced(function.code_name),
-            logged(clock),
-            metrics.measured(function.full_name),
-            deadline(clock, function.limits.timeout),
+            trace_invocations(function.code_name),
+            log_invocations(clock),
+            metrics.measure(function.full_name),
+            enforce_deadline(clock, function.limits.timeout),
             *([errors_as_results, *own] if own else []),
         ]
 

@@ -13,7 +13,7 @@ from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import find_adapter, is_registered, open_broker
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetters
-from eventmesh.middleware.tracing import traced_transport
+from eventmesh.middleware.tracing import trace_transport
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import redacted
 
@@ -52,7 +52,7 @@ class Client(Caller):
 
     async def __aenter__(self) -> Self:
         transport, self.dead_letters = await self._open(self._stack, self._url)
-        self._transport = traced_transport(transport)
+        self._transport = trace_transport(transport)
         return self
 
     async def __aexit__(

@@ -18,7 +18,7 @@ from aiohttp import (
 from yarl import URL
 
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
-from eventmesh.engine.codecs.envelope import error_from
+from eventmesh.engine.codecs.envelope import load_error
 from eventmesh.http.protocol import CALL_ID, CONTROL, HEADERS, LAMBDA, TIMEOUT
 from eventmesh.model.errors import (
     AccessDenied,
@@ -139,7 +139,7 @@ class HttpClient:
         fields: Mapping[str, Any] | None = members.get("error")
         if fields is not None:
             trace: Sequence[str] = members.get("stackTrace", ())
-            return error_from({**fields, "traceback": "\n".join(trace)})
+            return load_error({**fields, "traceback": "\n".join(trace)})
         said = members.get("detail") or members.get("message") or members.get("Message") or ""
         what = f"{self.shown} answered {answer.status} {said}".rstrip()
         if answer.status == 403:  # noqa: PLR2004

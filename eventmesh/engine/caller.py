@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from eventmesh.abc import Broker, Callee, Transport
 from eventmesh.aio.clock import Clock
-from eventmesh.engine.codecs.envelope import fault, result_from
+from eventmesh.engine.codecs.envelope import result_from, to_fault
 from eventmesh.engine.codecs.json import adapter, decode, decode_as, encode
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import (
@@ -26,8 +26,7 @@ from eventmesh.model.ids import check_id, new_id
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.message import NO_HEADERS, Message, utf8
 from eventmesh.model.result import Result
-from eventmesh.model.topology import EVENT_SCHEME, Route, to_rpc, to_subscribers
-from eventmesh.model.topology import destination as route_to
+from eventmesh.model.topology import EVENT_SCHEME, Route, parse_destination, to_rpc, to_subscribers
 
 T = TypeVar("T")
 
@@ -140,7 +139,7 @@ class Caller:
         result = await self._transport.request(name, message)
         if result.error is not None:
             # Never a signal: raised here it would settle the invocation of whoever called.
-            raise fault(result.error)
+            raise to_fault(result.error)
         return _value(result, result_type, f"the result of {name}")
 
     async def send(
@@ -236,7 +235,7 @@ class BrokerTransport:
             return Result(b"", error=error)
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
-        route = _route(route_to, destination)
+        route = _route(parse_destination, destination)
         await self._broker.publish(route, _due_in(message, delay), delay=delay)
 
     async def emit(self, event: Message, delay: float) -> None:

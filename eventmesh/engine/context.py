@@ -10,7 +10,7 @@ from eventmesh.abc import Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.caller import Caller
 from eventmesh.model.duration import Duration
-from eventmesh.model.event import PREFIX, TIMER_TYPE, event_time
+from eventmesh.model.event import PREFIX, TIMER_TYPE, parse_event_time
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.trace_context import trace_headers
 
@@ -82,7 +82,7 @@ class Context(Caller):
         if self.invocation.type != TIMER_TYPE:
             return None
         time = self.invocation.headers.get(f"{PREFIX}time", "")
-        return event_time(time, self.invocation.created)
+        return parse_event_time(time, self.invocation.created)
 
     @property
     def logger(self) -> logging.Logger:

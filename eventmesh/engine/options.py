@@ -10,8 +10,7 @@ from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.limits import DEFAULT_CONCURRENCY, DEFAULT_MAX_PAYLOAD, DEFAULT_TIMEOUT, Limits
 from eventmesh.model.retry import Retry
-from eventmesh.model.topology import Route
-from eventmesh.model.topology import destination as route_to
+from eventmesh.model.topology import Route, parse_destination
 from eventmesh.model.value import value
 
 Destination: TypeAlias = str | Callee[..., Any]
@@ -103,7 +102,7 @@ def read_destination(option: str, target: Any, full_name: str) -> Route | None:
         raise DeclarationError(
             f"{full_name}: {option} names the function itself, which would never end; name another"
         )
-    return route_to(name)
+    return parse_destination(name)
 
 
 def _check_known(given: FunctionOptions) -> None:

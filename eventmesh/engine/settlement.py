@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from eventmesh.engine.codecs.envelope import error_fields
+from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.json import truncate_middle
 from eventmesh.model.broker_limits import MAX_HEADERS_BYTES
 from eventmesh.model.errors import (
@@ -142,7 +142,7 @@ def dead_letter(
         FUNCTION: function,
     }
     if error is not None:
-        fields = error_fields(error)
+        fields = dump_error(error)
         headers |= {
             ERROR_TYPE: truncate_middle(str(fields.get("type", fields["code"])), MAX_REASON),
             ERROR_MESSAGE: truncate_middle(str(error), MAX_REASON),

@@ -1,4 +1,4 @@
-"""No run goes on after its deadline, and none is begun."""
+"""Ends runs at their deadline, and starts none after it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from eventmesh.abc import Handler, Middleware
 from eventmesh.aio.clock import Clock, SharedTimer
 from eventmesh.model.errors import InvocationTimeout
 from eventmesh.model.invocation import Invocation
-from eventmesh.model.result import Result, close
+from eventmesh.model.result import Result, close_stream
 from eventmesh.model.value import copier
 
 _STOPPED: Final = (Exception, asyncio.CancelledError)
-"""What a handler that is cancelled ends with; whatever else is raised stops the program."""
+"""What a cancelled handler may end with; anything else that is raised stops the program."""
 
 _with_deadline: Final = copier(Invocation, "deadline")
 
 
-def deadline(clock: Clock, timeout: float | None) -> Middleware:
+def enforce_deadline(clock: Clock, timeout: float | None) -> Middleware:
     """Ends a run after `timeout` seconds (None: no limit of its own) or at the caller's deadline.
 
-    Whichever comes first is the `deadline` of the invocation that is passed on. A run that is
-    out of time is cancelled, and its result is an `InvocationTimeout`, also when the handler
-    does not let itself be cancelled and returns late. Work whose deadline has passed already is
-    not begun. A result's stream counts: it is ended by an `InvocationTimeout`. A cancellation
-    from outside stays one.
+    Whichever comes first is the `deadline` of the invocation that is passed on. A run that is out
+    of time is cancelled, and its result is an `InvocationTimeout`, also if the handler ignores the
+    cancellation and returns late. A run whose deadline has passed is not started. A result's stream
+    belongs to the run: an `InvocationTimeout` ends it. A cancellation from outside is passed on.
     """
 
     def wrap(handler: Handler) -> Handler:
-        return _timed(handler, clock, timeout)
+        return _enforce(handler, clock, timeout)
 
     return wrap
 
 
-def _timed(handler: Handler, clock: Clock, timeout: float | None) -> Handler:
+def _enforce(handler: Handler, clock: Clock, timeout: float | None) -> Handler:
     runs = _Runs(clock)
     now = clock.now
     limit = math.inf if timeout is None else timeout
@@ -50,32 +49,32 @@ def _timed(handler: Handler, clock: Clock, timeout: float | None) -> Handler:
         if ends == math.inf:
             return await handler(invocation)
         if ends <= started:
-            return Result(b"", error=_not_started(invocation))
+            return Result(b"", error=_not_started_error(invocation))
         timed = _with_deadline(invocation, deadline=ends)
         watched = runs.begin(ends)
         try:
             result = await handler(timed)
         except BaseException as error:
             if runs.end(watched) and isinstance(error, _STOPPED):
-                return Result(b"", error=_out_of_time(timed, started, timeout))
+                return Result(b"", error=_timeout_error(timed, started, timeout))
             raise
         if runs.end(watched):
-            return Result(b"", error=_out_of_time(timed, started, timeout))
+            return Result(b"", error=_timeout_error(timed, started, timeout))
         if result.stream is None:
             return result
-        out_of_time = _out_of_time(timed, started, timeout)
+        out_of_time = _timeout_error(timed, started, timeout)
         return replace(result, stream=_TimedStream(result.stream, clock, runs, ends, out_of_time))
 
     return run
 
 
-def _not_started(invocation: Invocation) -> InvocationTimeout:
+def _not_started_error(invocation: Invocation) -> InvocationTimeout:
     return InvocationTimeout(
         f"{invocation.function} was not started: the deadline of its caller had passed"
     )
 
 
-def _out_of_time(
+def _timeout_error(
     invocation: Invocation, started: float, timeout: float | None
 ) -> InvocationTimeout:
     ends = invocation.deadline or started
@@ -89,8 +88,8 @@ def _out_of_time(
     )
 
 
-class _Run:
-    """A task whose time may end."""
+class _TimedRun:
+    """A task that runs under a deadline."""
 
     __slots__ = ("cancelling", "expired", "task")
 
@@ -110,25 +109,25 @@ class _Runs:
     __slots__ = ("_deadlines",)
 
     def __init__(self, clock: Clock) -> None:
-        self._deadlines = SharedTimer(clock, _Run.expire)
+        self._deadlines = SharedTimer(clock, _TimedRun.expire)
 
-    def begin(self, ends: float) -> _Run:
+    def begin(self, ends: float) -> _TimedRun:
         """Cancel the current task at `ends`, unless `end` is called before."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a function with a timeout runs in a task")
-        run = _Run(task)
+        run = _TimedRun(task)
         self._deadlines.add(run, ends)
         return run
 
-    def end(self, run: _Run) -> bool:
-        """Whether the run was out of time, and nobody else cancelled its task as well."""
+    def end(self, run: _TimedRun) -> bool:
+        """End a run. Returns whether it was out of time, and its task not cancelled otherwise."""
         self._deadlines.remove(run)
         return run.expired and run.task.uncancel() <= run.cancelling
 
 
 class _TimedStream(AsyncIterator[bytes]):
-    """A stream that raises `out_of_time` from its iteration once its time is over."""
+    """A stream that raises `out_of_time` once its deadline has passed."""
 
     __slots__ = ("_clock", "_ends", "_out_of_time", "_runs", "_stream")
 
@@ -162,10 +161,10 @@ class _TimedStream(AsyncIterator[bytes]):
 
     async def _stop(self) -> NoReturn:
         try:
-            await close(self._stream)
+            await close_stream(self._stream)
         except Exception as error:
             raise self._out_of_time from error
         raise self._out_of_time
 
     async def aclose(self) -> None:
-        await close(self._stream)
+        await close_stream(self._stream)

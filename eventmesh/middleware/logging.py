@@ -1,4 +1,4 @@
-"""One line for each invocation that has ended, and its id on every line that its handler writes."""
+"""Logs each invocation that has ended, and adds its id to every record of its handler."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from eventmesh.aio.clock import Clock
 from eventmesh.middleware.outcome import (
     CANCELLED,
     ObservedStream,
-    error_type,
-    failure_of,
-    faults_in,
-    is_answer,
-    outcome_of,
+    find_failure,
+    is_client_error,
+    list_faults,
+    name_error,
+    name_outcome,
 )
 from eventmesh.model.errors import FunctionError
 from eventmesh.model.invocation import Invocation
@@ -34,17 +34,17 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-")
 """W3C Trace Context, section 3.2: version, trace id, parent id, flags."""
 
 
-def logged(clock: Clock) -> Middleware:
-    """Writes a record to the logger "eventmesh.invocations" when an invocation has ended.
+def log_invocations(clock: Clock) -> Middleware:
+    """Write a record to the logger "eventmesh.invocations" when an invocation has ended.
 
-    INFO for one that succeeded, was cancelled or answered with a problem below 500, ERROR with
-    the traceback for a handler that raised, WARNING for any other failure. Its fields are those
+    INFO for a success, a cancellation or a problem below 500, ERROR with the traceback for a
+    handler that raised, WARNING for any other failure. Its fields are those
     of `InvocationFields`, `outcome`, `duration_ms`, and of a failure `error_type` and `error`.
     Payloads and headers are never written.
     """
 
     def wrap(handler: Handler) -> Handler:
-        return _logged(handler, clock)
+        return _log_ended(handler, clock)
 
     return wrap
 
@@ -63,7 +63,7 @@ class InvocationFields(logging.Filter):
         return True
 
 
-def _logged(handler: Handler, clock: Clock) -> Handler:
+def _log_ended(handler: Handler, clock: Clock) -> Handler:
     now = clock.now
 
     def ended(invocation: Invocation, started: float, error: BaseException | None) -> None:
@@ -82,16 +82,16 @@ def _logged(handler: Handler, clock: Clock) -> Handler:
         finally:
             _current.reset(token)
         if result.stream is not None:
-            end, scope = partial(ended, invocation, started), partial(_running, invocation)
+            end, scope = partial(ended, invocation, started), partial(_bind_invocation, invocation)
             return replace(result, stream=ObservedStream(result.stream, end, scope))
-        ended(invocation, started, failure_of(result))
+        ended(invocation, started, find_failure(result))
         return result
 
     return run
 
 
 @contextmanager
-def _running(invocation: Invocation) -> Generator[None]:
+def _bind_invocation(invocation: Invocation) -> Generator[None]:
     token = _current.set(invocation)
     try:
         yield
@@ -100,7 +100,7 @@ def _running(invocation: Invocation) -> Generator[None]:
 
 
 def _level(error: BaseException | None) -> int:
-    if error is None or is_answer(error) or outcome_of(error) == CANCELLED:
+    if error is None or is_client_error(error) or name_outcome(error) == CANCELLED:
         return logging.INFO
     return logging.ERROR if isinstance(error, FunctionError) else logging.WARNING
 
@@ -108,13 +108,13 @@ def _level(error: BaseException | None) -> int:
 def _write(
     level: int, invocation: Invocation, duration: float, error: BaseException | None
 ) -> None:
-    outcome = outcome_of(error)
+    outcome = name_outcome(error)
     milliseconds = round(duration * 1000, 3)
     fields = _fields(invocation) | {"outcome": outcome, "duration_ms": milliseconds}
     text = "%s: %s in %.1f ms"
     arguments: tuple[object, ...] = (invocation.function, outcome, milliseconds)
     if error is not None and outcome != CANCELLED:
-        fields |= {"error_type": error_type(error), "error": str(error)}
+        fields |= {"error_type": name_error(error), "error": str(error)}
         text, arguments = text + ": %s", (*arguments, error)
     # Made by hand: a logger would look for the line of code that logs, which is always this one.
     record = _log.makeRecord(_log.name, level, __file__, 0, text, arguments, None, extra=fields)
@@ -144,6 +144,8 @@ def _trace(invocation: Invocation) -> dict[str, str]:
 
 
 def _traceback(error: BaseException | None) -> str | None:
-    """The traceback of what a handler raised; of a batch, of the first item that has one."""
-    tracebacks = (fault.traceback for fault in faults_in(error) if isinstance(fault, FunctionError))
+    """Return the traceback of a failure; for a batch, of the first item that has one."""
+    tracebacks = (
+        fault.traceback for fault in list_faults(error) if isinstance(fault, FunctionError)
+    )
     return next((text.rstrip() for text in tracebacks if text), None)

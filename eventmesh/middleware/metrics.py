@@ -1,8 +1,8 @@
 """Counts of invocations, for Prometheus.
 
-An invocation adds to a few plain integers, for less than half of what prometheus_client's own
-instruments would cost it; its metric families are made of them when somebody asks. Everything
-counts in the one event loop, so nothing needs a lock.
+An invocation adds to a few plain integers, which costs less than half of what prometheus_client's
+own instruments do. Metric families are made from them when the metrics are read. All counting
+happens in one event loop, so nothing needs a lock.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from eventmesh.abc import Handler, Middleware
 from eventmesh.aio.clock import Clock
 from eventmesh.middleware.outcome import (
     ObservedStream,
-    error_type,
-    failure_of,
-    faults_in,
-    outcome_of,
+    find_failure,
+    list_faults,
+    name_error,
+    name_outcome,
 )
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import ASYNC, Invocation
@@ -50,24 +50,25 @@ AGES: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3
 """Upper bounds of the buckets of ages, in seconds: up to the six hours a retry may take."""
 
 MAX_SERIES: Final = 100
-"""Label values counted apart for one function; the rest are "other". Some come from outside."""
+"""Label values counted separately for one function; the rest count as "other". Senders choose
+some of them, so there must be a limit."""
 
 OTHER: Final = "other"
 
 WATCHED: Final[Mapping[str, str]] = {
-    "throttles_total": "Invocations refused: the line for a place was full or too slow.",
+    "throttles_total": "Invocations refused: the queue for a permit was full or too slow.",
     "retries_total": "Invocations that failed and were stored to be tried again.",
     "dead_letters_total": "Invocations set aside as dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",
-    "waiting": "Invocations that wait in this process for a place to run.",
+    "waiting": "Invocations that wait in this process for a permit to run.",
 }
-"""What others count, and what it means."""
+"""Metrics that other parts count, and their descriptions."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Metrics:
-    """The metrics of one host, in a `registry` of its own, which whoever shows them reads."""
+    """The metrics of one host, in a `registry` of its own."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -78,12 +79,12 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
-    def measured(self, function: str) -> Middleware:
-        """Counts the invocations of `function` and measures how long they take."""
+    def measure(self, function: str) -> Middleware:
+        """Count the invocations of `function` and measure how long they take."""
         counts = self._functions.setdefault(function, _FunctionMetrics(self._clock))
 
         def wrap(handler: Handler) -> Handler:
-            return _measured(handler, counts)
+            return _measure(handler, counts)
 
         return wrap
 
@@ -147,10 +148,10 @@ class _FunctionMetrics:
         """Count one that has ended."""
         self.running -= 1
         self.durations.observe(self._now() - began)
-        _count(self.invocations, (trigger, outcome_of(error)), (OTHER, OTHER))
+        _count(self.invocations, (trigger, name_outcome(error)), (OTHER, OTHER))
         if error is not None:
-            for fault in faults_in(error):
-                _count(self.errors, error_type(fault), OTHER)
+            for fault in list_faults(error):
+                _count(self.errors, name_error(fault), OTHER)
 
 
 def _count(counter: Counter[KeyT], key: KeyT, other: KeyT) -> None:
@@ -159,7 +160,7 @@ def _count(counter: Counter[KeyT], key: KeyT, other: KeyT) -> None:
     counter[key] += 1
 
 
-def _measured(handler: Handler, counts: _FunctionMetrics) -> Handler:
+def _measure(handler: Handler, counts: _FunctionMetrics) -> Handler:
     async def run(invocation: Invocation) -> Result:
         began = counts.begin(invocation)
         try:
@@ -170,14 +171,14 @@ def _measured(handler: Handler, counts: _FunctionMetrics) -> Handler:
         if result.stream is not None:
             end = partial(counts.end, invocation.trigger, began)
             return replace(result, stream=ObservedStream(result.stream, end))
-        counts.end(invocation.trigger, began, failure_of(result))
+        counts.end(invocation.trigger, began, find_failure(result))
         return result
 
     return run
 
 
 class _Families(Collector):
-    """The numbers as Prometheus' metric families, made anew whenever they are read."""
+    """Collects the numbers as Prometheus' metric families whenever they are read."""
 
     def __init__(
         self,
@@ -191,7 +192,7 @@ class _Families(Collector):
         yield from self._invocations()
         yield from self._runs()
         for name, functions in self._watched.items():
-            yield _watched_family(name, functions)
+            yield _gauge_family(name, functions)
 
     def _invocations(self) -> Iterator[Metric]:
         invocations = CounterMetricFamily(
@@ -220,7 +221,7 @@ class _Families(Collector):
         )
         durations = HistogramMetricFamily(
             "eventmesh_invocation_duration_seconds",
-            "How long invocations ran, without the time they waited for a place.",
+            "How long invocations ran, without the time they waited for a permit.",
             labels=("function",),
         )
         ages = HistogramMetricFamily(
@@ -237,11 +238,11 @@ class _Families(Collector):
         yield ages
 
 
-def _watched_family(
+def _gauge_family(
     name: str, functions: Mapping[str, Sequence[Callable[[], float]]]
 ) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-    documentation = WATCHED.get(name, "A number that a part of the host watches.")
+    documentation = WATCHED.get(name, "A number that a part of the host counts.")
     family = kind(f"eventmesh_{name}", documentation, labels=("function",))
     for function, reads in functions.items():
         family.add_metric((function,), sum(read() for read in reads))

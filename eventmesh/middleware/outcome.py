@@ -1,4 +1,4 @@
-"""How an invocation ended, as logs, metrics and spans tell it."""
+"""How an invocation ended, in the terms of logs, metrics and spans."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from eventmesh.model.errors import (
     RetryLater,
     Signal,
 )
-from eventmesh.model.result import Failure, Result, close
+from eventmesh.model.result import Failure, Result, close_stream
 
 SUCCESS: Final = "success"
 CANCELLED: Final = "cancelled"
-"""The run was stopped from outside: at a shutdown, or by a caller that went away."""
+"""The run was stopped from outside: by a shutdown, or by a caller that disconnected."""
 
 _SIGNALS: Final[dict[type[Signal], str]] = {
     RetryLater: "retry_later",
@@ -30,18 +30,18 @@ _SIGNALS: Final[dict[type[Signal], str]] = {
 }
 
 Ended = Callable[[BaseException | None], None]
-"""Told once how an invocation ended: with nothing, a failure, or a cancellation."""
+"""Called once with how an invocation ended: None for a success, a failure, or a cancellation."""
 
 
-def failure_of(result: Result) -> Failure | None:
-    """Why the invocation failed; a PartialFailure where some items of its batch did."""
+def find_failure(result: Result) -> Failure | None:
+    """Return the failure of an invocation; a PartialFailure if some items of its batch failed."""
     if result.failures and result.error is None:
         return PartialFailure(result.failures)
     return result.error
 
 
-def outcome_of(error: BaseException | None) -> str:
-    """How it ended, in a word: "success", "cancelled", or the kind of failure.
+def name_outcome(error: BaseException | None) -> str:
+    """Return how it ended, in one word: "success", "cancelled", or the kind of failure.
 
     A fault is called by its `code`, a signal by its name: "retry_later", "reject",
     "partial_failure", "problem".
@@ -56,24 +56,24 @@ def outcome_of(error: BaseException | None) -> str:
     return CANCELLED
 
 
-def error_type(error: BaseException) -> str:
-    """What went wrong, more closely: the type of the exception where a handler raised one."""
-    return error.type if isinstance(error, FunctionError) else outcome_of(error)
+def name_error(error: BaseException) -> str:
+    """Return the type of an error; of a handler's exception, the type of that exception."""
+    return error.type if isinstance(error, FunctionError) else name_outcome(error)
 
 
-def faults_in(error: BaseException | None) -> list[InvocationError]:
-    """The faults it consists of: itself, each failed item of a batch, or none for a signal."""
+def list_faults(error: BaseException | None) -> list[InvocationError]:
+    """Return the faults in an error: itself, each failed item of a batch, or none for a signal."""
     errors = error.failures.values() if isinstance(error, PartialFailure) else (error,)
     return [fault for fault in errors if isinstance(fault, InvocationError)]
 
 
-def is_answer(error: BaseException) -> bool:
-    """Whether it is a refusal that the caller brought upon itself, such as a 404, and no fault."""
+def is_client_error(error: BaseException) -> bool:
+    """Whether the caller caused it, as with a 404: a problem below 500 is not a fault."""
     return isinstance(error, Problem) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class ObservedStream(AsyncIterator[bytes]):
-    """A stream that tells once how it ended; one that is closed before its end was cancelled.
+    """A stream that reports once how it ended; closed before its end, it counts as cancelled.
 
     Its items are made within `scope`: what runs for them belongs to the invocation.
     """
@@ -95,22 +95,22 @@ class ObservedStream(AsyncIterator[bytes]):
             with self._scope():
                 return await anext(self._stream)
         except StopAsyncIteration:
-            self._tell(None)
+            self._report(None)
             raise
         except BaseException as error:
-            self._tell(error)
+            self._report(error)
             raise
 
     async def aclose(self) -> None:
         try:
             with self._scope():
-                await close(self._stream)
+                await close_stream(self._stream)
         except BaseException as error:
-            self._tell(error)
+            self._report(error)
             raise
-        self._tell(GeneratorExit())
+        self._report(GeneratorExit())
 
-    def _tell(self, error: BaseException | None) -> None:
+    def _report(self, error: BaseException | None) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(error)

@@ -1,8 +1,8 @@
 """OpenTelemetry spans, where a tracer is configured.
 
-Only OpenTelemetry's API is used: without a configured SDK there is no span, and nothing stands in
-the way of an invocation. The trace itself goes on all the same, because its headers (W3C Trace
-Context) are handed on from an invocation to what it causes, and stay with a message over retries.
+Only OpenTelemetry's API is used: without a configured SDK there are no spans, and an invocation
+costs nothing more. The trace continues all the same, because its headers (W3C Trace Context) are
+copied from an invocation to what it calls, and stay with a message over retries.
 
 Names of attributes are those of the semantic conventions for FaaS and messaging.
 """
@@ -23,10 +23,10 @@ from opentelemetry.util.types import AttributeValue
 from eventmesh.abc import Handler, Middleware, Transport
 from eventmesh.middleware.outcome import (
     ObservedStream,
-    error_type,
-    failure_of,
-    is_answer,
-    outcome_of,
+    find_failure,
+    is_client_error,
+    name_error,
+    name_outcome,
 )
 from eventmesh.model.errors import FunctionError
 from eventmesh.model.event import TIMER_TYPE
@@ -45,26 +45,26 @@ _FAAS_TRIGGERS: Final[Mapping[str, str]] = {
 }
 
 
-def traced(code_name: str = "", provider: TracerProvider | None = None) -> Middleware:
-    """Runs each invocation in a span named after its function.
+def trace_invocations(code_name: str = "", provider: TracerProvider | None = None) -> Middleware:
+    """Run each invocation in a span named after its function.
 
-    It is a server's span where a caller waits and a consumer's otherwise, and continues the trace
-    of the invocation's headers. `code_name` is the handler's own name, "module.function". Without
+    It is a server span if a caller waits and a consumer span otherwise, and continues the trace of
+    the invocation's headers. `code_name` is the handler's own name, "module.function". Without
     a configured `provider` (the process's own, unless given) handlers stay as they are; so
     configure it before pipelines are built.
     """
     tracer = _tracer(provider)
 
     def wrap(handler: Handler) -> Handler:
-        return handler if tracer is None else _traced(handler, tracer, code_name)
+        return handler if tracer is None else _trace(handler, tracer, code_name)
 
     return wrap
 
 
-def traced_transport(transport: Transport, provider: TracerProvider | None = None) -> Transport:
-    """The transport with a span around each call, which what it causes has for its parent.
+def trace_transport(transport: Transport, provider: TracerProvider | None = None) -> Transport:
+    """Wrap each call in a span that becomes the parent of everything it triggers.
 
-    Without a configured `provider` it is the transport itself.
+    Without a configured `provider` the transport is returned unchanged.
     """
     tracer = _tracer(provider)
     return transport if tracer is None else TracedTransport(transport, tracer)
@@ -83,7 +83,7 @@ def _tracer(provider: TracerProvider | None) -> Tracer | None:
     return provider.get_tracer(_SYSTEM)
 
 
-def _traced(handler: Handler, tracer: Tracer, code_name: str) -> Handler:
+def _trace(handler: Handler, tracer: Tracer, code_name: str) -> Handler:
     async def run(invocation: Invocation) -> Result:
         parent = _parent(invocation)
         span = tracer.start_span(
@@ -92,7 +92,7 @@ def _traced(handler: Handler, tracer: Tracer, code_name: str) -> Handler:
             SpanKind.SERVER if invocation.mode == SYNC else SpanKind.CONSUMER,
             _attributes(invocation, code_name),
         )
-        scope = partial(_within, trace.set_span_in_context(span, parent))
+        scope = partial(_attach, trace.set_span_in_context(span, parent))
         try:
             with scope():
                 result = await handler(invocation)
@@ -101,14 +101,14 @@ def _traced(handler: Handler, tracer: Tracer, code_name: str) -> Handler:
             raise
         if result.stream is not None:
             return replace(result, stream=ObservedStream(result.stream, partial(_end, span), scope))
-        _end(span, failure_of(result))
+        _end(span, find_failure(result))
         return result
 
     return run
 
 
 @contextmanager
-def _within(context: Context) -> Generator[None]:
+def _attach(context: Context) -> Generator[None]:
     token = attach(context)
     try:
         yield
@@ -156,15 +156,15 @@ def _messaging(operation: str, type: str, destination: str, id: str) -> dict[str
 
 def _end(span: Span, error: BaseException | None) -> None:
     """End the span of an invocation as the invocation ended."""
-    span.set_attribute("eventmesh.outcome", outcome_of(error))
-    if isinstance(error, Exception) and not is_answer(error):
+    span.set_attribute("eventmesh.outcome", name_outcome(error))
+    if isinstance(error, Exception) and not is_client_error(error):
         _record(span, error)
     span.end()
 
 
 def _record(span: Span, error: Exception) -> None:
     """Tell a span of a failure; that of a handler with the type and traceback it had there."""
-    span.set_attribute("error.type", error_type(error))
+    span.set_attribute("error.type", name_error(error))
     span.set_status(StatusCode.ERROR, str(error))
     if isinstance(error, FunctionError):
         exception = {
@@ -192,9 +192,9 @@ class TracedTransport:
             "faas.invocation_id": message.id,
         }
         with self._tracer.start_as_current_span(
-            f"invoke {function}", _cause(message), SpanKind.CLIENT, attributes
+            f"invoke {function}", _find_parent(message), SpanKind.CLIENT, attributes
         ) as span:
-            result = await self._transport.request(function, _carrying(message))
+            result = await self._transport.request(function, _with_span(message))
             if result.error is not None:
                 _record(span, result.error)
             return result
@@ -202,27 +202,27 @@ class TracedTransport:
     async def send(self, destination: str, message: Message, delay: float) -> None:
         attributes = _messaging("send", "send", destination, message.id)
         with self._tracer.start_as_current_span(
-            f"send {destination}", _cause(message), SpanKind.PRODUCER, attributes
+            f"send {destination}", _find_parent(message), SpanKind.PRODUCER, attributes
         ):
-            await self._transport.send(destination, _carrying(message), delay)
+            await self._transport.send(destination, _with_span(message), delay)
 
     async def emit(self, event: Message, delay: float) -> None:
         attributes = _messaging("emit", "send", event.type, event.id)
         with self._tracer.start_as_current_span(
-            f"emit {event.type}", _cause(event), SpanKind.PRODUCER, attributes
+            f"emit {event.type}", _find_parent(event), SpanKind.PRODUCER, attributes
         ):
-            await self._transport.emit(_carrying(event), delay)
+            await self._transport.emit(_with_span(event), delay)
 
 
-def _cause(message: Message) -> Context:
-    """What the message is sent within: the current span, or else the trace it carries already."""
+def _find_parent(message: Message) -> Context:
+    """Return the parent of a call: the current span, or else the trace that its message carries."""
     if trace.get_current_span().get_span_context().is_valid:
         return get_current()
     return propagate.extract(message.headers, get_current())
 
 
-def _carrying(message: Message) -> Message:
-    """The message with the current span in its headers."""
+def _with_span(message: Message) -> Message:
+    """Return the message with the current span in its headers."""
     headers = dict(message.headers)
     inject(headers)
     return replace(message, headers=headers)

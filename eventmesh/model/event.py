@@ -87,14 +87,14 @@ def event_from(
         data=data,
         id=attributes.pop("id", id),
         source=attributes.pop("source", "eventmesh"),
-        time=event_time(attributes.pop("time", ""), created),
+        time=parse_event_time(attributes.pop("time", ""), created),
         subject=attributes.pop("subject", ""),
         content_type=attributes.pop("datacontenttype", content_type),
         extensions=attributes,
     )
 
 
-def event_time(text: str, created: float) -> datetime:
+def parse_event_time(text: str, created: float) -> datetime:
     """The moment that an event's `time` attribute names, or if it is empty, that of `created`.
 
     The text is an RFC 3339 timestamp, as CloudEvents asks for; `created` is in seconds since the

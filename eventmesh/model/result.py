@@ -106,7 +106,7 @@ class _Released(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         try:
-            await close(self._stream)
+            await close_stream(self._stream)
         finally:
             self._ended()
 
@@ -116,7 +116,7 @@ class _Released(AsyncIterator[bytes]):
             release()
 
 
-async def close(stream: AsyncIterator[bytes]) -> None:
+async def close_stream(stream: AsyncIterator[bytes]) -> None:
     """Close a stream that is not read to its end, so that the handler behind it can clean up."""
     aclose: Callable[[], Awaitable[None]] | None = getattr(stream, "aclose", None)
     if aclose is not None:

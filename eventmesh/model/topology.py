@@ -110,12 +110,12 @@ def named(name: str, *, declare: bool = True) -> Queue:
     return Queue(name, "named", declare=declare)
 
 
-def slots(function: str) -> str:
+def slots_name(function: str) -> str:
     """The name under which a function's mesh-wide slots are held."""
     return f"{PREFIX}.slots.{function}"
 
 
-def lease(service: str) -> str:
+def lease_name(service: str) -> str:
     """The name of the lease whose holder fires a service's timers."""
     return f"{PREFIX}.timers.{service}"
 
@@ -148,7 +148,7 @@ def to_presence(word: str) -> Route:
 
 
 @lru_cache(maxsize=4096)
-def destination(target: str) -> Route:
+def parse_destination(target: str) -> Route:
     """The way to what a user names: "service.function", "queue:invoices" or "event:order.placed".
 
     Raises DeclarationError for anything else.
@@ -161,7 +161,7 @@ def destination(target: str) -> Route:
 
 
 def format_destination(route: Route) -> str:
-    """The route as users write it: `destination` makes it again."""
+    """The route as users write it: `parse_destination` makes it again."""
     if route.exchange == EVENTS:
         return f"{EVENT_SCHEME}{route.name}"
     return f"{QUEUE_SCHEME}{route.name}" if route.key == route.name else route.name

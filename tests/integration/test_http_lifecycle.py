@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from eventmesh import DeclarationError, Service, SettingsError, on
-from eventmesh.model.topology import slots
+from eventmesh.model.topology import slots_name
 
 
 class Slow:
@@ -87,7 +87,10 @@ async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(servi
     async def work() -> str:
         return "done"
 
-    async with serving(service) as served, served.broker.slots(slots("s.work"), 1) as elsewhere:
+    async with (
+        serving(service) as served,
+        served.broker.slots(slots_name("s.work"), 1) as elsewhere,
+    ):
         await elsewhere.acquire()
         async with asyncio.timeout(10), served.http.post(path, json={}) as answer:
             assert answer.status == 429

@@ -77,7 +77,7 @@ def reply_from(result: Result, request: Message, now: float) -> Message:
     """The reply that carries a result, which has no stream, to whoever made the request."""
     error = result.error
     return Message(
-        result.body if error is None else orjson.dumps(error_fields(error)),
+        result.body if error is None else orjson.dumps(dump_error(error)),
         request.id,
         now,
         content_type=result.content_type if error is None else JSON,
@@ -90,7 +90,7 @@ def result_from(reply: Message) -> Result:
     """The result that a reply carries. Raises PayloadInvalid for one that carries nothing."""
     if reply.type != ERROR_TYPE:
         return Result(reply.body, content_type=reply.content_type)
-    return Result(b"", error=error_from(decode(reply.body, "the reply")))
+    return Result(b"", error=load_error(decode(reply.body, "the reply")))
 
 
 def outcome_record(
@@ -112,7 +112,7 @@ def outcome_record(
     if record["outcome"] == "success":
         record["result"] = _json_or_text(result.body)
     else:
-        fields = {} if result.error is None else error_fields(result.error)
+        fields = {} if result.error is None else dump_error(result.error)
         fields.pop("traceback", None)
         record |= {"reason": _text(reason), "error": fields}
     return orjson.dumps(record)
@@ -126,14 +126,14 @@ def _json_or_text(body: bytes) -> Any:
     return orjson.Fragment(body)  # As it came: nothing is lost of long numbers and deep nesting.
 
 
-def fault(error: Failure) -> InvocationError:
+def to_fault(error: Failure) -> InvocationError:
     """A failure as all but its own settlement see it: a signal of the handler's is a fault."""
     return FunctionError(type(error).__name__, str(error)) if isinstance(error, Signal) else error
 
 
-def error_fields(failure: Failure) -> dict[str, Any]:
+def dump_error(failure: Failure) -> dict[str, Any]:
     """A failure as plain fields that JSON can carry: `code`, `message`, and what its kind adds."""
-    error = fault(failure)
+    error = to_fault(failure)
     fields: dict[str, Any] = {"code": error.code, "message": _text(str(error))}
     match error:
         case FunctionNotFound():
@@ -171,8 +171,8 @@ def _reason(error: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def error_from(fields: Any) -> InvocationError:
-    """The failure that `error_fields` wrote down.
+def load_error(fields: Any) -> InvocationError:
+    """The failure that `dump_error` wrote down.
 
     One of an unknown kind is a FunctionError, and so is what cannot be read.
     """

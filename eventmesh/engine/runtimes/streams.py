@@ -13,7 +13,7 @@ from eventmesh.engine.runtimes.failures import failure_from
 from eventmesh.model.errors import FunctionError, PayloadTooLarge, Signal
 from eventmesh.model.invocation import SYNC, Invocation
 from eventmesh.model.message import MAX_BODY
-from eventmesh.model.result import HANDLER_ERRORS, Result, close
+from eventmesh.model.result import HANDLER_ERRORS, Result, close_stream
 
 _END: Final = object()
 """What comes after the last item."""
@@ -131,4 +131,4 @@ class _EncodedItems(AsyncIterator[bytes]):
             ) from error
 
     async def aclose(self) -> None:
-        await close(self._items)
+        await close_stream(self._items)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from eventmesh.engine.codecs.envelope import error_fields
+from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.engine.spec import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
@@ -85,7 +85,7 @@ class ControlApi:
                 raise Problem(422, str(error)) from error
             except InvocationError as error:
                 problem = problem_from(error)
-                problem.extensions["error"] = error_fields(error)
+                problem.extensions["error"] = dump_error(error)
                 raise problem from error
 
         return endpoint

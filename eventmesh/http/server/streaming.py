@@ -16,7 +16,7 @@ from eventmesh.http.server.response import (
 )
 from eventmesh.model.errors import InvocationError, PayloadTooLarge, Signal
 from eventmesh.model.message import BYTES, NO_HEADERS
-from eventmesh.model.result import Failure, close
+from eventmesh.model.result import Failure, close_stream
 
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
@@ -111,7 +111,7 @@ class StreamingResponse(BaseResponse):
                 if len(body) > limit:
                     raise PayloadTooLarge(len(body), limit)
         finally:
-            await close(self._stream)
+            await close_stream(self._stream)
         return BytesResponse(
             self.status, bytes(body), self.content_type, self.headers, self.invocation_id
         )
@@ -128,7 +128,7 @@ class StreamingResponse(BaseResponse):
             else:
                 await self._send(head, _chunk if chunked else bytes)
         finally:
-            await close(self._stream)
+            await close_stream(self._stream)
 
     async def _send(self, head: bytes, chunk: Frame) -> None:
         send = self.request.connection.send

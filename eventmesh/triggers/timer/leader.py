@@ -23,8 +23,7 @@ from eventmesh.aio.tasks import task_group
 from eventmesh.engine.spec import SourceContext
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 from eventmesh.model.retry import Retry
-from eventmesh.model.topology import lease as lease_name
-from eventmesh.model.topology import to_function
+from eventmesh.model.topology import lease_name, to_function
 from eventmesh.triggers.timer.schedules import (
     DAY,
     MAX_CATCH_UP,

@@ -9,7 +9,7 @@ from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.engine.context import Context
 from eventmesh.host import hosting
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import lease
+from eventmesh.model.topology import lease_name
 
 
 class HeldUp(RabbitBroker):
@@ -68,7 +68,9 @@ async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followe
             await soon(first.given_up.wait())
             first.open.set()
             await more(5)
-            assert "second (management)" in await rabbitmq.active_consumer(lease("clock"), vhost)
+            assert "second (management)" in await rabbitmq.active_consumer(
+                lease_name("clock"), vhost
+            )
     assert "the timers of clock are not fired by this process" in caplog.text
     assert "and what it allowed has to end" in caplog.text
     moments = sorted(fired)

@@ -27,7 +27,7 @@ from eventmesh.model.errors import (
 )
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
-from eventmesh.model.topology import destination
+from eventmesh.model.topology import parse_destination
 from eventmesh.service import Service
 
 NOW = 1_000.0
@@ -69,7 +69,7 @@ def test_a_success_needs_no_step(outcome):
 
 def test_a_success_is_told_to_its_destination(outcome):
     (step,) = plan_steps(outcome(on_success="queue:done", on_failure="queue:failed"), ACK)
-    assert step.route == destination("queue:done")
+    assert step.route == parse_destination("queue:done")
     assert (step.message.id, step.message.principal) == ("record-1", "user:ada")
 
 
@@ -86,7 +86,7 @@ def test_a_dead_letter_is_stored_before_its_destination_is_told(outcome):
     steps = plan_steps(outcome(on_failure="queue:failed"), MoveToDeadLetters("it is fake"))
     assert kinds(steps) == [StoreDeadLetter, SendRecord]
     assert steps[0].message.headers[REASON] == "it is fake"
-    assert steps[1].route == destination("queue:failed")
+    assert steps[1].route == parse_destination("queue:failed")
 
 
 @pytest.mark.parametrize("error", TEMPORARY, ids=repr)

@@ -22,7 +22,7 @@ from eventmesh.engine.settlement import (
 from eventmesh.gateway.relay import request_body
 from eventmesh.host import hosting
 from eventmesh.http.protocol import REQUEST
-from eventmesh.middleware.deadline import deadline
+from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.model.errors import FunctionError, PayloadTooLarge
 from eventmesh.model.invocation import (
     ASYNC,
@@ -163,7 +163,7 @@ class TestInvocations:
             return Result()
 
         invocation = replace(invocation, deadline=clock.now() + 60)
-        await deadline(clock, 1.0)(handler)(invocation)
+        await enforce_deadline(clock, 1.0)(handler)(invocation)
         assert changed(invocation, seen[0]) == {"deadline"}
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from eventmesh.middleware.deadline import deadline
+from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.model.errors import FunctionError, InvocationTimeout
 from eventmesh.model.invocation import Batch, HttpRequest, RouteTemplate
 from eventmesh.model.result import Result
@@ -56,7 +56,7 @@ async def test_the_earlier_of_timeout_and_callers_deadline_is_passed_on(
         http=HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {}),
         batch=Batch([b"1"]),
     )
-    await deadline(clock, timeout)(handler)(before)
+    await enforce_deadline(clock, timeout)(handler)(before)
     assert passed == [replace(before, deadline=clock.now() + expected)]
 
 
@@ -71,7 +71,7 @@ async def test_without_any_limit_the_invocation_is_passed_on_as_it_is_and_no_tim
         return Result()
 
     unlimited = invocation()
-    await deadline(clock, None)(handler)(unlimited)
+    await enforce_deadline(clock, None)(handler)(unlimited)
     assert passed[0] is unlimited
     assert clock.timers_set == 0
 
@@ -79,7 +79,7 @@ async def test_without_any_limit_the_invocation_is_passed_on_as_it_is_and_no_tim
 @pytest.mark.parametrize("late", [0, 10])
 async def test_work_whose_deadline_has_passed_is_not_started(clock, invocation, late):
     calls = []
-    run = deadline(clock, 5)(calls.append)
+    run = enforce_deadline(clock, 5)(calls.append)
     result = await run(invocation(deadline=clock.now() - late))
     assert isinstance(result.error, InvocationTimeout)
     assert "orders.place was not started" in str(result.error)
@@ -87,7 +87,7 @@ async def test_work_whose_deadline_has_passed_is_not_started(clock, invocation, 
 
 
 async def test_a_handler_is_cancelled_when_its_timeout_is_over(clock, invocation):
-    task = await started(deadline(clock, 5)(forever)(invocation()), clock)
+    task = await started(enforce_deadline(clock, 5)(forever)(invocation()), clock)
     await clock.advance(4.9)
     assert not task.done()
     await clock.advance(0.1)
@@ -97,7 +97,7 @@ async def test_a_handler_is_cancelled_when_its_timeout_is_over(clock, invocation
 
 
 async def test_a_handler_is_cancelled_at_the_deadline_of_its_caller(clock, invocation):
-    handler = deadline(clock, 5)(forever)
+    handler = enforce_deadline(clock, 5)(forever)
     task = await started(handler(invocation(deadline=clock.now() + 1.5)), clock)
     await clock.advance(1.5)
     assert "after 1.5 s, at its caller's deadline" in str((await task).error)
@@ -116,7 +116,7 @@ async def test_a_handler_that_swallows_the_cancellation_has_timed_out_all_the_sa
         return Result(b"late")
 
     async def worker():
-        result = await deadline(clock, 5)(stubborn)(invocation())
+        result = await enforce_deadline(clock, 5)(stubborn)(invocation())
         return result, asyncio.current_task().cancelling()
 
     task = await started(worker(), clock)
@@ -135,13 +135,13 @@ async def test_a_handler_that_fails_while_it_is_cancelled_has_timed_out(clock, i
         except asyncio.CancelledError:
             return Result(error=FunctionError("ValueError", "in its clean-up"))
 
-    task = await started(deadline(clock, 5)(failing)(invocation()), clock)
+    task = await started(enforce_deadline(clock, 5)(failing)(invocation()), clock)
     await clock.advance(5)
     assert isinstance((await task).error, InvocationTimeout)
 
 
 async def test_a_cancellation_from_outside_stays_one(clock, invocation):
-    task = await started(deadline(clock, 5)(forever)(invocation()), clock)
+    task = await started(enforce_deadline(clock, 5)(forever)(invocation()), clock)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -153,7 +153,7 @@ async def test_a_cancellation_from_outside_wins_over_a_timeout_at_the_same_time(
             return super().call_later(delay, lambda: (callback(), task.cancel()))
 
     clock = CancellingClock()
-    task = await started(deadline(clock, 5)(forever)(invocation()), clock)
+    task = await started(enforce_deadline(clock, 5)(forever)(invocation()), clock)
     await clock.advance(5)
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -163,7 +163,7 @@ async def test_what_a_worker_does_after_a_run_is_not_cancelled(clock, invocation
     done = asyncio.Event()
 
     async def worker():
-        await deadline(clock, 5)(echo)(invocation())
+        await enforce_deadline(clock, 5)(echo)(invocation())
         await done.wait()
         return "done"
 
@@ -174,7 +174,7 @@ async def test_what_a_worker_does_after_a_run_is_not_cancelled(clock, invocation
 
 
 async def test_each_of_many_runs_ends_at_its_own_deadline(clock, invocation):
-    handler = deadline(clock, 60)(forever)
+    handler = enforce_deadline(clock, 60)(forever)
     start = clock.now()
     ended = {}
 
@@ -194,14 +194,14 @@ async def test_each_of_many_runs_ends_at_its_own_deadline(clock, invocation):
 
 async def test_runs_that_end_in_time_share_one_timer(invocation):
     clock = CountingClock()
-    handler = deadline(clock, 5)(echo)
+    handler = enforce_deadline(clock, 5)(echo)
     for _ in range(100):
         await handler(invocation())
     assert clock.timers_set == 1
 
 
 async def test_a_run_that_begins_after_the_timer_rang_is_timed_too(clock, invocation):
-    handler = deadline(clock, 5)
+    handler = enforce_deadline(clock, 5)
     await handler(echo)(invocation())
     await clock.advance(60)
     task = await started(handler(forever)(invocation()), clock)

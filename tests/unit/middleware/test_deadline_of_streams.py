@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from eventmesh.middleware.deadline import deadline
+from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.model.errors import FunctionError, InvocationTimeout
-from eventmesh.model.result import Result, close
+from eventmesh.model.result import Result, close_stream
 
 
 class Stream:
@@ -32,7 +32,7 @@ def stream():
 
 
 async def opened(handler, clock, invocation, timeout=5):
-    return (await deadline(clock, timeout)(handler)(invocation())).stream
+    return (await enforce_deadline(clock, timeout)(handler)(invocation())).stream
 
 
 def next_item(items):
@@ -52,7 +52,7 @@ async def test_a_stream_without_a_limit_is_passed_on_as_it_is(clock, invocation)
     async def handler(invocation):
         return result
 
-    assert await deadline(clock, None)(handler)(invocation()) is result
+    assert await enforce_deadline(clock, None)(handler)(invocation()) is result
 
 
 async def test_a_stream_that_waits_for_its_handler_is_ended_at_the_deadline(
@@ -150,12 +150,12 @@ async def test_the_reader_is_not_cancelled_between_two_items(clock, invocation, 
     await clock.advance(60)
     written.set()
     assert await reading == "written"
-    await close(items)
+    await close_stream(items)
 
 
 async def test_closing_it_early_closes_the_handler(clock, invocation, stream):
     stream.items.put_nowait(b"1")
     items = await opened(stream, clock, invocation)
     await anext(items)
-    await close(items)
+    await close_stream(items)
     assert stream.ended is GeneratorExit

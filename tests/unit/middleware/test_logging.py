@@ -4,7 +4,7 @@ import logging
 import pytest
 from opentelemetry import trace
 
-from eventmesh.middleware.logging import InvocationFields, logged
+from eventmesh.middleware.logging import InvocationFields, log_invocations
 from eventmesh.model.errors import (
     FunctionError,
     InvocationTimeout,
@@ -15,7 +15,7 @@ from eventmesh.model.errors import (
     RetryLater,
 )
 from eventmesh.model.invocation import Batch
-from eventmesh.model.result import Result, close
+from eventmesh.model.result import Result, close_stream
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -62,7 +62,7 @@ async def test_a_success_is_one_line_with_its_fields(clock, invocation, records)
         await clock.advance(0.25)
         return Result()
 
-    await logged(clock)(handler)(invocation(attempt=2, trigger="http"))
+    await log_invocations(clock)(handler)(invocation(attempt=2, trigger="http"))
     (record,) = records
     assert record.name == "eventmesh.invocations"
     assert record.levelno == logging.INFO
@@ -85,7 +85,7 @@ async def test_an_exception_of_the_handler_is_an_error_with_its_traceback(
     clock, invocation, records
 ):
     error = FunctionError("ValueError", "no such card", "Traceback …\nValueError: no such card\n")
-    await logged(clock)(ends_with(error))(invocation())
+    await log_invocations(clock)(ends_with(error))(invocation())
     (record,) = records
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (
@@ -108,7 +108,7 @@ async def test_an_exception_of_the_handler_is_an_error_with_its_traceback(
     ],
 )
 async def test_other_failures_by_their_kind(clock, invocation, records, error, expected):
-    await logged(clock)(ends_with(error))(invocation())
+    await log_invocations(clock)(ends_with(error))(invocation())
     (record,) = records
     assert (record.levelno, record.outcome) == expected
     assert (record.error_type, record.error) == (record.outcome, str(error))
@@ -119,7 +119,7 @@ async def test_a_batch_of_which_items_failed_has_the_traceback_of_the_first(
     clock, invocation, records
 ):
     failures = {0: Reject(), 2: FunctionError("ValueError", "a", "one"), 3: FunctionError("b", "")}
-    await logged(clock)(ends_with(failures=failures))(invocation(batch=Batch([b"1"] * 4)))
+    await log_invocations(clock)(ends_with(failures=failures))(invocation(batch=Batch([b"1"] * 4)))
     (record,) = records
     assert (record.levelno, record.outcome) == (logging.WARNING, "partial_failure")
     assert record.getMessage().endswith(str(PartialFailure(failures)))
@@ -131,7 +131,7 @@ async def test_a_cancellation_is_logged_and_goes_on(clock, invocation, records):
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await logged(clock)(handler)(invocation())
+        await log_invocations(clock)(handler)(invocation())
     (record,) = records
     assert (record.levelno, record.outcome) == (logging.INFO, "cancelled")
     assert not hasattr(record, "error")
@@ -139,14 +139,14 @@ async def test_a_cancellation_is_logged_and_goes_on(clock, invocation, records):
 
 async def test_nothing_is_logged_below_the_level(clock, invocation, records):
     logging.getLogger().setLevel(logging.WARNING)
-    await logged(clock)(ends_with())(invocation())
-    await logged(clock)(ends_with(InvocationTimeout("too slow")))(invocation())
+    await log_invocations(clock)(ends_with())(invocation())
+    await log_invocations(clock)(ends_with(InvocationTimeout("too slow")))(invocation())
     assert [record.levelname for record in records] == ["WARNING"]
 
 
 async def test_neither_payload_nor_headers_are_logged(clock, invocation, records):
     secret = invocation(payload=b'"4111 1111"', headers={"authorization": "Bearer 4111"})
-    await logged(clock)(ends_with(PayloadInvalid("the payload does not fit")))(secret)
+    await log_invocations(clock)(ends_with(PayloadInvalid("the payload does not fit")))(secret)
     assert "4111" not in str(vars(records[0]))
 
 
@@ -159,7 +159,7 @@ async def test_what_the_handler_logs_carries_its_invocation(clock, invocation, r
         logging.getLogger("app").info("from the loop")
         return Result()
 
-    await logged(clock)(handler)(invocation(attempt=2))
+    await log_invocations(clock)(handler)(invocation(attempt=2))
     logging.getLogger("app").info("afterwards")
     thread, loop, _, afterwards = records
     assert (thread.invocation_id, thread.function, thread.attempt) == ("4fd0", "orders.place", 2)
@@ -169,17 +169,17 @@ async def test_what_the_handler_logs_carries_its_invocation(clock, invocation, r
 
 async def test_an_invocation_within_another_gives_its_place_back(clock, invocation, records):
     async def outer(_):
-        await logged(clock)(ends_with())(invocation(id="inner"))
+        await log_invocations(clock)(ends_with())(invocation(id="inner"))
         logging.getLogger("app").info("outer again")
         return Result()
 
-    await logged(clock)(outer)(invocation(id="outer"))
+    await log_invocations(clock)(outer)(invocation(id="outer"))
     assert [record.invocation_id for record in records] == ["inner", "outer", "outer"]
 
 
 @pytest.mark.parametrize("header", [TRACEPARENT, "00-zz-b7ad6b7169203331-01", ""])
 async def test_the_trace_of_the_headers(clock, invocation, records, header):
-    await logged(clock)(ends_with())(invocation(headers={"traceparent": header}))
+    await log_invocations(clock)(ends_with())(invocation(headers={"traceparent": header}))
     expected = "0af7651916cd43dd8448eb211c80319c" if header == TRACEPARENT else None
     assert getattr(records[0], "trace_id", None) == expected
 
@@ -187,13 +187,13 @@ async def test_the_trace_of_the_headers(clock, invocation, records, header):
 async def test_the_current_span_goes_before_the_headers(clock, invocation, records):
     span = trace.NonRecordingSpan(trace.SpanContext(0xABC, 0xDEF, is_remote=False))
     with trace.use_span(span):
-        await logged(clock)(ends_with())(invocation(headers={"traceparent": TRACEPARENT}))
+        await log_invocations(clock)(ends_with())(invocation(headers={"traceparent": TRACEPARENT}))
     assert records[0].trace_id == f"{0xABC:032x}"
     assert records[0].span_id == f"{0xDEF:016x}"
 
 
 async def test_a_stream_is_logged_at_its_end(clock, invocation, records):
-    result = await logged(clock)(streams(b"1", b"2"))(invocation())
+    result = await log_invocations(clock)(streams(b"1", b"2"))(invocation())
     assert records == []
     async for _ in result.stream:
         await clock.advance(0.5)
@@ -204,7 +204,7 @@ async def test_a_stream_is_logged_at_its_end(clock, invocation, records):
 
 async def test_a_stream_that_fails_is_logged_as_a_failure(clock, invocation, records):
     handler = streams(error=FunctionError("ValueError", "boom", "Traceback"))
-    result = await logged(clock)(handler)(invocation())
+    result = await log_invocations(clock)(handler)(invocation())
     with pytest.raises(FunctionError):
         await anext(result.stream)
     (record,) = records
@@ -215,9 +215,9 @@ async def test_a_stream_that_fails_is_logged_as_a_failure(clock, invocation, rec
 async def test_a_stream_that_is_closed_early_is_logged_once_as_cancelled(
     clock, invocation, records, read
 ):
-    result = await logged(clock)(streams(b"1", b"2"))(invocation())
+    result = await log_invocations(clock)(streams(b"1", b"2"))(invocation())
     for _ in range(read):
         await anext(result.stream)
-    await close(result.stream)
-    await close(result.stream)
+    await close_stream(result.stream)
+    await close_stream(result.stream)
     assert [record.outcome for record in records[read:]] == ["cancelled"]

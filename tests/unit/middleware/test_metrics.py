@@ -17,7 +17,7 @@ from eventmesh.model.errors import (
     RetryLater,
 )
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
-from eventmesh.model.result import Result, close
+from eventmesh.model.result import Result, close_stream
 
 FUNCTION = {"function": "orders.place"}
 
@@ -62,7 +62,7 @@ def streams(*items):
 
 
 async def test_invocations_are_counted_by_trigger_and_outcome(metrics, invocation):
-    measured = metrics.measured("orders.place")
+    measured = metrics.measure("orders.place")
     for trigger, handler in (
         ("http", ends_with()),
         ("http", ends_with()),
@@ -84,7 +84,7 @@ async def test_invocations_are_counted_by_trigger_and_outcome(metrics, invocatio
 
 
 async def test_faults_are_counted_by_type_and_signals_are_none(metrics, invocation):
-    measured = metrics.measured("orders.place")
+    measured = metrics.measure("orders.place")
     failures = {
         0: FunctionError("ValueError", "a"),
         4: FunctionError("KeyError", "b"),
@@ -109,7 +109,7 @@ async def test_durations_and_what_runs_now(metrics, clock, invocation):
         await clock.advance(0.03)
         return Result()
 
-    measured = metrics.measured("orders.place")(handler)
+    measured = metrics.measure("orders.place")(handler)
     assert value(metrics, "eventmesh_concurrent_executions") == 0
     await measured(invocation())
     assert seen == [1]
@@ -125,7 +125,7 @@ async def test_a_cancelled_run_is_counted_and_runs_no_more(metrics, invocation):
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await metrics.measured("orders.place")(handler)(invocation())
+        await metrics.measure("orders.place")(handler)(invocation())
     assert value(metrics, "eventmesh_concurrent_executions") == 0
     ((labels, number),) = samples(metrics, "eventmesh_invocations_total")
     assert (labels["outcome"], number) == ("cancelled", 1)
@@ -133,7 +133,7 @@ async def test_a_cancelled_run_is_counted_and_runs_no_more(metrics, invocation):
 
 
 async def test_a_stream_runs_until_it_has_ended(metrics, clock, invocation):
-    result = await metrics.measured("orders.place")(streams(b"1", b"2"))(invocation())
+    result = await metrics.measure("orders.place")(streams(b"1", b"2"))(invocation())
     async for _ in result.stream:
         assert value(metrics, "eventmesh_concurrent_executions") == 1
         await clock.advance(2)
@@ -142,15 +142,15 @@ async def test_a_stream_runs_until_it_has_ended(metrics, clock, invocation):
 
 
 async def test_a_stream_that_is_closed_before_its_first_item_is_cancelled(metrics, invocation):
-    result = await metrics.measured("orders.place")(streams(b"1"))(invocation())
-    await close(result.stream)
+    result = await metrics.measure("orders.place")(streams(b"1"))(invocation())
+    await close_stream(result.stream)
     ((labels, _),) = samples(metrics, "eventmesh_invocations_total")
     assert labels["outcome"] == "cancelled"
     assert value(metrics, "eventmesh_concurrent_executions") == 0
 
 
 async def test_the_age_of_asynchronous_work_is_measured_when_it_begins(metrics, clock, invocation):
-    measured = metrics.measured("orders.place")(ends_with())
+    measured = metrics.measure("orders.place")(ends_with())
     await measured(invocation(created=clock.now() - 20, mode=ASYNC))
     await measured(invocation(created=clock.now() - 20))
     await measured(invocation(created=clock.now() + 5, mode=ASYNC))
@@ -180,7 +180,7 @@ def test_buckets_are_those_of_a_histogram_of_prometheus(durations):
         return Result()
 
     async def run():
-        measured = metrics.measured("orders.place")(handler)
+        measured = metrics.measure("orders.place")(handler)
         for duration in durations:
             clock.time = 0.0
             await measured(Invocation("orders.place", "4fd0", repr(duration).encode(), 0.0, SYNC))
@@ -196,7 +196,7 @@ def test_buckets_are_those_of_a_histogram_of_prometheus(durations):
 
 
 async def test_labels_that_come_from_outside_are_bounded(metrics, invocation):
-    measured = metrics.measured("orders.place")(ends_with())
+    measured = metrics.measure("orders.place")(ends_with())
     for number in range(MAX_SERIES + 50):
         await measured(invocation(trigger=f"made-up-{number}"))
     counted = samples(metrics, "eventmesh_invocations_total")
@@ -236,7 +236,7 @@ def test_a_name_that_is_none_is_refused(metrics, name):
 
 async def test_everything_can_be_read_as_openmetrics(metrics, invocation):
     metrics.gauge("retries_total", "orders.place", lambda: 1)
-    await metrics.measured("orders.place")(ends_with())(invocation(mode=ASYNC))
+    await metrics.measure("orders.place")(ends_with())(invocation(mode=ASYNC))
     (retries,) = samples(metrics, "eventmesh_retries_total", read_openmetrics, generate_openmetrics)
     assert retries == (FUNCTION, 1)
 

@@ -7,12 +7,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from eventmesh.middleware.tracing import inject, traced, traced_transport
+from eventmesh.middleware.tracing import inject, trace_invocations, trace_transport
 from eventmesh.model.errors import FunctionError, InvocationTimeout, Problem, Reject
 from eventmesh.model.event import TIMER_TYPE
 from eventmesh.model.invocation import ASYNC, Batch, HttpRequest, RouteTemplate
 from eventmesh.model.message import Message
-from eventmesh.model.result import Result, close
+from eventmesh.model.result import Result, close_stream
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -67,12 +67,12 @@ class Recorder:
 @pytest.mark.parametrize("provider", [None, trace.NoOpTracerProvider()])
 def test_without_a_configured_provider_nothing_stands_in_the_way(provider):
     handler, transport = ends_with(), Recorder()
-    assert traced(provider=provider)(handler) is handler
-    assert traced_transport(transport, provider) is transport
+    assert trace_invocations(provider=provider)(handler) is handler
+    assert trace_transport(transport, provider) is transport
 
 
 async def test_an_asynchronous_invocation_is_a_consumers_span(provider, spans, invocation):
-    run = traced("shop.orders.place", provider)(ends_with())
+    run = trace_invocations("shop.orders.place", provider)(ends_with())
     await run(invocation(mode=ASYNC, trigger="queue", attempt=2, batch=Batch([b"1", b"2"])))
     (span,) = spans()
     assert (span.name, span.kind) == ("orders.place", SpanKind.CONSUMER)
@@ -101,7 +101,7 @@ async def test_an_http_request_is_a_servers_span_and_its_query_stays_secret(
     http = HttpRequest(
         RouteTemplate("POST /", (), True), "POST", "/orders/7?token=s3cret", {}, {}, {}
     )
-    await traced(provider=provider)(ends_with())(invocation(trigger="http", http=http))
+    await trace_invocations(provider=provider)(ends_with())(invocation(trigger="http", http=http))
     (span,) = spans()
     assert span.kind is SpanKind.SERVER
     assert span.attributes["faas.trigger"] == "http"
@@ -112,7 +112,7 @@ async def test_an_http_request_is_a_servers_span_and_its_query_stays_secret(
 
 async def test_a_timers_firing_is_no_message(provider, spans, invocation):
     fired = invocation(mode=ASYNC, trigger="cron", type=TIMER_TYPE)
-    await traced(provider=provider)(ends_with())(fired)
+    await trace_invocations(provider=provider)(ends_with())(fired)
     (span,) = spans()
     assert span.attributes["faas.trigger"] == "timer"
     assert "messaging.system" not in span.attributes
@@ -127,7 +127,7 @@ async def test_the_trace_and_baggage_of_the_headers_go_on(provider, spans, invoc
 
     headers = {"traceparent": TRACEPARENT, "baggage": "tenant=blue"}
     with provider.get_tracer("worker").start_as_current_span("what started the worker"):
-        await traced(provider=provider)(handler)(invocation(mode=ASYNC, headers=headers))
+        await trace_invocations(provider=provider)(handler)(invocation(mode=ASYNC, headers=headers))
     span = spans()[0]
     assert trace.format_trace_id(span.context.trace_id) == "0af7651916cd43dd8448eb211c80319c"
     assert trace.format_span_id(span.parent.span_id) == "b7ad6b7169203331"
@@ -138,21 +138,21 @@ async def test_the_trace_and_baggage_of_the_headers_go_on(provider, spans, invoc
 
 async def test_a_span_within_which_a_worker_was_started_is_no_parent(provider, spans, invocation):
     with provider.get_tracer("worker").start_as_current_span("what started the worker"):
-        await traced(provider=provider)(ends_with())(invocation(mode=ASYNC))
+        await trace_invocations(provider=provider)(ends_with())(invocation(mode=ASYNC))
     assert spans()[0].parent is None
 
 
 async def test_a_traced_http_server_is_the_parent(provider, spans, invocation):
     http = HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {})
     with provider.get_tracer("http").start_as_current_span("GET /") as server:
-        run = traced(provider=provider)(ends_with())
+        run = trace_invocations(provider=provider)(ends_with())
         await run(invocation(http=http, headers={"traceparent": TRACEPARENT}))
     assert spans()[0].parent == server.get_span_context()
 
 
 async def test_an_exception_of_the_handler_is_recorded_as_it_was(provider, spans, invocation):
     error = FunctionError("ValueError", "no such card", "Traceback …")
-    await traced(provider=provider)(ends_with(error))(invocation())
+    await trace_invocations(provider=provider)(ends_with(error))(invocation())
     (span,) = spans()
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description == "ValueError: no such card"
@@ -170,14 +170,16 @@ async def test_an_exception_of_the_handler_is_recorded_as_it_was(provider, spans
     ("error", "type"), [(InvocationTimeout("too slow"), "timeout"), (Reject("no"), "reject")]
 )
 async def test_other_failures_are_recorded_by_kind(provider, spans, invocation, error, type):
-    await traced(provider=provider)(ends_with(error))(invocation())
+    await trace_invocations(provider=provider)(ends_with(error))(invocation())
     (span,) = spans()
     assert span.attributes["error.type"] == span.attributes["eventmesh.outcome"] == type
     assert span.events[0].attributes["exception.message"] == str(error)
 
 
 async def test_an_answer_below_500_is_no_error(provider, spans, invocation):
-    await traced(provider=provider)(ends_with(Problem(404, "no such order")))(invocation())
+    await trace_invocations(provider=provider)(ends_with(Problem(404, "no such order")))(
+        invocation()
+    )
     (span,) = spans()
     assert span.status.status_code is StatusCode.UNSET
     assert span.attributes["eventmesh.outcome"] == "problem"
@@ -189,7 +191,7 @@ async def test_a_cancelled_run_ends_its_span(provider, spans, invocation):
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await traced(provider=provider)(handler)(invocation())
+        await trace_invocations(provider=provider)(handler)(invocation())
     (span,) = spans()
     assert span.attributes["eventmesh.outcome"] == "cancelled"
     assert span.status.status_code is StatusCode.UNSET
@@ -206,13 +208,13 @@ async def test_a_stream_is_within_its_span_until_it_ends(provider, spans, invoca
     async def handler(invocation):
         return Result(stream=generate())
 
-    result = await traced(provider=provider)(handler)(invocation())
+    result = await trace_invocations(provider=provider)(handler)(invocation())
     assert await anext(result.stream) == b"1"
     assert not trace.get_current_span().get_span_context().is_valid
     assert spans() == ()
     with pytest.raises(FunctionError):
         await anext(result.stream)
-    await close(result.stream)
+    await close_stream(result.stream)
     (span,) = spans()
     assert current == [span.context]
     assert span.status.status_code is StatusCode.ERROR
@@ -221,7 +223,7 @@ async def test_a_stream_is_within_its_span_until_it_ends(provider, spans, invoca
 async def test_a_request_is_a_clients_span_that_the_callee_continues(provider, spans):
     transport = Recorder(Result(error=InvocationTimeout("too slow")))
     message = Message(b"", "4fd0", 0.0, headers={"a": "b"})
-    result = await traced_transport(transport, provider).request("pricing.quote", message)
+    result = await trace_transport(transport, provider).request("pricing.quote", message)
     assert isinstance(result.error, InvocationTimeout)
     (span,) = spans()
     assert (span.name, span.kind) == ("invoke pricing.quote", SpanKind.CLIENT)
@@ -238,7 +240,7 @@ async def test_a_request_is_a_clients_span_that_the_callee_continues(provider, s
 
 async def test_sends_and_events_are_producers_spans(provider, spans):
     transport = Recorder()
-    traced_one = traced_transport(transport, provider)
+    traced_one = trace_transport(transport, provider)
     await traced_one.send("mailer.receipt", Message(b"", "1", 0.0), 0.0)
     await traced_one.emit(Message(b"", "2", 0.0, type="order.placed"), 0.0)
     send, emit = spans()
@@ -252,7 +254,7 @@ async def test_sends_and_events_are_producers_spans(provider, spans):
 
 async def test_a_message_that_belongs_to_a_trace_already_stays_in_it(provider, spans):
     message = Message(b"", "1", 0.0, headers={"traceparent": TRACEPARENT})
-    await traced_transport(Recorder(), provider).send("mailer.receipt", message, 0.0)
+    await trace_transport(Recorder(), provider).send("mailer.receipt", message, 0.0)
     (span,) = spans()
     assert trace.format_trace_id(span.context.trace_id) in TRACEPARENT
     assert trace.format_span_id(span.parent.span_id) in TRACEPARENT
@@ -261,18 +263,20 @@ async def test_a_message_that_belongs_to_a_trace_already_stays_in_it(provider, s
 async def test_a_send_that_fails_is_an_error_and_raises(provider, spans):
     transport = Recorder(error=InvocationTimeout("too slow"))
     with pytest.raises(InvocationTimeout):
-        await traced_transport(transport, provider).send("a.b", Message(b"", "1", 0.0), 0.0)
+        await trace_transport(transport, provider).send("a.b", Message(b"", "1", 0.0), 0.0)
     assert spans()[0].status.status_code is StatusCode.ERROR
 
 
 async def test_what_a_handler_sends_belongs_to_its_trace(provider, spans, invocation):
-    transport = traced_transport(Recorder(), provider)
+    transport = trace_transport(Recorder(), provider)
 
     async def handler(invocation):
         await transport.send("mailer.receipt", Message(b"", "1", 0.0), 0.0)
         return Result()
 
-    await traced(provider=provider)(handler)(invocation(headers={"traceparent": TRACEPARENT}))
+    await trace_invocations(provider=provider)(handler)(
+        invocation(headers={"traceparent": TRACEPARENT})
+    )
     send, run = spans()
     assert send.parent == run.context
     assert trace.format_trace_id(send.context.trace_id) in TRACEPARENT

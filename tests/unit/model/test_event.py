@@ -11,8 +11,8 @@ from eventmesh.model.event import (
     check_type,
     event_from,
     event_headers,
-    event_time,
     matches,
+    parse_event_time,
 )
 
 WORDS = st.sampled_from(["a", "b", "ab", "a+", "é"])
@@ -184,11 +184,11 @@ def test_the_attributes_of_a_foreign_event_are_the_truth(prefix):
     ],
 )
 def test_a_time_is_an_rfc_3339_timestamp(text, time):
-    assert event_time(text, 0.0) == time
+    assert parse_event_time(text, 0.0) == time
 
 
 def test_a_time_keeps_its_offset():
-    time = event_time("2024-02-29T12:00:00+02:00", 0.0)
+    time = parse_event_time("2024-02-29T12:00:00+02:00", 0.0)
     assert time.tzinfo == timezone(timedelta(hours=2))
 
 
@@ -202,19 +202,19 @@ def test_a_time_that_is_none_is_an_invalid_payload(text, created):
 
 def test_a_time_without_an_offset_is_refused():
     with pytest.raises(PayloadInvalid, match="RFC 3339"):
-        event_time("2024-02-29T12:00:00", 0.0)
+        parse_event_time("2024-02-29T12:00:00", 0.0)
 
 
 @pytest.mark.parametrize("created", [1.7e12, 1e300, float("inf"), float("nan")])
 def test_a_foreign_timestamp_that_is_no_date_is_an_invalid_payload(created):
     with pytest.raises(PayloadInvalid, match="RFC 3339"):
-        event_time("", created)
+        parse_event_time("", created)
 
 
 @given(st.text(), st.floats())
 def test_any_time_is_a_moment_with_an_offset_or_an_invalid_payload(text, created):
     try:
-        time = event_time(text, created)
+        time = parse_event_time(text, created)
     except PayloadInvalid:
         return
     assert time.tzinfo is not None

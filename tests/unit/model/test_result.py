@@ -3,7 +3,7 @@ from types import MappingProxyType
 
 import pytest
 
-from eventmesh.model.result import Response, Result, close, on_close
+from eventmesh.model.result import Response, Result, close_stream, on_close
 
 
 class Release:
@@ -91,7 +91,7 @@ async def test_a_stream_that_fails_is_released_and_its_error_raised(release):
 async def test_a_stream_closed_before_its_start_is_released(release):
     cleanup = Release()
     result = on_close(Result(stream=items(b"1", cleanup=cleanup)), release)
-    await close(result.stream)
+    await close_stream(result.stream)
     assert release.calls == 1
     assert cleanup.calls == 0  # It never ran: there is nothing to clean up.
 
@@ -101,15 +101,15 @@ async def test_a_stream_closed_half_way_cleans_up_before_it_is_released(release)
     stream = items(b"1", b"2", cleanup=lambda: released_before.append(release.calls))
     result = on_close(Result(stream=stream), release)
     await anext(result.stream)
-    await close(result.stream)
+    await close_stream(result.stream)
     assert (released_before, release.calls) == ([0], 1)
 
 
 async def test_a_stream_closed_twice_or_after_its_end_is_released_once(release):
     result = on_close(Result(stream=items(b"1")), release)
     assert [chunk async for chunk in result.stream] == [b"1"]
-    await close(result.stream)
-    await close(result.stream)
+    await close_stream(result.stream)
+    await close_stream(result.stream)
     assert release.calls == 1
     with pytest.raises(StopAsyncIteration):
         await anext(result.stream)
@@ -123,7 +123,7 @@ async def test_a_stream_whose_closing_fails_is_released(release):
     result = on_close(Result(stream=items(b"1", cleanup=fail)), release)
     await anext(result.stream)
     with pytest.raises(OSError, match="disk full"):
-        await close(result.stream)
+        await close_stream(result.stream)
     assert release.calls == 1
 
 
@@ -148,7 +148,7 @@ async def test_a_stream_cancelled_while_it_waits_is_released(release):
 async def test_two_layers_are_both_released(release):
     inner = Release()
     result = on_close(on_close(Result(stream=items(b"1")), inner), release)
-    await close(result.stream)
+    await close_stream(result.stream)
     assert (inner.calls, release.calls) == (1, 1)
 
 
@@ -160,4 +160,4 @@ async def test_a_stream_that_cannot_be_closed_needs_no_closing():
         async def __anext__(self):
             raise StopAsyncIteration
 
-    await close(Plain())
+    await close_stream(Plain())

@@ -15,13 +15,13 @@ from eventmesh.model.topology import (
     check_queue,
     check_service,
     dead_letters,
-    destination,
     format_destination,
     inbox,
-    lease,
+    lease_name,
     named,
+    parse_destination,
     rpc_queue,
-    slots,
+    slots_name,
     to_function,
     to_queue,
     to_rpc,
@@ -38,8 +38,8 @@ def test_all_names_of_one_function_differ_and_begin_with_the_prefix():
         dead_letters("a.b").name,
         broadcast("a.b", "1").name,
         broadcast("a.b", "2").name,
-        slots("a.b"),
-        lease("a"),
+        slots_name("a.b"),
+        lease_name("a"),
         EVENTS,
     ]
     assert len(set(names)) == len(names)
@@ -52,7 +52,7 @@ def test_the_names_of_the_longest_function_name_fit():
         rpc_queue(LONGEST, 1).name,
         dead_letters(LONGEST).name,
         broadcast(LONGEST, "i" * 64).name,
-        slots(LONGEST),
+        slots_name(LONGEST),
     ]
     assert max(map(len, names)) <= 255
 
@@ -90,7 +90,7 @@ def test_nobody_need_have_subscribed():
     ],
 )
 def test_a_destination_is_a_function_a_queue_or_an_event(target, route):
-    assert destination(target) == route
+    assert parse_destination(target) == route
     assert format_destination(route) == target
 
 
@@ -103,14 +103,14 @@ def test_a_destination_is_a_function_a_queue_or_an_event(target, route):
 )
 def test_a_destination_that_is_none_is_refused_with_advice(target):
     with pytest.raises(DeclarationError, match=r"write 'service\.function'") as caught:
-        destination(target)
+        parse_destination(target)
     assert repr(target) in str(caught.value)
 
 
 @pytest.mark.parametrize("target", ["event:", "event:a..b", "event:order.*", "event:#"])
 def test_an_event_to_send_has_a_type(target):
     with pytest.raises(DeclarationError, match="an event cannot have the type"):
-        destination(target)
+        parse_destination(target)
 
 
 NO_QUEUES = [
@@ -124,7 +124,7 @@ def test_a_queue_name_is_1_to_255_plain_characters(name):
     with pytest.raises(DeclarationError, match=r"use letters from A to Z.*1 to 255"):
         check_queue(name)
     with pytest.raises(DeclarationError, match=r"use letters from A to Z.*1 to 255"):
-        destination(f"queue:{name}")
+        parse_destination(f"queue:{name}")
 
 
 @pytest.mark.parametrize("name", ["amq.gen-1", "em.inbox.a.b"])

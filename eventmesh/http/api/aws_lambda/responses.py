@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from eventmesh.engine.codecs.envelope import error_fields
+from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.api.aws_lambda.names import LATEST, arn
 from eventmesh.http.server.response import BytesResponse, json_response
@@ -83,7 +83,7 @@ class LambdaError(Exception):
         self.headers = headers
         self.members = members
         if error is not None:
-            self.members["error"] = error_fields(error)
+            self.members["error"] = dump_error(error)
 
     def reply(self, request_id: str) -> BytesResponse:
         """The answer that says so."""
@@ -164,7 +164,7 @@ def _log_lines(finished: FinishedCall) -> str:
 def _function_error(
     error: Failure, finished: FinishedCall, timeout: float | None
 ) -> dict[str, Any]:
-    fields = error_fields(error)
+    fields = dump_error(error)
     trace = str(fields.pop("traceback", ""))
     kind, message = str(fields.get("type", "")), str(fields["message"])
     match error:

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from eventmesh.engine.codecs.envelope import (
     ERROR_TYPE,
-    error_fields,
-    error_from,
-    fault,
+    dump_error,
     invocation_from,
+    load_error,
     outcome_record,
     reply_from,
     result_from,
+    to_fault,
 )
 from eventmesh.engine.codecs.json import MAX_MESSAGE, MAX_TRACEBACK
 from eventmesh.model.errors import (
@@ -105,7 +105,7 @@ def test_every_kind_of_failure_survives_its_reply(error):
 
 
 def test_all_kinds_are_tried_above():
-    kinds = {type(error) for error in map(error_from, ({"code": kind.code} for kind in known()))}
+    kinds = {type(error) for error in map(load_error, ({"code": kind.code} for kind in known()))}
     assert kinds == set(known())
 
 
@@ -115,15 +115,15 @@ def known():
 
 @given(SIGNALS)
 def test_a_signal_is_a_fault_to_others(signal):
-    error = error_from(json.loads(json.dumps(error_fields(signal))))
+    error = load_error(json.loads(json.dumps(dump_error(signal))))
     assert type(error) is FunctionError
     assert error.type == type(signal).__name__
-    assert isinstance(fault(signal), FunctionError)
+    assert isinstance(to_fault(signal), FunctionError)
 
 
 @given(ERRORS)
 def test_a_fault_is_itself(error):
-    assert fault(error) is error
+    assert to_fault(error) is error
 
 
 def test_a_reply_finds_its_way_back():
@@ -146,7 +146,7 @@ def test_no_text_keeps_a_failure_from_being_told(message, place):
 
 def test_a_failure_is_told_in_bounded_size():
     error = FunctionError("E", "m" * 10**6, "t" * 10**6)
-    told = error_fields(error)
+    told = dump_error(error)
     assert len(told["message"]) <= MAX_MESSAGE
     assert len(told["traceback"]) <= MAX_TRACEBACK
 
@@ -155,7 +155,7 @@ def test_a_kind_of_the_users_own_is_a_function_error_to_others():
     class QuotaExceeded(InvocationError):
         code = "quota_exceeded"
 
-    twin = error_from(error_fields(QuotaExceeded("no more today")))
+    twin = load_error(dump_error(QuotaExceeded("no more today")))
     assert type(twin) is FunctionError
     assert str(twin) == "QuotaExceeded: no more today"
 
@@ -173,7 +173,7 @@ def test_a_kind_of_the_users_own_is_a_function_error_to_others():
     ],
 )
 def test_a_failure_that_cannot_be_read_is_one_all_the_same(fields):
-    error = error_from(fields)
+    error = load_error(fields)
     assert type(error) is FunctionError
     assert "cannot be read" in str(error)
 
@@ -191,7 +191,7 @@ def test_a_failure_that_cannot_be_read_is_one_all_the_same(fields):
     ],
 )
 def test_what_another_version_writes_is_read_as_far_as_it_goes(fields, expected):
-    assert str(error_from(fields)) == expected
+    assert str(load_error(fields)) == expected
 
 
 def test_a_reply_that_is_no_json_is_invalid():

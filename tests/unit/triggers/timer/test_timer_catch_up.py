@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from eventmesh.model.topology import lease
+from eventmesh.model.topology import lease_name
 from eventmesh.triggers import on
 from eventmesh.triggers.timer.schedules import MAX_CATCH_UP, SECOND
 from eventmesh.triggers.timer.state import FORGOTTEN_AFTER
@@ -130,7 +130,7 @@ async def test_timers_that_are_gone_for_long_are_forgotten(running, clock, broke
     await clock.advance(FORGOTTEN_AFTER / SECOND + 1)
     async with running(on.every("2h")):
         await clock.settle()
-    async with broker.lease(lease("orders")) as held:
+    async with broker.lease(lease_name("orders")) as held:
         assert b"every 2 h" in held.state
         assert b"every 1 h" not in held.state
 
@@ -141,7 +141,7 @@ async def test_timers_that_are_gone_for_long_are_forgotten(running, clock, broke
     ids=["bytes", "list", "text", "other", "null"],
 )
 async def test_a_state_of_something_else_counts_as_none(running, clock, broker, scheduled, state):
-    async with broker.lease(lease("orders")) as held:
+    async with broker.lease(lease_name("orders")) as held:
         await held.save(state)
     await clock.advance("30m")
     async with running(on.every("1h", catch_up="all")):

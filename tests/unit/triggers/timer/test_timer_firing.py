@@ -7,7 +7,7 @@ from eventmesh.engine.codecs.envelope import invocation_from
 from eventmesh.engine.context import Context
 from eventmesh.engine.function import Function
 from eventmesh.model.event import PREFIX, TIMER_TYPE
-from eventmesh.model.topology import inbox, lease
+from eventmesh.model.topology import inbox, lease_name
 from eventmesh.service import Service
 from eventmesh.triggers import on
 from eventmesh.triggers.timer.leader import MAX_CONCURRENT_FIRINGS
@@ -147,7 +147,7 @@ async def test_each_service_has_a_holder_of_its_own(broker, clock, running, runt
     await broker.declare([inbox(function.full_name) for function in functions])
     # The timers of "orders" are fired by another process; those of "mailer" still are by this one.
     async with (
-        broker.lease(lease("orders")),
+        broker.lease(lease_name("orders")),
         TimerTrigger.source(bound, runtime),
     ):
         await clock.advance("10s")
@@ -158,12 +158,12 @@ async def test_each_service_has_a_holder_of_its_own(broker, clock, running, runt
 async def test_leaving_gives_the_lease_back_at_once(running, broker, clock):
     async with running(on.cron("0 0 1 1 *")):
         await clock.settle()
-    async with asyncio.timeout(10), broker.lease(lease("orders")) as held:
+    async with asyncio.timeout(10), broker.lease(lease_name("orders")) as held:
         assert b"orders.tick cron 0 0 1 1 * (UTC)" in held.state
 
 
 async def test_leaving_ends_the_wait_for_the_lease(running, broker, clock, fired):
-    async with broker.lease(lease("orders")):
+    async with broker.lease(lease_name("orders")):
         async with asyncio.timeout(10), running(on.every("10s")):
             await clock.advance("1m")
         assert await fired() == []

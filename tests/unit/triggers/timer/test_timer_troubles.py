@@ -8,7 +8,7 @@ import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound, Throttled
-from eventmesh.model.topology import lease
+from eventmesh.model.topology import lease_name
 from eventmesh.testing.clock import ManualClock
 from eventmesh.triggers import on
 
@@ -212,7 +212,7 @@ async def test_a_machine_that_was_suspended_fires_by_the_policy(running, clock, 
 
 
 async def test_a_state_from_the_future_is_kept_and_told(running, clock, broker, fired, caplog):
-    async with broker.lease(lease("orders")) as held:
+    async with broker.lease(lease_name("orders")) as held:
         await held.save(b'{"orders.tick every 1 h": 2000000000000000}')
     async with running(on.every("1h")):
         await clock.advance("5h")
