@@ -101,7 +101,7 @@ async def hosting(
         dispatcher.gauge(metrics.gauge)
         addresses: dict[str, str] = {}
         taking = AsyncExitStack()
-        runtime = SourceContext(
+        context = SourceContext(
             broker=broker,
             environment=environment,
             settings=settings,
@@ -113,10 +113,10 @@ async def hosting(
             instance=new_id()[:12],
         )
         async with _draining(clock, settings.grace) as sources:
-            await _start_sources(functions, runtime, sources, http)
+            await _start_sources(functions, context, sources, http)
             await sources.enter_async_context(taking)
             yield Host(
-                instance=runtime.instance,
+                instance=context.instance,
                 functions=dispatcher.functions,
                 addresses=addresses,
                 caller=Caller(environment.transport, clock, ""),
@@ -174,7 +174,7 @@ async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack
 
 async def _start_sources(
     functions: Sequence[FunctionSpec],
-    runtime: SourceContext,
+    context: SourceContext,
     stack: AsyncExitStack,
     http: HttpSource | None,
 ) -> None:
@@ -184,16 +184,16 @@ async def _start_sources(
     last the RPC queues, because a handler that is finishing may still call another synchronously.
     Before that, those with `on_stop` take nothing more.
     """
-    await stack.enter_async_context(consume_rpc(functions, runtime, REQUEST_TYPES))
-    await stack.enter_async_context(consume_inboxes(functions, runtime))
+    await stack.enter_async_context(consume_rpc(functions, context, REQUEST_TYPES))
+    await stack.enter_async_context(consume_inboxes(functions, context))
     groups: dict[type[Trigger], list[tuple[FunctionSpec, Any]]] = defaultdict(list)
     for function in functions:
         for trigger in function.triggers:
             groups[type(trigger)].append((function, trigger))
     for kind, bound in groups.items():
-        await stack.enter_async_context(kind.source(bound, runtime))
+        await stack.enter_async_context(kind.source(bound, context))
     if http is not None:
-        await stack.enter_async_context(http(runtime))
+        await stack.enter_async_context(http(context))
 
 
 def _functions(services: Sequence[Service]) -> list[Implementation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from eventmesh.abc import Middleware
 from eventmesh.engine.binding import compile_signature
@@ -21,6 +21,7 @@ from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import check_function, check_service
+from eventmesh.plugins import MIDDLEWARE, load_plugin, plugin_names
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,15 +38,16 @@ class Service:
     """
 
     def __init__(
-        self, name: str, *, version: str = "", middleware: Sequence[Middleware] = ()
+        self, name: str, *, version: str = "", middleware: Sequence[Middleware | str] = ()
     ) -> None:
         """`version` is what `eventmesh ps` shows of it, in words of your own: "1.4.2", a commit.
 
-        `middleware` is folded around every handler of the service, the first outermost.
+        `middleware` is folded around every handler of the service, the first outermost. A string
+        is the name of one that an installed package provides.
         """
         self.name = check_service(name)
         self.version = _check_version(version)
-        self.middleware = tuple(middleware)
+        self.middleware = tuple(map(_read_middleware, middleware))
         self.functions: dict[str, Implementation] = {}
         self.resources: list[Resource] = []
 
@@ -154,6 +156,22 @@ def _check_version(version: str) -> str:
             "printable characters at most, such as '1.4.2'"
         )
     return version
+
+
+def _read_middleware(given: Any) -> Middleware:
+    found = load_plugin(MIDDLEWARE, given) if isinstance(given, str) else given
+    if callable(found):
+        return cast(Middleware, found)
+    if found is None and isinstance(given, str):
+        names = ", ".join(plugin_names(MIDDLEWARE)) or "none"
+        raise DeclarationError(
+            f"no installed package provides a middleware {given!r}: there are {names}; install the "
+            "package that does"
+        )
+    raise DeclarationError(
+        f"middleware={given!r} is not callable: write a function that takes a handler and returns "
+        "another, or the name of one that a package provides"
+    )
 
 
 def _without_parentheses(given: tuple[Any, ...]) -> tuple[Callable[..., Any] | None, Any]:

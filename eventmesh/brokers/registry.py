@@ -8,17 +8,12 @@ imported when it is first needed. Other packages register theirs as an entry poi
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from eventmesh.abc import Broker, BrokerAdapter
 from eventmesh.model.errors import SettingsError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-GROUP: Final = "eventmesh.brokers"
-"""The group of the entry points."""
+from eventmesh.plugins import BROKERS, find_plugin
 
 _BUILT_IN: Final = {
     "memory": "eventmesh.brokers.memory.adapter",
@@ -42,7 +37,7 @@ def find_adapter(url: str) -> BrokerAdapter:
     if scheme in _BUILT_IN:
         built_in: BrokerAdapter = import_module(_BUILT_IN[scheme]).ADAPTER
         return built_in
-    point = _entry_point(scheme)
+    point = find_plugin(BROKERS, scheme)
     if point is None:
         raise _unknown(scheme)
     try:
@@ -57,7 +52,7 @@ def find_adapter(url: str) -> BrokerAdapter:
 
 def is_registered(scheme: str) -> bool:
     """Whether there is an adapter for URLs of a scheme. It is not imported."""
-    return scheme in _BUILT_IN or _entry_point(scheme) is not None
+    return scheme in _BUILT_IN or find_plugin(BROKERS, scheme) is not None
 
 
 def check_registered(url: str) -> None:
@@ -80,12 +75,5 @@ def _unknown(scheme: str) -> SettingsError:
     return SettingsError(
         f"no broker is registered for {scheme}://: the broker's URL (EVENTMESH_BROKER or --broker) "
         "must be memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS), or of a "
-        f"scheme that an installed package registers in the entry-point group {GROUP!r}"
+        f"scheme that an installed package registers in the entry-point group {BROKERS!r}"
     )
-
-
-def _entry_point(scheme: str) -> EntryPoint | None:
-    # Here, because it takes longer to import than most programs take to find a built-in broker.
-    from importlib.metadata import entry_points  # noqa: PLC0415
-
-    return next(iter(entry_points(group=GROUP, name=scheme)), None)

@@ -94,7 +94,7 @@ class Trigger(Protocol):
 
     @classmethod
     def source(
-        cls, bound: Sequence[tuple[FunctionSpec, Self]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, Self]], context: SourceContext
     ) -> AbstractAsyncContextManager[None]:
         """What takes in the invocations of all triggers of the kind, while it is entered.
 

@@ -48,20 +48,20 @@ class EventTrigger:
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[FunctionSpec, EventTrigger]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, EventTrigger]], context: SourceContext
     ) -> AsyncGenerator[None]:
         broadcasts: dict[str, ConsumerSpec | BatchConsumerSpec] = {}
         for function, trigger in bound:
             # The shared copy goes to the function's inbox, which is consumed anyway.
             name = function.full_name
-            queue = broadcast(name, runtime.instance) if trigger.broadcast else inbox(name)
-            await runtime.broker.declare(
+            queue = broadcast(name, context.instance) if trigger.broadcast else inbox(name)
+            await context.broker.declare(
                 [queue, dead_letters(name)],
                 [Binding(queue, pattern) for pattern in trigger.patterns],
             )
             if trigger.broadcast and name not in broadcasts:
                 # A retry is for this instance alone, like the event that it repeats.
-                broadcasts[name] = build_consumer(function, runtime, queue, retry_to=queue)
-        async with run_consumers(runtime.broker, runtime.clock, list(broadcasts.values())) as stop:
-            runtime.on_stop(stop)
+                broadcasts[name] = build_consumer(function, context, queue, retry_to=queue)
+        async with run_consumers(context.broker, context.clock, list(broadcasts.values())) as stop:
+            context.on_stop(stop)
             yield

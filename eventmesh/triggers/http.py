@@ -44,7 +44,7 @@ class HttpTrigger(HttpRoute):
     def source(
         cls,
         bound: Sequence[tuple[FunctionSpec, HttpTrigger]],  # noqa: ARG003  # the port's
-        runtime: SourceContext,  # noqa: ARG003
+        context: SourceContext,  # noqa: ARG003
     ) -> AbstractAsyncContextManager[None]:
         """Take in nothing: the host's HTTP server serves the routes of all its functions."""
         return nullcontext()

@@ -3,15 +3,17 @@
     @orders.function(on.post("/orders"), on.event("cart.checked_out"))
 
 A trigger is data; it takes effect when its service is run. A new kind of trigger is a new module
-beside this one, with a class that is a `Trigger`, and its name here.
+beside this one, with a class that is a `Trigger`, and its name here; or it comes from another
+package, as an entry point of the group "eventmesh.triggers", and is found under its name here.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NoReturn, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
 from eventmesh.model.duration import Duration, seconds
+from eventmesh.plugins import TRIGGERS, load_plugin, plugin_names
 from eventmesh.triggers.event import EventTrigger
 from eventmesh.triggers.http import HttpTrigger, RouteOptions, declare_route
 from eventmesh.triggers.queue import QueueTrigger
@@ -124,7 +126,11 @@ _ADVICE: Final = {
 
 if not TYPE_CHECKING:  # A type checker finds by itself what is not here.
 
-    def __getattr__(name: str) -> NoReturn:
-        known = ", ".join(f"on.{trigger}" for trigger in _NAMES)
+    def __getattr__(name: str) -> object:
+        if not name.startswith("_"):  # Which Python itself asks for now and then.
+            provided = load_plugin(TRIGGERS, name)
+            if provided is not None:
+                return provided
+        known = ", ".join(f"on.{trigger}" for trigger in (*_NAMES, *plugin_names(TRIGGERS)))
         advice = _ADVICE.get(name.lower(), f"there are {known}")
         raise AttributeError(f"there is no trigger on.{name}: {advice}", name=name)

@@ -83,17 +83,17 @@ class QueueTrigger:
     @classmethod
     @asynccontextmanager
     async def source(
-        cls, bound: Sequence[tuple[FunctionSpec, QueueTrigger]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, QueueTrigger]], context: SourceContext
     ) -> AsyncGenerator[None]:
         for function, trigger in bound:
             queues = [trigger.queue] if trigger.declare else []
-            await runtime.broker.declare([*queues, dead_letters(function.full_name)])
+            await context.broker.declare([*queues, dead_letters(function.full_name)])
         specs = [
             build_consumer(
-                function, runtime, trigger.queue, trigger=trigger.kind, batching=trigger.batching
+                function, context, trigger.queue, trigger=trigger.kind, batching=trigger.batching
             )
             for function, trigger in bound
         ]
-        async with run_consumers(runtime.broker, runtime.clock, specs) as stop:
-            runtime.on_stop(stop)
+        async with run_consumers(context.broker, context.clock, specs) as stop:
+            context.on_stop(stop)
             yield

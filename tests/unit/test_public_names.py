@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import eventmesh
+import eventmesh.ext
 
-SOURCE = Path(eventmesh.__file__)
+FRONT_DOORS = [eventmesh, eventmesh.ext]
+"""What users import, and what packages import that extend the library."""
 
 NOT_TO_DECLARE = [
     "aio_pika",
@@ -50,9 +52,9 @@ def loaded_by(statement, *modules):
     return ended.stdout.split()
 
 
-def imported_for_type_checkers():
+def imported_for_type_checkers(door):
     """The names in the block that only type checkers read, with the modules they are from."""
-    tree = ast.parse(SOURCE.read_text())
+    tree = ast.parse(Path(door.__file__).read_text())
     (block,) = [one for one in tree.body if isinstance(one, ast.If)]
     return {
         alias.name: statement.module
@@ -62,34 +64,33 @@ def imported_for_type_checkers():
     }
 
 
-@pytest.mark.parametrize("name", eventmesh.__all__)
-def test_every_name_is_there(name):
-    assert getattr(eventmesh, name) is not None
+@pytest.mark.parametrize("door", FRONT_DOORS)
+class TestNames:
+    def test_every_name_is_there(self, door):
+        for name in door.__all__:
+            assert getattr(door, name) is not None
+
+    def test_the_names_are_sorted_and_listed_once(self, door):
+        assert door.__all__ == sorted(set(door.__all__))
+
+    def test_type_checkers_see_the_names_that_there_are_where_they_are(self, door):
+        typed = imported_for_type_checkers(door)
+        assert sorted(typed) == door.__all__
+        for name, module in typed.items():
+            assert getattr(door, name) is getattr(import_module(module), name)
+
+    def test_the_names_are_shown(self, door):
+        assert set(door.__all__) <= set(dir(door))
+
+    def test_a_name_that_is_not_there_is_an_attribute_error(self, door):
+        with pytest.raises(AttributeError, match="no attribute 'Servise'"):
+            _ = door.Servise
 
 
-def test_the_names_are_sorted_and_stand_once():
-    assert eventmesh.__all__ == sorted(set(eventmesh.__all__))
-
-
-def test_type_checkers_see_the_names_that_there_are_where_they_are():
-    typed = imported_for_type_checkers()
-    assert sorted(typed) == eventmesh.__all__
-    for name, module in typed.items():
-        assert getattr(eventmesh, name) is getattr(import_module(module), name)
-
-
-def test_the_names_are_listed():
-    assert set(eventmesh.__all__) <= set(dir(eventmesh))
-
-
-def test_a_name_that_is_not_there_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'Servise'"):
-        _ = eventmesh.Servise
-
-
-def test_importing_the_package_loads_nothing_but_itself():
+@pytest.mark.parametrize("door", ["eventmesh", "eventmesh.ext"])
+def test_importing_the_package_loads_nothing_but_itself(door):
     others = ["asyncio", "eventmesh.service", "logging", "orjson", "pydantic", *NOT_TO_DECLARE]
-    assert loaded_by("import eventmesh", *others) == []
+    assert loaded_by(f"import {door}", *others) == []
 
 
 def test_declaring_a_service_loads_no_broker_and_no_server():

@@ -305,3 +305,24 @@ async def handler_of_anything(payload: dict | None = None) -> None: ...
 def test_a_service_says_what_it_is(app):
     app.function(handler)
     assert repr(app) == "Service('app', 1 functions)"
+
+
+class TestMiddleware:
+    def test_one_of_a_package_is_found_by_its_name(self, install):
+        source = "def first(handler): return handler"
+        install("some_middleware", source, "eventmesh.middleware: first = some_middleware:first")
+
+        def second(handler):
+            return handler
+
+        first, own = Service("app", middleware=["first", second]).middleware
+        assert first.__module__ == "some_middleware"
+        assert own is second
+
+    @pytest.mark.parametrize(
+        ("middleware", "advice"),
+        [("frist", "'frist': there are none; install"), (3, "middleware=3 is not callable: write")],
+    )
+    def test_what_is_none_is_refused(self, middleware, advice):
+        with pytest.raises(DeclarationError, match=advice):
+            Service("app", middleware=[middleware])

@@ -100,12 +100,12 @@ class TimerTrigger:
 
     @classmethod
     def source(
-        cls, bound: Sequence[tuple[FunctionSpec, TimerTrigger]], runtime: SourceContext
+        cls, bound: Sequence[tuple[FunctionSpec, TimerTrigger]], context: SourceContext
     ) -> AbstractAsyncContextManager[None]:
         services: dict[str, list[Timer]] = defaultdict(list)
         for function, trigger in bound:
             services[function.service].append(trigger.timer(function))
-        return run_leaders(services, runtime)
+        return run_leaders(services, context)
 
     def timer(self, function: FunctionSpec) -> Timer:
         """Return the timer that fires `function`."""

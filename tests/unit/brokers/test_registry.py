@@ -6,7 +6,6 @@ from eventmesh import Client, Service, SettingsError
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.registry import (
-    GROUP,
     check_registered,
     check_shared,
     find_adapter,
@@ -16,6 +15,7 @@ from eventmesh.brokers.registry import (
 from eventmesh.doctor.inspect import examine
 from eventmesh.host import hosting
 from eventmesh.model.settings import Settings
+from eventmesh.plugins import BROKERS
 
 OUTSIDE = '''
 """A broker of another package: one for all who open the same URL."""
@@ -89,7 +89,7 @@ def test_an_unknown_scheme_is_refused_with_advice(url):
         with pytest.raises(SettingsError, match=r"must be memory:// or amqp://USER.*") as caught:
             refuse(url)
         assert "hunter2" not in str(caught.value)
-        assert GROUP in str(caught.value)
+        assert BROKERS in str(caught.value)
 
 
 def test_the_embedded_broker_has_no_mesh_to_show():
@@ -106,7 +106,9 @@ def test_the_embedded_broker_has_no_other_address():
 
 def test_a_registered_broker_is_not_imported_before_it_is_used(install):
     install(
-        "outside_broker", "raise ImportError('no library')", f"{GROUP}: outside = outside_broker:A"
+        "outside_broker",
+        "raise ImportError('no library')",
+        f"{BROKERS}: outside = outside_broker:A",
     )
     assert is_registered("outside")
     check_registered(URL)
@@ -115,7 +117,7 @@ def test_a_registered_broker_is_not_imported_before_it_is_used(install):
 
 
 async def test_a_broker_of_another_package_is_chosen_everywhere(install):
-    install("outside_mesh", OUTSIDE, f"{GROUP}: outside = outside_mesh:ADAPTER")
+    install("outside_mesh", OUTSIDE, f"{BROKERS}: outside = outside_mesh:ADAPTER")
     settings = Settings.from_environment({"EVENTMESH_BROKER": URL})
     assert settings.mesh == URL
     app = Service("far")

@@ -79,7 +79,7 @@ def test_one_of_another_package_is_imported_when_it_is_needed(app, install):
     )
     assert app.function(runtime="spare")(wait).spec.runtime == "spare"
     assert app.function(name="other", runtime="spare")(block).spec.runtime == "spare"
-    with pytest.raises(ImportError, match="later"):
+    with pytest.raises(DeclarationError, match=r"cannot be loaded from .*later.*uninstall"):
         load_runtime("spare")
 
 
