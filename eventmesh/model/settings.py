@@ -137,7 +137,7 @@ Parse: TypeAlias = Callable[[str], Any]
 """From a variable's text, which is not empty, to its value. Raises ValueError."""
 
 
-def _one_of(choices: Mapping[str, Any]) -> Parse:
+def _parse_choice(choices: Mapping[str, Any]) -> Parse:
     def parse(text: str) -> Any:
         if text.lower() not in choices:
             raise ValueError(text)
@@ -199,7 +199,7 @@ _YES_NO: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
-_BOOL: Final = (_one_of(_YES_NO), "true or false (or 1, 0, yes, no, on, off)")
+_BOOL: Final = (_parse_choice(_YES_NO), "true or false (or 1, 0, yes, no, on, off)")
 _BROKER: Final = (
     "memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS), "
     "with '/', '@', '#' and '?' in a password percent-encoded"
@@ -224,9 +224,12 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "api": _BOOL,
     "docs": _BOOL,
     "grace": (_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
-    "log_format": (_one_of({name: name for name in get_args(LogFormat)}), "auto, json or text"),
+    "log_format": (
+        _parse_choice({name: name for name in get_args(LogFormat)}),
+        "auto, json or text",
+    ),
     "log_level": (
-        _one_of({name.lower(): name for name in get_args(LogLevel)}),
+        _parse_choice({name.lower(): name for name in get_args(LogLevel)}),
         "debug, info, warning, error or critical",
     ),
 }
