@@ -100,7 +100,7 @@ class SharedTimer(Generic[T]):
     __slots__ = ("_clock", "_ends", "_expire", "_rings_at", "_timer")
 
     def __init__(self, clock: Clock, expire: Callable[[T], object]) -> None:
-        """`expire` is called with what has not ended in time; it must not raise."""
+        """`expire` is called with each item that is out of time; it must not raise."""
         self._clock = clock
         self._expire = expire
         self._ends: dict[T, float] = {}

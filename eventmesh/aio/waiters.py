@@ -29,7 +29,7 @@ class WaitQueue:
         """Wait until woken.
 
         `hand_back` is called if this task is cancelled after it was woken and before it could run:
-        what it was handed then belongs to somebody else. Raises what `fail_all` was given.
+        what it was handed then belongs to another waiter. Raises what `fail_all` was given.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[turn] = None

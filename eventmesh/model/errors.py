@@ -7,7 +7,7 @@ The tree:
     ├── SettingsError             a setting, target or URL cannot be used
     └── InvocationError           the outcome of one call or invocation
         ├── FunctionNotFound      nothing answers to that name
-        ├── Throttled             over a limit; `retry_after` says when to come again
+        ├── Throttled             over a limit; `retry_after` says when to retry
         ├── InvocationTimeout     the deadline passed
         ├── FunctionError         the handler failed; remote type, message and traceback
         ├── PayloadInvalid        the payload does not fit the signature; one reason a field

@@ -1,4 +1,4 @@
-"""A fact that somebody may care about, and the patterns by which functions subscribe to facts.
+"""Events, and the patterns by which functions subscribe to them.
 
 An event has the attributes of CloudEvents 1.0 (https://github.com/cloudevents/spec). In a message
 they are headers named `cloudEvents:…`, as the AMQP binding of CloudEvents says (section 3.1), but
@@ -76,7 +76,7 @@ def event_from(
 ) -> Event[Any]:
     """The event that a message carries; missing attributes get the nearest true value.
 
-    Raises PayloadInvalid for a time that is none.
+    Raises PayloadInvalid for an invalid time.
     """
     attributes = {
         name[len(PREFIX) :]: text for name, text in headers.items() if name.startswith(_PREFIXES)
@@ -98,7 +98,7 @@ def parse_event_time(text: str, created: float) -> datetime:
     """The moment that an event's `time` attribute names, or if it is empty, that of `created`.
 
     The text is an RFC 3339 timestamp, as CloudEvents asks for; `created` is in seconds since the
-    epoch. Raises PayloadInvalid for what is none, a time without an offset from UTC among them.
+    epoch. Raises PayloadInvalid for any other text, and for a time without an offset from UTC.
     """
     try:
         if not text:

@@ -138,12 +138,12 @@ def to_rpc(function: str) -> Route:
 
 @lru_cache(maxsize=4096)
 def to_subscribers(type: str) -> Route:
-    """The way to whoever subscribed to events of `type`; it is no fault if nobody did."""
+    """The route to the subscribers of events of `type`; having none is not an error."""
     return Route(EVENTS, check_type(type), mandatory=False, name=type)
 
 
 def to_presence(word: str) -> Route:
-    """The way to whoever listens for that word about presence; it is no fault if nobody does."""
+    """The route to the listeners for that presence message; having none is not an error."""
     return Route(PRESENCE, word, mandatory=False, name=word)
 
 
