@@ -36,7 +36,7 @@ async def price(trip: Trip) -> float:
 async def plan(trip: Trip, ctx: Context) -> Offer:
     cost = await ctx.invoke(price, trip)
     try:
-        # Nobody runs the service "weather" here: the offer is made without it.
+        # No process runs the service "weather" here: the offer is made without it.
         forecast = await ctx.invoke("weather.forecast", trip, returns=str, timeout="1s")
     except (FunctionNotFound, InvocationTimeout, Throttled):
         forecast = "unknown"

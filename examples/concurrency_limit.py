@@ -4,9 +4,9 @@ Run it:   eventmesh dev examples/concurrency_limit.py
 Fire it:  seq 6 | xargs -P6 -I{} curl -s -o /dev/null -w '%{http_code}\n' \
               -X POST http://127.0.0.1:8080/pages/{}/print
 
-Two pages are printed at once and one caller waits; the others are told at once to come again later
-(429 with Retry-After, `Throttled` for a caller inside the mesh). Nobody who sends instead of
-calling is refused: that work waits in its queue.
+Two pages are printed at once and one caller waits; the others are refused at once (429 with
+Retry-After, `Throttled` for a caller inside the mesh). Work that is sent instead of called is never
+refused: it waits in its queue.
 """
 
 import asyncio

@@ -1,12 +1,12 @@
-"""Destinations: somebody else is told how an asynchronous invocation ended.
+"""Destinations: another function, queue or event learns how an asynchronous invocation ended.
 
 Run it:   eventmesh dev examples/destinations.py
 Fire it:  eventmesh send videos.encode '{"name": "holiday.mov"}'
           eventmesh send videos.encode '{"name": "broken.mov"}'
 
 `on_success` and `on_failure` name a function, a queue ("queue:NAME") or an event ("event:TYPE").
-Each gets a record of the outcome: the request, and the result or the error. Who waits for a result
-(`eventmesh invoke`) has it, so nobody else is told.
+Each gets a record of the outcome: the request, and the result or the error. A caller that waits
+(`eventmesh invoke`) has the result itself, so no record is sent.
 """
 
 from typing import Any
