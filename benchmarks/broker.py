@@ -21,7 +21,7 @@ AMQP1_IMAGE: Final = "rabbitmq:4-management"
 @contextmanager
 def brokers() -> Generator[tuple[str, str | None]]:
     """The URL of the broker that all share, and of a RabbitMQ 4 where there is one."""
-    # The tests know how to run a node that nobody else uses.
+    # The tests know how to run a node of their own.
     sys.path.append(str(ROOT / "tests" / "support"))
     rabbitmq_node = import_module("rabbitmq_node")
 

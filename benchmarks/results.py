@@ -21,7 +21,7 @@ WHOLE_FROM: Final = 100
 
 
 class Results:
-    """The figures of one scenario by subject, round by round, and who was left out and why."""
+    """The figures of one scenario by subject, round by round, and which were left out and why."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario

@@ -1,4 +1,4 @@
-"""What a scenario is: who is measured in it, in which units, and how one of them is, once."""
+"""A scenario: its subjects, its units, and how to measure one subject once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is measured: one module each, which nothing but its own process imports.
+"""The subjects: one module each, imported only by its own process.
 
 A module has a function for each role it plays, which takes a `Job`:
 

@@ -20,13 +20,13 @@ PREFETCH = 2000
 WINDOW = 1000
 REPLY_TO = "amq.rabbitmq.reply-to"
 
-# Properties as they are on the wire: a persistent JSON message; who is to be answered.
+# Properties as they are on the wire: a persistent JSON message; the reply address.
 STORED_FLAGS, STORED = 0x9000, b"\x10application/json\x02"
 ANSWER_TO = bytes([len(REPLY_TO)]) + REPLY_TO.encode()
 
 
 def _ignore(*_: bytes) -> None:
-    """Nothing is delivered to who only publishes."""
+    """Ignores deliveries: a publisher gets none."""
 
 
 @asynccontextmanager
