@@ -43,12 +43,17 @@ def shown_tests(text):
     return re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE)
 
 
-def run(file):
-    """The module that a file is, imported anew, as if its folder were the current one."""
-    sys.modules.pop(file.stem, None)
-    sys.path.insert(0, str(file.parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
+def run(folder, name):
+    """The module that a file of a folder is, imported anew, as if that were the current one.
+
+    A file of a folder inside is a module of a package, as `eventmesh new` makes them.
+    """
+    module_name = name.removesuffix(".py").replace("/", ".")
+    for known in (module_name, module_name.partition(".")[0]):
+        sys.modules.pop(known, None)
+    sys.path.insert(0, str(folder))
+    spec = importlib.util.spec_from_file_location(module_name, folder / name)
+    module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -68,9 +73,11 @@ def test_what_is_a_whole_file_runs(page, pytester):
     shown = {name: pytester.path / name for name in files(page)}
     for name, text in files(page).items():
         shown[name].parent.mkdir(parents=True, exist_ok=True)
+        if shown[name].parent != pytester.path:
+            (shown[name].parent / "__init__.py").touch()
         shown[name].write_text(text, "utf-8")
     for name, text in files(page).items():
-        module = run(shown[name])
+        module = run(pytester.path, name)
         services = [one for one in vars(module).values() if isinstance(one, Service)]
         assert services or "Service(" not in text, f"{name} declares a service that is lost"
     for name, text in files(page).items():
