@@ -15,7 +15,7 @@ from eventmesh.engine.runtimes.batches import build_batch_run
 from eventmesh.engine.runtimes.failures import failure_from
 from eventmesh.engine.runtimes.streams import build_stream_run
 from eventmesh.engine.spec import Environment
-from eventmesh.model.errors import FunctionError, PayloadInvalid, PayloadTooLarge
+from eventmesh.model.errors import DeclarationError, FunctionError, PayloadInvalid, PayloadTooLarge
 from eventmesh.model.invocation import SYNC, Invocation, RouteTemplate
 from eventmesh.model.message import BYTES, JSON
 from eventmesh.model.result import HANDLER_ERRORS, Response, Result
@@ -30,14 +30,20 @@ Iterate: TypeAlias = Callable[..., AsyncIterator[Any]]
 
 
 def build_handler(
-    function: AnyFunction, environment: Environment, call: Call, iterate: Iterate
+    function: AnyFunction, environment: Environment, call: Call, iterate: Iterate | None = None
 ) -> Handler:
     """Build the innermost handler of a function.
 
-    `call` is used where its own handler returns, and `iterate` where that yields.
+    `call` is used where its own handler returns, and `iterate` where that yields. Raises
+    DeclarationError for one that yields, without `iterate`.
     """
     signature, spec = function.signature, function.spec
-    is_stream = signature.is_stream
+    if signature.is_stream and iterate is None:
+        raise DeclarationError(
+            f"{spec.full_name} yields its items, which runtime={spec.runtime!r} cannot run: return "
+            "a list, or leave the option out"
+        )
+    items_from = iterate if signature.is_stream else None
     limit = spec.limits.max_payload
     bind = signature.build_binder()
     routes = _RouteBinders(signature, spec.routes)
@@ -61,10 +67,10 @@ def build_handler(
             return Result(b"", error=failure)
         inject(arguments, invocation)
         try:
-            if is_stream:
-                result = await run_stream(iterate(**arguments), invocation)
-            else:
+            if items_from is None:
                 result = to_result(await call(**arguments))
+            else:
+                result = await run_stream(items_from(**arguments), invocation)
         except HANDLER_ERRORS as error:
             return Result(b"", error=failure_from(error))
         if len(result.body) > limit and invocation.mode == SYNC and http is None:

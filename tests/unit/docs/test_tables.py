@@ -7,7 +7,7 @@ from typing import Unpack, get_args, get_origin
 import pytest
 from pages import DOCS, prose
 
-from eventmesh import Client, Context, Event, Response, Retry, Service, on
+from eventmesh import Client, Context, Event, Response, Retry, Service, ext, on
 from eventmesh.testing import TestMesh
 
 ROW = re.compile(r"^\| (`[^|]+?) \|", re.MULTILINE)
@@ -65,3 +65,9 @@ ON_TIME = options(on.every, on.cron, on.at)
 )
 def test_a_table_is_complete(page, heading, number, names):
     assert listed(page, heading, number) >= names
+
+
+def test_the_names_for_packages_that_extend_the_library_are_listed():
+    _, _, names = (DOCS / "extending.md").read_text("utf-8").partition("## Names\n")
+    rows = re.findall(r"^\| \w+ \| (.*) \|$", names, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} >= {*ext.__all__}

@@ -8,9 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import BaseModel, field_validator
 
+from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.context import Context
 from eventmesh.engine.runtimes.failures import errors_as_results
+from eventmesh.engine.runtimes.invoker import build_handler
+from eventmesh.engine.spec import Environment
 from eventmesh.model.errors import (
+    DeclarationError,
     FunctionError,
     InvocationError,
     PayloadInvalid,
@@ -358,3 +362,13 @@ class TestGuarded:
             with pytest.raises(FunctionError, match="of the middleware"):
                 await host.caller.invoke("app.echo", 1)
             assert await host.caller.invoke("app.echo", {"number": 2}) == 2
+
+
+def test_a_runtime_that_only_calls_refuses_what_yields(broker, clock):
+    @Service("app").function
+    async def count():
+        yield 1
+
+    environment = Environment(clock, BrokerTransport(broker), {})
+    with pytest.raises(DeclarationError, match=r"app\.count yields .* runtime='inline' cannot run"):
+        build_handler(count, environment, count)
