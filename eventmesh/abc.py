@@ -203,6 +203,10 @@ class Broker(Protocol):
         """
         ...
 
+    async def list_queues(self) -> Sequence[str] | None:
+        """Return the names of all queues; None if the broker has no way to list them."""
+        ...
+
     async def purge(self, queue: Queue) -> int:
         """Delete the waiting messages, and return how many there were."""
         ...

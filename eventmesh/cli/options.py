@@ -83,6 +83,9 @@ optional_targets_argument = click.argument(
     "targets", metavar="[TARGET...]", nargs=-1, shell_complete=complete_path
 )
 function_argument = click.argument("name", shell_complete=complete_function)
+optional_function_argument = click.argument(
+    "name", required=False, shell_complete=complete_function
+)
 payload_argument = click.argument(
     "payload", metavar="[JSON|@FILE|-]", required=False, callback=_read_payload
 )

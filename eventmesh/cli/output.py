@@ -1,19 +1,22 @@
-"""What commands print: for people on a terminal, for programs elsewhere.
+"""Prints results: for people on a terminal, for programs elsewhere.
 
-Results go to standard output and nothing else does.
+Only results go to standard output.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
 from rich.console import Console, RenderableType
 
-_WIDTH = 200
-"""Columns where no terminal says how many there are."""
+_WIDTH: Final = 200
+"""Columns if standard output is not a terminal."""
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))
+"""Seconds of each unit of an age."""
 
 
 def print_json(value: Any) -> None:
@@ -30,8 +33,16 @@ def print_table(table: RenderableType) -> None:
     console().print(table)
 
 
+def format_age(seconds: float) -> str:
+    """Format a duration in its largest unit, such as "3h"."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
 def console() -> Console:
-    """Standard output, as wide as the terminal is."""
+    """Return a console on standard output, as wide as the terminal."""
     width = None if sys.stdout.isatty() else _WIDTH
-    # What is printed is the users' own text: square brackets and colons mean nothing.
+    # The text is the user's own: square brackets and colons have no meaning in it.
     return Console(width=width, markup=False, emoji=False, highlight=False)

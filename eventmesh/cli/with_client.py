@@ -11,7 +11,7 @@ from eventmesh.client import Client
 T = TypeVar("T")
 
 
-def call(url: str, use: Callable[[Client], Awaitable[T]]) -> T:
+def with_client(url: str, use: Callable[[Client], Awaitable[T]]) -> T:
     """What `use` makes of a client of the mesh at `url`, in an event loop of its own."""
 
     async def run() -> T:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from eventmesh.abc import Transport
+from eventmesh.abc import Broker, Transport
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import find_adapter, is_registered, open_broker
 from eventmesh.engine.caller import BrokerTransport, Caller
@@ -78,7 +79,15 @@ async def _open_over_broker(stack: AsyncExitStack, url: str) -> Mesh:
     broker = await stack.enter_async_context(
         open_broker(url, "eventmesh client", connect_timeout=CONNECT_SECONDS)
     )
-    return BrokerTransport(broker), BrokerDeadLetters(broker, SystemClock())
+    functions = partial(_list_announced, broker)
+    return BrokerTransport(broker), BrokerDeadLetters(broker, SystemClock(), functions)
+
+
+async def _list_announced(broker: Broker) -> Iterable[str]:
+    # Only a client that asks which functions there are pays for loading what observes them.
+    from eventmesh.client.mesh import list_announced_functions  # noqa: PLC0415
+
+    return await list_announced_functions(broker)
 
 
 def _choose_opener(url: str) -> Open:

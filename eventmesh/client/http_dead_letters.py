@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from eventmesh.client.http import HttpClient
 from eventmesh.engine.codecs.json import encode
-from eventmesh.engine.dead_letters import LISTED, DeadLetter
+from eventmesh.engine.dead_letters import LISTED, DeadLetter, DeadLetterSummary
 from eventmesh.http.protocol import CONTROL
 from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.topology import check_function
@@ -36,6 +36,10 @@ class HttpDeadLetters:
 
     def __init__(self, connection: HttpClient) -> None:
         self._connection = connection
+
+    async def summarize(self) -> Sequence[DeadLetterSummary]:
+        answer = await self._connection.request_now("GET", f"{CONTROL}/dead-letters")
+        return [DeadLetterSummary(**members) for members in answer.members()["functions"]]
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
         """As the contract says. A payload that is JSON is equal to the one sent as a value."""

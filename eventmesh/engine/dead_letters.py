@@ -7,10 +7,18 @@ may redrive it twice, and loses nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 from eventmesh.abc import Broker, Delivery
@@ -25,7 +33,7 @@ from eventmesh.engine.settlement import (
     reset_for_redrive,
     without_provenance,
 )
-from eventmesh.model.errors import Throttled
+from eventmesh.model.errors import DeclarationError, Throttled
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Queue, check_function, dead_letters, to_function
 from eventmesh.model.value import value
@@ -73,12 +81,38 @@ class DeadLetter:
     payload: bytes = field(repr=False)
 
 
+@value
+class DeadLetterSummary:
+    """How many dead letters a function has, and when the oldest and the newest were set aside.
+
+    Both times are in seconds since the epoch, and 0 if not known. The newest is not known if there
+    are more than may be held at once.
+    """
+
+    function: str
+    count: int
+    oldest: float
+    newest: float
+
+
+ListFunctions: TypeAlias = Callable[[], Awaitable[Iterable[str]]]
+"""Returns the names of the functions that are known to exist."""
+
+
 class DeadLetters(Protocol):
     """The dead letters of a mesh, function by function.
 
     All may raise BrokerUnavailable, Throttled where too many others deal with them at once, and
     DeclarationError for a name that no function can have.
     """
+
+    async def summarize(self) -> Sequence[DeadLetterSummary]:
+        """Summarise the dead letters of each function that has some, in the order of their names.
+
+        A broker that cannot list its queues, such as RabbitMQ, is asked about the functions that
+        processes announce; dead letters of functions that no process serves are then left out.
+        """
+        ...
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
         """The oldest ones: at most `limit`, and no more than may be held at once."""
@@ -118,12 +152,22 @@ class BrokerDeadLetters:
     meanwhile, so the users of one object take turns.
     """
 
-    __slots__ = ("_broker", "_clock", "_locks")
+    __slots__ = ("_broker", "_clock", "_list_functions", "_locks")
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    def __init__(
+        self, broker: Broker, clock: Clock, list_functions: ListFunctions | None = None
+    ) -> None:
         self._broker = broker
         self._clock = clock
+        self._list_functions = list_functions
         self._locks = _FunctionLocks(clock)
+
+    async def summarize(self) -> Sequence[DeadLetterSummary]:
+        names = _functions_from_queues(await self._broker.list_queues() or ())
+        if self._list_functions is not None:
+            names |= {*await self._list_functions()}
+        summaries = [await self._summarize(name) for name in sorted(names)]
+        return [summary for summary in summaries if summary.count]
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
         return [_parse(function, message) for message in await self._browse(function)][:limit]
@@ -170,6 +214,15 @@ class BrokerDeadLetters:
             _requeue_all(taken)
             await self._wait_requeued(queue, len(taken))
         return [delivery.message for delivery in taken]
+
+    async def _summarize(self, function: str) -> DeadLetterSummary:
+        count = await self._broker.depth(dead_letters(function))
+        if not count:
+            return DeadLetterSummary(function, 0, 0.0, 0.0)
+        letters = [_parse(function, message) for message in await self._browse(function)]
+        times = [letter.last_failure or letter.created for letter in letters]
+        newest = max(times, default=0.0) if count <= len(times) else 0.0
+        return DeadLetterSummary(function, max(count, len(times)), min(times, default=0.0), newest)
 
     async def _redrive_one(self, function: str, id: str) -> int:
         async with self._locks.hold(function) as queue:
@@ -224,6 +277,17 @@ class _FunctionLocks:
             yield queue
         finally:
             lock.release()
+
+
+def _functions_from_queues(names: Iterable[str]) -> set[str]:
+    """Return the functions whose queues of dead letters are among these."""
+    prefix = dead_letters("").name
+    functions: set[str] = set()
+    for name in names:
+        if name.startswith(prefix):
+            with suppress(DeclarationError):  # Another system may name its queues likewise.
+                functions.add(check_function(name.removeprefix(prefix)))
+    return functions
 
 
 def _throttled(function: str) -> Throttled:

@@ -69,3 +69,10 @@ async def test_a_queue_that_is_not_there_is_empty(broker, function):
     assert await broker.depth(queue) == 0
     assert await broker.purge(queue) == 0
     assert await broker.get(queue) is None
+
+
+async def test_queues_are_listed_if_the_broker_can(broker, function):
+    queue = dead_letters(function)
+    await broker.declare([queue])
+    names = await broker.list_queues()
+    assert names is None or queue.name in names

@@ -239,6 +239,18 @@ async def test_dead_letters_are_listed_and_shown(serving, orders):
     assert letter["payload"] == {"sku": "bad"}
 
 
+async def test_dead_letters_of_all_functions_are_counted(serving, orders):
+    async with serving(orders.service) as served:
+        async with served.http.get("/_eventmesh/dead-letters") as answer:
+            assert await answer.json() == {"functions": []}
+        await set_aside(served, orders, "a", "b")
+        async with served.http.get("/_eventmesh/dead-letters") as answer:
+            (counted,) = (await answer.json())["functions"]
+
+    assert (counted["function"], counted["count"]) == ("orders.place", 2)
+    assert 0 < counted["oldest"] <= counted["newest"]
+
+
 async def test_dead_letters_are_redriven_and_purged(serving, orders):
     path = "/_eventmesh/dead-letters/orders.place"
     async with serving(orders.service) as served:

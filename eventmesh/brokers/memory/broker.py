@@ -219,6 +219,10 @@ class MemoryBroker:
         existing = self._queues.get(queue.name)
         return 0 if existing is None else existing.ready
 
+    async def list_queues(self) -> Sequence[str]:
+        self._check_open()
+        return list(self._queues)
+
     async def purge(self, queue: Queue) -> int:
         self._check_open()
         existing = self._queues.get(queue.name)

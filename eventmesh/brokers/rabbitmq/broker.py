@@ -206,6 +206,9 @@ class RabbitBroker:
         """
         return await self._management.depth(queue)
 
+    async def list_queues(self) -> None:
+        """Return None: AMQP has no method for it, and the management plugin need not run."""
+
     async def purge(self, queue: Queue) -> int:
         return await self._management.purge(queue)
 

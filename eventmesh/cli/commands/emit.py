@@ -11,7 +11,7 @@ from eventmesh.cli.options import (
     payload_argument,
     url_option,
 )
-from eventmesh.cli.with_client import call
+from eventmesh.cli.with_client import with_client
 
 
 @click.command()
@@ -40,7 +40,7 @@ def command(
     SOURCE are attributes of CloudEvents.
     """
     click.echo(
-        call(
+        with_client(
             url,
             lambda client: client.emit(
                 type,

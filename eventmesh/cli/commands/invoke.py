@@ -12,7 +12,7 @@ from eventmesh.cli.options import (
     url_option,
 )
 from eventmesh.cli.output import print_json
-from eventmesh.cli.with_client import call
+from eventmesh.cli.with_client import with_client
 
 
 @click.command()
@@ -30,5 +30,7 @@ def command(
     result is JSON on standard output, which gets nothing else; errors go to standard error.
     """
     print_json(
-        call(url, lambda client: client.invoke(name, payload, timeout=timeout, headers=headers))
+        with_client(
+            url, lambda client: client.invoke(name, payload, timeout=timeout, headers=headers)
+        )
     )

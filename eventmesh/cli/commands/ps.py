@@ -1,4 +1,4 @@
-"""`eventmesh ps`: who is there."""
+"""`eventmesh ps`: the processes of a mesh."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eventmesh.cli.process_options import broker_option, read_settings
 @click.command()
 @broker_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; times are seconds.")
-@click.option("--watch", is_flag=True, help="Go on and show what changes, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show them again whenever they change, until Ctrl-C.")
 @click.option(
     "--wait",
     metavar="DURATION",
@@ -25,13 +25,13 @@ from eventmesh.cli.process_options import broker_option, read_settings
 def command(*, broker: str | None, as_json: bool, watch: bool, wait: float) -> None:
     """Show the processes of a mesh, and the functions that they serve.
 
-    Each process answers for itself over the broker: one that hangs, or has just lost its
-    connection, is not shown.
+    Each process answers for itself over the broker. A process that hangs or has just lost its
+    connection is not shown.
     """
     settings, _ = read_settings({"broker": broker})
-    from eventmesh.cli.ps_watch import show_presence, watch_presence  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.ps import show_instances, watch_instances  # noqa: PLC0415 - not for --help
 
     if watch:
-        asyncio.run(watch_presence(settings.broker))
+        asyncio.run(watch_instances(settings.broker))
     else:
-        asyncio.run(show_presence(settings.broker, wait, as_json=as_json))
+        asyncio.run(show_instances(settings.broker, wait, as_json=as_json))

@@ -12,7 +12,7 @@ from eventmesh.cli.options import (
     payload_argument,
     url_option,
 )
-from eventmesh.cli.with_client import call
+from eventmesh.cli.with_client import with_client
 
 
 @click.command()
@@ -38,5 +38,7 @@ def command(
     once.
     """
     click.echo(
-        call(url, lambda client: client.send(name, payload, delay=delay, id=id, headers=headers))
+        with_client(
+            url, lambda client: client.send(name, payload, delay=delay, id=id, headers=headers)
+        )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final, TypeAlias
 
 from eventmesh.engine.codecs.envelope import dump_error
@@ -54,7 +54,7 @@ class ControlApi:
         self._limit = body_limit(runtime.settings)
         self._directory = directory
         self._same_origin = same_origin
-        self._dead_letters = BrokerDeadLetters(runtime.broker, runtime.clock)
+        self._dead_letters = BrokerDeadLetters(runtime.broker, runtime.clock, self._list_names)
 
     def routes(self) -> Sequence[BuiltinRoute]:
         """Methods, paths, and what answers there."""
@@ -66,6 +66,7 @@ class ControlApi:
             ("POST", f"{CONTROL}/send/{{destination}}", self.send),
             ("POST", f"{CONTROL}/events", self.emit_event),
             ("POST", f"{CONTROL}/events/{{type}}", self.emit_data),
+            ("GET", f"{CONTROL}/dead-letters", self.summarize_dead_letters),
             ("GET", letters, self.list_dead_letters),
             ("POST", f"{letters}/purge", self.purge_dead_letters),
             ("POST", f"{letters}/redrive", self.redrive_dead_letters),
@@ -150,6 +151,14 @@ class ControlApi:
             )
         headers = {**event.headers, **_message_headers(request)}
         return await self._emit(request, replace(event, headers=headers))
+
+    async def summarize_dead_letters(self, _: Request, __: PathValues) -> BytesResponse:
+        """How many dead letters each function has, and since when."""
+        summaries = await self._dead_letters.summarize()
+        return json_response(200, {"functions": [asdict(summary) for summary in summaries]})
+
+    async def _list_names(self) -> Sequence[str]:
+        return list(self._directory())
 
     async def list_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
         """The oldest dead letters of a function, or those that `id` or `limit` in the query say."""

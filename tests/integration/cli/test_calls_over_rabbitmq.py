@@ -120,6 +120,8 @@ async def test_dead_letters(shop, mesh):
         await shop("send", "shop.order", TEA, "--id", id)
         await mesh.line(f"^told of {id}$")
     assert await listed(shop) == ["one", "two", "three"]
+    (counted,) = json.loads((await shop("dlq", "list", "--json")).out)
+    assert (counted["function"], counted["count"]) == ("shop.order", 3)
     shown = await shop("dlq", "show", "shop.order", "two", "--json")
     letter = json.loads(shown.out)
     assert (letter["id"], letter["payload"], letter["error_message"]) == (

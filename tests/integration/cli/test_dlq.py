@@ -50,6 +50,25 @@ async def test_list(shop, letters):
     assert "no [bold]tea[/bold]" in table
 
 
+async def test_all_functions_are_counted(shop, letters):
+    (counted,) = json.loads((await shop("dlq", "list", "--json")).out)
+    assert (counted["function"], counted["count"]) == ("shop.order", 3)
+    assert 0 < counted["oldest"] <= counted["newest"]
+    table = (await shop("dlq", "list")).out
+    assert re.search(r"│ shop\.order +│ 3 +│ \d+[sm] +│ \d+[sm] +│", table)
+
+
+async def test_no_function_has_dead_letters(shop):
+    assert (await shop("dlq", "list")).out == "No dead letters.\n"
+    assert (await shop("dlq", "list", "--json")).out == "[]\n"
+
+
+async def test_a_limit_goes_with_a_name(run):
+    ended = await run("dlq", "list", "--limit", "2")
+    assert ended.code == 2
+    assert "--limit goes with a NAME" in ended.err
+
+
 async def test_a_function_without_dead_letters(shop):
     assert await listed(shop) == []
 

@@ -48,12 +48,12 @@ async def test_processes_and_what_they_serve(launch, run, write, rabbitmq, tmp_p
 
     process.kill(signal.SIGTERM)
     assert await process.code() == 0
-    assert (await run("ps", **broker)).out == "Nobody is there.\n"
+    assert (await run("ps", **broker)).out == "No process answers.\n"
 
 
 async def test_watching_goes_on_until_it_is_interrupted(launch, write, rabbitmq):
     watching = await launch("ps", "--watch", EVENTMESH_BROKER=await rabbitmq.new_virtual_host())
-    await watching.line("Nobody is there")
+    await watching.line("No process answers")
     watching.press_ctrl_c()
     assert await watching.code() == 0
 

@@ -49,7 +49,7 @@ def test_each_instance_and_what_all_serve_together(shown, instances):
 
 def test_nobody(capsys):
     print_table(presence_tables([]))
-    assert capsys.readouterr().out == "Nobody is there.\n"
+    assert capsys.readouterr().out == "No process answers.\n"
 
 
 def test_as_plain_values():

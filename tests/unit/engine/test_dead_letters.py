@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from eventmesh.engine import dead_letters as module
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetterSummary
 from eventmesh.engine.settlement import DEAD_LETTER_HEADERS, FIRST_FAILURE, dead_letter
 from eventmesh.model.errors import (
     BrokerUnavailable,
@@ -13,7 +13,7 @@ from eventmesh.model.errors import (
     Throttled,
 )
 from eventmesh.model.message import Message
-from eventmesh.model.topology import dead_letters, to_queue
+from eventmesh.model.topology import dead_letters, named, to_queue
 
 FUNCTION = "orders.place"
 DEAD = dead_letters(FUNCTION)
@@ -287,3 +287,51 @@ async def refused(letters):
     with pytest.raises(Throttled) as refusal:
         await letters.list(FUNCTION)
     return str(refusal.value)
+
+
+async def set_aside_at(mesh, function, *times, header=True):
+    queue = dead_letters(function)
+    await mesh.broker.declare([queue])
+    for time in times:
+        message = Message(b"{}", f"{time}", time)
+        letter = dead_letter(message, function, None, "old", time + 1 if header else float("nan"))
+        await mesh.broker.publish(to_queue(queue), letter)
+
+
+async def test_a_summary_has_each_function_with_dead_letters(mesh, letters):
+    await mesh.broker.declare([dead_letters("orders.cancel"), named("em.dead.not a function")])
+    await set_aside_at(mesh, "shop.sell", 7.0)
+    await set_aside_at(mesh, "orders.place", 5.0, 3.0, 9.0)
+
+    assert await letters.summarize() == [
+        DeadLetterSummary("orders.place", 3, 4.0, 10.0),
+        DeadLetterSummary("shop.sell", 1, 8.0, 8.0),
+    ]
+    assert len(await letters.list("orders.place")) == 3
+
+
+async def test_a_summary_goes_by_when_it_was_stored_if_no_failure_is_known(mesh, letters):
+    await set_aside_at(mesh, "orders.place", 5.0, header=False)
+    assert await letters.summarize() == [DeadLetterSummary("orders.place", 1, 5.0, 5.0)]
+
+
+async def test_the_newest_of_very_many_is_not_known(mesh, letters, monkeypatch):
+    monkeypatch.setattr(module, "MAX_LISTED", 2)
+    await set_aside_at(mesh, "orders.place", 5.0, 6.0, 7.0)
+    assert await letters.summarize() == [DeadLetterSummary("orders.place", 3, 6.0, 0.0)]
+
+
+async def test_a_broker_that_lists_no_queues_is_asked_about_the_functions_that_are_known(
+    mesh, monkeypatch
+):
+    async def list_queues():
+        return None
+
+    async def list_functions():
+        return ["orders.place", "orders.cancel"]
+
+    monkeypatch.setattr(mesh.broker, "list_queues", list_queues)
+    letters = BrokerDeadLetters(mesh.broker, mesh.clock, list_functions)
+    await set_aside_at(mesh, "orders.place", 5.0)
+    await set_aside_at(mesh, "shop.sell", 5.0)
+    assert [summary.function for summary in await letters.summarize()] == ["orders.place"]
