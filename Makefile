@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt
 # Arguments for pytest or the benchmarks: make test ARGS="tests/unit -x"
 ARGS ?=
+# Processes that run tests at the same time: make test WORKERS=0 runs all in one.
+WORKERS ?= auto
 COMPOSE ?= docker compose
 FAULTS := tests/integration/faults
 E2E := tests/e2e
@@ -17,6 +19,8 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 
+# The tests start hundreds of processes, and each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # constraints.txt decides which versions are used: that there are newer ones is no news here.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -47,7 +51,7 @@ secrets:
 	&& mv secrets.new secrets
 
 test: install ## run the tests, those that kill RabbitMQ and workers too (ARGS="..." goes to pytest)
-	$(BIN)/python -m pytest --ignore $(E2E) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --ignore $(E2E) $(ARGS)
 
 versions: install ## run the contract suite on RabbitMQ 4.0 and the latest 4.x, in containers
 	@$(ENGINE_ANSWERS)

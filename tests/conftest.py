@@ -2,7 +2,16 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["installed_packages", "project_fixtures", "rabbitmq_fixtures", "waiting"]
+pytest_plugins = [
+    "bytecode",
+    "figures",
+    "inherited_signals",
+    "installed_packages",
+    "parallel",
+    "project_fixtures",
+    "rabbitmq_fixtures",
+    "waiting",
+]
 
 # How long an example takes depends on what else the machine does: it decides no test.
 # Built on the profile in force, so that under CI the examples stay the same in every run.

@@ -142,7 +142,7 @@ async def empty_mesh(request):
     """One in which nobody has ever declared anything."""
     if request.param == "memory":
         return MemoryMesh()
-    return RabbitMesh(await request.getfixturevalue("rabbitmq_node").new_virtual_host())
+    return RabbitMesh(await request.getfixturevalue("node").new_virtual_host())
 
 
 @pytest_asyncio.fixture

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from composed import composed, run
-from rabbitmq_node import free_ports
+from machine import free_ports
 from shopping import Shop
 
 ROOT = Path(__file__).parents[2]

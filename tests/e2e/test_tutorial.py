@@ -2,7 +2,7 @@
 
 import pytest_asyncio
 from composed import composed, run
-from rabbitmq_node import free_ports
+from machine import free_ports
 from reader import IN_CONTAINERS, Reader
 
 

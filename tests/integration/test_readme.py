@@ -1,6 +1,6 @@
 """The first service of the README, as a newcomer types it."""
 
-from rabbitmq_node import free_ports
+from machine import free_ports
 from reader import Reader
 
 

@@ -1,6 +1,6 @@
 """The part of the tutorial that needs no containers; the rest is followed in tests/e2e."""
 
-from rabbitmq_node import free_ports
+from machine import free_ports
 from reader import AT_HOME, IN_CONTAINERS, OVER_RABBITMQ, Reader, sections
 
 

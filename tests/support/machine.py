@@ -1,27 +1,41 @@
 """Ports and programs of the machine that the tests run on."""
 
+import os
 import random
 import socket
 import subprocess
+from itertools import islice
 
 CALL_SECONDS = 60
 
+PORTS = range(20_000, 32_000)
+"""No outgoing connection takes one of these while a server is down (ip_local_port_range)."""
+
+SHARES = 12
+"""Processes of a run among which they are divided, so that none takes one that another chose."""
+
+WORKER_VARIABLE = "PYTEST_XDIST_WORKER"
+
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free, and that no outgoing connection takes while a node is down."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.append(port)
-    return ports
+    """Return ports that are free, and that no other worker of this run returns."""
+    # gw0, gw1, …; the process that controls them has the first share.
+    worker = int(os.environ.get(WORKER_VARIABLE, "gw-1").removeprefix("gw")) + 1
+    mine = PORTS[worker % SHARES :: SHARES]
+    return list(islice(filter(is_free, random.sample(mine, len(mine))), count))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def run(command: list[str], environment: dict[str, str], timeout: float = CALL_SECONDS) -> str:
+    """Return what a program prints; raises RuntimeError if it fails."""
     done = subprocess.run(
         command, env=environment, timeout=timeout, capture_output=True, text=True, check=False
     )

@@ -146,6 +146,7 @@ async def test_a_process_that_does_not_answer(launch, doctor, write, rabbitmq, u
     assert "a process does not answer" in found["advice"]
 
 
+@pytest.mark.disruptive
 async def test_an_alarm_is_all_there_is_to_tell(launch, doctor, run, write, rabbitmq, url, vhost):
     write("app.py", APP)
     await declare(rabbitmq, vhost, "sales", "quorum")

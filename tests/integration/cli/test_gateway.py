@@ -67,6 +67,7 @@ async def test_a_request_whose_process_is_killed_is_answered(started, write):
             assert "Retry-After" in answer.headers
 
 
+@pytest.mark.disruptive
 async def test_the_broker_may_come_last_and_go_away(launch, write, rabbitmq, broker):
     write("app.py", APP)
     await rabbitmq.stop()
@@ -95,6 +96,7 @@ async def test_the_broker_may_come_last_and_go_away(launch, write, rabbitmq, bro
             pass
 
 
+@pytest.mark.disruptive
 async def test_one_that_starts_during_an_alarm_says_to_come_again(started, write, rabbitmq):
     write("app.py", APP)
     await started("run", "app.py")

@@ -43,8 +43,9 @@ async def arrived(handled, number):
             pass
 
 
+@pytest.mark.disruptive
 async def test_while_the_broker_is_away_calls_fail_in_time_and_then_all_works_again(
-    rabbitmq, mesh_of, size, capsys
+    rabbitmq, mesh_of, size, record_figure
 ):
     seconds = size(2, 30)
     url = await rabbitmq.new_virtual_host()
@@ -69,10 +70,10 @@ async def test_while_the_broker_is_away_calls_fail_in_time_and_then_all_works_ag
         await arrived(handled, 2)
         assert await until_it_works(lambda: mesh.invoke("away.work", {"number": 3})) == 3
         assert broker.ready
-    with capsys.disabled():
-        print(f"\naway: {seconds} s without a broker, in which {refused} calls were refused")
+    record_figure(f"away: {seconds} s without a broker, in which {refused} calls were refused")
 
 
+@pytest.mark.disruptive
 async def test_a_memory_alarm_refuses_new_work_and_says_so(rabbitmq, mesh_of):
     url = await rabbitmq.new_virtual_host()
     app, handled = service()

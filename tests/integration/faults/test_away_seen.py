@@ -105,6 +105,7 @@ def running(tmp_path):
     return running
 
 
+@pytest.mark.disruptive
 async def test_started_before_its_broker(rabbitmq, running):
     url = await rabbitmq.new_virtual_host()
     await rabbitmq.stop()
@@ -120,6 +121,7 @@ async def test_started_before_its_broker(rabbitmq, running):
         await seen.stop()
 
 
+@pytest.mark.disruptive
 async def test_the_broker_goes_and_comes_back(rabbitmq, running):
     url = await rabbitmq.new_virtual_host()
     async with running(url) as seen, running(url) as other:
@@ -150,6 +152,7 @@ async def test_a_queue_is_deleted_under_its_consumer(rabbitmq, running):
         await seen.works()
 
 
+@pytest.mark.disruptive
 async def test_an_alarm_takes_no_new_work(rabbitmq, running):
     async with running(await rabbitmq.new_virtual_host()) as seen:
         await seen.ready()
@@ -162,6 +165,7 @@ async def test_an_alarm_takes_no_new_work(rabbitmq, running):
         await seen.works()
 
 
+@pytest.mark.disruptive
 async def test_channels_end(rabbitmq, running):
     async with running(await rabbitmq.new_virtual_host()) as seen:
         await seen.ready()

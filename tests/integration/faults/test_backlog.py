@@ -10,7 +10,9 @@ SAID_EVERY = 1000
 ALLOWED_GROWTH_KIB = 8 * 1024
 
 
-async def test_memory_does_not_grow_with_the_backlog(rabbitmq, broker_at, mesh_of, size, capsys):
+async def test_memory_does_not_grow_with_the_backlog(
+    rabbitmq, broker_at, mesh_of, size, record_figure
+):
     total = size(60_000, 1_000_000)
     url = await rabbitmq.new_virtual_host()
     progress = Progress()
@@ -40,10 +42,9 @@ async def test_memory_does_not_grow_with_the_backlog(rabbitmq, broker_at, mesh_o
         seconds = time.monotonic() - started
 
     early, late = memory[len(memory) // 10], memory[-1]
-    with capsys.disabled():
-        print(
-            f"\nbacklog: {total:,} drained by one worker in {seconds:.0f} s, its start included; "
-            f"its peak memory was {early / 1024:.1f} MiB after a tenth of them and "
-            f"{late / 1024:.1f} MiB at the end"
-        )
+    record_figure(
+        f"backlog: {total:,} drained by one worker in {seconds:.0f} s, its start included; "
+        f"its peak memory was {early / 1024:.1f} MiB after a tenth of them and "
+        f"{late / 1024:.1f} MiB at the end"
+    )
     assert late - early < ALLOWED_GROWTH_KIB

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 
+import pytest
 from fleet import Progress, fleet
 
 from eventmesh.model.errors import BrokerUnavailable
@@ -31,8 +32,9 @@ async def send_all(mesh, numbers):
             tasks.create_task(sender())
 
 
+@pytest.mark.disruptive
 async def test_killed_workers_and_a_restarted_broker_lose_nothing(
-    rabbitmq, broker_at, mesh_of, size, capsys
+    rabbitmq, broker_at, mesh_of, size, record_figure
 ):
     total, kills = size(3_000, 20_000), size(8, 120)
     url = await rabbitmq.new_virtual_host()
@@ -63,8 +65,7 @@ async def test_killed_workers_and_a_restarted_broker_lose_nothing(
         assert await broker.depth(inbox("crash.work")) == 0
 
     assert progress.seen.keys() == set(range(total))
-    with capsys.disabled():
-        print(
-            f"\ncrash: {total:,} handled in {seconds:.0f} s, {kills} kill -9 of 4 workers, one "
-            f"broker restart, {progress.duplicates} handled twice, none lost, none set aside"
-        )
+    record_figure(
+        f"crash: {total:,} handled in {seconds:.0f} s, {kills} kill -9 of 4 workers, one "
+        f"broker restart, {progress.duplicates} handled twice, none lost, none set aside"
+    )

@@ -135,7 +135,7 @@ async def all_arrived(progress, numbers):
 
 
 async def test_a_failing_network_loses_nothing_and_leaves_nothing_behind(
-    rabbitmq, proxy, mesh_of, broker_at, size, capsys
+    rabbitmq, proxy, mesh_of, broker_at, size, record_figure
 ):
     seconds = size(12, 60)
     url = await rabbitmq.new_virtual_host()
@@ -175,15 +175,14 @@ async def test_a_failing_network_loses_nothing_and_leaves_nothing_behind(
             assert await direct.depth(dead_letters("crash.work")) == 0
 
     growth = max(now.memory - then.memory for then, now in zip(before[0], after, strict=True))
-    with capsys.disabled():
-        print(
-            f"\ncut: {cuts} faults in {seconds} s; {len(load.sent):,} sends and "
-            f"{len(load.emitted):,} events confirmed, all arrived, "
-            f"{handled.duplicates + witnessed.duplicates} twice; {load.invoked:,} invocations "
-            f"answered; {len(load.failed.seen)} calls failed, the longest took {load.longest:.1f} "
-            f"s; at the end {connections} connections, {channels} channels and one consumer a "
-            f"subscription and process as before, and {growth / 1024:+.1f} MiB of memory"
-        )
+    record_figure(
+        f"cut: {cuts} faults in {seconds} s; {len(load.sent):,} sends and "
+        f"{len(load.emitted):,} events confirmed, all arrived, "
+        f"{handled.duplicates + witnessed.duplicates} twice; {load.invoked:,} invocations "
+        f"answered; {len(load.failed.seen)} calls failed, the longest took {load.longest:.1f} "
+        f"s; at the end {connections} connections, {channels} channels and one consumer a "
+        f"subscription and process as before, and {growth / 1024:+.1f} MiB of memory"
+    )
     for then, now in zip(before[0], after, strict=True):
         assert now.tasks <= then.tasks
         # Something may still refer to what was lost last.

@@ -41,7 +41,9 @@ async def redrive(url):
     )
 
 
-async def test_an_interrupted_redrive_loses_no_dead_letter(rabbitmq, broker_at, size, capsys):
+async def test_an_interrupted_redrive_loses_no_dead_letter(
+    rabbitmq, broker_at, size, record_figure
+):
     total = size(2_000, 10_000)
     url = await rabbitmq.new_virtual_host()
     progress = Progress()
@@ -65,9 +67,8 @@ async def test_an_interrupted_redrive_loses_no_dead_letter(rabbitmq, broker_at, 
         assert await broker.depth(inbox(FUNCTION)) == 0
 
     assert progress.seen.keys() == set(range(total))
-    with capsys.disabled():
-        print(
-            f"\nredrive: {total:,} dead letters, killed twice, the second time with {left:,} left, "
-            f"and run again: all delivered, {progress.duplicates} twice"
-        )
+    record_figure(
+        f"redrive: {total:,} dead letters, killed twice, the second time with {left:,} left, "
+        f"and run again: all delivered, {progress.duplicates} twice"
+    )
     assert left

@@ -87,7 +87,7 @@ def app(tmp_path):
 
 
 async def test_replacing_the_workers_fails_no_request_and_loses_nothing(
-    rabbitmq, broker_at, mesh_of, app, size, capsys
+    rabbitmq, broker_at, mesh_of, app, size, record_figure
 ):
     rounds, workers = size(2, 5), size(2, 4)
     url = await rabbitmq.new_virtual_host()
@@ -126,11 +126,10 @@ async def test_replacing_the_workers_fails_no_request_and_loses_nothing(
         assert await broker.depth(inbox("rolling.note")) == 0
 
     assert all(handled[word].seen.keys() == sent for word, sent in load.sent.items())
-    with capsys.disabled():
-        stored = sum(len(sent) for sent in load.sent.values())
-        twice = sum(progress.duplicates for progress in handled.values())
-        print(
-            f"\nrolling: {rounds * workers} workers replaced under {load.requests:,} requests, "
-            f"{load.invocations:,} synchronous invocations and {stored:,} messages: no request "
-            f"failed, none lost, {twice} handled twice"
-        )
+    stored = sum(len(sent) for sent in load.sent.values())
+    twice = sum(progress.duplicates for progress in handled.values())
+    record_figure(
+        f"rolling: {rounds * workers} workers replaced under {load.requests:,} requests, "
+        f"{load.invocations:,} synchronous invocations and {stored:,} messages: no request "
+        f"failed, none lost, {twice} handled twice"
+    )

@@ -32,7 +32,7 @@ class Runs:
 
 
 async def test_killed_holders_free_their_slots_and_the_limit_holds(
-    rabbitmq, broker_at, mesh_of, size, tmp_path, capsys
+    rabbitmq, broker_at, mesh_of, size, tmp_path, record_figure
 ):
     kills = size(6, 40)
     url = await rabbitmq.new_virtual_host()
@@ -64,12 +64,11 @@ async def test_killed_holders_free_their_slots_and_the_limit_holds(
             await runs.done.reach(total)
 
     interrupted = sum(len(numbers) for numbers in runs.open.values())
-    with capsys.disabled():
-        print(
-            f"\nslots: {total:,} runs in 4 processes, {kills} kill -9 of holders, which cut "
-            f"{interrupted} runs short, {runs.done.duplicates} done twice; at most {most} at once "
-            f"of {SLOTS} allowed, and {len(runs.places)} at the end"
-        )
+    record_figure(
+        f"slots: {total:,} runs in 4 processes, {kills} kill -9 of holders, which cut "
+        f"{interrupted} runs short, {runs.done.duplicates} done twice; at most {most} at once "
+        f"of {SLOTS} allowed, and {len(runs.places)} at the end"
+    )
     assert interrupted
     assert most <= SLOTS
     assert runs.places == set(range(SLOTS))

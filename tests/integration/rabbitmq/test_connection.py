@@ -107,6 +107,7 @@ async def test_a_connection_that_was_closed_is_opened_again(rabbitmq, connecting
     assert [record for record in caplog.records if "closed by a test" in record.getMessage()]
 
 
+@pytest.mark.disruptive
 async def test_it_works_again_after_the_broker_was_killed(rabbitmq, connecting, function):
     async with connecting(rabbitmq.url) as client:
         await client.management.declare([inbox(function)])
@@ -118,6 +119,7 @@ async def test_it_works_again_after_the_broker_was_killed(rabbitmq, connecting, 
         assert await client.take(inbox(function)) == b""
 
 
+@pytest.mark.disruptive
 async def test_looking_into_queues_goes_on_during_an_alarm(
     rabbitmq, connecting, function, monkeypatch
 ):

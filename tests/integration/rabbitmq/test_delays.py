@@ -94,7 +94,7 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
 ):
     url = await rabbitmq.new_virtual_host()
     async with connecting(url) as client, RabbitInspector(url, "test") as inspector:
-        assert await inspector.lost() == 0
+        assert (await inspector.lost()).count == 0
         delays = DelayLadder(client.management)
         gone = inbox(f"{function}_gone")
         await client.management.declare([queue, gone])
@@ -120,6 +120,7 @@ async def test_an_event_that_nobody_wants_any_more_blocks_nobody(
         assert await client.take(queue) == b"due"
 
 
+@pytest.mark.disruptive
 async def test_delayed_messages_outlive_a_restart_of_the_broker(
     rabbitmq, connecting, function, soon
 ):

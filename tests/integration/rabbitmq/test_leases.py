@@ -50,6 +50,7 @@ async def test_a_holder_that_loses_its_connection_is_stopped_and_followed(
         assert await soon(follower) == b"state"
 
 
+@pytest.mark.disruptive
 async def test_a_holder_whose_channel_ends_is_stopped(rabbitmq, client, name, soon):
     async with asyncio.TaskGroup() as tasks:
         held = asyncio.Event()
@@ -102,6 +103,7 @@ async def test_a_holder_that_falls_silent_is_followed(
         await soon(holder)
 
 
+@pytest.mark.disruptive
 async def test_the_state_outlives_the_broker(rabbitmq, connecting, name, soon):
     async with connecting(rabbitmq.url) as client:
         async with asyncio.TaskGroup() as tasks:
@@ -113,6 +115,7 @@ async def test_the_state_outlives_the_broker(rabbitmq, connecting, name, soon):
         assert await next_state(client, name) == b"state"
 
 
+@pytest.mark.disruptive
 async def test_a_save_that_fails_loses_the_lease(rabbitmq, connecting, name, soon, monkeypatch):
     monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
     monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)

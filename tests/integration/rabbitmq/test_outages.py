@@ -43,6 +43,7 @@ async def kill_and_start(rabbitmq):
     await rabbitmq.start()
 
 
+@pytest.mark.disruptive
 @pytest.mark.parametrize("fail", [stop_and_start, kill_and_start], ids=["stopped", "killed"])
 async def test_one_warning_for_all_consumers(rabbitmq, function, logged, until, fail):
     url = await rabbitmq.new_virtual_host()

@@ -30,7 +30,11 @@ def ignore(delivery):
     pass
 
 
-LOSSES = [delete_the_queue, kill_the_channels, close_the_connection]
+LOSSES = [
+    delete_the_queue,
+    pytest.param(kill_the_channels, marks=pytest.mark.disruptive),
+    close_the_connection,
+]
 
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)

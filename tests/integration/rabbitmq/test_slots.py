@@ -149,6 +149,7 @@ async def test_runs_that_lost_their_slots_get_them_again_before_others(
             held.release()
 
 
+@pytest.mark.disruptive
 async def test_killed_channels_cost_no_slot(rabbitmq, client, name, soon):
     async with AsyncExitStack() as stack:
         async with hold_slots(client.management, name, 3) as held:
@@ -158,6 +159,7 @@ async def test_killed_channels_cost_no_slot(rabbitmq, client, name, soon):
         await take_all(stack, client, name, 3, soon)
 
 
+@pytest.mark.disruptive
 async def test_slots_outlive_the_broker(rabbitmq, connecting, name, soon):
     async with connecting(rabbitmq.url) as client, AsyncExitStack() as stack:
         async with hold_slots(client.management, name, 3) as held:

@@ -15,7 +15,7 @@ from eventmesh.model.topology import inbox, to_function
 
 @pytest.fixture
 def url(rabbitmq):
-    return f"{rabbitmq.tls_url}?cafile={rabbitmq.certificates.cafile}"
+    return f"{rabbitmq.tls_url}?cafile={rabbitmq.cafile}"
 
 
 async def goes_around(url, function):
@@ -50,13 +50,13 @@ async def test_a_client_logs_in_by_its_certificate(rabbitmq, url, function):
     user = f"shop-{uuid4().hex[:8]}"
     await rabbitmq.ctl("add_user", user, uuid4().hex)
     await rabbitmq.ctl("set_permissions", user, ".*", ".*", ".*")
-    certificate = rabbitmq.certificates.client(user)
+    certificate = rabbitmq.client_certificate(user)
     given = url.replace("guest:guest@", "") + f"&certfile={certificate}&auth=external"
     assert await goes_around(given, function) == 300_000
 
 
 async def test_a_certificate_of_nobody_is_refused(rabbitmq, connecting, url, function, monkeypatch):
-    certificate = rabbitmq.certificates.client("nobody")
+    certificate = rabbitmq.client_certificate("nobody")
     given = f"{url}&certfile={certificate}&auth=external"
     for said in await unreachable(connecting, given, function, monkeypatch):
         assert "refuse" in said

@@ -1,6 +1,7 @@
 """Connections and channels that a real broker refuses, closes, blocks and leaves."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 from pamqp import commands
@@ -30,13 +31,14 @@ async def test_a_virtual_host_that_the_user_may_not_use(rabbitmq, connecting):
 
 
 async def test_the_broker_shows_who_is_connected_and_for_how_long(rabbitmq, connecting):
-    async with connecting(rabbitmq.url, "shop (consuming)") as connection:
+    name = f"shop {uuid4().hex} (consuming)"
+    async with connecting(rabbitmq.url, name) as connection:
         for _ in range(3):
             await connection.open_channel()
         rows = await rabbitmq.ctl("list_connections", "--silent", "client_properties")
-        assert "shop (consuming)" in rows
+        assert name in rows
     rows = await rabbitmq.ctl("list_connections", "--silent", "client_properties")
-    assert "shop (consuming)" not in rows
+    assert name not in rows
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,7 @@ async def test_an_operator_closes_the_connection(rabbitmq, connecting, soon):
         assert channel.closed.done()
 
 
+@pytest.mark.disruptive
 async def test_a_channel_that_dies_in_the_broker(rabbitmq, connecting, soon):
     async with connecting(rabbitmq.url) as connection:
         channel = await connection.open_channel()
@@ -121,6 +124,7 @@ async def test_a_channel_that_dies_in_the_broker(rabbitmq, connecting, soon):
         assert "541 INTERNAL_ERROR" in await soon(channel.closed)
 
 
+@pytest.mark.disruptive
 async def test_an_alarm_blocks_who_publishes(rabbitmq, connecting, send, until):
     async with connecting(rabbitmq.url) as connection:
         channel = await connection.open_channel(commands.Confirm.Select())
@@ -134,6 +138,7 @@ async def test_an_alarm_blocks_who_publishes(rabbitmq, connecting, send, until):
         await until(held.done)
 
 
+@pytest.mark.disruptive
 async def test_a_broker_that_is_frozen_is_given_up(rabbitmq, connecting, soon, monkeypatch):
     monkeypatch.setattr(handshake, "HEARTBEAT_SECONDS", 1)
     async with connecting(rabbitmq.url) as connection:
@@ -162,12 +167,14 @@ async def test_the_broker_takes_our_heartbeats(rabbitmq, connecting, soon, monke
         assert not connection.closed.done()
 
 
+@pytest.mark.disruptive
 async def test_a_broker_that_stops_says_so(rabbitmq, connecting, soon):
     async with connecting(rabbitmq.url) as connection:
         await rabbitmq.stop()
         assert "320 CONNECTION_FORCED" in await soon(connection.closed)
 
 
+@pytest.mark.disruptive
 async def test_a_broker_that_is_killed_says_nothing(rabbitmq, connecting, soon):
     async with connecting(rabbitmq.url) as connection:
         await rabbitmq.kill()

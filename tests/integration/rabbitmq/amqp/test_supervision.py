@@ -18,13 +18,12 @@ from eventmesh.model.errors import (
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Route, inbox, named, rpc_queue, to_function, to_queue, to_rpc
 
-NAME = "supervised"
-
 
 @pytest.fixture
-async def broker(rabbitmq):
+async def broker(rabbitmq, function):
+    """A broker whose connections have the name of the function."""
     url = rabbitmq.url
-    async with RabbitBroker(url, name=NAME, connect_timeout=30, publish_timeout=2) as broker:
+    async with RabbitBroker(url, name=function, connect_timeout=30, publish_timeout=2) as broker:
         yield broker
 
 
@@ -90,7 +89,7 @@ async def kill_the_channels(rabbitmq, function):
 
 
 async def close_the_connections(rabbitmq, function):
-    await rabbitmq.close_connections(NAME)
+    await rabbitmq.close_connections(function)
 
 
 async def restart(rabbitmq, function):
@@ -102,7 +101,12 @@ async def kill(rabbitmq, function):
     await rabbitmq.start()
 
 
-LOSSES = [delete_the_queue, kill_the_channels, close_the_connections, restart, kill]
+DISRUPTIONS = [kill_the_channels, restart, kill]
+LOSSES = [
+    delete_the_queue,
+    close_the_connections,
+    *(pytest.param(lose, marks=pytest.mark.disruptive) for lose in DISRUPTIONS),
+]
 
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
@@ -143,7 +147,7 @@ async def test_what_was_confirmed_is_delivered_through_losses(
             for _ in range(4):
                 tasks.create_task(send())
             for _ in range(5):
-                await rabbitmq.close_connections(NAME)
+                await rabbitmq.close_connections(function)
         for id in set(confirmed) - set(box.seen):
             await box.sees(id)
     assert len(confirmed) == 1_200
@@ -165,7 +169,7 @@ async def test_an_open_request_ends_with_its_connection(rabbitmq, broker, functi
     async with consumer, asyncio.TaskGroup() as calls:
         call = calls.create_task(unavailable(broker.request(to_rpc(function), new(wait=600))))
         await soon(asked.wait())
-        await rabbitmq.close_connections(f"{NAME} (publishing)")
+        await rabbitmq.close_connections(f"{function} (publishing)")
         await soon(call)
 
 
@@ -180,7 +184,7 @@ async def test_requests_go_on_after_losses(rabbitmq, broker, function, new, soon
     await broker.declare([queue])
     async with broker.consume(queue, answer, prefetch=10):
         for _ in range(3):
-            await rabbitmq.close_connections(NAME)
+            await rabbitmq.close_connections(function)
             assert await soon(answered(broker, function, new)) == b"[1]"
 
 
@@ -208,6 +212,7 @@ async def test_a_full_line_refuses_at_once(broker, function, new, soon):
         second.cancel()
 
 
+@pytest.mark.disruptive
 async def test_a_blocked_broker_keeps_its_consumers(rabbitmq, broker, function, new, box, soon):
     sent = [new() for _ in range(5)]
     await broker.declare([inbox(function)])
@@ -245,7 +250,7 @@ async def test_what_was_not_answered_goes_to_another(
         await until(lambda: held)
         await subscription.stop()
         async with other.consume(inbox(function), box, prefetch=1):
-            await rabbitmq.close_connections(f"{NAME} (consuming)")
+            await rabbitmq.close_connections(f"{function} (consuming)")
             await box.sees(sent.id)
     held[0].ack()
     assert len(held) == 1

@@ -1,0 +1,78 @@
+"""A node in a container."""
+
+import os
+import shutil
+import subprocess
+import time
+from uuid import uuid4
+
+import certificates
+from machine import CALL_SECONDS, free_ports, run
+
+from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
+
+TLS_FOLDER = "/etc/eventmesh-tests"
+"""Where a container has its certificates."""
+
+
+class ContainerNode(PrivateNode):
+    """A node in a container of an image of RabbitMQ."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__()
+        self.port, self.tls_port = free_ports(2)
+        self._image = image
+        self._name = f"eventmesh-rabbitmq-{uuid4().hex[:12]}"
+        self._created = False
+
+    def launch(self) -> None:
+        # Those of former starts are in the log as well.
+        since = f"{time.time():.3f}"
+        if not self._created:
+            self._created = True
+            self._create()
+        self._docker("start", self._name)
+        log = subprocess.Popen(
+            ["docker", "logs", "--follow", "--since", since, self._name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            wait_until_started(log)
+        finally:
+            log.kill()
+            log.wait(CALL_SECONDS)
+
+    def _create(self) -> None:
+        ports = (f"-p={self.host}:{self.port}:5672", f"-p={self.host}:{self.tls_port}:5671")
+        settings = f"--env=RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS={SERVER_ARGUMENTS}"
+        self._docker("create", "--name", self._name, *ports, settings, self._image)
+        (self._folder / "tests.conf").write_text(certificates.settings(TLS_FOLDER, "5671"))
+        (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
+        # The server runs as another user, who has to read them.
+        for path in (self._folder, *self._folder.iterdir()):
+            path.chmod(0o755)
+        self._docker("cp", str(self._folder), f"{self._name}:{TLS_FOLDER}")
+        for file, target in (
+            ("tests.conf", "conf.d/90-tests.conf"),
+            ("plugins", "enabled_plugins"),
+        ):
+            self._docker("cp", str(self._folder / file), f"{self._name}:/etc/rabbitmq/{target}")
+
+    def signal(self, name: str) -> None:
+        verb = {"STOP": "pause", "CONT": "unpause", "KILL": "kill"}[name]
+        self._docker(verb, self._name)
+        if name == "KILL":
+            # Until it has ended its port is open, and a start would do nothing.
+            self._docker("wait", self._name)
+
+    def remove(self) -> None:
+        self._docker("rm", "--force", "--volumes", self._name)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def control(self, *arguments: str) -> str:
+        return self._docker("exec", self._name, "rabbitmqctl", *arguments)
+
+    def _docker(self, *arguments: str) -> str:
+        return run(["docker", *arguments], dict(os.environ))

@@ -1,0 +1,107 @@
+"""A node of the RabbitMQ that is installed on the machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import certificates
+from machine import CALL_SECONDS, free_ports
+
+from rabbitmq_node.ctl import Rabbitmqctl
+from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
+
+
+class InstalledNode(PrivateNode):
+    """A node with a name, ports, folders and an epmd of its own."""
+
+    # The group ends when the write end of the pipe does, which is when the tests do. epmd is begun
+    # again while none answers: that of a node just killed may hold the port for a moment yet.
+    SCRIPT = (
+        "exec 3<&0 </dev/null; "
+        "(read -r end <&3; kill -KILL -$$) & "
+        "until epmd -names >/dev/null 2>&1; "
+        "do epmd -address 127.0.0.1 >/dev/null 2>&1 3<&- & done; "
+        'exec "$@" 3<&-'
+    )
+
+    def __init__(self, programs: Path) -> None:
+        super().__init__()
+        self._programs = programs
+        self.port, self.tls_port, distribution_port, epmd_port = free_ports(4)
+        name = f"em{uuid4().hex[:12]}@localhost"
+        self._server: subprocess.Popen[str] | None = None
+        self._lifeline = -1
+        self._write_files()
+        self._environment = os.environ | {
+            "HOME": str(self._folder),
+            "ERL_EPMD_PORT": str(epmd_port),
+            "RABBITMQ_NODENAME": name,
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-start_epmd false {SERVER_ARGUMENTS}",
+            # Makes the script become the server, which then gets our signals itself.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+        self._environment.pop("NOTIFY_SOCKET", None)
+        self._ctl = Rabbitmqctl(programs / "rabbitmqctl", name, self._environment)
+
+    def _write_files(self) -> None:
+        cookie = self._folder / ".erlang.cookie"
+        cookie.write_text(uuid4().hex)
+        cookie.chmod(0o400)
+        (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
+        (self._folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = {self.host}:{self.port}\n"
+            "log.console = true\n"
+            "log.file = false\n"
+            "disk_free_limit.absolute = 10MB\n"
+            "vm_memory_high_watermark.relative = 0.8\n"
+            + certificates.settings(str(self._folder), f"{self.host}:{self.tls_port}")
+        )
+
+    def launch(self) -> None:
+        reading, self._lifeline = os.pipe()
+        try:
+            self._server = subprocess.Popen(
+                ["sh", "-c", self.SCRIPT, "sh", str(self._programs / "rabbitmq-server")],
+                env=self._environment,
+                stdin=reading,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            os.close(reading)
+        try:
+            wait_until_started(self._server)
+        except RuntimeError:
+            self.remove()
+            raise
+
+    def signal(self, name: str) -> None:
+        if self._server is not None:
+            os.killpg(self._server.pid, signal.Signals[f"SIG{name}"])
+            if name == "KILL":
+                self._end()
+
+    def _end(self) -> None:
+        self._server.wait(CALL_SECONDS)
+        os.close(self._lifeline)
+        self._server = None
+
+    def remove(self) -> None:
+        self._ctl.close()
+        self.signal("KILL")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def control(self, *arguments: str) -> str:
+        return self._ctl(*arguments)
