@@ -20,16 +20,16 @@ _GRAIN: Final = 0.001
 
 
 class TimerHandle(Protocol):
-    """A call that is still to come."""
+    """A scheduled call that can be cancelled."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """A source of time."""
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the time in seconds since the epoch."""
         ...
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
@@ -90,7 +90,7 @@ class TimeLimit:
 
 
 class SharedTimer(Generic[T]):
-    """What must have ended by some moment each, and one timer for all of it.
+    """Deadlines of many things, with one timer for all of them.
 
     Nearly everything ends in time, so a timer for each would be set and cancelled for nothing, at
     a cost above that of most else in an invocation. This one is set for the first deadline there
@@ -114,7 +114,7 @@ class SharedTimer(Generic[T]):
             self._set_timer(ends)
 
     def remove(self, what: T) -> None:
-        """It has ended, maybe because it expired."""
+        """Remove it: it has ended, or it expired."""
         self._ends.pop(what, None)
 
     def _set_timer(self, ends: float) -> None:
@@ -135,7 +135,7 @@ class SharedTimer(Generic[T]):
 
 
 async def sleep(clock: Clock, delay: float) -> None:
-    """Wait `delay` seconds of the clock; with no delay, let others run first."""
+    """Wait `delay` seconds of the clock; without a delay, yield to other tasks once."""
     over = asyncio.Event()
     timer = clock.call_later(delay, over.set)
     try:

@@ -67,7 +67,7 @@ class FunctionNotFound(InvocationError):
 
 
 class Throttled(InvocationError):
-    """A limit is reached, and the line before it is full or was too slow.
+    """A limit is reached, and the queue for a permit is full or was too slow.
 
     Nothing was started or stored. `retry_after` is in seconds.
     """

@@ -34,7 +34,7 @@ _PREFIXES = (PREFIX, "cloudEvents_")
 
 SPEC_VERSION: Final = "1.0"
 TIMER_TYPE: Final = "eventmesh.timer"
-"""The type of the event that a timer's firing is."""
+"""The type of the event that a timer fires."""
 
 _WORD = r"[^\s.*#\x00-\x1f\x7f\ud800-\udfff]+"
 _TYPE = re.compile(rf"{_WORD}(\.{_WORD})*")
@@ -60,7 +60,7 @@ class Event(Generic[DataT]):
 
 
 def event_headers(source: str, time: float, *, subject: str = "") -> dict[str, str]:
-    """The headers of an event that happened at `time`, in seconds since the epoch."""
+    """Return the headers of an event that happened at `time`, in seconds since the epoch."""
     headers = {
         f"{PREFIX}specversion": SPEC_VERSION,
         f"{PREFIX}source": source,
@@ -74,7 +74,7 @@ def event_headers(source: str, time: float, *, subject: str = "") -> dict[str, s
 def event_from(
     type: str, id: str, data: Any, content_type: str, headers: Mapping[str, str], *, created: float
 ) -> Event[Any]:
-    """The event that a message carries; missing attributes get the nearest true value.
+    """Return the event in a message; missing attributes are derived from its properties.
 
     Raises PayloadInvalid for an invalid time.
     """
@@ -95,7 +95,7 @@ def event_from(
 
 
 def parse_event_time(text: str, created: float) -> datetime:
-    """The moment that an event's `time` attribute names, or if it is empty, that of `created`.
+    """Read the `time` attribute of an event; if it is empty, return the moment `created`.
 
     The text is an RFC 3339 timestamp, as CloudEvents asks for; `created` is in seconds since the
     epoch. Raises PayloadInvalid for any other text, and for a time without an offset from UTC.
@@ -116,7 +116,7 @@ def parse_event_time(text: str, created: float) -> datetime:
 
 
 def check_type(type: str) -> str:
-    """The type, if events of it can be emitted: words with dots between them.
+    """Return the type if events of it can be emitted: words with dots between them.
 
     Raises DeclarationError otherwise.
     """
@@ -129,10 +129,10 @@ def check_type(type: str) -> str:
 
 
 def check_pattern(pattern: str) -> str:
-    """The pattern, if it is one: words, `*` and `#` with dots between. DeclarationError if not."""
+    """Return the pattern if it is valid. Raises DeclarationError if not."""
     if not _PATTERN.fullmatch(pattern) or len(pattern.encode()) > MAX_NAME_BYTES:
         raise DeclarationError(
-            f"{pattern!r} is no event pattern: write words with dots between them, where '*' "
+            f"{pattern!r} is not an event pattern: write words with dots between them, where '*' "
             "stands for one word and '#' for any number of words, such as 'payment.*', "
             f"{MAX_NAME_BYTES} bytes at most"
         )

@@ -20,7 +20,7 @@ class Limits:
 
     `timeout` is seconds a run, None for no limit. `concurrency` is runs at once in one process,
     `reserved_concurrency` in the whole mesh (None: not limited there). `max_pending` is how many
-    synchronous callers may wait for a place. `max_payload` is bytes.
+    synchronous callers may wait for a permit. `max_payload` is bytes.
     """
 
     timeout: float | None = DEFAULT_TIMEOUT

@@ -1,4 +1,4 @@
-"""What a broker carries."""
+"""Messages: what a broker carries."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def check_size(message: Message) -> None:
 
 
 def utf8(text: str) -> str:
-    """The text with "?" for each lone surrogate: UTF-8 has no bytes for those (RFC 3629)."""
+    """Replace each lone surrogate, which UTF-8 cannot encode (RFC 3629), by "?"."""
     return text if text.isascii() else text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""What became of an invocation: a value, or one error."""
+"""The result of an invocation: a value, or one error."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def _is_header(text: object) -> bool:
 
 
 def on_close(result: Result, release: Callable[[], None]) -> Result:
-    """Call `release` once the result's stream has ended; at once where there is no stream."""
+    """Call `release` once the result's stream has ended; at once if there is no stream."""
     if result.stream is None:
         release()
         return result
-    return replace(result, stream=_Released(result.stream, release))
+    return replace(result, stream=_ReleasingStream(result.stream, release))
 
 
-class _Released(AsyncIterator[bytes]):
+class _ReleasingStream(AsyncIterator[bytes]):
     """A stream that calls `release` when it ends, fails or is closed, even before its first item.
 
     An async generator would not do: one that is closed before it was started runs no `finally`.
@@ -117,7 +117,7 @@ class _Released(AsyncIterator[bytes]):
 
 
 async def close_stream(stream: AsyncIterator[bytes]) -> None:
-    """Close a stream that is not read to its end, so that the handler behind it can clean up."""
+    """Close a stream that was not read to its end, so that its handler can clean up."""
     aclose: Callable[[], Awaitable[None]] | None = getattr(stream, "aclose", None)
     if aclose is not None:
         await aclose()

@@ -20,13 +20,13 @@ EVENTS: Final = f"{PREFIX}.events"
 """The topic exchange through which all events go; the routing key is the event's type."""
 
 PRESENCE: Final = f"{PREFIX}.presence"
-"""The topic exchange through which processes tell each other that they are there."""
+"""The topic exchange through which processes announce their presence."""
 
 MAX_PRESENCE_MESSAGES: Final = 10_000
-"""Messages about presence that one process may be behind; older ones are dropped."""
+"""Presence messages that may wait for one process; older ones are dropped."""
 
 MAX_QUEUE_LENGTH: Final = 5_000_000
-"""Messages in one inbox before publishing to it is refused: a bound, not a working size."""
+"""Messages in one inbox before it refuses another: a bound, not a size to work at."""
 
 QUEUE_SCHEME: Final = "queue:"
 EVENT_SCHEME: Final = "event:"
@@ -57,7 +57,7 @@ class Queue:
 
 @value
 class Binding:
-    """Events whose type fits `pattern` are copied to `queue`, or what else an exchange carries."""
+    """Messages of an exchange whose routing key matches `pattern` are copied to `queue`."""
 
     queue: Queue
     pattern: str
@@ -66,7 +66,7 @@ class Binding:
 
 @value
 class Route:
-    """Where a message goes: a queue by its name, or an exchange by what the message is about.
+    """Where a message goes: a queue by its name, or an exchange with a routing key.
 
     A `mandatory` route raises when there is nothing at its end; `name` is what the user called
     that end.
@@ -99,14 +99,14 @@ def broadcast(function: str, instance: str) -> Queue:
 
 
 def presence_queue(instance: str, about: str) -> Queue:
-    """Where one process hears of presence; `about` tells its queues apart."""
+    """The queue in which one process receives presence; `about` tells its queues apart."""
     return Queue(
         f"{PREFIX}.presence.{about}.{instance}", "presence", max_length=MAX_PRESENCE_MESSAGES
     )
 
 
 def named(name: str, *, declare: bool = True) -> Queue:
-    """A queue of the users' own, under the very name they gave it."""
+    """A queue of the users' own, under the name that they gave it."""
     return Queue(name, "named", declare=declare)
 
 
@@ -121,18 +121,18 @@ def lease_name(service: str) -> str:
 
 
 def to_queue(queue: Queue, name: str = "") -> Route:
-    """The way to a queue; `name` is what users call it, where that is not its own name."""
+    """Return the route to a queue; `name` is what users call it, if that is not its own name."""
     return Route("", queue.name, name=name or queue.name)
 
 
 def to_function(function: str) -> Route:
-    """The way to a function's inbox."""
+    """Return the route to a function's inbox."""
     return to_queue(inbox(check_function(function)), function)
 
 
 @lru_cache(maxsize=4096)
 def to_rpc(function: str) -> Route:
-    """The way to the queue of a function's synchronous callers."""
+    """Return the route to a function's RPC queue."""
     return to_queue(rpc_queue(check_function(function), 0), function)
 
 
@@ -149,7 +149,7 @@ def to_presence(word: str) -> Route:
 
 @lru_cache(maxsize=4096)
 def parse_destination(target: str) -> Route:
-    """The way to what a user names: "service.function", "queue:invoices" or "event:order.placed".
+    """Return the route to what a user names, such as "queue:invoices" or "event:order.placed".
 
     Raises DeclarationError for anything else.
     """
@@ -161,24 +161,24 @@ def parse_destination(target: str) -> Route:
 
 
 def format_destination(route: Route) -> str:
-    """The route as users write it: `parse_destination` makes it again."""
+    """Return a route as users write it; `parse_destination` reads it."""
     if route.exchange == EVENTS:
         return f"{EVENT_SCHEME}{route.name}"
     return f"{QUEUE_SCHEME}{route.name}" if route.key == route.name else route.name
 
 
 def check_function(name: str) -> str:
-    """The name, if it can be a function's: "service.function". DeclarationError if not."""
+    """Return the name if it is a function's, "service.function". Raises DeclarationError if not."""
     if not _FUNCTION.fullmatch(name):
         raise DeclarationError(
-            f"{name!r} is no function's name: write 'service.function', in letters from A to Z, "
+            f"{name!r} is not a function name: write 'service.function', in letters from A to Z, "
             "digits and '_', at most 63 and 100 (a queue is 'queue:NAME', an event 'event:TYPE')"
         )
     return name
 
 
 def check_service(name: str) -> str:
-    """The name, if a service can have it: letters, digits, '_' and '-'. DeclarationError if not."""
+    """Return the name if a service can have it. Raises DeclarationError if not."""
     if not _SERVICE.fullmatch(name):
         raise DeclarationError(
             f"a service cannot be called {name!r}: use letters, digits, '_' and '-', beginning "
@@ -188,7 +188,7 @@ def check_service(name: str) -> str:
 
 
 def check_queue(name: str) -> str:
-    """The name, if users can call a queue so. DeclarationError if not."""
+    """Return the name if a queue of the users' can have it. Raises DeclarationError if not."""
     if not QUEUE_NAME.fullmatch(name):
         raise DeclarationError(
             f"a queue cannot be called {name!r}: use letters from A to Z, digits, spaces and any "

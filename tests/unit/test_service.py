@@ -67,7 +67,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", ["", "a b", "a.b", "ä", "a-b", "x" * 101, 3])
     def test_what_no_function_can_be_called_is_refused(self, app, name):
-        with pytest.raises(DeclarationError, match="is no function's name"):
+        with pytest.raises(DeclarationError, match="is not a function name"):
             app.function(name=name)(handler)
 
     def test_a_lambda_needs_a_name(self, app):
@@ -230,7 +230,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("target", "advice"),
         [
-            ("nowhere", "is no function's name"),
+            ("nowhere", "is not a function name"),
             ("queue:", "a queue cannot be called"),
             ("event:a b", "an event cannot have the type"),
             (3, "is no destination"),

@@ -1,4 +1,4 @@
-"""What travels between processes: invocations, results and errors as messages, and back."""
+"""Encodes invocations, results and errors as messages, and decodes them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def message_from(invocation: Invocation, body: bytes) -> Message:
 
 
 def reply_from(result: Result, request: Message, now: float) -> Message:
-    """The reply that carries a result, which has no stream, to whoever made the request."""
+    """Return the reply that carries a result, which has no stream, to the caller."""
     error = result.error
     return Message(
         result.body if error is None else orjson.dumps(dump_error(error)),
@@ -87,7 +87,7 @@ def reply_from(result: Result, request: Message, now: float) -> Message:
 
 
 def result_from(reply: Message) -> Result:
-    """The result that a reply carries. Raises PayloadInvalid for one that carries nothing."""
+    """Return the result in a reply. Raises PayloadInvalid for one that cannot be read."""
     if reply.type != ERROR_TYPE:
         return Result(reply.body, content_type=reply.content_type)
     return Result(b"", error=load_error(decode(reply.body, "the reply")))
@@ -96,9 +96,9 @@ def result_from(reply: Message) -> Result:
 def outcome_record(
     function: str, request: Message, result: Result, reason: str, now: float
 ) -> bytes:
-    """What a destination is told of an invocation: the request, and its result or error.
+    """Encode what a destination gets of an invocation: the request, and its result or error.
 
-    `reason` says why it is set aside; it is empty for a success.
+    `reason` says why it became a dead letter; it is empty for a success.
     """
     record: dict[str, Any] = {
         "function": function,
@@ -127,12 +127,12 @@ def _json_or_text(body: bytes) -> Any:
 
 
 def to_fault(error: Failure) -> InvocationError:
-    """A failure as all but its own settlement see it: a signal of the handler's is a fault."""
+    """Return a failure as a fault: outside its own settlement, a handler's signal is one."""
     return FunctionError(type(error).__name__, str(error)) if isinstance(error, Signal) else error
 
 
 def dump_error(failure: Failure) -> dict[str, Any]:
-    """A failure as plain fields that JSON can carry: `code`, `message`, and what its kind adds."""
+    """Return a failure as fields for JSON: `code`, `message`, and those of its kind."""
     error = to_fault(failure)
     fields: dict[str, Any] = {"code": error.code, "message": _text(str(error))}
     match error:
@@ -147,7 +147,7 @@ def dump_error(failure: Failure) -> dict[str, Any]:
                 "traceback": truncate_middle(error.traceback, MAX_TRACEBACK),
             }
         case PayloadInvalid():
-            reasons = [_reason(one) for one in error.errors]
+            reasons = [_reason(reason) for reason in error.errors]
             fields |= {"message": _text(error.message), "errors": reasons}
         case PayloadTooLarge():
             fields |= {"size": error.size, "limit": error.limit, "setting": error.setting}
@@ -163,24 +163,26 @@ def _text(text: str) -> str:
 
 
 def _reason(error: Mapping[str, Any]) -> dict[str, Any]:
-    place = (part if isinstance(part, int) else _text(str(part)) for part in error.get("loc", ()))
+    location = (
+        part if isinstance(part, int) else _text(str(part)) for part in error.get("loc", ())
+    )
     return {
-        "loc": list(place),
+        "loc": list(location),
         "msg": _text(str(error.get("msg", ""))),
         "type": _text(str(error.get("type", ""))),
     }
 
 
 def load_error(fields: Any) -> InvocationError:
-    """The failure that `dump_error` wrote down.
+    """Read the fields of `dump_error`.
 
-    One of an unknown kind is a FunctionError, and so is what cannot be read.
+    An unknown kind becomes a FunctionError, and so do fields that cannot be read.
     """
     try:
-        told = _ErrorFields.model_validate(fields)
+        parsed = _ErrorFields.model_validate(fields)
     except ValidationError:
         return FunctionError("Error", "it failed, but how cannot be read from the reply")
-    return _KINDS.get(told.code, _function_error)(told)
+    return _KINDS.get(parsed.code, _function_error)(parsed)
 
 
 class _Reason(BaseModel):
@@ -205,18 +207,18 @@ class _ErrorFields(BaseModel):
     setting: str = ""
 
 
-def _function_error(told: _ErrorFields) -> InvocationError:
-    return FunctionError(told.type, told.message, told.traceback)
+def _function_error(fields: _ErrorFields) -> InvocationError:
+    return FunctionError(fields.type, fields.message, fields.traceback)
 
 
 _KINDS: Final[Mapping[str, Callable[[_ErrorFields], InvocationError]]] = {
-    FunctionNotFound.code: lambda told: FunctionNotFound(told.name, told.advice),
-    Throttled.code: lambda told: Throttled(told.message, told.retry_after),
-    InvocationTimeout.code: lambda told: InvocationTimeout(told.message),
-    PayloadInvalid.code: lambda told: PayloadInvalid(
-        told.message, [reason.model_dump() for reason in told.errors]
+    FunctionNotFound.code: lambda fields: FunctionNotFound(fields.name, fields.advice),
+    Throttled.code: lambda fields: Throttled(fields.message, fields.retry_after),
+    InvocationTimeout.code: lambda fields: InvocationTimeout(fields.message),
+    PayloadInvalid.code: lambda fields: PayloadInvalid(
+        fields.message, [reason.model_dump() for reason in fields.errors]
     ),
-    PayloadTooLarge.code: lambda told: PayloadTooLarge(told.size, told.limit, told.setting),
-    AccessDenied.code: lambda told: AccessDenied(told.message),
-    BrokerUnavailable.code: lambda told: BrokerUnavailable(told.message),
+    PayloadTooLarge.code: lambda fields: PayloadTooLarge(fields.size, fields.limit, fields.setting),
+    AccessDenied.code: lambda fields: AccessDenied(fields.message),
+    BrokerUnavailable.code: lambda fields: BrokerUnavailable(fields.message),
 }

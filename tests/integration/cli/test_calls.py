@@ -74,7 +74,7 @@ async def test_the_address_may_be_an_option(run, mesh):
         (["send", "shop.nothing"], 3, "there is no 'shop.nothing'"),
         (["send", "queue:nothing"], 3, "there is no 'nothing'"),
         (["invoke", "nonsense"], 3, "there is no 'nonsense'"),
-        (["send", "nonsense"], 3, "'nonsense' is no function's name"),
+        (["send", "nonsense"], 3, "'nonsense' is not a function name"),
         (["emit", "no good"], 2, "an event cannot have the type 'no good'"),
         (["invoke", "shop.busy", "--timeout", "50ms"], 5, "shop.busy"),
     ],

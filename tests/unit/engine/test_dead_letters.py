@@ -203,7 +203,7 @@ async def test_they_are_purged(mesh, letters):
 
 @pytest.mark.parametrize("verb", ["list", "redrive", "purge"])
 async def test_a_name_that_no_function_can_have_is_refused(letters, verb):
-    with pytest.raises(DeclarationError, match="no function's name"):
+    with pytest.raises(DeclarationError, match="not a function name"):
         await getattr(letters, verb)("nonsense")
 
 

@@ -1,4 +1,4 @@
-"""Places for runs: never more than there are, none lost, and nobody overtaken in his line."""
+"""Permits for runs: never more than there are, none lost, and no waiter overtaken."""
 
 import asyncio
 from contextlib import suppress
@@ -16,7 +16,7 @@ from eventmesh.testing.clock import ManualClock
 
 
 class Visit:
-    """Somebody who takes a place, holds it for as long as the test says and gives it back."""
+    """A task that takes a permit, holds it for as long as the test says and gives it back."""
 
     def __init__(self, limiter, clock, mode, deadline=None):
         self.left = asyncio.Event()
@@ -52,7 +52,7 @@ def state(limiter):
     return statistics["running"], statistics["waiting"], statistics["throttled"]
 
 
-async def test_places_are_taken_at_once_while_there_are_some(visit):
+async def test_permits_are_taken_at_once_while_there_are_some(visit):
     limiter = Limiter(2, max_pending=1)
     assert limiter.acquire_nowait()
     assert (await visit(limiter, ASYNC)).holds
@@ -60,18 +60,18 @@ async def test_places_are_taken_at_once_while_there_are_some(visit):
     assert state(limiter) == (2, 0, 0)
 
 
-@pytest.mark.parametrize("line", [0, 1, 3])
-async def test_a_synchronous_caller_is_refused_at_once_when_the_line_is_full(visit, line):
-    limiter = Limiter(1, line)
+@pytest.mark.parametrize("max_pending", [0, 1, 3])
+async def test_a_synchronous_caller_is_refused_at_once_when_the_queue_is_full(visit, max_pending):
+    limiter = Limiter(1, max_pending)
     assert limiter.acquire_nowait()
-    waiting = [await visit(limiter, SYNC) for _ in range(line)]
+    waiting = [await visit(limiter, SYNC) for _ in range(max_pending)]
     refused = await visit(limiter, SYNC)
     with pytest.raises(
-        Throttled, match=f"all 1 permits are in use and {line} callers wait"
+        Throttled, match=f"all 1 permits are in use and {max_pending} callers wait"
     ) as error:
         await refused.task
     assert error.value.retry_after == RETRY_AFTER
-    assert state(limiter) == (1, line, 1)
+    assert state(limiter) == (1, max_pending, 1)
     assert not any(one.task.done() for one in waiting)
     for one in waiting:
         one.task.cancel()
@@ -89,7 +89,7 @@ async def test_asynchronous_work_is_never_refused(visit):
     assert state(limiter) == (0, 0, 0)
 
 
-async def test_a_place_that_is_free_again_goes_to_the_lines_in_turn(visit, clock):
+async def test_a_permit_that_is_free_again_goes_to_the_queues_in_turn(visit, clock):
     limiter = Limiter(1, max_pending=10)
     assert limiter.acquire_nowait()
     modes = [SYNC, SYNC, SYNC, ASYNC, ASYNC]
@@ -117,7 +117,7 @@ async def test_waiting_ends_at_the_deadline(visit, clock, mode):
     assert state(limiter) == (1, 0, 0)
 
 
-async def test_a_deadline_that_has_passed_takes_a_free_place_only(visit, clock):
+async def test_a_deadline_that_has_passed_takes_a_free_permit_only(visit, clock):
     limiter = Limiter(1, max_pending=1)
     assert (await visit(limiter, SYNC, clock.now() - 1)).holds
     late = await visit(limiter, SYNC, clock.now() - 1)
@@ -137,7 +137,7 @@ async def test_who_stops_waiting_loses_his_turn_and_nothing_else(visit, clock):
     assert second.holds
 
 
-async def test_a_place_given_to_somebody_who_is_cancelled_goes_to_the_next(visit, clock):
+async def test_a_permit_given_to_somebody_who_is_cancelled_goes_to_the_next(visit, clock):
     limiter = Limiter(1, max_pending=2)
     assert limiter.acquire_nowait()
     first, second = await visit(limiter, ASYNC), await visit(limiter, ASYNC)
@@ -149,7 +149,7 @@ async def test_a_place_given_to_somebody_who_is_cancelled_goes_to_the_next(visit
     assert state(limiter) == (1, 0, 0)
 
 
-async def test_a_place_is_not_given_to_somebody_who_is_about_to_be_gone(visit, clock):
+async def test_a_permit_is_not_given_to_somebody_who_is_about_to_be_gone(visit, clock):
     limiter = Limiter(1, max_pending=2)
     assert limiter.acquire_nowait()
     first = await visit(limiter, ASYNC)
@@ -183,7 +183,7 @@ def test_permits_are_neither_lost_nor_given_twice(actions, concurrency, max_pend
             if action in {"leave", "release and cancel"} and holders:
                 holders[0].left.set()
                 if action == "release and cancel":
-                    await asyncio.sleep(0)  # The place is given, and its taker does not know yet.
+                    await asyncio.sleep(0)  # The permit is given, and its taker does not know yet.
             if action in {"cancel", "release and cancel"} and waiting:
                 waiting[0].task.cancel()
             assert sum(one.holds for one in visits) <= concurrency
@@ -260,18 +260,18 @@ class TestLimited:
         assert state(limiter)[0] == 0
         return (await limit(fine, limiter)(INVOCATION)).body == b"1"
 
-    async def test_the_place_is_given_back_after_a_run(self, limit):
+    async def test_the_permit_is_given_back_after_a_run(self, limit):
         limiter = Limiter(1, max_pending=0)
         assert (await limit(fine, limiter)(INVOCATION)).body == b"1"
         assert await self.free(limit, limiter)
 
-    async def test_the_place_is_given_back_after_a_bug(self, limit):
+    async def test_the_permit_is_given_back_after_a_bug(self, limit):
         limiter = Limiter(1, max_pending=0)
         with pytest.raises(ZeroDivisionError):
             await limit(raising, limiter)(INVOCATION)
         assert await self.free(limit, limiter)
 
-    async def test_the_place_is_given_back_after_a_cancellation(self, limit, clock):
+    async def test_the_permit_is_given_back_after_a_cancellation(self, limit, clock):
         limiter = Limiter(1, max_pending=0)
         run = asyncio.create_task(limit(hanging, limiter)(INVOCATION))
         await clock.settle()
@@ -281,7 +281,7 @@ class TestLimited:
             await run
         assert await self.free(limit, limiter)
 
-    async def test_the_place_is_held_until_the_stream_has_ended(self, limit):
+    async def test_the_permit_is_held_until_the_stream_has_ended(self, limit):
         limiter = Limiter(1, max_pending=0)
         result = await limit(streaming, limiter)(INVOCATION)
         assert await anext(result.stream) == b"1"
@@ -289,14 +289,14 @@ class TestLimited:
         assert [item async for item in result.stream] == [b"2"]
         assert await self.free(limit, limiter)
 
-    async def test_the_place_is_given_back_once_when_a_stream_is_closed_unread(self, limit):
+    async def test_the_permit_is_given_back_once_when_a_stream_is_closed_unread(self, limit):
         limiter = Limiter(1, max_pending=0)
         result = await limit(streaming, limiter)(INVOCATION)
         await result.stream.aclose()
         await result.stream.aclose()
         assert await self.free(limit, limiter)
 
-    async def test_a_caller_beyond_the_line_gets_an_error_as_a_result(self, limit, clock):
+    async def test_a_caller_beyond_the_queue_gets_an_error_as_a_result(self, limit, clock):
         limiter = Limiter(1, max_pending=0)
         assert limiter.acquire_nowait()
         invocation = Invocation("orders.place", "a-1", b"", 0.0, SYNC)

@@ -1,4 +1,4 @@
-"""How long an invocation waits for a place in its process and for a slot of the mesh."""
+"""How long an invocation waits for a permit in its process and for a slot of the mesh."""
 
 import asyncio
 from contextlib import suppress
@@ -27,7 +27,7 @@ async def fine(_):
 
 
 class TestSlots:
-    """Waiting for a place in the whole mesh."""
+    """Waiting for a slot of the mesh."""
 
     async def test_the_wait_ends_at_the_deadline(self, clock, slots):
         limiter = Limiter(2, max_pending=0)
@@ -73,11 +73,11 @@ class TestSlots:
 class TestPatience:
     """How long a synchronous caller waits that has set no deadline, as requests over HTTP."""
 
-    @pytest.fixture(params=["for a place", "for a slot"])
+    @pytest.fixture(params=["for a permit", "for a slot"])
     async def waiting(self, request, clock, slots):
-        """A function whose place, or slot of the mesh, is taken, and its limiter."""
+        """A function whose permit, or slot of the mesh, is taken, and its limiter."""
         limiter = Limiter(1, max_pending=1)
-        if request.param == "for a place":
+        if request.param == "for a permit":
             assert limiter.acquire_nowait()
         else:
             await slots.acquire()

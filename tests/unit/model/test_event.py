@@ -103,7 +103,7 @@ def test_a_pattern_may_have_wildcards_for_words_and_a_type_none(pattern):
 
 @pytest.mark.parametrize("pattern", ["a*", "*a", "##", "**", "a.#b", "a.**"])
 def test_a_wildcard_stands_for_whole_words(pattern):
-    with pytest.raises(DeclarationError, match="is no event pattern"):
+    with pytest.raises(DeclarationError, match="is not an event pattern"):
         check_pattern(pattern)
 
 

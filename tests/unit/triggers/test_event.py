@@ -190,8 +190,8 @@ class TestBroadcast:
     ("patterns", "advice"),
     [
         ((), "name at least one"),
-        (("",), "is no event pattern"),
-        (("order placed",), "is no event pattern"),
+        (("",), "is not an event pattern"),
+        (("order placed",), "is not an event pattern"),
         ((["a", "b"],), "write patterns as strings"),
     ],
 )
