@@ -3,12 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NewType, TypeVar
 
 import pytest
 
 from eventmesh.model.errors import DeclarationError
 from eventmesh.service import Service
+from eventmesh.testing import TestMesh
 
 T = TypeVar("T")
 
@@ -178,6 +179,25 @@ def test_one_type_is_one_resource(app, kind):
 
     with pytest.raises(DeclarationError, match=r"app has two resources of type .*(Pool|list\[int)"):
         app.resource(two)
+
+
+async def test_new_types_tell_resources_of_one_class_apart(app):
+    primary, replica = NewType("primary", Pool), NewType("replica", Pool)
+
+    @app.resource
+    async def first() -> AsyncIterator[primary]:
+        yield Pool(1)
+
+    @app.resource
+    def second(other: primary) -> replica:
+        return Pool(other.size + 1)
+
+    @app.function
+    async def use(pool: replica) -> int:
+        return pool.size
+
+    async with TestMesh(app) as mesh:
+        assert await mesh.invoke(use) == 2
 
 
 def test_a_resource_is_declared_before_what_asks_for_it(app):

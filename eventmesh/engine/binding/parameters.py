@@ -231,7 +231,9 @@ def _is_a(resource: type, wanted: Any) -> bool:
 
     By the order of resolution, because `issubclass` refuses protocols and calls users' hooks.
     """
-    return resource == wanted or wanted in (get_origin(resource) or resource).__mro__
+    # A NewType is a type of its own, and has no order of resolution.
+    bases: tuple[type, ...] = getattr(get_origin(resource) or resource, "__mro__", ())
+    return resource == wanted or wanted in bases
 
 
 def _is_model(annotation: Any) -> bool:
