@@ -103,7 +103,7 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
             await send(client, delays, gone, 5, b"%d" % number)  # None is due before the end.
         await client.management.delete(gone.name)
         await client.depth_reaches(LOST_QUEUE, 50)
-        assert await inspector.lost() == 50
+        assert (await inspector.lost()).count == 50
         await send(client, delays, queue, 0.3, b"late")
         assert await client.take(queue) == b"late"
 

@@ -87,10 +87,8 @@ class SharedNode(Node):
         self.port, self.tls_port, self.cafile = owner.addresses()
 
     def __getattr__(self, name: str) -> Never:
-        advice = (
-            ": others use it, so mark the test as disruptive" if hasattr(PrivateNode, name) else ""
-        )
-        raise AttributeError(f"a shared RabbitMQ has no {name}{advice}")
+        advice = ": mark the test as disruptive" if hasattr(PrivateNode, name) else ""
+        raise AttributeError(f"a RabbitMQ that others use has no {name}{advice}")
 
     def control(self, *arguments: str) -> str:
         return self._owner.control(*arguments)
