@@ -1,4 +1,4 @@
-"""The client: the three verbs for those who are no function of the mesh."""
+"""The client: `invoke`, `send` and `emit` from outside of the mesh."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from eventmesh.model.settings import redacted
 CONNECT_SECONDS: Final = 15.0
 """How long a client tries to reach a broker before it gives up."""
 
-Mesh: TypeAlias = tuple[Transport, DeadLetters]
-Open: TypeAlias = Callable[[AsyncExitStack, str], Awaitable[Mesh]]
-"""Opens the way to a mesh; the stack closes it."""
+MeshAccess: TypeAlias = tuple[Transport, DeadLetters]
+Open: TypeAlias = Callable[[AsyncExitStack, str], Awaitable[MeshAccess]]
+"""Opens the access to the mesh at a URL; the stack closes it."""
 
 
 class Client(Caller):
@@ -36,7 +36,7 @@ class Client(Caller):
     or the scheme of another registered broker is that of its broker. Entering opens the client,
     leaving closes it; it can be entered again. `dead_letters` are those of the mesh.
 
-    Raises SettingsError for a URL that leads to no mesh.
+    Raises SettingsError for a URL that is not the address of a mesh.
     """
 
     __slots__ = ("_open", "_stack", "_url", "dead_letters")
@@ -66,16 +66,16 @@ class Client(Caller):
         await self._stack.aclose()
 
 
-async def _open_http(stack: AsyncExitStack, url: str) -> Mesh:
+async def _open_http(stack: AsyncExitStack, url: str) -> MeshAccess:
     # Only a client that uses HTTP pays for loading an HTTP library.
     from eventmesh.client.http import HttpTransport, open_http_client  # noqa: PLC0415
     from eventmesh.client.http_dead_letters import HttpDeadLetters  # noqa: PLC0415
 
-    connection = await stack.enter_async_context(open_http_client(url))
-    return HttpTransport(connection), HttpDeadLetters(connection)
+    client = await stack.enter_async_context(open_http_client(url))
+    return HttpTransport(client), HttpDeadLetters(client)
 
 
-async def _open_over_broker(stack: AsyncExitStack, url: str) -> Mesh:
+async def _open_over_broker(stack: AsyncExitStack, url: str) -> MeshAccess:
     broker = await stack.enter_async_context(
         open_broker(url, "eventmesh client", connect_timeout=CONNECT_SECONDS)
     )
@@ -108,7 +108,7 @@ def _choose_opener(url: str) -> Open:
 
 
 class _Closed:
-    """What stands for the mesh while the client is not open."""
+    """Stands in for the mesh while the client is not open."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError("the client is not open: use it inside 'async with Client(…) as client'")

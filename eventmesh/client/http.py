@@ -1,4 +1,4 @@
-"""The way to a mesh over HTTP: Lambda's API for calls, the control API for everything else."""
+"""Calls into a mesh over HTTP: Lambda's API to invoke, the control API for the rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yarl import URL
 
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.engine.codecs.envelope import load_error
-from eventmesh.http.protocol import CALL_ID, CONTROL, HEADERS, LAMBDA, TIMEOUT
+from eventmesh.http.protocol import CALL_ID, CONTROL, LAMBDA, MESSAGE_HEADERS, TIMEOUT
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -35,25 +35,25 @@ from eventmesh.model.settings import redacted
 from eventmesh.model.value import value
 
 WAIT: Final = 30.0
-"""Seconds to wait for the answer to what has no deadline of its own."""
+"""Seconds to wait for the response to a request without a deadline."""
 
 _SAFE: Final = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """Characters that attributes of CloudEvents may have in a header (HTTP binding, 3.1.3.2)."""
 
-MAX_ANSWER: Final = 64 * 1024 * 1024
-"""Bytes of an answer that are read."""
+MAX_RESPONSE: Final = 64 * 1024 * 1024
+"""The most bytes that are read of a response."""
 
 
 @value
 class HttpResponse:
-    """What the server said."""
+    """A response of the server, with its whole body."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def members(self) -> Mapping[str, Any]:
-        """The members of its JSON object; none if it is no such thing."""
+        """The members of the body's JSON object; none if it is not one."""
         try:
             content = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -62,14 +62,14 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Requests to one server."""
+    """Sends requests to one server."""
 
-    __slots__ = ("_base", "_session", "clock", "shown")
+    __slots__ = ("_base", "_session", "address", "clock")
 
     def __init__(self, session: ClientSession, url: str, clock: Clock) -> None:
         self._session = session
         self._base = url.rstrip("/")
-        self.shown = redacted(url)
+        self.address = redacted(url)
         self.clock = clock
 
     async def request(
@@ -82,11 +82,11 @@ class HttpClient:
         timeout: float = WAIT,
         once: bool = False,
     ) -> HttpResponse:
-        """The answer to a request, whose path is encoded, within `timeout` seconds.
+        """Send a request, whose path is encoded, and read the response within `timeout` seconds.
 
         It may be sent twice, unless it is a POST that is to be sent `once`. Raises TimeoutError,
-        BrokerUnavailable when the server cannot be reached, and PayloadTooLarge for an answer over
-        `MAX_ANSWER`.
+        BrokerUnavailable when the server cannot be reached, and PayloadTooLarge for a response over
+        `MAX_RESPONSE`.
         """
         url = URL(self._base + path, encoded=True)
         try:
@@ -96,12 +96,12 @@ class HttpClient:
                 except ServerDisconnectedError:
                     if once:
                         raise
-                    # An idle connection was closed at the very moment it was used again.
+                    # The server closed an idle connection just when it was used again.
                     return await self._send(method, url, body, headers)
         except (ClientError, ConnectionError) as error:
             raise BrokerUnavailable(
-                f"{self.shown} cannot be reached ({str(error) or type(error).__name__}): check the "
-                "address, and that the mesh is served there"
+                f"{self.address} cannot be reached ({str(error) or type(error).__name__}): check "
+                "the address, and that the mesh is served there"
             ) from error
 
     async def request_now(
@@ -113,17 +113,17 @@ class HttpClient:
         headers: Mapping[str, str] = NO_HEADERS,
         once: bool = False,
     ) -> HttpResponse:
-        """As `request`, for what the server itself does: that takes no longer than `WAIT`.
+        """As `request`, for what the server does itself, within `WAIT`.
 
-        Raises whatever error the answer tells of.
+        Raises the error that the response carries.
         """
         try:
-            answer = await self.request(method, path, body=body, headers=headers, once=once)
+            response = await self.request(method, path, body=body, headers=headers, once=once)
         except TimeoutError:
-            raise BrokerUnavailable(f"{self.shown} did not answer within {WAIT:g} s") from None
-        if answer.status in (200, 202):
-            return answer
-        raise self.failure(answer)
+            raise BrokerUnavailable(f"{self.address} did not answer within {WAIT:g} s") from None
+        if response.status in (200, 202):
+            return response
+        raise self.error_from_response(response)
 
     async def _send(
         self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
@@ -133,24 +133,24 @@ class HttpClient:
         ) as response:
             return HttpResponse(response.status, response.headers, await _read(response))
 
-    def failure(self, answer: HttpResponse) -> InvocationError:
-        """The error that an answer tells of."""
-        members = answer.members()
+    def error_from_response(self, response: HttpResponse) -> InvocationError:
+        """Build the error that a response carries."""
+        members = response.members()
         fields: Mapping[str, Any] | None = members.get("error")
         if fields is not None:
             trace: Sequence[str] = members.get("stackTrace", ())
             return load_error({**fields, "traceback": "\n".join(trace)})
-        said = members.get("detail") or members.get("message") or members.get("Message") or ""
-        what = f"{self.shown} answered {answer.status} {said}".rstrip()
-        if answer.status == 403:  # noqa: PLR2004
+        reason = members.get("detail") or members.get("message") or members.get("Message") or ""
+        what = f"{self.address} answered {response.status} {reason}".rstrip()
+        if response.status == 403:  # noqa: PLR2004
             return AccessDenied(what)
         return BrokerUnavailable(f"{what}: check that it is a mesh, with its API switched on")
 
 
 @asynccontextmanager
 async def open_http_client(url: str) -> AsyncGenerator[HttpClient]:
-    """Requests to the server at that URL while entered."""
-    # Each request has a deadline of its own, on the clock that all else is measured by.
+    """Open a client for the server at that URL."""
+    # Each request has a deadline of its own, on our clock.
     async with ClientSession(timeout=ClientTimeout(total=None)) as session:
         yield HttpClient(session, url, SystemClock())
 
@@ -159,21 +159,21 @@ async def _read(response: ClientResponse) -> bytes:
     received = bytearray()
     async for chunk in response.content.iter_any():
         received += chunk
-        if len(received) > MAX_ANSWER:
-            raise PayloadTooLarge(len(received), MAX_ANSWER)
+        if len(received) > MAX_RESPONSE:
+            raise PayloadTooLarge(len(received), MAX_RESPONSE)
     return bytes(received)
 
 
 class HttpTransport:
     """Calls over HTTP."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_client",)
 
-    def __init__(self, connection: HttpClient) -> None:
-        self._connection = connection
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     async def request(self, function: str, message: Message) -> Result:
-        """As the contract says. What was begun goes on to its deadline when the wait is ended."""
+        """As in the port. A cancelled wait does not stop a run that has begun."""
         try:
             return await self._invoke(function, message)
         except InvocationError as error:
@@ -182,29 +182,31 @@ class HttpTransport:
     async def _invoke(self, function: str, message: Message) -> Result:
         remaining = WAIT
         if message.deadline is not None:
-            remaining = message.deadline - self._connection.clock.now()
+            remaining = message.deadline - self._client.clock.now()
         if remaining <= 0:
-            raise InvocationTimeout(f"{function} was not called: the deadline had passed")
+            raise InvocationTimeout(f"{function} was not called: its deadline had passed")
         headers = {
-            **_given(message),
+            **_message_headers(message),
             TIMEOUT: f"{remaining:.6f}",
             CALL_ID: message.id,
         }
         path = f"{LAMBDA}/{_segment(function)}/invocations"
         try:
-            answer = await self._connection.request(
+            response = await self._client.request(
                 "POST", path, body=message.body, headers=headers, timeout=remaining
             )
         except TimeoutError:
             raise InvocationTimeout(f"{function} did not answer within {remaining:g} s") from None
-        if answer.status == 200 and "X-Amz-Function-Error" not in answer.headers:  # noqa: PLR2004
-            return Result(answer.body, content_type=answer.headers.get("Content-Type", JSON))
-        raise self._connection.failure(answer)
+        if response.status == 200 and "X-Amz-Function-Error" not in response.headers:  # noqa: PLR2004
+            return Result(response.body, content_type=response.headers.get("Content-Type", JSON))
+        raise self._client.error_from_response(response)
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
         query = urlencode({"id": message.id, "delay": f"{delay:.6f}"})
         path = f"{CONTROL}/send/{_segment(destination)}?{query}"
-        await self._connection.request_now("POST", path, body=message.body, headers=_given(message))
+        await self._client.request_now(
+            "POST", path, body=message.body, headers=_message_headers(message)
+        )
 
     async def emit(self, event: Message, delay: float) -> None:
         attributes = {
@@ -213,26 +215,26 @@ class HttpTransport:
             if name.startswith(PREFIX)
         }
         headers = {
-            **_given(event),
+            **_message_headers(event),
             **attributes,
             "ce-id": quote(event.id, safe=_SAFE),
             "ce-type": quote(event.type, safe=_SAFE),
         }
         path = f"{CONTROL}/events?{urlencode({'delay': f'{delay:.6f}'})}"
-        await self._connection.request_now("POST", path, body=event.body, headers=headers)
+        await self._client.request_now("POST", path, body=event.body, headers=headers)
 
 
 def _segment(name: str) -> str:
-    """A name as one segment of a path. Raises FunctionNotFound for one that can be none."""
+    """Encode a name as one segment of a path. Raises FunctionNotFound for an empty one."""
     if not name:
         raise FunctionNotFound(name)
     return quote(name, safe="")
 
 
-def _given(message: Message) -> dict[str, str]:
-    """The HTTP headers of a message's body, and of the headers it has itself."""
+def _message_headers(message: Message) -> dict[str, str]:
+    """Build the HTTP headers that carry a message's content type and headers."""
     own = {name: text for name, text in message.headers.items() if not name.startswith(PREFIX)}
     headers = {"Content-Type": message.content_type}
     if own:
-        headers[HEADERS] = urlencode(own)
+        headers[MESSAGE_HEADERS] = urlencode(own)
     return headers

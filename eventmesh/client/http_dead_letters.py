@@ -22,7 +22,7 @@ _NO_QUERY: Final[Mapping[str, Any]] = {}
 
 _SO_FAR: Final = (
     "{done} dead letters of {function} are known to have been delivered again; redrive again for "
-    "the rest: what was delivered is not among it, but for one at most"
+    "the rest: at most one of it may be delivered twice"
 )
 _PERHAPS_PURGED: Final = (
     "whether the dead letters of {function} were dropped is not known: list them to see"
@@ -30,30 +30,30 @@ _PERHAPS_PURGED: Final = (
 
 
 class HttpDeadLetters:
-    """The dead letters, as the control API has them."""
+    """The dead letters, through the control API."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_client",)
 
-    def __init__(self, connection: HttpClient) -> None:
-        self._connection = connection
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     async def summarize(self) -> Sequence[DeadLetterSummary]:
-        answer = await self._connection.request_now("GET", f"{CONTROL}/dead-letters")
+        answer = await self._client.request_now("GET", f"{CONTROL}/dead-letters")
         return [DeadLetterSummary(**members) for members in answer.members()["functions"]]
 
     async def list(self, function: str, limit: int = LISTED) -> Sequence[DeadLetter]:
-        """As the contract says. A payload that is JSON is equal to the one sent as a value."""
-        members = await self._ask("GET", function, query={"limit": limit})
-        return [_dead_letter_from(one) for one in members["dead_letters"]]
+        """As in the port. A payload that is JSON equals the one that was sent, as a value."""
+        members = await self._request("GET", function, query={"limit": limit})
+        return [_dead_letter_from(fields) for fields in members["dead_letters"]]
 
     async def show(self, function: str, id: str) -> DeadLetter | None:
-        members = await self._ask("GET", function, "", {"id": id})
-        return next((_dead_letter_from(one) for one in members["dead_letters"]), None)
+        members = await self._request("GET", function, "", {"id": id})
+        return next((_dead_letter_from(fields) for fields in members["dead_letters"]), None)
 
     async def redrive(
         self, function: str, *, id: str | None = None, limit: int | None = None
     ) -> int:
-        """As the contract says, portion by portion. A note of an error says how far it came."""
+        """As in the port, in portions. A note on an error says how many were redriven."""
         if id is not None:
             return int((await self._redrive(function, {"id": id}, 0))["redriven"])
         wanted = math.inf if limit is None else limit
@@ -61,14 +61,14 @@ class HttpDeadLetters:
         while done < wanted:
             members = await self._redrive(function, {"limit": min(PORTION, wanted - done)}, done)
             done += int(members["redriven"])
-            # What is set aside meanwhile is not wanted: it may fail and come back for ever.
+            # Those that fail again meanwhile are left: they might come back for ever.
             wanted = min(wanted, done + int(members["remaining"]))
         return done
 
     async def purge(self, function: str) -> int:
-        """As the contract says. A note of an error says what is not known."""
+        """As in the port. A note on an error says what is not known."""
         try:
-            return int((await self._ask("POST", function, "/purge", once=True))["purged"])
+            return int((await self._request("POST", function, "/purge", once=True))["purged"])
         except BrokerUnavailable as error:
             error.add_note(_PERHAPS_PURGED.format(function=function))
             raise
@@ -77,12 +77,12 @@ class HttpDeadLetters:
         self, function: str, which: Mapping[str, Any], done: int
     ) -> Mapping[str, Any]:
         try:
-            return await self._ask("POST", function, "/redrive", which, once=True)
+            return await self._request("POST", function, "/redrive", which, once=True)
         except (BrokerUnavailable, Throttled) as error:
             error.add_note(_SO_FAR.format(done=done, function=function))
             raise
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         function: str,
@@ -92,8 +92,8 @@ class HttpDeadLetters:
         once: bool = False,
     ) -> Mapping[str, Any]:
         path = f"{CONTROL}/dead-letters/{quote(check_function(function), safe='')}{rest}"
-        answer = await self._connection.request_now(method, f"{path}?{urlencode(query)}", once=once)
-        return answer.members()
+        response = await self._client.request_now(method, f"{path}?{urlencode(query)}", once=once)
+        return response.members()
 
 
 def _dead_letter_from(members: Mapping[str, Any]) -> DeadLetter:

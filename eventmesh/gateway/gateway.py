@@ -1,4 +1,4 @@
-"""One door for the HTTP routes of all services of a mesh."""
+"""Serves the HTTP routes of all services of a mesh at one address."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from eventmesh.aio.tasks import task_group
 from eventmesh.engine.spec import SourceContext
-from eventmesh.gateway.relay import request_body, response_from
+from eventmesh.gateway.relay import decode_response, encode_request
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
 from eventmesh.http.openapi.merge import merge_documents
-from eventmesh.http.protocol import REQUEST
+from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import add_builtin_routes, build_apis
 from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
@@ -28,7 +28,7 @@ from eventmesh.model.result import Failure
 from eventmesh.model.value import value
 
 PENDING_SECONDS: Final = 30.0
-"""How long a request may wait for its turn, beyond the timeout of its function."""
+"""Seconds that a request may wait to be run, beyond the timeout of its function."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ class RemoteRoute:
 class Catalogue:
     """What a mesh serves.
 
-    Of two routes at one place the first counts. `functions` are described, by their names;
-    `documents` are the OpenAPI documents of services, of which the first counts as well.
+    Of two routes with one path and method the first counts. `functions` are by their names, each as
+    `function_info`; `documents` are the OpenAPI documents of services, the first of which counts,
+    too.
     """
 
     routes: Sequence[RemoteRoute]
@@ -61,8 +62,7 @@ class Catalogue:
 class Gateway:
     """Passes requests on to the functions of other processes.
 
-    Until it is told that its catalogue is complete, everybody is told to come again: 404 would be
-    said of what may be there.
+    Until its catalogue is complete, all clients are told to retry later: a 404 might be wrong.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -72,32 +72,32 @@ class Gateway:
         self._warned: set[str] = set()
 
     def show(self, catalogue: Catalogue) -> None:
-        """Serve this from now on."""
+        """Replace the catalogue."""
         self._catalogue = catalogue
         self._on_change()
 
-    def complete(self) -> None:
-        """From now on, what is not in the catalogue is not there."""
+    def mark_complete(self) -> None:
+        """Answer with 404, from now on, where the catalogue has no route."""
         self._complete = True
         self._on_change()
 
     @asynccontextmanager
-    async def serve(self, runtime: SourceContext) -> AsyncGenerator[None]:
+    async def serve(self, context: SourceContext) -> AsyncGenerator[None]:
         """Serve the catalogue as `serve_functions` serves the functions of a host."""
         async with task_group() as tasks:
-            apis = build_apis(runtime, tasks, lambda: self._catalogue.functions)
-            server = HttpServer(self._router(apis, runtime), runtime.clock, runtime.settings)
+            apis = build_apis(context, tasks, lambda: self._catalogue.functions)
+            server = HttpServer(self._router(apis, context), context.clock, context.settings)
 
             def change() -> None:
-                server.router = self._router(apis, runtime)
+                server.router = self._router(apis, context)
 
             self._on_change = change
-            async with listen(server, runtime.settings) as url:
-                runtime.announce("http", url)
+            async with listen(server, context.settings) as url:
+                context.announce("http", url)
                 yield
 
     def _router(
-        self, apis: Sequence[BuiltinRoute], runtime: SourceContext
+        self, apis: Sequence[BuiltinRoute], context: SourceContext
     ) -> Router[Endpoint] | None:
         if not self._complete:
             return None
@@ -106,51 +106,49 @@ class Gateway:
             route = remote.route
             try:
                 router.add(
-                    route.method, route.path, build_relay_endpoint(remote, runtime), remote.function
+                    route.method, route.path, build_relay_endpoint(remote, context), remote.function
                 )
             except DeclarationError as error:
                 self._warn(str(error))
         add_builtin_routes(
-            router, apis, runtime, partial(merge_documents, self._catalogue.documents)
+            router, apis, context, partial(merge_documents, self._catalogue.documents)
         )
         return router
 
     def _warn(self, problem: str) -> None:
         if problem not in self._warned:
             self._warned.add(problem)
-            _log.warning(
-                "%s; until then, only the first one is reached through this gateway", problem
-            )
+            _log.warning("%s; until then, this gateway reaches only the first one", problem)
 
 
-def build_relay_endpoint(remote: RemoteRoute, runtime: SourceContext) -> Endpoint:
-    """What passes requests to a route on to its function, and its answers back."""
-    now, limit = runtime.clock.now, body_limit(runtime.settings)
-    request_over_broker = runtime.environment.transport.request
+def build_relay_endpoint(remote: RemoteRoute, context: SourceContext) -> Endpoint:
+    """Build what passes requests to a route on to its function, and the responses back."""
+    now, limit = context.clock.now, body_limit(context.settings)
+    request_over_broker = context.environment.transport.request
     wait = (MAX_WAIT if remote.timeout is None else remote.timeout) + PENDING_SECONDS
 
     async def endpoint(request: Request, path: PathValues) -> BytesResponse:
         body = await read_body(request, limit) if remote.route.has_body else b""
         moment = now()
         message = Message(
-            request_body(request, remote.route, path, body),
+            encode_request(request, remote.route, path, body),
             new_id(),
             moment,
             headers=read_trace_headers(request.headers),
             trigger="http",
             deadline=moment + wait,
-            type=REQUEST,
+            type=RELAYED_REQUEST,
         )
         result = await request_over_broker(remote.function, message)
         if result.error is not None:
-            raise _problem(result.error)
-        return response_from(result, message.id)
+            raise _problem_from(result.error)
+        return decode_response(result, message.id)
 
     return endpoint
 
 
-def _problem(error: Failure) -> Problem:
+def _problem_from(error: Failure) -> Problem:
     if isinstance(error, FunctionNotFound):
-        # It was there a moment ago: somebody announced it.
-        return retryable_problem(503, "the service is not there now", RETRY_AFTER)
+        # It was announced a moment ago.
+        return retryable_problem(503, "no process serves this route now", RETRY_AFTER)
     return problem_from(error)

@@ -1,8 +1,8 @@
-"""Requests that a gateway passes on over the broker, and their answers.
+"""Requests that a gateway passes on over the broker, and their responses.
 
-A request travels in the line of its function's synchronous callers, all of it: the handler's
-process binds and answers it as if it had come to its own server. The body of a message is a head
-of JSON on one line, and after that the body of the request or of the answer as it is.
+A whole request goes through the RPC queue of its function: the process of the function binds and
+answers it as if it had come to its own server. The body of a message is a head of JSON on one line,
+followed by the body of the request or of the response as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.endpoint import Responder, build_binding, build_responder, check_content_type
-from eventmesh.http.protocol import ANSWER
+from eventmesh.http.protocol import RELAYED_RESPONSE
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import Request, parse_query, read_content_type
@@ -33,8 +33,10 @@ _Head: TypeAlias = dict[str, Any]
 _log: Final = logging.getLogger(__name__)
 
 
-def request_body(request: Request, route: HttpRoute, path: Mapping[str, str], body: bytes) -> bytes:
-    """The body of the message that carries a request to a route."""
+def encode_request(
+    request: Request, route: HttpRoute, path: Mapping[str, str], body: bytes
+) -> bytes:
+    """Encode a request to a route as the body of a message."""
     head = {
         "route": route.template.key,
         "method": request.method,
@@ -46,10 +48,10 @@ def request_body(request: Request, route: HttpRoute, path: Mapping[str, str], bo
     return _join(head, body)
 
 
-def response_from(result: Result, invocation_id: str) -> BytesResponse:
-    """The answer that a result carries. Raises Problem 502 for a result that is none."""
-    if result.content_type != ANSWER:
-        raise Problem(502, "the service is of a version that this gateway does not understand")
+def decode_response(result: Result, invocation_id: str) -> BytesResponse:
+    """Decode the response that a result carries. Raises Problem 502 where it carries none."""
+    if result.content_type != RELAYED_RESPONSE:
+        raise Problem(502, "the service has a version that this gateway does not support")
     head, body = _split(result.body)
     return BytesResponse(head["status"], body, head["content_type"], head["headers"], invocation_id)
 
@@ -57,42 +59,42 @@ def response_from(result: Result, invocation_id: str) -> BytesResponse:
 class RemoteRoutes:
     """Answers the requests that gateways pass on to the routes of one function."""
 
-    def __init__(self, function: FunctionSpec, runtime: SourceContext) -> None:
+    def __init__(self, function: FunctionSpec, context: SourceContext) -> None:
         self._name = function.full_name
         self._limit = function.limits.max_payload
         self._routes: dict[str, tuple[RouteTemplate, HttpBinding, Responder]] = {}
         for route in function.triggers:
             if isinstance(route, HttpRoute):
-                plan = build_binding(function, route)
-                template, answer = route.template, build_responder(function, route, runtime)
-                self._routes[template.key] = template, plan, answer
+                binding = build_binding(function, route)
+                template, answer = route.template, build_responder(function, route, context)
+                self._routes[template.key] = template, binding, answer
 
     async def answer(self, message: Message) -> Result:
-        """Answer the request in a message, whatever happens."""
+        """Answer the request in a message; errors become responses, too."""
         head, body = _split(message.body)
         try:
-            reply = await self._answer(message, head, body)
+            response = await self._answer(message, head, body)
         except (InvocationError, Problem) as error:
-            reply = problem_response(problem_from(error), head["target"], message.id)
+            response = problem_response(problem_from(error), head["target"], message.id)
         except Exception:  # noqa: BLE001  # as in the server: a fault of ours ends one request
             _log.exception("answering %s %s failed", head["method"], head["target"])
             problem = Problem(500, "the server failed")
-            reply = problem_response(problem, head["target"], message.id)
-        told = {
-            "status": reply.status,
-            "content_type": reply.content_type,
-            "headers": dict(reply.headers),
+            response = problem_response(problem, head["target"], message.id)
+        fields = {
+            "status": response.status,
+            "content_type": response.content_type,
+            "headers": dict(response.headers),
         }
-        return Result(_join(told, reply.body), content_type=ANSWER)
+        return Result(_join(fields, response.body), content_type=RELAYED_RESPONSE)
 
     async def _answer(self, message: Message, head: _Head, body: bytes) -> BytesResponse:
         if head["route"] not in self._routes:
             advice = f"its service has another version, without {head['route']}"
             raise FunctionNotFound(self._name, advice)
-        template, plan, answer = self._routes[head["route"]]
+        template, binding, answer = self._routes[head["route"]]
         headers = CIMultiDict(head["headers"])
         content_type = read_content_type(headers)
-        check_content_type(plan, content_type)
+        check_content_type(binding, content_type)
         if len(body) > self._limit:
             raise PayloadTooLarge(len(body), self._limit, "max_payload")
         target = head["target"]
@@ -118,19 +120,19 @@ class RemoteRoutes:
                 head["remote"],
             ),
         )
-        return await self._in_one_piece(await answer(invocation))
+        return await self._collect(await answer(invocation))
 
-    async def _in_one_piece(self, reply: BytesResponse | StreamingResponse) -> BytesResponse:
+    async def _collect(self, response: BytesResponse | StreamingResponse) -> BytesResponse:
+        """Collect a stream: the response is one message. Raises Problem 500 if it is too large."""
         try:
-            whole = (
-                await reply.collect(self._limit) if isinstance(reply, StreamingResponse) else reply
-            )
-            if len(whole.body) > self._limit:
-                raise PayloadTooLarge(len(whole.body), self._limit)
+            if isinstance(response, StreamingResponse):
+                response = await response.collect(self._limit)
+            if len(response.body) > self._limit:
+                raise PayloadTooLarge(len(response.body), self._limit)
         except PayloadTooLarge as error:
-            told = f"the answer is too large for a gateway: it may have {error.limit:,} bytes"
-            raise Problem(500, told) from error
-        return whole
+            detail = f"the response is too large for a gateway: it may have {error.limit:,} bytes"
+            raise Problem(500, detail) from error
+        return response
 
 
 def _join(head: _Head, body: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final
 
 from eventmesh.deliveries.rpc import RequestHandler, RequestHandlerFactory
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.http.protocol import REQUEST
+from eventmesh.http.protocol import RELAYED_REQUEST
 
 
 def _answer_routes(function: FunctionSpec, context: SourceContext) -> RequestHandler:
@@ -17,5 +17,5 @@ def _answer_routes(function: FunctionSpec, context: SourceContext) -> RequestHan
     return RemoteRoutes(function, context).answer
 
 
-REQUEST_TYPES: Final[Mapping[str, RequestHandlerFactory]] = {REQUEST: _answer_routes}
+REQUEST_TYPES: Final[Mapping[str, RequestHandlerFactory]] = {RELAYED_REQUEST: _answer_routes}
 """For `consume_rpc`: by the type of a message, what handles it instead of the dispatcher."""

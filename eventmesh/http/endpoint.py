@@ -1,4 +1,4 @@
-"""One route of a function: from a request to its invocation, and from the result to an answer."""
+"""One route of a function: from a request to its invocation, and from the result to a response."""
 
 from __future__ import annotations
 
@@ -30,55 +30,55 @@ from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, make_invocation
 
 Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | StreamingResponse]]
-"""Answers the invocations that requests to one route have become."""
+"""Answers the invocations that were made of requests to one route."""
 
 
-def build_endpoint(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Endpoint:
-    """What answers requests to a route of a function."""
-    plan = build_binding(function, route)
-    take = _intake(function, route, plan, runtime)
-    answer = build_responder(function, route, runtime)
+def build_endpoint(function: FunctionSpec, route: HttpRoute, context: SourceContext) -> Endpoint:
+    """Build the endpoint of a route of a function."""
+    binding = build_binding(function, route)
+    read = _build_reader(function, route, binding, context)
+    answer = build_responder(function, route, context)
 
     async def endpoint(request: Request, path: PathValues) -> BytesResponse | StreamingResponse:
-        return await answer(await take(request, path))
+        return await answer(await read(request, path))
 
     return endpoint
 
 
 def build_binding(function: FunctionSpec, route: HttpRoute) -> HttpBinding:
-    """What fills the function's parameters on that route."""
+    """Build what fills the function's parameters on that route."""
     return function.schema.http_binding(route.template)
 
 
-def build_responder(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Responder:
-    """What runs, or stores, the invocations of a route, and says how they are answered."""
+def build_responder(function: FunctionSpec, route: HttpRoute, context: SourceContext) -> Responder:
+    """Build what runs, or stores, the invocations of a route, and answers them."""
     if route.mode == ASYNC:
-        return _storing(function, route, runtime)
-    return _running(function, route, runtime)
+        return _build_async_responder(function, route, context)
+    return _build_sync_responder(function, route, context)
 
 
 def status_path(function: str, invocation_id: str) -> str:
-    """Where the control API tells what became of an asynchronous invocation."""
+    """The path at which the control API shows the outcome of an asynchronous invocation."""
     return f"{CONTROL}/functions/{function}/invocations/{invocation_id}"
 
 
-_Intake: TypeAlias = Callable[[Request, PathValues], Awaitable[Invocation]]
+_InvocationReader: TypeAlias = Callable[[Request, PathValues], Awaitable[Invocation]]
 
 
-def _intake(
-    function: FunctionSpec, route: HttpRoute, plan: HttpBinding, runtime: SourceContext
-) -> _Intake:
-    """What makes invocations of requests."""
+def _build_reader(
+    function: FunctionSpec, route: HttpRoute, binding: HttpBinding, context: SourceContext
+) -> _InvocationReader:
+    """Build what makes invocations of requests."""
     name = function.full_name
     template = route.template
-    has_body = plan.body is not None
-    limit = body_limit(runtime.settings, function.limits.max_payload)
-    now = runtime.clock.now
+    has_body = binding.body is not None
+    limit = body_limit(context.settings, function.limits.max_payload)
+    now = context.clock.now
 
-    async def take(request: Request, path: PathValues) -> Invocation:
+    async def read(request: Request, path: PathValues) -> Invocation:
         body, content_type = b"", read_content_type(request.headers)
         if has_body:
-            check_content_type(plan, content_type)
+            check_content_type(binding, content_type)
             body = await read_body(request, limit)
         return make_invocation(
             function=name,
@@ -100,17 +100,19 @@ def _intake(
             ),
         )
 
-    return take
+    return read
 
 
-def check_content_type(plan: HttpBinding, content_type: str) -> None:
-    """Raises Problem 415 for a body of a type that the route does not take."""
-    if plan.body is not None and not plan.body.raw:
+def check_content_type(binding: HttpBinding, content_type: str) -> None:
+    """Raise Problem 415 for a body of a content type that the route does not take."""
+    if binding.body is not None and not binding.body.raw:
         check_json(content_type)
 
 
-def _running(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Responder:
-    run = runtime.dispatch
+def _build_sync_responder(
+    function: FunctionSpec, route: HttpRoute, context: SourceContext
+) -> Responder:
+    run = context.dispatch
     stream_of_bytes = function.schema.item_type is bytes
 
     async def answer(invocation: Invocation) -> BytesResponse | StreamingResponse:
@@ -124,7 +126,7 @@ def _running(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -
                 result.stream, route.status, accept, invocation.id, plain=stream_of_bytes
             )
         return BytesResponse(
-            # A Response says its status; of other values the route does.
+            # A Response has a status of its own; for other values the route has it.
             result.status or route.status,
             result.body,
             result.content_type,
@@ -135,15 +137,17 @@ def _running(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -
     return answer
 
 
-def _storing(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -> Responder:
+def _build_async_responder(
+    function: FunctionSpec, route: HttpRoute, context: SourceContext
+) -> Responder:
     name = function.full_name
     make_payload = function.schema.build_async_payload(route.template)
-    send = runtime.environment.transport.send
-    api = runtime.settings.api
+    send = context.environment.transport.send
+    api = context.settings.api
 
     async def accept(invocation: Invocation) -> BytesResponse:
         try:
-            # What does not fit is refused now: once it is stored, its sender is gone.
+            # Checked now: once it is stored, its sender is gone.
             await send(name, message_from(invocation, make_payload(invocation)), 0.0)
         except InvocationError as error:
             request = cast(HttpRequest, invocation.http)
@@ -151,9 +155,9 @@ def _storing(function: FunctionSpec, route: HttpRoute, runtime: SourceContext) -
         accepted = {"id": invocation.id, "function": name}
         if not api:
             return json_response(202, accepted, invocation_id=invocation.id)
-        where = status_path(name, invocation.id)
+        location = status_path(name, invocation.id)
         return json_response(
-            202, accepted | {"status_url": where}, {hdrs.LOCATION: where}, invocation.id
+            202, accepted | {"status_url": location}, {hdrs.LOCATION: location}, invocation.id
         )
 
     return accept

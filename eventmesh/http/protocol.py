@@ -1,29 +1,29 @@
-"""Paths and headers that the server and clients of ours share."""
+"""Paths, headers and types that the server, the gateway and the client share."""
 
 from __future__ import annotations
 
 from typing import Final
 
 LAMBDA: Final = "/2015-03-31/functions"
-"""Where functions are invoked in the form of AWS Lambda's API."""
+"""The path under which functions are invoked in the form of AWS Lambda's API."""
 
 CONTROL: Final = "/_eventmesh"
-"""Where the control API is."""
+"""The path of the control API."""
 
 INVOCATION_ID: Final = "x-eventmesh-invocation-id"
-"""Names the invocation whose outcome an answer is."""
+"""The id of the invocation whose outcome a response has."""
 
-HEADERS: Final = "x-eventmesh-headers"
-"""The headers that a client wants an invocation to have, written like a query."""
+MESSAGE_HEADERS: Final = "x-eventmesh-headers"
+"""The headers that a client sets for an invocation, written like a query."""
 
 TIMEOUT: Final = "x-eventmesh-timeout"
 """How many seconds a client waits for the result of an invocation."""
 
 CALL_ID: Final = "amz-sdk-invocation-id"
-"""The same for all tries of one call: a repetition is not run again."""
+"""The same for all attempts of one call: a repetition is not run again."""
 
-REQUEST: Final = "eventmesh.http"
+RELAYED_REQUEST: Final = "eventmesh.http"
 """The type of a message that carries a whole request. No client can set it."""
 
-ANSWER: Final = "application/vnd.eventmesh.http"
-"""The content type of a result that is a whole answer."""
+RELAYED_RESPONSE: Final = "application/vnd.eventmesh.http"
+"""The content type of a result that is a whole response."""

@@ -1,4 +1,4 @@
-"""What an HTTP route is: a method, a path, and what its callers are promised."""
+"""An HTTP route: a method, a path, and how its requests are answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OK: Final = 200
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LITERAL: Final = re.compile(r"[^\s{}?#%\\\x00-\x1f\x7f]*")
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
-"""A body of GET or DELETE means nothing (RFC 9110, sections 9.3.1 and 9.3.5)."""
+"""A body of GET or DELETE has no meaning (RFC 9110, sections 9.3.1 and 9.3.5)."""
 
 
 @value
@@ -25,9 +25,9 @@ class HttpRoute:
     """One method of one path, such as `/orders/{order_id}`.
 
     A name in braces stands for one whole segment of the path, which is not empty. In mode "sync"
-    the caller waits for the result, which is answered with `status`; in mode "async" the
-    invocation is stored and answered with 202. `problems` are the statuses of the problems that
-    the function itself answers with. They and `summary` and `tags` are for the documentation.
+    the caller waits for the result, which is sent with `status`; in mode "async" the invocation is
+    stored and the response is 202. `problems` are the statuses of the problems that the function
+    raises. They and `summary` and `tags` are for the documentation.
     """
 
     method: Method
@@ -39,7 +39,7 @@ class HttpRoute:
     problems: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for why in self._obstacles():
+        for why in self._problems():
             raise DeclarationError(f"on.{self.method.lower()}({self.path!r}): {why}")
 
     def describe(self) -> str:
@@ -57,7 +57,7 @@ class HttpRoute:
 
     @property
     def template(self) -> RouteTemplate:
-        """What its requests carry, so that they can be bound."""
+        """The part of the route that binds the parameters of its requests."""
         return RouteTemplate(f"{self.method} {self.path}", self.names, self.has_body)
 
     @property
@@ -65,8 +65,8 @@ class HttpRoute:
         """Whether a request's body is read."""
         return self.method in _WITH_BODY
 
-    def _obstacles(self) -> Iterator[str]:
-        """Why it cannot be, with advice."""
+    def _problems(self) -> Iterator[str]:
+        """Say what is wrong with the route, with advice."""
         if not self.path.startswith("/"):
             yield "a path begins with '/'"
         for segment in self.segments:
@@ -80,7 +80,7 @@ class HttpRoute:
         if self.mode not in get_args(Mode):
             yield f"there is no mode {self.mode!r}: choose 'sync' or 'async'"
         if not OK <= self.status <= 299:  # noqa: PLR2004  # RFC 9110, section 15.3
-            yield f"status={self.status} is no success: choose 200 to 299, or return a Response"
+            yield f"status={self.status} is not a success: choose 200 to 299, or return a Response"
         if self.mode == ASYNC and self.status != OK:
             yield "mode='async' always answers with 202: leave the status out"
         if not all(400 <= status <= 599 for status in self.problems):  # noqa: PLR2004

@@ -18,7 +18,7 @@ from watchfiles import (
     awatch,  # pyright: ignore[reportUnknownVariableType] - its part for trio, which is not there
 )
 
-from eventmesh.http.server.sockets import bound_socket
+from eventmesh.http.server.sockets import bind_socket
 from eventmesh.model.settings import Settings, variable
 from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.processes.stop_signals import on_stop_signals
@@ -50,7 +50,7 @@ def serve_and_reload(
     """
     if os.name == "nt":  # No process inherits a socket there, so each listens by itself.
         return run_and_reload(command, folders, settings.grace, environment, notify)
-    with bound_socket(settings) as listener:
+    with bind_socket(settings) as listener:
         # We listen too: clients that come while the command restarts wait until it is ready.
         listener.listen()
         descriptor = listener.fileno()

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 
 from eventmesh.brokers.registry import check_registered
-from eventmesh.http.server.sockets import bound_socket
+from eventmesh.http.server.sockets import bind_socket
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import MEMORY, Settings, variable
 from eventmesh.observability.logs import configure_logging
@@ -32,7 +32,7 @@ def run_workers(
     """
     _check(settings, workers)
     configure_logging(settings.log_format, settings.log_level)
-    with bound_socket(settings) as listener:
+    with bind_socket(settings) as listener:
         overrides: dict[str, object] = {
             "http_fd": listener.fileno(),
             # Only the supervisor asks the workers' admin listeners; it answers for all of them.

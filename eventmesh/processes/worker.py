@@ -109,7 +109,7 @@ async def serve_gateway(
 
     async def wait_complete(mesh: Observer) -> None:
         await mesh.complete.wait()
-        gateway.complete()
+        gateway.mark_complete()
 
     async with observe(broker, clock, change) as mesh:
         try:

@@ -148,6 +148,6 @@ async def test_who_comes_between_two_servers_is_answered_by_the_second(serving, 
 async def test_what_is_no_socket_is_an_error_with_advice(serving, tmp_path):
     with (tmp_path / "file").open("w") as file:
         descriptor = file.fileno()
-        with pytest.raises(SettingsError, match=f"EVENTMESH_HTTP_FD={descriptor} is no socket"):
+        with pytest.raises(SettingsError, match=f"EVENTMESH_HTTP_FD={descriptor} is not a socket"):
             async with serving(greeter("hello"), http_fd=descriptor):
                 pytest.fail("it serves at a file")

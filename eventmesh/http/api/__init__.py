@@ -1,1 +1,1 @@
-"""The HTTP APIs that every process offers beside its routes."""
+"""The HTTP APIs that every process serves beside its routes."""

@@ -1,4 +1,4 @@
-"""The control API: what Lambda's API has no word for. JSON in and out, errors as problems."""
+"""The control API: all that Lambda's API lacks. JSON in and out, errors as problems."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ from eventmesh.model.message import Message
 from eventmesh.model.topology import dead_letters, inbox
 
 _UNRECORDED: Final = (
-    "it waits, runs, waits to be tried again or has succeeded; successes are not recorded: "
-    "on_success and on_failure of a function tell somebody of its outcomes"
+    "it waits, runs, waits for a retry or has succeeded; successes are not recorded: "
+    "declare on_success and on_failure to have the outcomes of a function sent elsewhere"
 )
 
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-_Answer: TypeAlias = Callable[[Request, PathValues], Awaitable[BytesResponse]]
+_ApiEndpoint: TypeAlias = Callable[[Request, PathValues], Awaitable[BytesResponse]]
 
 
 class ControlApi:
-    """Answers the control API."""
+    """Answers requests to the control API."""
 
     def __init__(
-        self, runtime: SourceContext, same_origin: SameOriginCheck, directory: FunctionDirectory
+        self, context: SourceContext, same_origin: SameOriginCheck, directory: FunctionDirectory
     ) -> None:
-        self._runtime = runtime
-        self._limit = body_limit(runtime.settings)
+        self._context = context
+        self._limit = body_limit(context.settings)
         self._directory = directory
         self._same_origin = same_origin
-        self._dead_letters = BrokerDeadLetters(runtime.broker, runtime.clock, self._list_names)
+        self._dead_letters = BrokerDeadLetters(context.broker, context.clock, self._list_names)
 
     def routes(self) -> Sequence[BuiltinRoute]:
-        """Methods, paths, and what answers there."""
+        """The routes of the API."""
         function, letters = f"{CONTROL}/functions/{{name}}", f"{CONTROL}/dead-letters/{{name}}"
-        answers: Sequence[tuple[str, str, _Answer]] = (
+        answers: Sequence[tuple[str, str, _ApiEndpoint]] = (
             ("GET", f"{CONTROL}/functions", self.list_functions),
             ("GET", function, self.show_function),
             ("GET", f"{function}/invocations/{{id}}", self.show_invocation),
@@ -72,11 +72,9 @@ class ControlApi:
             ("POST", f"{letters}/redrive", self.redrive_dead_letters),
             ("GET", f"{letters}/{{id}}", self.show_dead_letter),
         )
-        return [
-            BuiltinRoute(method, path, self._guarded(answer)) for method, path, answer in answers
-        ]
+        return [BuiltinRoute(method, path, self._guard(answer)) for method, path, answer in answers]
 
-    def _guarded(self, answer: _Answer) -> Endpoint:
+    def _guard(self, answer: _ApiEndpoint) -> Endpoint:
         async def endpoint(request: Request, path: PathValues) -> BytesResponse:
             if why := self._same_origin.find_violation(request.headers):
                 raise Problem(403, why)
@@ -92,34 +90,34 @@ class ControlApi:
         return endpoint
 
     async def list_functions(self, _: Request, __: PathValues) -> BytesResponse:
-        """The functions that are known here."""
+        """List the functions of the directory."""
         return json_response(200, {"functions": list(self._directory().values())})
 
     async def show_function(self, _: Request, path: PathValues) -> BytesResponse:
-        """A function, how much waits in its inbox, and how many dead letters there are of it."""
+        """Show a function, with the numbers of messages in its inbox and of dead letters."""
         name = path["name"]
         function = self._directory().get(name)
         if function is None:
-            raise Problem(404, f"there is no function {name!r} here")
-        waiting = await self._runtime.broker.depth(inbox(name))
-        dead = await self._runtime.broker.depth(dead_letters(name))
+            raise Problem(404, f"this process knows no function {name!r}")
+        waiting = await self._context.broker.depth(inbox(name))
+        dead = await self._context.broker.depth(dead_letters(name))
         return json_response(200, {**function, "waiting": waiting, "dead_letters": dead})
 
     async def show_invocation(self, _: Request, path: PathValues) -> BytesResponse:
-        """What became of an asynchronous invocation, as far as that is recorded."""
+        """Show the outcome of an asynchronous invocation, as far as it is recorded."""
         name, id = path["name"], path["id"]
-        letter = await self._dead_letters.show(name, id)
+        dead_letter = await self._dead_letters.show(name, id)
         known: dict[str, Any] = {"id": id, "function": name}
-        if letter is None:
+        if dead_letter is None:
             return json_response(200, known | {"state": "accepted", "detail": _UNRECORDED})
-        dead = {"state": "dead-lettered", "dead_letter": dead_letter_members(letter)}
+        dead = {"state": "dead-lettered", "dead_letter": dead_letter_members(dead_letter)}
         return json_response(200, known | dead)
 
     async def send(self, request: Request, path: PathValues) -> BytesResponse:
         """Store the body for a destination; the query may have `delay` and `id`."""
         message = await self._message(request)
         destination = path["destination"]
-        await self._runtime.environment.transport.send(destination, message, _delay(request))
+        await self._context.environment.transport.send(destination, message, _delay(request))
         return json_response(202, {"id": message.id, "destination": destination})
 
     async def emit_data(self, request: Request, path: PathValues) -> BytesResponse:
@@ -128,7 +126,10 @@ class ControlApi:
         The query may have `source`, `subject`, `delay` and `id`.
         """
         data = await self._message(request)
-        source, subject = _one(request, "source", "/client"), _one(request, "subject")
+        source, subject = (
+            _query_value(request, "source", "/client"),
+            _query_value(request, "subject"),
+        )
         attributes = event_headers(source, data.timestamp, subject=subject)
         event = replace(
             data,
@@ -141,7 +142,7 @@ class ControlApi:
     async def emit_event(self, request: Request, _: PathValues) -> BytesResponse:
         """Emit a CloudEvent, structured or binary; the query may have `delay`."""
         body = await read_body(request, self._limit)
-        event = parse_event(request.headers, body, self._runtime.clock.now())
+        event = parse_event(request.headers, body, self._context.clock.now())
         if event is None:
             raise Problem(
                 415,
@@ -153,7 +154,7 @@ class ControlApi:
         return await self._emit(request, replace(event, headers=headers))
 
     async def summarize_dead_letters(self, _: Request, __: PathValues) -> BytesResponse:
-        """How many dead letters each function has, and since when."""
+        """List how many dead letters each function has, and since when."""
         summaries = await self._dead_letters.summarize()
         return json_response(200, {"functions": [asdict(summary) for summary in summaries]})
 
@@ -161,26 +162,29 @@ class ControlApi:
         return list(self._directory())
 
     async def list_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
-        """The oldest dead letters of a function, or those that `id` or `limit` in the query say."""
-        if id := _one(request, "id"):
+        """List the oldest dead letters of a function, or those that the query selects.
+
+        It may have `id` or `limit`.
+        """
+        if id := _query_value(request, "id"):
             found = await self._dead_letters.show(path["name"], id)
             listed: Sequence[DeadLetter] = [] if found is None else [found]
         else:
             listed = await self._dead_letters.list(path["name"], _limit(request) or LISTED)
         return json_response(
-            200, {"dead_letters": [dead_letter_members(letter) for letter in listed]}
+            200, {"dead_letters": [dead_letter_members(dead_letter) for dead_letter in listed]}
         )
 
     async def show_dead_letter(self, _: Request, path: PathValues) -> BytesResponse:
-        """One dead letter."""
-        letter = await self._dead_letters.show(path["name"], path["id"])
-        if letter is None:
+        """Show one dead letter."""
+        dead_letter = await self._dead_letters.show(path["name"], path["id"])
+        if dead_letter is None:
             raise Problem(404, f"{path['name']} has no dead letter {path['id']!r}")
-        return json_response(200, dead_letter_members(letter))
+        return json_response(200, dead_letter_members(dead_letter))
 
     async def redrive_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
-        """Redrive dead letters: all, or those that `id` or `limit` in the query say."""
-        if id := _one(request, "id"):
+        """Redrive all dead letters, or those that `id` or `limit` in the query select."""
+        if id := _query_value(request, "id"):
             return json_response(
                 200, {"redriven": await self._dead_letters.redrive(path["name"], id=id)}
             )
@@ -192,32 +196,32 @@ class ControlApi:
         return json_response(200, {"purged": await self._dead_letters.purge(path["name"])})
 
     async def _message(self, request: Request) -> Message:
-        """The body as a message of its own."""
+        """Build a message of the body."""
         return Message(
             await read_body(request, self._limit),
-            check_id(_one(request, "id")) or new_id(),
-            self._runtime.clock.now(),
+            check_id(_query_value(request, "id")) or new_id(),
+            self._context.clock.now(),
             read_content_type(request.headers),
             _message_headers(request),
         )
 
     async def _emit(self, request: Request, event: Message) -> BytesResponse:
-        await self._runtime.environment.transport.emit(event, _delay(request))
+        await self._context.environment.transport.emit(event, _delay(request))
         return json_response(202, {"id": event.id, "type": event.type})
 
 
 def _message_headers(request: Request) -> Mapping[str, str]:
-    """The headers of the message that a request stores."""
+    """Read the headers of the message that a request stores."""
     return {**read_trace_headers(request.headers), **read_message_headers(request.headers)}
 
 
-def _one(request: Request, name: str, default: str = "") -> str:
-    """The text of a query parameter."""
+def _query_value(request: Request, name: str, default: str = "") -> str:
+    """Read a query parameter; the last value, where there are several."""
     return parse_query(request.target).get(name, (default,))[-1]
 
 
 def _delay(request: Request) -> float:
-    return seconds(_number_or_text(_one(request, "delay", "0")), "delay")
+    return seconds(_number_or_text(_query_value(request, "delay", "0")), "delay")
 
 
 def _number_or_text(text: str) -> float | str:
@@ -228,7 +232,7 @@ def _number_or_text(text: str) -> float | str:
 
 
 def _limit(request: Request) -> int | None:
-    text = _one(request, "limit")
+    text = _query_value(request, "limit")
     if text and not _COUNT.fullmatch(text):
-        raise Problem(422, f"limit={text!r} is no number")
+        raise Problem(422, f"limit={text!r} is not a number")
     return int(text) if text else None

@@ -10,26 +10,26 @@ import orjson
 from eventmesh.engine.dead_letters import DeadLetter
 
 
-def dead_letter_members(letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_members(dead_letter: DeadLetter) -> dict[str, Any]:
     """The members of a dead letter's JSON object.
 
     A payload that is JSON is the member `payload` as it is, any other is `payload_base64`.
     """
     return {
-        "id": letter.id,
-        "function": letter.function,
-        "reason": letter.reason,
-        "error_type": letter.error_type,
-        "error_message": letter.error_message,
-        "traceback": letter.traceback,
-        "attempts": letter.attempts,
-        "trigger": letter.trigger,
-        "created": letter.created,
-        "first_failure": letter.first_failure,
-        "last_failure": letter.last_failure,
-        "content_type": letter.content_type,
-        "headers": dict(letter.headers),
-        **_payload(letter.payload),
+        "id": dead_letter.id,
+        "function": dead_letter.function,
+        "reason": dead_letter.reason,
+        "error_type": dead_letter.error_type,
+        "error_message": dead_letter.error_message,
+        "traceback": dead_letter.traceback,
+        "attempts": dead_letter.attempts,
+        "trigger": dead_letter.trigger,
+        "created": dead_letter.created,
+        "first_failure": dead_letter.first_failure,
+        "last_failure": dead_letter.last_failure,
+        "content_type": dead_letter.content_type,
+        "headers": dict(dead_letter.headers),
+        **_payload(dead_letter.payload),
     }
 
 

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from eventmesh.engine.spec import FunctionSpec, function_info
 
 FunctionDirectory: TypeAlias = Callable[[], Mapping[str, Mapping[str, Any]]]
-"""Gives the functions that can be asked about, by their names, each as `function_info`."""
+"""Gives the known functions by name, each as `function_info`."""
 
 
 def list_functions(functions: Mapping[str, FunctionSpec]) -> Mapping[str, Mapping[str, Any]]:
-    """The directory of the functions of this process."""
+    """List the functions of this process as a directory has them."""
     return {name: function_info(function) for name, function in functions.items()}

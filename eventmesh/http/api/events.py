@@ -25,13 +25,13 @@ STRUCTURED: Final = "application/cloudevents+json"
 
 _BINARY: Final = "ce-"
 _OWN: Final = ("data", "data_base64", "datacontenttype", "id", "source", "specversion", "type")
-"""Members of a structured event that are no headers of its message, or properties of it."""
+"""Members of a structured event that are not stored as headers of its message."""
 
 
 def parse_event(headers: Mapping[str, str], body: bytes, now: float) -> Message | None:
-    """The event that a request carries, structured or binary; None if it carries none.
+    """Parse the event that a request carries, structured or binary; None if it carries none.
 
-    Raises Problem 422 for one that breaks the rules.
+    Raises Problem 422 for an event that breaks the rules.
     """
     if read_content_type(headers).partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(body, now)
@@ -50,9 +50,9 @@ def _structured(body: bytes, now: float) -> Message:
     try:
         members = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Problem(422, f"the event is no JSON: {error}") from None
+        raise Problem(422, f"the event is not JSON: {error}") from None
     if not isinstance(members, dict):
-        raise Problem(422, "the event is no JSON object")
+        raise Problem(422, "the event is not a JSON object")
     given = cast(Mapping[str, Any], members)
     attributes = {
         name: _text(member)
@@ -69,11 +69,11 @@ def _data(members: Mapping[str, Any]) -> bytes:
     try:
         return base64.b64decode(given, validate=True)
     except (binascii.Error, TypeError, ValueError):
-        raise Problem(422, "data_base64 is no Base64") from None
+        raise Problem(422, "data_base64 is not Base64") from None
 
 
 def _text(member: object) -> str:
-    """An attribute in its canonical form (CloudEvents 1.0, section 3.1)."""
+    """Write an attribute in its canonical form (CloudEvents 1.0, section 3.1)."""
     return member if isinstance(member, str) else encode(member).decode()
 
 
@@ -111,4 +111,4 @@ def _check_time(given: str | None) -> None:
     except ValueError:
         zoned = False
     if not zoned:
-        raise Problem(422, f"the event's time {given!r} is no timestamp of RFC 3339")
+        raise Problem(422, f"the event's time {given!r} is not a timestamp of RFC 3339")

@@ -1,1 +1,1 @@
-"""Who may send a request."""
+"""Checks of who may send a request."""

@@ -23,14 +23,14 @@ class SameOriginCheck:
 
     __slots__ = ("_loopback",)
 
-    def __init__(self, listening_on: str) -> None:
-        self._loopback = is_loopback(listening_on)
+    def __init__(self, address: str) -> None:
+        self._loopback = is_loopback(address)
 
     def find_violation(self, headers: Mapping[str, str]) -> str:
         """Why a request with these headers is to be refused; empty if it is not."""
         host = headers.get(hdrs.HOST, "")
         if self._loopback and not is_loopback(_name(host)):
-            return f"this is only for this machine, and {host!r} is not one of its local names"
+            return f"only this machine may do this, and {host!r} is not one of its local names"
         origin = headers.get(hdrs.ORIGIN)
         if origin is not None and urlsplit(origin).netloc != host:
             return f"pages of {origin!r} may not do this"

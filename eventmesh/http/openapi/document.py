@@ -17,7 +17,7 @@ from eventmesh.http.openapi.schemas import (
     Json,
     Schemas,
     Use,
-    reference,
+    schema_reference,
 )
 from eventmesh.http.protocol import INVOCATION_ID
 from eventmesh.http.route import HttpRoute
@@ -28,14 +28,15 @@ from eventmesh.model.message import BYTES, JSON
 from eventmesh.model.value import value
 
 VERSION: Final = "0.1.0"
-"""OpenAPI wants a version of the document, and services have none."""
+"""OpenAPI requires a version of the document, and services need not have one."""
 
+_INVALID_STATUS: Final = 422
 _INTEGER: Final = {"type": "integer"}
 _STRING: Final = {"type": "string"}
 
 
 def build_document(bound: Sequence[tuple[FunctionSpec, HttpRoute]], *, api: bool) -> Json:
-    """The document of these routes. `api` says whether there is the control API beside them."""
+    """Build the document of these routes; `api` says whether the control API is served, too."""
     operations = list(_operations(bound))
     schemas = Schemas([use for operation in operations for use in operation.uses()])
     paths: dict[str, Json] = {}
@@ -43,8 +44,9 @@ def build_document(bound: Sequence[tuple[FunctionSpec, HttpRoute]], *, api: bool
     for operation in operations:
         # Two templates that differ in their names only are one path (OpenAPI 3.1.1, section 4.8.8).
         first = canonical.setdefault(operation.shape, operation.route)
+        method = operation.route.method.lower()
         described = operation.describe(schemas, first.names, api=api)
-        paths.setdefault(first.path, {})[operation.route.method.lower()] = described
+        paths.setdefault(first.path, {})[method] = described
     services = sorted({function.service for function, _ in bound})
     return {
         "openapi": "3.1.0",
@@ -61,8 +63,8 @@ def _operations(bound: Sequence[tuple[FunctionSpec, HttpRoute]]) -> Iterator[_Op
         seen[name] += 1
         # An operation's id is unique: that of a function's second route has a number.
         id = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        plan = function.schema.http_binding(route.template)
-        yield _Operation(id, function, route, plan)
+        binding = function.schema.http_binding(route.template)
+        yield _Operation(id, function, route, binding)
 
 
 @value
@@ -72,7 +74,7 @@ class _Operation:
     id: str
     function: FunctionSpec
     route: HttpRoute
-    plan: HttpBinding
+    binding: HttpBinding
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -80,45 +82,45 @@ class _Operation:
         return tuple("{}" if "{" in segment else segment for segment in self.route.segments)
 
     def uses(self) -> Iterator[Use]:
-        """The types of which it needs the schemas."""
-        for field in self.plan.fields:
+        """The types whose schemas it needs."""
+        for field in self.binding.fields:
             yield f"{self.id} {field.parameter.name}", "validation", field.parameter.adapter
-        if self.plan.body is not None:
-            yield f"{self.id} body", "validation", self.plan.body.adapter
+        if self.binding.body is not None:
+            yield f"{self.id} body", "validation", self.binding.body.adapter
         yield f"{self.id} result", "serialization", self.function.schema.item_adapter
 
     def describe(self, schemas: Schemas, path_names: Sequence[str], *, api: bool) -> Json:
-        """The operation object; the path is that of a route with these names."""
+        """Build the operation object; `path_names` are the names in the path of the document."""
         text = self.function.description
-        described: Json = {
+        operation: Json = {
             "operationId": self.id,
             "tags": list(self.route.tags) or [self.function.service],
             "summary": self.route.summary or text.partition("\n")[0] or self.function.full_name,
         }
         if text:
-            described["description"] = text
+            operation["description"] = text
         names = dict(zip(self.route.names, path_names, strict=True))
         parameters = [
-            one for field in self.plan.fields for one in self._parameters(field, schemas, names)
+            one for field in self.binding.fields for one in self._parameters(field, schemas, names)
         ]
         if parameters:
-            described["parameters"] = parameters
-        if self.plan.body is not None:
+            operation["parameters"] = parameters
+        if self.binding.body is not None:
             media_type, content = (
                 (BYTES, {})
-                if self.plan.body.raw
+                if self.binding.body.raw
                 else (JSON, {"schema": schemas.get(f"{self.id} body")})
             )
-            described["requestBody"] = {
-                # No bytes at all are bytes, too.
-                "required": self.plan.body.required and not self.plan.body.raw,
+            operation["requestBody"] = {
+                # An empty body is bytes, too.
+                "required": self.binding.body.required and not self.binding.body.raw,
                 "content": {media_type: content},
             }
-        described["responses"] = {
+        operation["responses"] = {
             **self._success(schemas, api=api),
             **{str(status): _problem(status) for status in sorted(self._problems())},
         }
-        return described
+        return operation
 
     def _parameters(
         self, field: HttpField, schemas: Schemas, path_names: Mapping[str, str]
@@ -132,16 +134,18 @@ class _Operation:
             return
         schema = {**schemas.text(key), **_default(field)}
         name = path_names[field.name] if field.source == "path" else field.name
-        described = _parameter(name, field.source, schema, required=field.parameter.required)
+        operation = _parameter(name, field.source, schema, required=field.parameter.required)
         if field.parameter.description:
-            described["description"] = field.parameter.description
-        yield described
+            operation["description"] = field.parameter.description
+        yield operation
 
     def _success(self, schemas: Schemas, *, api: bool) -> Json:
         if self.route.mode == ASYNC:
-            accepted = _response("Stored; it will be run.", {JSON: {"schema": reference(ACCEPTED)}})
+            accepted = _response(
+                "Stored; it will be run.", {JSON: {"schema": schema_reference(ACCEPTED)}}
+            )
             if api:
-                where = "Where to see what became of it."
+                where = "Where to look up its outcome."
                 accepted["headers"]["Location"] = {"description": where, "schema": _STRING}
             return {"202": accepted}
         status = self.route.status
@@ -162,11 +166,11 @@ class _Operation:
         return {NDJSON: {"schema": lines}, SSE: {"schema": events}}
 
     def _problems(self) -> set[int]:
-        """The statuses of the problems that callers may see."""
+        """The statuses of the problems that callers may get."""
         found = {400, 429, 500, 503, *self.route.problems}
-        if self.plan.fields or self.plan.body is not None:
+        if self.binding.fields or self.binding.body is not None:
             found.add(422)
-        if self.plan.body is not None:
+        if self.binding.body is not None:
             found |= {408, 413, 415}
         if self.route.mode != ASYNC and self.function.limits.timeout is not None:
             found.add(504)
@@ -183,7 +187,7 @@ def _parameter(name: str, source: str, schema: Json, *, required: bool) -> Json:
 
 
 def _default(field: HttpField) -> Json:
-    """The default of a parameter, where it has one that JSON can say."""
+    """The default of a parameter, where it has one with a JSON form."""
     default = field.parameter.default
     if field.parameter.required or default is None:
         return {}
@@ -206,11 +210,12 @@ def _response(description: str, content: Json) -> Json:
 
 
 def _problem(status: int) -> Json:
-    described: Json = {
+    schema = schema_reference(INVALID if status == _INVALID_STATUS else PROBLEM)
+    response: Json = {
         "description": status_phrase(status),
-        "content": {PROBLEM_JSON: {"schema": reference(INVALID if status == 422 else PROBLEM)}},  # noqa: PLR2004
+        "content": {PROBLEM_JSON: {"schema": schema}},
     }
     if status in (429, 503):
         wait = "Seconds after which to try again."
-        described["headers"] = {"Retry-After": {"description": wait, "schema": _INTEGER}}
-    return described
+        response["headers"] = {"Retry-After": {"description": wait, "schema": _INTEGER}}
+    return response

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, Final, TypeAlias
 
 from eventmesh.http.openapi.document import VERSION
-from eventmesh.http.openapi.schemas import OWN, PREFIX, Json
+from eventmesh.http.openapi.schemas import BUILTIN_SCHEMAS, SCHEMA_PREFIX, Json
 
 TITLE: Final = "eventmesh"
 
@@ -15,21 +15,23 @@ _Value: TypeAlias = dict[str, Any] | list[Any] | str | float | bool | None
 
 
 def merge_documents(documents: Sequence[Mapping[str, Any]]) -> Json:
-    """All paths of all documents; of two operations at one place, the first counts.
+    """Merge the paths of all documents; of two operations of one path and method, the first counts.
 
-    Where two documents have different schemas of one name, those of the later one get the name of
-    its service before them.
+    Where two documents have different schemas of one name, those of the later one are prefixed with
+    the name of its service.
     """
     paths: dict[str, Json] = {}
-    schemas: Json = dict(OWN)
+    schemas: Json = dict(BUILTIN_SCHEMAS)
     for document in documents:
-        own = _of_its_own(document)
-        renamed = _renamed(document, own, schemas)
-        schemas |= {renamed[name]: _referring(schema, renamed) for name, schema in own.items()}
+        own = _own_schemas(document)
+        renamed = _choose_names(document, own, schemas)
+        schemas |= {
+            renamed[name]: _rename_references(schema, renamed) for name, schema in own.items()
+        }
         for path, operations in document["paths"].items():
-            there = paths.setdefault(path, {})
+            merged = paths.setdefault(path, {})
             for method, operation in operations.items():
-                there.setdefault(method, _referring(operation, renamed))
+                merged.setdefault(method, _rename_references(operation, renamed))
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": VERSION},
@@ -38,19 +40,18 @@ def merge_documents(documents: Sequence[Mapping[str, Any]]) -> Json:
     }
 
 
-def _of_its_own(document: Mapping[str, Any]) -> Json:
+def _own_schemas(document: Mapping[str, Any]) -> Json:
     schemas: Json = document["components"]["schemas"]
-    return {name: schema for name, schema in schemas.items() if name not in OWN}
+    return {name: schema for name, schema in schemas.items() if name not in BUILTIN_SCHEMAS}
 
 
-def _renamed(document: Mapping[str, Any], own: Json, taken: Json) -> Mapping[str, str]:
-    """The names of a document's schemas, by those they have in it.
+def _choose_names(document: Mapping[str, Any], own: Json, taken: Json) -> Mapping[str, str]:
+    """Choose the names of a document's schemas in the merged one, by their names in the document.
 
-    All are renamed or none: a schema that refers to another one is no longer the same when that
-    one is not.
+    All are renamed or none: renaming a schema changes those that refer to it.
     """
     for names in _names(own, document["info"]["title"]):
-        named = {names[name]: _referring(schema, names) for name, schema in own.items()}
+        named = _rename_schemas(own, names)
         if all(taken.get(name, schema) == schema for name, schema in named.items()):
             return names
     raise AssertionError("there is always another name")
@@ -63,15 +64,19 @@ def _names(own: Json, title: str) -> Iterator[Mapping[str, str]]:
         yield {name: f"{prefix}.{name}" for name in own}
 
 
-def _referring(value: _Value, renamed: Mapping[str, str]) -> Any:
-    """The value, with the new names where it refers to schemas."""
+def _rename_schemas(schemas: Json, names: Mapping[str, str]) -> Json:
+    return {names[name]: _rename_references(schema, names) for name, schema in schemas.items()}
+
+
+def _rename_references(value: _Value, renamed: Mapping[str, str]) -> Any:
+    """Copy the value, with the new names where it refers to schemas."""
     match value:
         case dict():
-            return {key: _referring(one, renamed) for key, one in value.items()}
+            return {key: _rename_references(member, renamed) for key, member in value.items()}
         case list():
-            return [_referring(one, renamed) for one in value]
-        case str() if value.startswith(PREFIX):
-            name = value.removeprefix(PREFIX)
-            return PREFIX + renamed.get(name, name)
+            return [_rename_references(item, renamed) for item in value]
+        case str() if value.startswith(SCHEMA_PREFIX):
+            name = value.removeprefix(SCHEMA_PREFIX)
+            return SCHEMA_PREFIX + renamed.get(name, name)
         case _:
             return value

@@ -1,4 +1,4 @@
-"""The JSON schemas of an OpenAPI document, with one name for each type all over it."""
+"""The JSON schemas of an OpenAPI document, where each type has one name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 
 Json: TypeAlias = dict[str, Any]
-Mode: TypeAlias = Literal["validation", "serialization"]
-Use: TypeAlias = tuple[str, Mode, TypeAdapter[Any]]
-"""A key, and the type of which it is the schema: as it is read, or as it is written."""
+SchemaMode: TypeAlias = Literal["validation", "serialization"]
+Use: TypeAlias = tuple[str, SchemaMode, TypeAdapter[Any]]
+"""A key, and the type whose schema it stands for: as it is read, or as it is written."""
 
-PREFIX: Final = "#/components/schemas/"
+SCHEMA_PREFIX: Final = "#/components/schemas/"
 
 PROBLEM: Final = "eventmesh.Problem"
 INVALID: Final = "eventmesh.Invalid"
 ACCEPTED: Final = "eventmesh.Accepted"
 
-OWN: Final[Mapping[str, Json]] = {
+BUILTIN_SCHEMAS: Final[Mapping[str, Json]] = {
     PROBLEM: {
         "title": "Problem",
         "description": "A problem as of RFC 9457.",
@@ -37,8 +37,8 @@ OWN: Final[Mapping[str, Json]] = {
     },
     INVALID: {
         "title": "Invalid",
-        "description": "What does not fit, with one reason a field.",
-        "allOf": [{"$ref": f"{PREFIX}{PROBLEM}"}],
+        "description": "A request that does not fit, with one reason a field.",
+        "allOf": [{"$ref": f"{SCHEMA_PREFIX}{PROBLEM}"}],
         "properties": {
             "errors": {
                 "type": "array",
@@ -66,11 +66,11 @@ OWN: Final[Mapping[str, Json]] = {
         },
     },
 }
-"""Schemas of what is ours; no Python type has a dot in its name."""
+"""The built-in schemas; no Python type has a dot in its name."""
 
 
 class _QuietJsonSchema(GenerateJsonSchema):
-    # A default that has no JSON form is left out, and that is all that can be done about it.
+    # A default without a JSON form is left out; a warning would help nobody.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
 
@@ -80,37 +80,37 @@ class Schemas:
     def __init__(self, uses: Sequence[Use]) -> None:
         described = [use for use in uses if _has_schema(use)]
         schemas, definitions = TypeAdapter.json_schemas(
-            described, ref_template=f"{PREFIX}{{model}}", schema_generator=_QuietJsonSchema
+            described, ref_template=f"{SCHEMA_PREFIX}{{model}}", schema_generator=_QuietJsonSchema
         )
         self._schemas = {key: schema for (key, _), schema in schemas.items()}
         self._definitions: Json = definitions.get("$defs", {})
 
     def components(self) -> Json:
-        """What the schemas refer to, by name."""
-        return {**self._definitions, **OWN}
+        """The schemas that others refer to, by name."""
+        return {**self._definitions, **BUILTIN_SCHEMAS}
 
     def get(self, key: str) -> Json:
-        """The schema under a key; that of anything for a type that has none."""
+        """The schema under a key; for a type without one, the schema that allows anything."""
         return self._schemas.get(key, {})
 
     def text(self, key: str) -> Json:
-        """The schema of what is written as a text, which cannot be null."""
+        """The schema of a value that is written as text, which cannot be null."""
         return _without_null(self.get(key))
 
     def fields(self, key: str) -> tuple[Mapping[str, Json], Sequence[str]]:
         """The schemas of an object's fields as texts, and the names of the required ones."""
         schema = self.text(key)
         if "$ref" in schema:
-            schema = self._definitions[schema["$ref"].removeprefix(PREFIX)]
+            schema = self._definitions[schema["$ref"].removeprefix(SCHEMA_PREFIX)]
         fields = {
             name: _without_null(field) for name, field in schema.get("properties", {}).items()
         }
         return fields, schema.get("required", ())
 
 
-def reference(name: str) -> Json:
+def schema_reference(name: str) -> Json:
     """A reference to one of the components."""
-    return {"$ref": f"{PREFIX}{name}"}
+    return {"$ref": f"{SCHEMA_PREFIX}{name}"}
 
 
 def _has_schema(use: Use) -> bool:
@@ -123,7 +123,7 @@ def _has_schema(use: Use) -> bool:
 
 
 def _without_null(schema: Json) -> Json:
-    choices = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
     if not choices:
         return schema
     others = {name: member for name, member in schema.items() if name != "anyOf"}

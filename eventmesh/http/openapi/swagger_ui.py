@@ -1,4 +1,4 @@
-"""The documentation page: Swagger UI from an installed package, with no internet access."""
+"""The documentation page: Swagger UI from an installed package, without internet access."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PAGE: Final = f"""\
 </html>
 """
 _PAGE_HEADERS: Final = {
-    # Swagger UI styles its elements one by one, and has its icons in data URLs.
+    # Swagger UI uses inline styles, and icons in data URLs.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "

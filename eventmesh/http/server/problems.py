@@ -1,4 +1,4 @@
-"""Errors as HTTP callers see them: problem documents of RFC 9457, with no internals in them."""
+"""Errors as HTTP callers see them: problem documents of RFC 9457, without internals."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from eventmesh.model.result import Failure
 PROBLEM_JSON: Final = "application/problem+json"
 
 RETRY_AFTER: Final = 1.0
-"""Seconds after which to try again where nothing better is known."""
+"""Seconds after which to retry where no better value is known."""
 
 
 def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
-    """The problem that a failure is to an HTTP caller.
+    """Translate a failure for an HTTP caller.
 
-    What a handler raised is told to nobody outside: that was logged under the invocation's id.
+    What a handler raised is not shown outside: it was logged under the invocation's id.
     """
     match error:
         case Problem():
             return error
         case PayloadInvalid():
-            return Problem(422, error.message, errors=[dict(one) for one in error.errors])
+            return Problem(422, error.message, errors=[dict(reason) for reason in error.errors])
         case PayloadTooLarge():
             setting = f" ({error.setting})" if error.setting else ""
             detail = f"the body may have {error.limit:,} bytes at the most{setting}"
@@ -43,7 +43,7 @@ def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each ki
         case Throttled():
             return retryable_problem(429, "too many requests at once", error.retry_after)
         case InvocationTimeout():
-            return Problem(504, "the function did not end within the time it has")
+            return Problem(504, "the function did not end within its timeout")
         case AccessDenied():
             return Problem(403, str(error))
         case FunctionNotFound():
@@ -52,19 +52,19 @@ def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each ki
             return retryable_problem(503, "the service cannot take this now", RETRY_AFTER)
         case RetryLater():
             return retryable_problem(
-                503, "the service asks to try again", error.after or RETRY_AFTER
+                503, "the service asks to retry later", error.after or RETRY_AFTER
             )
         case _:
             return Problem(500, "the function failed; its log has this invocation's id")
 
 
-def retryable_problem(status: int, what: str, after: float) -> Problem:
-    """A problem that may be gone in `after` seconds. The header has whole ones, rounded up."""
-    return Problem(status, what, headers={"Retry-After": str(max(math.ceil(after), 1))})
+def retryable_problem(status: int, detail: str, after: float) -> Problem:
+    """Build a problem with Retry-After: `after` in whole seconds, rounded up."""
+    return Problem(status, detail, headers={"Retry-After": str(max(math.ceil(after), 1))})
 
 
 def encode_problem(problem: Problem, instance: str, invocation_id: str = "") -> bytes:
-    """The problem as JSON. `instance` is the path that was asked for."""
+    """Encode the problem as JSON. `instance` is the path of the request."""
     members: dict[str, Any] = {
         "type": problem.type,
         "title": problem.title or status_phrase(problem.status),
@@ -79,7 +79,7 @@ def encode_problem(problem: Problem, instance: str, invocation_id: str = "") -> 
 
 
 def status_phrase(status: int) -> str:
-    """The phrase of a status (RFC 9110, section 15)."""
+    """The reason phrase of a status (RFC 9110, section 15)."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

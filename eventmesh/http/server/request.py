@@ -1,4 +1,4 @@
-"""A request, and what is read from it."""
+"""A request, and how its parts are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import HttpVersion, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from eventmesh.aio.clock import TimeLimit
-from eventmesh.http.protocol import HEADERS
+from eventmesh.http.protocol import MESSAGE_HEADERS
 from eventmesh.http.server.connection import ServerConnection
 from eventmesh.model.errors import PayloadTooLarge, Problem
 from eventmesh.model.message import JSON, NO_HEADERS, utf8
@@ -22,7 +22,7 @@ MAX_QUERY_FIELDS: Final = 1000
 
 _NO_QUERY: Final[Mapping[str, Sequence[str]]] = {}
 _CODINGS: Final = ("gzip", "deflate", "identity")
-"""The content codings of bodies that are taken; aiohttp decodes them as it reads."""
+"""The content codings that are accepted; aiohttp decodes them while it reads."""
 
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FORM_ADVICE: Final = ": a function takes a form as a parameter of type bytes, which it parses"
@@ -30,7 +30,7 @@ _FORM_ADVICE: Final = ": a function takes a form as a parameter of type bytes, w
 
 @value
 class BodyLimit:
-    """How many bytes a body may have, and the option or the variable that says so."""
+    """How many bytes a body may have, and the option or variable that sets the limit."""
 
     bytes: int
     setting: str
@@ -42,7 +42,7 @@ class BodyLimit:
 
 
 def body_limit(settings: Settings, max_payload: int | None = None) -> BodyLimit:
-    """The limit of the process, or that of a function, whichever is the lower."""
+    """The lower one of the limits of the process and of a function."""
     max_body = variable("max_body")
     if max_payload is None or max_payload > settings.max_body:
         return BodyLimit(settings.max_body, max_body)
@@ -53,8 +53,8 @@ def body_limit(settings: Settings, max_payload: int | None = None) -> BodyLimit:
 class Request:
     """One request, and the connection that it came by.
 
-    `target` is as it came (RFC 9112, section 3.2); `headers` ignore the case of names. Made once a
-    request, of aiohttp's: what the server uses of that is here, with the types that it has.
+    `target` is as the client sent it (RFC 9112, section 3.2); `headers` ignore the case of names.
+    Made once for each request, from that of aiohttp, with the parts that the server uses.
     """
 
     __slots__ = ("_raw", "connection", "headers", "method", "target")
@@ -71,7 +71,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path of the target, as it came: without the query, percent-encoded."""
+        """The path of the target, still percent-encoded, without the query."""
         return self.target.partition("?")[0]
 
     @property
@@ -85,7 +85,7 @@ class Request:
 
     @property
     def content(self) -> StreamReader:
-        """The body, as it comes in."""
+        """The body, as a stream."""
         return self._raw.content
 
     @property
@@ -95,9 +95,9 @@ class Request:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether another request may follow by the same connection.
+        """Whether another request may follow on the connection.
 
-        None can after one that was not read to its end: where the next one begins is unknown (RFC
+        None can follow one that was not read to its end: where the next one begins is unknown (RFC
         9112, section 9.3).
         """
         raw = self._raw
@@ -105,7 +105,7 @@ class Request:
 
 
 async def read_body(request: Request, limit: BodyLimit) -> bytes:
-    """The body, decoded. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
+    """Read and decode the body. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.lower() not in _CODINGS:
         accepted = {"Accept-Encoding": ", ".join(_CODINGS)}
@@ -120,7 +120,7 @@ async def read_body(request: Request, limit: BodyLimit) -> bytes:
 
 
 async def _receive(request: Request, limit: BodyLimit) -> bytes:
-    """The body as it comes in, until there is more of it than the limit."""
+    """Receive the body, until it is over the limit."""
     limit.check(request.content_length)
     await _send_continue(request)
     connection, content = request.connection, request.content
@@ -136,17 +136,17 @@ async def _receive(request: Request, limit: BodyLimit) -> bytes:
 
 
 async def _send_continue(request: Request) -> None:
-    """Tell a client that waits for it to send the body (RFC 9110, section 10.1.1)."""
+    """Tell a client that waits for it that it may send the body (RFC 9110, section 10.1.1)."""
     expected = request.headers.get(hdrs.EXPECT)
     if expected is None:
         return
     if expected.lower() != "100-continue":
-        raise Problem(417, f"nothing here meets the expectation {expected!r}")
+        raise Problem(417, f"the expectation {expected!r} is not supported")
     await request.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def check_json(content_type: str) -> None:
-    """Raises Problem 415 for a body that is declared to be something other than JSON."""
+    """Raise Problem 415 for a body whose content type is not JSON."""
     if content_type == JSON:
         return
     media_type = content_type.partition(";")[0].strip().lower()
@@ -154,18 +154,18 @@ def check_json(content_type: str) -> None:
         forms = _FORM_ADVICE if media_type in _FORMS else ""
         raise Problem(
             415,
-            f"the body is said to be {media_type!r}, and JSON is taken{forms}",
+            f"the body is declared as {media_type!r}, and JSON is taken{forms}",
             headers={"Accept": JSON},
         )
 
 
 def read_content_type(headers: Mapping[str, str]) -> str:
-    """The content type of the body; JSON where the headers do not say."""
+    """Read the content type of the body; JSON where the headers do not say."""
     return utf8(headers.get(hdrs.CONTENT_TYPE, JSON))
 
 
 def parse_query(target: str) -> Mapping[str, Sequence[str]]:
-    """The values of a target's query by name, in their order. Raises Problem 400."""
+    """Parse the query of a target: the values by name, in their order. Raises Problem 400."""
     query = target.partition("?")[2]
     if not query:
         return _NO_QUERY
@@ -180,7 +180,7 @@ def parse_query(target: str) -> Mapping[str, Sequence[str]]:
 
 
 def read_trace_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers of the caller's trace (W3C Trace Context)."""
+    """Read the headers of the caller's trace (W3C Trace Context)."""
     if "traceparent" not in headers:
         return NO_HEADERS
     # Bytes that are not UTF-8 come as lone surrogates: a fault of a trace ends no request.
@@ -188,12 +188,14 @@ def read_trace_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def read_message_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers that a client wants the invocation to have. Raises Problem 400."""
-    given = headers.get(HEADERS)
+    """Read the headers that a client sets for the invocation. Raises Problem 400."""
+    given = headers.get(MESSAGE_HEADERS)
     if given is None:
         return NO_HEADERS
     try:
         given.encode()  # Fails for bytes that were not UTF-8, as the next line does.
         return dict(parse_qsl(given, strict_parsing=True, errors="strict"))
     except ValueError:
-        raise Problem(400, f"{HEADERS} is not written like a query: name=text&name=text") from None
+        raise Problem(
+            400, f"{MESSAGE_HEADERS} is not written like a query: name=text&name=text"
+        ) from None

@@ -1,7 +1,7 @@
 """Responses as bytes.
 
-aiohttp's own response takes a third of the time of a small request, to put together headers that
-are always the same. A response here is one piece of bytes, most of which is made once.
+aiohttp's own response takes a third of the time of a small request, to assemble headers that are
+always the same. A response here is one piece of bytes, most of which is cached.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class BaseResponse:
         raise NotImplementedError
 
     def encode_head(self, framing: bytes, *, ends: bool = False) -> bytes:
-        """All that comes before the body, which is framed so; `ends` is for a last response."""
+        """Encode all before the body; `ends` says that it is the connection's last response."""
         request = self.request
         self.keep_alive = not ends and request.keep_alive
         now = request.connection.clock.now()
@@ -101,7 +101,7 @@ class BaseResponse:
 
 
 class BytesResponse(BaseResponse):
-    """A response that is all there."""
+    """A response with its whole body."""
 
     __slots__ = ("body",)
 
@@ -134,12 +134,12 @@ class BytesResponse(BaseResponse):
 def json_response(
     status: int, content: Any, headers: ResponseHeaders = NO_HEADERS, invocation_id: str = ""
 ) -> BytesResponse:
-    """A value as JSON."""
+    """Build a response with a value as JSON."""
     return BytesResponse(status, encode(content), JSON, headers, invocation_id)
 
 
 def problem_response(problem: Problem, target: str, invocation_id: str = "") -> BytesResponse:
-    """A problem as the response to a request, whose target (RFC 9112, section 3.2) is given."""
+    """Build the response with a problem to a request with that target (RFC 9112, section 3.2)."""
     return BytesResponse(
         problem.status,
         encode_problem(problem, target_path(target), invocation_id),
@@ -150,7 +150,7 @@ def problem_response(problem: Problem, target: str, invocation_id: str = "") -> 
 
 
 def target_path(target: str) -> str:
-    """The path of a target, without the query, in ASCII as a URI is."""
+    """The path of a target without the query, percent-encoded to ASCII."""
     path = target.partition("?")[0]
     return path if path.isascii() else quote(path.encode(errors="surrogateescape"), safe="/%")
 

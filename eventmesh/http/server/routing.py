@@ -1,4 +1,4 @@
-"""From a method and a path to the endpoint there."""
+"""Finds the endpoint of a method and a path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EndpointT = TypeVar("EndpointT")
 
 @value
 class RouteTarget(Generic[EndpointT]):
-    """The endpoint of one method of one path, and whose it is."""
+    """The endpoint of one method of one path, and the function that owns it."""
 
     endpoint: EndpointT
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class RouteTarget(Generic[EndpointT]):
 
 
 class Router(Generic[EndpointT]):
-    """Paths as a tree of their segments: a literal one goes before a name in braces.
+    """Routes as a tree of path segments: a literal one goes before a name in braces.
 
     A path without names is found by one look-up. One with a slash at its end is another path. The
     endpoint of GET answers HEAD too.
@@ -53,7 +53,7 @@ class Router(Generic[EndpointT]):
         self._root: _Node[EndpointT] = _Node()
 
     def add(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
-        """Raises DeclarationError, naming both owners, if the route is taken already."""
+        """Add a route. Raises DeclarationError, which names both owners, if it is there already."""
         targets = self._targets(path)
         if method in targets:
             raise DeclarationError(
@@ -66,12 +66,12 @@ class Router(Generic[EndpointT]):
             targets.setdefault("HEAD", targets[method])
 
     def add_missing(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
-        """Add a route unless it is taken already."""
+        """Add a route unless it is there already."""
         if method not in self._targets(path):
             self.add(method, path, endpoint, owner)
 
     def find(self, method: str, path: str) -> tuple[EndpointT, PathValues] | None:
-        """The endpoint there, and the values for the names in the path.
+        """Find the endpoint, and the values for the names in the path.
 
         Raises UnicodeDecodeError for a path that is not UTF-8 once it is decoded (RFC 3986,
         section 2.5).
@@ -86,7 +86,7 @@ class Router(Generic[EndpointT]):
         return None
 
     def allowed(self, path: str) -> set[str]:
-        """The methods that have an endpoint there."""
+        """The methods that have an endpoint at the path."""
         return {method for targets, _ in self._matches(path) for method in targets}
 
     def _matches(
@@ -123,7 +123,7 @@ class _Node(Generic[EndpointT]):
     def matches(
         self, segments: Sequence[str], depth: int, texts: tuple[str, ...]
     ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str]]]:
-        """The targets at the end of the segments, with the values of those that names stand for."""
+        """Find the targets at the end of the segments, with the values that the names stand for."""
         if depth == len(segments):
             yield self.targets, texts
             return

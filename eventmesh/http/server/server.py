@@ -21,22 +21,22 @@ from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse, BytesResponse, problem_response
 from eventmesh.http.server.routing import Endpoint, Router
-from eventmesh.http.server.sockets import inherited_socket, unusable
+from eventmesh.http.server.sockets import address_error, inherit_socket
 from eventmesh.model.errors import InvocationError, Problem, SettingsError
 from eventmesh.model.settings import Settings
 
 BACKLOG: Final = 1024
-"""Connections that the system may hold until we take them."""
+"""Connections that the system may hold until they are accepted."""
 
 GOODBYE: Final = 1.0
-"""Seconds for telling those who are not waited for any longer."""
+"""Seconds for the 503 responses to requests that are cancelled."""
 
 HANDOVER: Final = 1.0
-"""Seconds for which a connection without a request is kept when others go on listening: a request
-that is on its way by it is answered, and the next one goes to them."""
+"""Seconds for which an idle connection is kept while other processes go on listening: a request
+that is on its way is answered, and the client's next connection goes to them."""
 
 _ACCEPTING: Final = 3
-"""Passes of asyncio's event loop until a client that it has let in is one of our connections."""
+"""Passes of asyncio's event loop until an accepted client is among our connections."""
 
 WILDCARDS: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised, not chosen
 
@@ -73,7 +73,7 @@ class HttpServer(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if self._draining and isinstance(handler, ServerConnection):
-            # It was let in just before the listener closed.
+            # It was accepted just before the listener closed.
             handler.finish(self._handover)
 
     async def drain(self) -> None:
@@ -167,19 +167,19 @@ def _respond_without_endpoint(router: Router[Endpoint], method: str, path: str) 
     """The response where that method has no endpoint. Raises Problem: 404 or 405."""
     allowed = router.allowed(path)
     if not allowed and path != "*":
-        raise Problem(404, "nothing answers at this path")
+        raise Problem(404, "there is no route with this path")
     headers = {"Allow": ", ".join(sorted(allowed | {"OPTIONS"}))}
     if method == "OPTIONS":
         return BytesResponse(204, headers=headers)
-    raise Problem(405, f"{method} is not answered at this path", headers=headers)
+    raise Problem(405, f"no route with this path takes {method}", headers=headers)
 
 
 @asynccontextmanager
 async def listen(server: HttpServer, settings: Settings) -> AsyncGenerator[str]:
-    """Let clients in while entered; gives the URL of the server.
+    """Accept clients while entered; gives the URL of the server.
 
-    Leaving takes no more requests and waits for those that run. If that wait is cancelled, they are
-    cancelled and answered with 503. Raises SettingsError where the address cannot be listened on.
+    Leaving accepts no more requests and waits for those that run. If that wait is cancelled, they
+    are cancelled and answered with 503. Raises SettingsError where the address cannot be used.
     """
     listener = await _listen(server, settings)
     try:
@@ -194,10 +194,10 @@ async def _listen(server: HttpServer, settings: Settings) -> asyncio.Server:
     listen = partial(asyncio.get_running_loop().create_server, server, ssl=_tls(settings))
     try:
         if settings.http_fd is not None:
-            return await listen(sock=inherited_socket(settings.http_fd), backlog=BACKLOG)
+            return await listen(sock=inherit_socket(settings.http_fd), backlog=BACKLOG)
         return await listen(host, port, backlog=BACKLOG)
     except OSError as error:
-        raise unusable(settings, error) from error
+        raise address_error(settings, error) from error
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

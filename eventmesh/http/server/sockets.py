@@ -1,4 +1,4 @@
-"""Sockets to listen at: bound here, or inherited from whoever started this process."""
+"""Listening sockets: bound here, or inherited from the parent process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings, variable
 
 
-def bound_socket(settings: Settings) -> socket.socket:
-    """The socket of the settings' address. Nobody is let in before somebody listens at it.
+def bind_socket(settings: Settings) -> socket.socket:
+    """Bind a socket to the address of the settings. It does not listen yet.
 
-    Raises SettingsError where that cannot be.
+    Raises SettingsError where the address cannot be used.
     """
     if settings.http_fd is not None:
-        return inherited_socket(settings.http_fd)
+        return inherit_socket(settings.http_fd)
     host, port = settings.http_host, settings.http_port
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
@@ -22,27 +22,27 @@ def bound_socket(settings: Settings) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise unusable(settings, error) from error
+        raise address_error(settings, error) from error
     return bound
 
 
-def inherited_socket(descriptor: int) -> socket.socket:
-    """The socket that is open under that number, from now on for this process alone."""
+def inherit_socket(descriptor: int) -> socket.socket:
+    """Take over the socket with that descriptor; child processes do not inherit it."""
     try:
         inherited = socket.socket(fileno=descriptor)
     except OSError as error:
         raise SettingsError(
-            f"{variable('http_fd')}={descriptor} is no socket ({error.strerror or error}): leave "
-            "it unset, or have one passed on under that number"
+            f"{variable('http_fd')}={descriptor} is not a socket ({error.strerror or error}): "
+            "leave it unset, or pass a bound socket under that number"
         ) from error
     inherited.set_inheritable(False)
     return inherited
 
 
-def unusable(settings: Settings, error: OSError) -> SettingsError:
-    """That the settings' address cannot be listened on, and what to do."""
+def address_error(settings: Settings, error: OSError) -> SettingsError:
+    """Build the error for an address that cannot be listened on, with advice."""
     return SettingsError(
         f"HTTP cannot listen on {settings.http_host}:{settings.http_port} "
-        f"({error.strerror or error}): stop what listens there, or choose another address with "
-        f"{variable('http_host')} and {variable('http_port')}"
+        f"({error.strerror or error}): stop the process that listens there, or choose another "
+        f"address with {variable('http_host')} and {variable('http_port')}"
     )

@@ -19,9 +19,9 @@ from eventmesh.engine.settlement import (
     reset_for_redrive,
     truncated,
 )
-from eventmesh.gateway.relay import request_body
+from eventmesh.gateway.relay import encode_request
 from eventmesh.host import hosting
-from eventmesh.http.protocol import REQUEST
+from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.model.errors import FunctionError, PayloadTooLarge
 from eventmesh.model.invocation import (
@@ -352,13 +352,13 @@ class TestServices:
 
         request = Mock(method="GET", target="/orders", headers={}, remote="")
         message = Message(
-            body=request_body(request, orders.spec.triggers[0], {}, b""),
+            body=encode_request(request, orders.spec.triggers[0], {}, b""),
             id="id-1",
             timestamp=clock.now(),
             headers={"traceparent": "00-1"},
             deadline=clock.now() + 5,
             caller="shop.pay",
-            type=REQUEST,
+            type=RELAYED_REQUEST,
             principal="user:ada",
         )
         async with hosting([app], broker, Settings(), clock=clock, http=None):

@@ -1,6 +1,6 @@
-"""Calls that a client makes again because it got no answer, and that must not run again.
+"""Keeps a call from running twice when its client repeats it because it got no response.
 
-botocore sends an Invoke anew when its read times out or the connection breaks, each time with the
+botocore sends an Invoke again when its read times out or the connection breaks, each time with the
 same `amz-sdk-invocation-id`.
 """
 
@@ -16,28 +16,28 @@ from eventmesh.aio.clock import Clock
 from eventmesh.model.errors import Throttled
 
 MAX_RUNNING: Final = 10_000
-"""Calls that run at once before another is refused: one runs on when its client is gone."""
+"""The most calls at once. A call runs on when its client is gone, so a client cannot bound them."""
 
 MAX_KEPT: Final = 1000
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 KEPT_SECONDS: Final = 60.0
-"""How many outcomes are kept, with how many bytes in all, and how long: botocore waits at most
-20 seconds between two tries."""
+"""How many outcomes are kept, with how many bytes in all, and for how long: botocore waits at most
+20 seconds between two attempts."""
 
 Key: TypeAlias = tuple[str, ...]
 
 
 class Outcome(Protocol):
-    """What a call came to."""
+    """The outcome of a call."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether nothing was run, so that the next try may run it."""
+        """Whether nothing was run, so that the next attempt may run it."""
         ...
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Its size in bytes."""
         ...
 
 
@@ -45,9 +45,9 @@ OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 
 class IdempotencyCache(Generic[OutcomeT]):
-    """Calls by the key that all tries of one call have.
+    """Outcomes by the key that all attempts of one call share.
 
-    A call goes on when its client leaves, for the client to come back to.
+    A call goes on when its client leaves: the next attempt joins it, or gets the kept outcome.
     """
 
     def __init__(self, tasks: asyncio.TaskGroup, clock: Clock) -> None:
@@ -60,7 +60,7 @@ class IdempotencyCache(Generic[OutcomeT]):
     async def run_once(
         self, key: Key, run: Callable[[], Coroutine[Any, Any, OutcomeT]]
     ) -> OutcomeT:
-        """The outcome of the call with that key: `run` is called unless it was already.
+        """Get the outcome of the call with that key: `run` is called unless it was already.
 
         Raises Throttled if too many calls run.
         """

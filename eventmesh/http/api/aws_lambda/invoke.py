@@ -71,22 +71,22 @@ _INVALID: Final = "InvalidRequestContentException"
 
 
 class LambdaApi:
-    """Answers Invoke: RequestResponse, Event and DryRun."""
+    """Answers Invoke in its modes RequestResponse, Event and DryRun."""
 
     def __init__(
         self,
-        runtime: SourceContext,
+        context: SourceContext,
         tasks: asyncio.TaskGroup,
         same_origin: SameOriginCheck,
         directory: FunctionDirectory,
     ) -> None:
-        self._runtime = runtime
+        self._context = context
         self._directory = directory
         self._same_origin = same_origin
-        self._idempotency: IdempotencyCache[FinishedCall] = IdempotencyCache(tasks, runtime.clock)
+        self._idempotency: IdempotencyCache[FinishedCall] = IdempotencyCache(tasks, context.clock)
 
     async def invoke(self, request: Request, path: PathValues) -> BytesResponse:
-        """The answer to one Invoke."""
+        """Answer one Invoke."""
         request_id = new_id()
         try:
             if why := self._same_origin.find_violation(request.headers):
@@ -94,20 +94,20 @@ class LambdaApi:
             name = _function_name(request, path["name"])
             return await self._answer(request, name, request_id)
         except LambdaError as error:
-            return error.reply(request_id)
+            return error.response(request_id)
         except PayloadTooLarge as error:
-            return lambda_error_from(error, path["name"]).reply(request_id)
+            return lambda_error_from(error, path["name"]).response(request_id)
         except Problem as problem:
             unsupported = problem.status == 415  # noqa: PLR2004
             shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
-            return LambdaError(shape, problem.detail).reply(request_id)
+            return LambdaError(shape, problem.detail).response(request_id)
 
     async def _answer(self, request: Request, name: str, request_id: str) -> BytesResponse:
-        function = self._runtime.functions.get(name)
+        function = self._context.functions.get(name)
         message = Message(
             await self._payload(request, function),
             request_id,
-            self._runtime.clock.now(),
+            self._context.clock.now(),
             read_content_type(request.headers),
             {
                 **read_trace_headers(request.headers),
@@ -122,7 +122,7 @@ class LambdaApi:
                 return await self._send(name, message)
             case "DryRun":
                 if name not in self._directory():
-                    _not_found(name, "; a dry run finds what the control API lists here")
+                    _not_found(name, "; a dry run finds the functions that the control API lists")
                 return BytesResponse(
                     204, headers={REQUEST_ID: request_id}, invocation_id=request_id
                 )
@@ -137,7 +137,7 @@ class LambdaApi:
         if function is not None:
             max_payload = function.limits.max_payload
             raw = function.schema.payload is not None and function.schema.payload.raw
-        body = await read_body(request, body_limit(self._runtime.settings, max_payload))
+        body = await read_body(request, body_limit(self._context.settings, max_payload))
         if body and not raw:
             try:
                 orjson.loads(body)
@@ -150,7 +150,7 @@ class LambdaApi:
 
     async def _send(self, name: str, message: Message) -> BytesResponse:
         try:
-            await self._runtime.environment.transport.send(name, message, 0.0)
+            await self._context.environment.transport.send(name, message, 0.0)
         except InvocationError as error:
             raise lambda_error_from(error, name) from error
         return BytesResponse(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
@@ -170,7 +170,7 @@ class LambdaApi:
         failure = finished.result.error
         if failure is not None and was_not_run(failure, message.body):
             raise lambda_error_from(failure, name)
-        function = self._runtime.functions.get(name)
+        function = self._context.functions.get(name)
         timeout = None if function is None else function.limits.timeout
         tail = request.headers.get("X-Amz-Log-Type") == "Tail"
         return finished_response(finished, timeout, tail=tail)
@@ -179,37 +179,37 @@ class LambdaApi:
         asked = request.headers.get(TIMEOUT)
         if asked is None:
             # A function of this process has its own timeout.
-            here = name in self._runtime.functions
+            here = name in self._context.functions
             return message if here else replace(message, deadline=message.timestamp + MAX_WAIT)
         return replace(message, deadline=message.timestamp + min(_seconds(asked), MAX_WAIT))
 
     async def _call(self, name: str, message: Message) -> FinishedCall:
-        clock = self._runtime.clock
+        clock = self._context.clock
         started = clock.now()
-        if name in self._runtime.functions:
-            result = await self._runtime.dispatch(invocation_from(message, name, SYNC))
+        if name in self._context.functions:
+            result = await self._context.dispatch(invocation_from(message, name, SYNC))
         else:
-            result = await self._runtime.environment.transport.request(name, message)
+            result = await self._context.environment.transport.request(name, message)
         return FinishedCall(message.id, result, clock.now() - started)
 
 
 def _function_name(request: Request, text: str) -> str:
-    """The name "service.function" that a request means. Raises LambdaError."""
+    """Read the name "service.function" from a request. Raises LambdaError."""
     parsed = parse_name(text)
     if parsed is None:
         raise LambdaError(
             "InvalidParameterValueException",
-            f"{text!r} is no function's name",
+            f"{text!r} is not a function name",
             FunctionNotFound(text),
         )
     name, qualifier = parsed
     for given in (qualifier, *parse_query(request.target).get("Qualifier", ())):
         if given not in ("", LATEST):
-            _not_found(f"{name}:{given}", f"; there is one version of a function, {LATEST}")
+            _not_found(f"{name}:{given}", f"; a function has one version, {LATEST}")
     try:
         return check_function(name)
     except DeclarationError:
-        _not_found(name, "; a function's name is 'service.function'")
+        _not_found(name, "; a function name is 'service.function'")
 
 
 def _not_found(name: str, advice: str) -> NoReturn:
@@ -221,7 +221,7 @@ def _not_found(name: str, advice: str) -> NoReturn:
 
 
 def _client_context(request: Request) -> Mapping[str, str]:
-    """What a client put into `custom` of its X-Amz-Client-Context. Raises LambdaError."""
+    """Read the member `custom` of a client's X-Amz-Client-Context. Raises LambdaError."""
     given = request.headers.get("X-Amz-Client-Context")
     if given is None:
         return {}
@@ -244,12 +244,12 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if math.isnan(seconds):
         raise LambdaError(
-            "InvalidParameterValueException", f"{TIMEOUT}: {text!r} is no number of seconds"
+            "InvalidParameterValueException", f"{TIMEOUT}: {text!r} is not a number of seconds"
         )
     return seconds
 
 
 def _access_key(request: Request) -> str:
-    """Who signed the request, as far as it says so."""
+    """Read the access key that a request claims to be signed with; empty if there is none."""
     found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
     return "" if found is None else found[1]

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 LATEST: Final = "$LATEST"
-"""The only version that there is of a function."""
+"""The only version of a function."""
 
 _NAME: Final = re.compile(
     r"(?:arn:aws[a-z-]*:lambda:)?(?:[a-z]{2}(?:-[a-z]+)+-[0-9]:)?(?:[0-9]{12}:)?(?:function:)?"
@@ -15,7 +15,7 @@ _NAME: Final = re.compile(
 
 
 def parse_name(text: str) -> tuple[str, str] | None:
-    """The name and the qualifier ("" if there is none); None if it is no function's name.
+    """Parse the name and the qualifier ("" if there is none); None if it is not a function name.
 
     It may be a name, an ARN (`arn:aws:lambda:REGION:ACCOUNT:function:NAME`) or a part of one
     (`ACCOUNT:function:NAME`), each with `:QUALIFIER` at its end or without. Region and account
@@ -26,5 +26,5 @@ def parse_name(text: str) -> tuple[str, str] | None:
 
 
 def arn(name: str) -> str:
-    """The ARN that messages call a function by."""
+    """Build the ARN of a function, as messages have it."""
     return f"arn:aws:lambda:xx-mesh-1:000000000000:function:{name}"

@@ -1,8 +1,7 @@
-"""Outcomes as the API of AWS Lambda words them.
+"""Outcomes in the form of the API of AWS Lambda.
 
-Shapes, statuses and keys are those of the service model that botocore carries
-(`lambda/2015-03-31`). Bodies of errors have a member `error` besides, which tells clients of ours
-all that there is to know.
+Shapes, statuses and keys are those of the service model in botocore (`lambda/2015-03-31`). Bodies
+of errors have a member `error`, too: `eventmesh.Client` makes its own error of that.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class FinishedCall:
 
     @property
     def repeatable(self) -> bool:
-        """Whether nothing was run."""
+        """Whether the function was not run."""
         return isinstance(self.result.error, NOT_RUN)
 
     @property
@@ -77,7 +76,7 @@ class LambdaError(Exception):
         headers: Mapping[str, str] = NO_HEADERS,
         **members: Any,
     ) -> None:
-        """`error` is what it is among our own errors; `members` go into the body."""
+        """`error` is the cause as an error of ours; `members` go into the body."""
         super().__init__(message)
         self.shape = shape
         self.headers = headers
@@ -85,8 +84,8 @@ class LambdaError(Exception):
         if error is not None:
             self.members["error"] = dump_error(error)
 
-    def reply(self, request_id: str) -> BytesResponse:
-        """The answer that says so."""
+    def response(self, request_id: str) -> BytesResponse:
+        """Build the response with this error."""
         status, key = _SHAPES[self.shape]
         blame = "User" if status < 500 else "Service"  # noqa: PLR2004
         return json_response(
@@ -98,14 +97,14 @@ class LambdaError(Exception):
 
 
 def was_not_run(error: Failure | None, payload: bytes) -> bool:
-    """Whether a call ended so because its function was not run."""
+    """Whether the function was not run, as far as the error says."""
     if isinstance(error, PayloadTooLarge):
         return error.size == len(payload)  # It may be the result that is too large.
     return isinstance(error, NOT_RUN)
 
 
 def lambda_error_from(error: Failure, function: str) -> LambdaError:
-    """The refusal of a call that came to nothing."""
+    """Translate the error of a call that was not run."""
     match error:
         case FunctionNotFound():
             return LambdaError(
@@ -137,10 +136,10 @@ def _throttled(error: Throttled) -> LambdaError:
 def finished_response(
     finished: FinishedCall, timeout: float | None, *, tail: bool
 ) -> BytesResponse:
-    """The answer to a call whose function was run.
+    """Build the response to a call whose function was run.
 
-    `timeout` is the function's own, where it is known. With `tail` the header X-Amz-Log-Result
-    has the lines that frame an invocation in Lambda's log; what the handler logged is not there.
+    `timeout` is that of the function, where it is known. With `tail` the header X-Amz-Log-Result
+    has the lines that frame an invocation in Lambda's log, without those of the handler.
     """
     result = finished.result
     headers = {REQUEST_ID: finished.id, "X-Amz-Executed-Version": LATEST}

@@ -20,7 +20,7 @@ def test_local_names_reach_a_local_address(listening_on, host):
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "", "[", "10.0.0.1"]
 )
 def test_a_foreign_name_that_points_to_a_local_address_is_refused(host):
-    assert "only for this machine" in find_violation("127.0.0.1", host=host)
+    assert "only this machine may do this" in find_violation("127.0.0.1", host=host)
 
 
 def test_an_address_for_others_is_reached_by_any_name():

@@ -1,5 +1,5 @@
 from eventmesh.http.openapi.merge import merge_documents
-from eventmesh.http.openapi.schemas import OWN
+from eventmesh.http.openapi.schemas import BUILTIN_SCHEMAS
 
 PREFIX = "#/components/schemas/"
 
@@ -16,7 +16,7 @@ def document(title, path, schemas, returns):
         "openapi": "3.1.0",
         "info": {"title": title, "version": "1"},
         "paths": {path: {"get": operation}},
-        "components": {"schemas": {**schemas, **OWN}},
+        "components": {"schemas": {**schemas, **BUILTIN_SCHEMAS}},
     }
 
 
@@ -38,7 +38,7 @@ def result(merge, path):
 
 def test_nothing():
     assert merge_documents([])["paths"] == {}
-    assert merge_documents([])["components"]["schemas"] == OWN
+    assert merge_documents([])["components"]["schemas"] == BUILTIN_SCHEMAS
 
 
 def test_paths_and_schemas_of_all_are_there():
@@ -49,7 +49,7 @@ def test_paths_and_schemas_of_all_are_there():
         ]
     )
     assert both["paths"].keys() == {"/items", "/accounts"}
-    assert both["components"]["schemas"].keys() == {"Item", "Account", *OWN}
+    assert both["components"]["schemas"].keys() == {"Item", "Account", *BUILTIN_SCHEMAS}
 
 
 def test_the_same_schema_is_there_once():
@@ -59,7 +59,7 @@ def test_the_same_schema_is_there_once():
             document("bank", "/bought", {"Item": item("name")}, "Item"),
         ]
     )
-    assert both["components"]["schemas"].keys() == {"Item", *OWN}
+    assert both["components"]["schemas"].keys() == {"Item", *BUILTIN_SCHEMAS}
     assert result(both, "/items") == result(both, "/bought") == reference("Item")
 
 
@@ -97,7 +97,7 @@ def test_versions_of_one_service_each_get_a_name():
     merge = merge_documents(versions)
     assert merge["components"]["schemas"].keys() == {
         *("Item", "shop.Item", "shop-2.Item", "shop-3.Item"),
-        *OWN,
+        *BUILTIN_SCHEMAS,
     }
     assert [result(merge, f"/v{number}") for number in range(4)] == [
         reference(name) for name in ("Item", "shop.Item", "shop-2.Item", "shop-3.Item")

@@ -4,7 +4,7 @@ import pytest
 from multidict import CIMultiDict
 
 from eventmesh.http.api.events import parse_event
-from eventmesh.http.protocol import HEADERS
+from eventmesh.http.protocol import MESSAGE_HEADERS
 from eventmesh.http.server.request import (
     read_content_type,
     read_message_headers,
@@ -30,13 +30,13 @@ def test_a_content_type_is_told_without_them():
 
 
 def test_headers_for_the_invocation_are_refused_with_them():
-    assert read_message_headers(CIMultiDict(**{HEADERS: "place=caf%C3%A9&team=é"})) == {
+    assert read_message_headers(CIMultiDict(**{MESSAGE_HEADERS: "place=caf%C3%A9&team=é"})) == {
         "place": "café",
         "team": "é",
     }
     for text in (f"place={BYTE}", "place=%FF"):
         with pytest.raises(Problem) as raised:
-            read_message_headers(CIMultiDict(**{HEADERS: text}))
+            read_message_headers(CIMultiDict(**{MESSAGE_HEADERS: text}))
         assert raised.value.status == 400
 
 
