@@ -77,7 +77,7 @@ Step: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | DelayRecord | Drop
 
 
 @value
-class Outcome:
+class RunOutcome:
     """What a message's run ended with, at `now`.
 
     With `age_from_first_run`, the time before its first run does not count towards `max_age`.
@@ -92,7 +92,7 @@ class Outcome:
     record_id: str
 
 
-def plan_steps(outcome: Outcome, settlement: Settlement) -> Sequence[Step]:
+def plan_steps(outcome: RunOutcome, settlement: Settlement) -> Sequence[Step]:
     """Return what has to be done, in order, before the delivery is acknowledged."""
     function = outcome.function
     match settlement:
@@ -107,7 +107,7 @@ def plan_steps(outcome: Outcome, settlement: Settlement) -> Sequence[Step]:
             return _plan_record(outcome, function.on_success, "")
 
 
-def replace_step(step: Step, error: Exception, outcome: Outcome) -> Sequence[Step]:
+def replace_step(step: Step, error: Exception, outcome: RunOutcome) -> Sequence[Step]:
     """Return the steps to take instead of one that failed.
 
     Raises the error if all of the settlement has to be tried again later.
@@ -134,14 +134,14 @@ def is_temporary(error: Exception) -> bool:
     )
 
 
-def _plan_retry(outcome: Outcome, settlement: Redeliver) -> StoreRetry:
+def _plan_retry(outcome: RunOutcome, settlement: Redeliver) -> StoreRetry:
     again = attempt_again(outcome.message, settlement, outcome.now)
     if outcome.age_from_first_run:
         again = replace(again, timestamp=outcome.now)
     return StoreRetry(again, settlement.delay, settlement.spent)
 
 
-def _plan_record(outcome: Outcome, route: Route | None, reason: str) -> Sequence[Step]:
+def _plan_record(outcome: RunOutcome, route: Route | None, reason: str) -> Sequence[Step]:
     if route is None:
         return []
     name, request, now = outcome.function.full_name, outcome.message, outcome.now

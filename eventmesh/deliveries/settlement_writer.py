@@ -13,7 +13,7 @@ from eventmesh.aio.clock import sleep
 from eventmesh.deliveries.settlement_steps import (
     DelayRecord,
     DropRecord,
-    Outcome,
+    RunOutcome,
     SendRecord,
     Step,
     StoreDeadLetter,
@@ -135,7 +135,7 @@ class SettlementWriter:
         """Take all steps of a settlement, and others in the place of those that fail."""
         if self._trigger is not None:
             message = replace(message, trigger=self._trigger)
-        outcome = Outcome(
+        outcome = RunOutcome(
             function=self._function,
             message=message,
             result=result,

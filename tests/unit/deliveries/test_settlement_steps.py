@@ -7,7 +7,7 @@ import pytest
 from eventmesh.deliveries.settlement_steps import (
     DelayRecord,
     DropRecord,
-    Outcome,
+    RunOutcome,
     SendRecord,
     StoreDeadLetter,
     StoreRetry,
@@ -47,7 +47,7 @@ def outcome():
     def outcome(**options):
         function = Service("app").function(name="work", **options)(lambda: None)
         error = FunctionError("KeyError", "colour")
-        return Outcome(
+        return RunOutcome(
             function=function.spec,
             message=Message(b"{}", "id-1", NOW - 5, principal="user:ada"),
             result=Result(b"", error=error),
