@@ -20,6 +20,7 @@ from yarl import URL
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.engine.codecs.envelope import load_error
 from eventmesh.http.protocol import CALL_ID, CONTROL, LAMBDA, MESSAGE_HEADERS, TIMEOUT
+from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -196,7 +197,9 @@ class HttpTransport:
                 "POST", path, body=message.body, headers=headers, timeout=remaining
             )
         except TimeoutError:
-            raise InvocationTimeout(f"{function} did not answer within {remaining:g} s") from None
+            raise InvocationTimeout(
+                f"{function} did not answer within {format_seconds(remaining)}"
+            ) from None
         if response.status == 200 and "X-Amz-Function-Error" not in response.headers:  # noqa: PLR2004
             return Result(response.body, content_type=response.headers.get("Content-Type", JSON))
         raise self._client.error_from_response(response)

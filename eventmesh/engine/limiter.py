@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from eventmesh.abc import Handler, Slots
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.aio.waiters import WaitQueue
+from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import InvocationError, InvocationTimeout, Throttled
 from eventmesh.model.invocation import SYNC, Invocation, Mode
 from eventmesh.model.limits import DEFAULT_TIMEOUT
@@ -72,7 +73,7 @@ class Limiter:
                 await queue.wait(self.release)
         except TimeoutError:
             raise InvocationTimeout(
-                f"waiting for a permit to run took longer than {max(delay, 0.0):g} s"
+                f"waiting for a permit to run took longer than {format_seconds(max(delay, 0.0))}"
             ) from None
 
     def throttled(self, reason: str) -> Throttled:

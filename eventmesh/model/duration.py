@@ -41,6 +41,11 @@ def seconds(duration: Duration, what: str = "duration") -> float:
     return float(result)
 
 
+def format_seconds(duration: float) -> str:
+    """Format seconds for people, rounded to milliseconds, such as "5 s" for 4.99995."""
+    return f"{round(duration, 3):g} s"
+
+
 def _parse(text: str, what: str) -> float:
     if not _TEXT.fullmatch(text):
         raise DeclarationError(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; all others are its fields."""
 
-REDUNDANT: Final = frozenset(("outcome", "duration_ms", "error", "error_type"))
+_REDUNDANT: Final = frozenset(("outcome", "duration_ms", "error", "error_type"))
+_REDUNDANT_OF_LOGGER: Final[Mapping[str, frozenset[str]]] = {
+    "eventmesh.invocations": frozenset(("function",)),
+    "eventmesh.access": frozenset(("method", "path", "status")),
+}
 """Fields that repeat what the message says: text formats leave them out."""
 
 CONTEXT: Final = frozenset(
-    ("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id")
+    ("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id", "bytes", "remote")
 )
-"""Fields that identify the invocation of a record: too long for a line on a terminal."""
+"""Fields that identify an invocation or a request: too long for a line on a terminal."""
 
 _RANDOM_ID_LENGTH: Final = 32
 """The length of a randomly generated id, which a few digits identify."""
@@ -25,6 +30,11 @@ def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _OWN}
 
 
+def redundant_fields(record: logging.LogRecord) -> frozenset[str]:
+    """Return the names of the fields that repeat what the message says."""
+    return _REDUNDANT | _REDUNDANT_OF_LOGGER.get(record.name, frozenset())
+
+
 def format_fields(record: logging.LogRecord, without: frozenset[str]) -> str:
     """Format the fields as ` name=value`, except those in `without`."""
     fields = {name: value for name, value in extra_fields(record).items() if name not in without}
@@ -32,15 +42,19 @@ def format_fields(record: logging.LogRecord, without: frozenset[str]) -> str:
 
 
 def format_invocation(record: logging.LogRecord) -> str:
-    """Format the invocation that a record belongs to in a few characters; "" if there is none."""
+    """Format the invocation of a record in a few characters; "" if there is none.
+
+    The function is left out if the message names it.
+    """
     fields = extra_fields(record)
     if "invocation_id" not in fields:
         return ""
     id = str(fields["invocation_id"])
     short = id[:8] if len(id) == _RANDOM_ID_LENGTH else id
+    function = "" if "function" in redundant_fields(record) else fields.get("function", "")
     attempt = fields.get("attempt", 1)
-    again = f" attempt {attempt}" if attempt != 1 else ""
-    return f" ({fields.get('function', '')} {short}{again})"
+    parts = (str(function), short, f"attempt {attempt}" if attempt != 1 else "")
+    return f" ({' '.join(part for part in parts if part)})"
 
 
 def _quoted(text: str) -> str:

@@ -13,7 +13,7 @@ import orjson
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import LogFormat
-from eventmesh.observability.log_fields import REDUNDANT, extra_fields, format_fields
+from eventmesh.observability.log_fields import extra_fields, format_fields, redundant_fields
 
 
 def configure_logging(
@@ -97,7 +97,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         start = f"{_timestamp(record)} {record.levelname:<8} {record.name}:"
-        line = f"{start} {record.getMessage()}{format_fields(record, REDUNDANT)}"
+        line = f"{start} {record.getMessage()}{format_fields(record, redundant_fields(record))}"
         traceback = _traceback(record)
         return f"{line}\n{traceback}" if traceback else line
 

@@ -1,19 +1,33 @@
-"""The log at a terminal."""
+"""The log on a terminal."""
 
 from __future__ import annotations
 
 import logging
-from typing import TextIO
+from typing import Final, TextIO
 
 from rich.console import Console, ConsoleRenderable
 from rich.logging import RichHandler
 from rich.text import Text
 
-from eventmesh.observability.log_fields import CONTEXT, REDUNDANT, format_fields, format_invocation
+from eventmesh.observability.log_fields import (
+    CONTEXT,
+    format_fields,
+    format_invocation,
+    redundant_fields,
+)
+
+_OUTCOME_STYLES: Final = {
+    logging.INFO: "green",
+    logging.WARNING: "yellow",
+    logging.ERROR: "bold red",
+}
 
 
 class TerminalHandler(RichHandler):
-    """Writes records to a terminal, in colour, with their fields and invocation dimmed."""
+    """Writes records to a terminal, in colour, with their fields and invocation dimmed.
+
+    The environment variable NO_COLOR switches the colours off, see https://no-color.org.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(
@@ -27,5 +41,10 @@ class TerminalHandler(RichHandler):
 
     def render_message(self, record: logging.LogRecord, message: str) -> ConsoleRenderable:
         first, newline, rest = message.partition("\n")
-        fields = format_fields(record, REDUNDANT | CONTEXT) + format_invocation(record)
-        return Text.assemble(self.highlighter(first), (fields, "dim"), newline, rest)
+        text = self.highlighter(first)
+        outcome = vars(record).get("outcome")
+        if isinstance(outcome, str):
+            text.highlight_words([outcome], _OUTCOME_STYLES.get(record.levelno, ""))
+        fields = format_fields(record, redundant_fields(record) | CONTEXT)
+        fields += format_invocation(record)
+        return Text.assemble(text, (fields, "dim"), newline, rest)

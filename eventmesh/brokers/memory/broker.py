@@ -24,6 +24,7 @@ from eventmesh.brokers.memory.slots import (
     ResizableSemaphore,
     SharedLease,
 )
+from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
@@ -184,7 +185,9 @@ class MemoryBroker:
             self._wake_if_idle()
         if reply is None:
             self._check_open()
-            raise InvocationTimeout(f"{route.name} did not reply within {remaining:g} s")
+            raise InvocationTimeout(
+                f"{route.name} did not reply within {format_seconds(remaining)}"
+            )
         return reply
 
     def reply(self, request: Message, reply: Message) -> None:

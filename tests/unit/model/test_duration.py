@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmesh.model.duration import seconds
+from eventmesh.model.duration import format_seconds, seconds
 from eventmesh.model.errors import DeclarationError
 
 CENTURY = 100 * 365.25 * 86400
@@ -104,3 +104,11 @@ def test_a_text_is_the_sum_of_its_parts(parts, space):
 def test_any_text_is_a_duration_or_refused(text):
     with contextlib.suppress(DeclarationError):
         assert 0 <= seconds(text) <= CENTURY
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [(5, "5 s"), (4.99995, "5 s"), (0.999948, "1 s"), (0.05, "0.05 s"), (90.25, "90.25 s")],
+)
+def test_people_read_rounded_seconds(duration, text):
+    assert format_seconds(duration) == text

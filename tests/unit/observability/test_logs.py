@@ -133,6 +133,61 @@ def test_a_terminal_has_room_for_a_short_name_of_the_invocation(monkeypatch):
     assert second.endswith("charging amount=7 (orders.place invoice-2026-0001 attempt 2)")
 
 
+def end_invocation(error=None):
+    """Log the end of an invocation, as the middleware does."""
+    level = logging.ERROR if error else logging.INFO
+    outcome = "function_error" if error else "success"
+    message = f"orders.place: {outcome} in 1.5 ms{error or ''}"
+    fields = {"outcome": outcome, "duration_ms": 1.5, "function": "orders.place", "attempt": 1}
+    extra = {"invocation_id": "118b61cf81977dfdafecd7543e60754e", **fields}
+    logging.getLogger("eventmesh.invocations").log(level, message, extra=extra)
+
+
+def test_a_terminal_names_the_function_of_an_ended_invocation_once(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal = Terminal()
+    configure_logging("text", stream=terminal)
+    end_invocation()
+    end_invocation(": ValueError: no such card")
+    assert "\x1b[32msuccess\x1b[0m" in terminal.getvalue()
+    assert "\x1b[1;31mfunction_error\x1b[0m" in terminal.getvalue()
+    written = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    first, second = [line.rstrip() for line in written.splitlines()]
+    assert first.endswith("INFO     orders.place: success in 1.5 ms (118b61cf)")
+    assert second.endswith(
+        "orders.place: function_error in 1.5 ms: ValueError: no such card (118b61cf)"
+    )
+
+
+def test_a_terminal_shows_a_request_by_its_line_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal = Terminal()
+    configure_logging("text", stream=terminal)
+    fields = {"method": "GET", "path": "/", "status": 200, "bytes": 7, "remote": "127.0.0.1"}
+    logging.getLogger("eventmesh.access").info("GET / 200", extra={"invocation_id": "7"} | fields)
+    written = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert written.rstrip().endswith("INFO     GET / 200 (7)")
+
+
+def test_no_color_is_heeded(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    configure_logging("text", stream=terminal)
+    end_invocation()
+    # It asks for no colours; bold and dim are none.
+    assert not re.search(r"\x1b\[(\d+;)*3\d", terminal.getvalue())
+    assert "orders.place: success in 1.5 ms" in re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+
+
+def test_a_line_of_text_names_the_function_of_an_ended_invocation_once():
+    stream = io.StringIO()
+    configure_logging("text", stream=stream)
+    end_invocation()
+    (only,) = stream.getvalue().splitlines()
+    assert only.count("orders.place") == 1
+    assert only.endswith("invocation_id=118b61cf81977dfdafecd7543e60754e attempt=1")
+
+
 def test_auto_is_json_where_there_is_no_terminal():
     stream = io.StringIO()
     configure_logging("auto", stream=stream)

@@ -26,6 +26,7 @@ from eventmesh.brokers.rabbitmq.datapath.publisher import (
     encode_route,
 )
 from eventmesh.brokers.rabbitmq.limits import MAX_EXPIRATION_MS
+from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
@@ -148,7 +149,7 @@ def _fail(reply: asyncio.Future[Message], error: Exception) -> None:
 
 
 def _time_out(reply: asyncio.Future[Message], route: Route, waited: float) -> None:
-    _fail(reply, InvocationTimeout(f"{route.name} did not answer within {waited:g} s"))
+    _fail(reply, InvocationTimeout(f"{route.name} did not answer within {format_seconds(waited)}"))
 
 
 def _published(
