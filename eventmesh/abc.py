@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
-from eventmesh.model.broker_info import BrokerInfo, LostMessages, QueueInfo
+from eventmesh.model.broker import BrokerInfo, LostMessages, QueueInfo
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         SourceContext,
         Trigger,
     )
-    from eventmesh.model.broker_info import BrokerCommands, BrokerInfo, LostMessages, QueueInfo
+    from eventmesh.model.broker import BrokerCommands, BrokerInfo, LostMessages, QueueInfo
     from eventmesh.model.duration import Duration, seconds
     from eventmesh.model.event import event_headers
     from eventmesh.model.ids import new_id
@@ -118,7 +118,7 @@ _MODULES = {
         "SourceContext",
         "Trigger",
     ),
-    "eventmesh.model.broker_info": (
+    "eventmesh.model.broker": (
         "BrokerCommands",
         "BrokerInfo",
         "LostMessages",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-from eventmesh.model.broker_info import (
+from eventmesh.model.broker import (
     ArgumentDifference,
     BrokerCommands,
     BrokerInfo,

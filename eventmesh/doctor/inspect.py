@@ -19,7 +19,7 @@ from eventmesh.doctor.checks import (
     queue_findings,
     server_findings,
 )
-from eventmesh.model.broker_info import BrokerCommands
+from eventmesh.model.broker import BrokerCommands
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import dead_letters, inbox, rpc_queue
 from eventmesh.presence import Instance, Observer

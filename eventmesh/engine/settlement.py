@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.json import truncate_middle
-from eventmesh.model.broker_limits import MAX_HEADERS_BYTES
+from eventmesh.model.broker import MAX_HEADERS_BYTES
 from eventmesh.model.errors import (
     BrokerUnavailable,
     PayloadInvalid,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from eventmesh.model.broker_limits import MAX_NAME_BYTES
+from eventmesh.model.broker import MAX_NAME_BYTES
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.value import value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from eventmesh.model.broker_limits import MAX_NAME_BYTES
+from eventmesh.model.broker import MAX_NAME_BYTES
 from eventmesh.model.errors import DeclarationError
 
 

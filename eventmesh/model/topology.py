@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import Final, Literal
 
-from eventmesh.model.broker_limits import QUEUE_NAME
+from eventmesh.model.broker import QUEUE_NAME
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_type
 from eventmesh.model.value import value

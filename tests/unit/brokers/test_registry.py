@@ -23,7 +23,7 @@ OUTSIDE = '''
 from contextlib import asynccontextmanager
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.model.broker_info import BrokerCommands, BrokerInfo, LostMessages, QueueInfo
+from eventmesh.model.broker import BrokerCommands, BrokerInfo, LostMessages, QueueInfo
 
 COMMANDS = BrokerCommands("outside delete", "outside purge", "outside consumers")
 

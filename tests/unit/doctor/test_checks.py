@@ -8,7 +8,7 @@ from eventmesh.doctor.checks import (
     queue_findings,
     server_findings,
 )
-from eventmesh.model.broker_info import (
+from eventmesh.model.broker import (
     ArgumentDifference,
     BrokerCommands,
     BrokerInfo,

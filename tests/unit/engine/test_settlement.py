@@ -28,7 +28,7 @@ from eventmesh.engine.settlement import (
     truncated,
     without_provenance,
 )
-from eventmesh.model.broker_limits import MAX_HEADERS_BYTES
+from eventmesh.model.broker import MAX_HEADERS_BYTES
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,

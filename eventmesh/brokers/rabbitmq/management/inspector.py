@@ -14,7 +14,7 @@ from eventmesh.brokers.rabbitmq.delays import LOST
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, parse_version
 from eventmesh.brokers.rabbitmq.management.management import INEQUIVALENT
-from eventmesh.model.broker_info import (
+from eventmesh.model.broker import (
     ArgumentDifference,
     BrokerCommands,
     BrokerInfo,

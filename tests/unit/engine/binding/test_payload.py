@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from eventmesh.engine.binding import Body, Header, Query, compile_signature
 from eventmesh.engine.context import Context
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
-from eventmesh.model.event import Event, event_headers
+from eventmesh.model.event import Event
 from eventmesh.model.invocation import Invocation
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -305,62 +305,7 @@ def test_what_json_can_say_arrives_as_it_was(number, text, flag, numbers):
     assert bind(handle, json.dumps(sent).encode()) == sent
 
 
-def of_event(event: Event): ...
-
-
-def of_orders(event: Event[Order]): ...
-
-
 def of_raw(event: Event[bytes]): ...
-
-
-def of_optional_event(event: Event[Order] | None = None): ...
-
-
-HEADERS = event_headers("/shop", NOON.timestamp(), subject="o1") | {"cloudEvents:tenant": "acme"}
-
-
-@pytest.mark.parametrize(
-    ("handler", "data"),
-    [
-        (of_event, {"id": "o1"}),
-        (of_orders, Order(id="o1")),
-        (of_optional_event, Order(id="o1")),
-        (of_raw, b'{"id":"o1"}'),
-    ],
-)
-def test_a_handler_of_events_gets_the_whole_event(handler, data):
-    arguments = bind(handler, b'{"id":"o1"}', type="order.placed", headers=HEADERS)
-
-    event = Event("order.placed", data, "id-1", "/shop", NOON, "o1", extensions={"tenant": "acme"})
-    assert arguments == {"event": event}
-
-
-@pytest.mark.parametrize(
-    ("caller", "payload", "data", "source"),
-    [
-        ("", b'{"id":"o1"}', {"id": "o1"}, "/client"),
-        ("web.page", b"", None, "/web.page"),
-    ],
-)
-def test_an_invocation_is_an_event_to_a_handler_of_events(caller, payload, data, source):
-    arguments = bind(of_event, payload, caller=caller)
-
-    assert arguments == {"event": Event("eventmesh.invocation", data, "id-1", source, NOON)}
-
-
-def test_the_data_of_an_event_is_validated():
-    assert reasons(of_orders, b'{"items":1}') == [
-        (("id",), "missing"),
-        (("items",), "list_type"),
-    ]
-
-
-def test_an_event_whose_time_is_none_does_not_fit():
-    headers = {"cloudEvents:time": "yesterday"}
-
-    with pytest.raises(PayloadInvalid, match=r"the event does not fit: time: "):
-        bind(of_event, b"{}", type="order.placed", headers=headers)
 
 
 def test_the_payload_is_described_for_documentation():
