@@ -28,6 +28,26 @@ class DeliveryCallback(Protocol):
     def __call__(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None: ...
 
 
+class _Content:
+    """A message whose frames are coming in: what is known of it so far.
+
+    The method comes first: frames.DELIVER, whose `target` is the tag of a consumer, or
+    frames.RETURN, whose `target` is an exchange and a routing key. The header follows and says how
+    many bytes of the body are `missing`. A body of several frames gathers in `pieces`.
+    """
+
+    __slots__ = ("bits", "kind", "missing", "pieces", "properties", "tag", "target")
+
+    def __init__(self, kind: bytes, target: bytes, tag: int = 0, bits: int = 0) -> None:
+        self.kind = kind
+        self.target = target
+        self.tag = tag
+        self.bits = bits
+        self.properties = b""
+        self.missing = 0
+        self.pieces: bytearray | None = None
+
+
 class ChannelTransport(Protocol):
     """What a channel needs of its connection."""
 
@@ -59,10 +79,7 @@ class Channel:
         self._calls: deque[tuple[base.Frame, asyncio.Future[base.Frame]]] = deque()
         self._consumers: dict[bytes, DeliveryCallback] = {}
         self._tags = count()
-        self._take: Callable[[bytes, bytes], None] | None = None
-        self._properties = b""
-        self._missing = 0
-        self._pieces = bytearray()
+        self._content: _Content | None = None
 
     @property
     def is_open(self) -> bool:
@@ -170,25 +187,14 @@ class Channel:
     # What the connection hands over
 
     def on_deliver(self, payload: bytes) -> None:
-        """The payload of a basic.deliver method; its content follows."""
+        """The payload of a basic.deliver; the frames that follow are its content."""
         end = 5 + payload[4]
         tag, bits = _TAG.unpack_from(payload, end)
-        content = self._consumers.get(payload[5:end])
-        if content is None:
-            # A delivery that was under way when its consumer was cancelled.
-            self._expect(lambda _properties, _body: self.requeue(tag))
-            return
-        redelivered = bool(bits & _REDELIVERED)
-        self._expect(
-            lambda properties, body: content(tag, properties, body, redelivered=redelivered)
-        )
+        self._begin(_Content(frames.DELIVER, payload[5:end], tag, bits))
 
     def on_return(self, payload: bytes) -> None:
-        """The payload of a basic.return; the content that follows is the message's own."""
-        exchange_and_key = payload[7 + payload[6] :]
-        self._expect(
-            lambda properties, _body: self.confirms.on_return(exchange_and_key, properties)
-        )
+        """The payload of a basic.return; the frames that follow are the message's own content."""
+        self._begin(_Content(frames.RETURN, payload[7 + payload[6] :]))
 
     def on_method(self, command: base.Frame) -> None:
         """Any other method."""
@@ -210,31 +216,52 @@ class Channel:
 
     def on_header(self, payload: bytes) -> None:
         """A content header: how long the body is, and the properties."""
+        content = self._content
         _, _, size = _CONTENT_HEADER.unpack_from(payload)
-        if self._take is None or self._missing:
+        if content is None or content.missing:
             self._transport.fail("a content header came where none belongs")
         elif size > self._transport.max_body:
             self._transport.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
         else:
-            self._properties = payload[_CONTENT_HEADER.size :]
-            self._missing = size
+            content.properties = payload[_CONTENT_HEADER.size :]
+            content.missing = size
             if not size:
-                self._complete(b"")
+                self._complete(content, b"")
 
     def on_body(self, payload: bytes) -> None:
         """A piece of a body."""
-        if self._take is None or not 0 < len(payload) <= self._missing:
+        content = self._content
+        if content is None or not 0 < len(payload) <= content.missing:
             self._transport.fail("a piece of a body came where none belongs")
             return
-        self._missing -= len(payload)
-        if not self._missing and not self._pieces:
-            self._complete(payload)
-            return
+        content.missing -= len(payload)
+        if content.pieces is None:
+            if not content.missing:
+                self._complete(content, payload)
+                return
+            content.pieces = bytearray()
         # Joined as they come: a list of small pieces would be far larger than what they make.
-        self._pieces += payload
-        if not self._missing:
-            pieces, self._pieces = self._pieces, bytearray()
-            self._complete(bytes(pieces))
+        content.pieces += payload
+        if not content.missing:
+            self._complete(content, bytes(content.pieces))
+
+    def _begin(self, content: _Content) -> None:
+        if self._content is not None:
+            self._transport.fail("a message began before the one before it had ended")
+        self._content = content
+
+    def _complete(self, content: _Content, body: bytes) -> None:
+        """All frames of a message are there."""
+        self._content = None
+        if content.kind == frames.RETURN:
+            self.confirms.on_return(content.target, content.properties)
+            return
+        callback = self._consumers.get(content.target)
+        if callback is None:  # It was under way when its consumer was cancelled.
+            self.requeue(content.tag)
+        else:
+            redelivered = bool(content.bits & _REDELIVERED)
+            callback(content.tag, content.properties, body, redelivered=redelivered)
 
     def end(self, reason: str) -> None:
         """The channel is no more: whoever waits for something on it is told."""
@@ -249,17 +276,6 @@ class Channel:
                 reply.exception()  # If nobody waits any more, there is nothing to report.
         self._calls.clear()
         self.confirms.end(self._why_closed())
-
-    def _expect(self, take: Callable[[bytes, bytes], None]) -> None:
-        if self._take is not None:
-            self._transport.fail("a message began before the one before it had ended")
-        self._take = take
-
-    def _complete(self, body: bytes) -> None:
-        take, self._take = self._take, None
-        properties, self._properties = self._properties, b""
-        if take is not None:
-            take(properties, body)
 
     def _on_close(self, command: commands.Channel.Close) -> None:
         self._transport.write(frames.method(self.number, commands.Channel.CloseOk()))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from functools import lru_cache
 from typing import Final
 
 from pamqp import commands
 
 from eventmesh.aio.clock import Clock, SharedTimer, TimeLimit
+from eventmesh.aio.waiters import WaitQueue
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
@@ -68,8 +68,7 @@ class Publisher:
         self._publish_channel = PublishChannel(
             connection, self._open, wait_for_connection=timeout > 0
         )
-        # A plain dict looks for its first key past all that were deleted before it.
-        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._waiting = WaitQueue()
         self._unconfirmed = SharedTimer[asyncio.Future[None]](clock, _give_up)
         self._under_way = 0
         self.channel_generation = 0
@@ -152,26 +151,13 @@ class Publisher:
     async def _acquire_window(self) -> None:
         if self._under_way < self._window:
             self._under_way += 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = None
-        try:
-            await turn
-        except asyncio.CancelledError:
-            self._waiting.pop(turn, None)
-            if turn.done() and not turn.cancelled():
-                self._release_window()  # It had just been given.
-            raise
+        else:
+            await self._waiting.wait(self._release_window)
 
     def _release_window(self) -> None:
-        """To whoever has waited longest; a message is answered for, or was not published."""
-        while self._waiting:
-            turn = next(iter(self._waiting))
-            del self._waiting[turn]
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._under_way -= 1
+        """Give the place in the window to whoever has waited longest."""
+        if not self._waiting.wake_oldest():
+            self._under_way -= 1
 
     def _why_not_sent(self) -> str:
         if self._connection.current is None:
