@@ -53,7 +53,7 @@ def eventmesh(port: int) -> None:
 
     from eventmesh import Service, on
     from eventmesh.brokers.memory import MemoryBroker
-    from eventmesh.host import hosting
+    from eventmesh.host import host_services
     from eventmesh.model.settings import Settings
 
     app = Service("bench")
@@ -63,7 +63,7 @@ def eventmesh(port: int) -> None:
         return order
 
     async def serve() -> None:
-        async with MemoryBroker() as broker, hosting([app], broker, Settings(http_port=port)):
+        async with MemoryBroker() as broker, host_services([app], broker, Settings(http_port=port)):
             await asyncio.Event().wait()
 
     uvloop.run(serve())

@@ -1,4 +1,4 @@
-"""Services running in one process: started in order, drained in reverse."""
+"""Runs services in one process: starts their parts in order, and drains them in reverse."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ _log: Final = logging.getLogger(__name__)
 
 @value
 class Host:
-    """Services that run: what the launcher and tests may ask of them."""
+    """Running services: what the launcher and tests may ask about them."""
 
     instance: str
     """The name of this process among the replicas of its services."""
     functions: Mapping[str, FunctionSpec]
     addresses: Mapping[str, str]
-    """Where sources are reached, by their name: "http" → "http://127.0.0.1:8080"."""
+    """Where sources are reached, by their names: "http" → "http://127.0.0.1:8080"."""
     caller: Caller
-    """Calls into the mesh, as `Context` does, but from outside of any function."""
+    """Calls into the mesh, as `Context` does, from outside of any function."""
     metrics: Metrics
     statistics: Callable[[], Mapping[str, Mapping[str, int]]]
     """By function: `running`, `waiting` and `throttled`."""
 
 
 @asynccontextmanager
-async def hosting(
+async def host_services(
     services: Sequence[Service],
     broker: Broker,
     settings: Settings,
@@ -72,18 +72,18 @@ async def hosting(
 ) -> AsyncGenerator[Host]:
     """Run services while entered, on a broker that its owner has opened.
 
-    Leaving drains: no source takes more, what runs may finish within `settings.grace` seconds,
-    the rest is cancelled and handed back. `http` is the HTTP server of the host; with None nothing
-    listens. `transport` carries the calls of handlers, where that is not the broker itself.
+    Leaving drains: no source takes more, running invocations may finish within `settings.grace`
+    seconds, and the others are cancelled and given back. `http` is the HTTP server of the host;
+    with None nothing listens. `transport` carries the calls of handlers, if not the broker itself.
 
     Raises DeclarationError when the services do not fit together, SettingsError when an address
     cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
     """
     clock = clock or SystemClock()
-    implementations = _functions(services)
+    implementations = _collect_functions(services)
     functions = [function.spec for function in implementations]
-    async with _closed_in_any_case() as stack:
-        # Resources first and last: handlers need them until the last one has ended.
+    async with _always_close() as stack:
+        # Resources are opened first and closed last: handlers need them until the last one ends.
         resources = {service.name: await _open_resources(service, stack) for service in services}
         environment = Environment(
             clock=clock,
@@ -95,8 +95,8 @@ async def hosting(
             functions,
             await _open_handlers(implementations, environment, stack),
             clock,
-            _middlewares(services, clock, metrics),
-            await _slots(functions, broker, stack),
+            _build_middlewares(services, clock, metrics),
+            await _open_slots(functions, broker, stack),
         )
         dispatcher.gauge(metrics.gauge)
         addresses: dict[str, str] = {}
@@ -112,7 +112,7 @@ async def hosting(
             on_stop=taking.push_async_callback,
             instance=new_id()[:12],
         )
-        async with _draining(clock, settings.grace) as sources:
+        async with _drain_sources(clock, settings.grace) as sources:
             await _start_sources(functions, context, sources, http)
             await sources.enter_async_context(taking)
             yield Host(
@@ -125,8 +125,10 @@ async def hosting(
             )
 
 
-def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) -> MiddlewareFactory:
-    """What is folded around each handler: a span covers all, and all see a timeout as one."""
+def _build_middlewares(
+    services: Sequence[Service], clock: Clock, metrics: Metrics
+) -> MiddlewareFactory:
+    """Build what wraps each handler, outermost first: logs and metrics see the timeout of a run."""
     of_service = {service.name: service.middleware for service in services}
 
     def middlewares(function: FunctionSpec) -> list[Middleware]:
@@ -143,10 +145,10 @@ def _middlewares(services: Sequence[Service], clock: Clock, metrics: Metrics) ->
 
 
 @asynccontextmanager
-async def _closed_in_any_case() -> AsyncGenerator[AsyncExitStack]:
-    """A stack that is left in the same way whatever happened: nothing is raised in what is on it.
+async def _always_close() -> AsyncGenerator[AsyncExitStack]:
+    """Open a stack that is left without an error whatever happened.
 
-    A resource that yields and then closes itself, without `try`, is closed after an error too.
+    So a resource that yields, and closes itself after that without `try`, is closed after an error.
     """
     stack = AsyncExitStack()
     try:
@@ -156,8 +158,8 @@ async def _closed_in_any_case() -> AsyncGenerator[AsyncExitStack]:
 
 
 @asynccontextmanager
-async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack]:
-    """A stack of sources that get `grace` seconds in all to finish when it is left."""
+async def _drain_sources(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack]:
+    """Open a stack of sources. Leaving gives all of them `grace` seconds to finish."""
     sources = AsyncExitStack()
     try:
         yield sources
@@ -167,7 +169,7 @@ async def _draining(clock: Clock, grace: float) -> AsyncGenerator[AsyncExitStack
                 await sources.aclose()
         except TimeoutError:
             _log.warning(
-                "the grace time of %g s is over: what still ran was cancelled and handed back",
+                "the grace time of %g s is over: running invocations were cancelled and given back",
                 grace,
             )
 
@@ -178,11 +180,11 @@ async def _start_sources(
     stack: AsyncExitStack,
     http: HttpSource | None,
 ) -> None:
-    """Open the sources, those that others wait for first.
+    """Start the sources in the order in which others depend on them.
 
-    Left in reverse: the HTTP server stops first, then the timers and queues, then the inboxes, and
-    last the RPC queues, because a handler that is finishing may still call another synchronously.
-    Before that, those with `on_stop` take nothing more.
+    They stop in reverse: the HTTP server first, then the timers and queues, then the inboxes, and
+    the RPC queues last, because a handler that is finishing may still call another synchronously.
+    Before that, sources with `on_stop` stop their intake.
     """
     await stack.enter_async_context(consume_rpc(functions, context, REQUEST_TYPES))
     await stack.enter_async_context(consume_inboxes(functions, context))
@@ -196,7 +198,7 @@ async def _start_sources(
         await stack.enter_async_context(http(context))
 
 
-def _functions(services: Sequence[Service]) -> list[Implementation]:
+def _collect_functions(services: Sequence[Service]) -> list[Implementation]:
     names = [service.name for service in services]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -222,7 +224,7 @@ async def _open_resources(service: Service, stack: AsyncExitStack) -> dict[type,
 async def _open_handlers(
     functions: Sequence[Implementation], environment: Environment, stack: AsyncExitStack
 ) -> dict[str, Handler]:
-    """Have each function opened by its runtime."""
+    """Open each function in its runtime."""
     runtimes: dict[str, Runtime] = {}
     handlers: dict[str, Handler] = {}
     for function in functions:
@@ -234,7 +236,7 @@ async def _open_handlers(
     return handlers
 
 
-async def _slots(
+async def _open_slots(
     functions: Sequence[FunctionSpec], broker: Broker, stack: AsyncExitStack
 ) -> dict[str, Slots]:
     return {

@@ -1,4 +1,4 @@
-"""A service: functions, and the resources they share. Declaring touches nothing."""
+"""A service: functions, and the resources that they share. Declaring opens nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from eventmesh.abc import Middleware
 from eventmesh.engine.binding import compile_signature
-from eventmesh.engine.binding.annotations import format_type, function_of, name_of, parameters_of
+from eventmesh.engine.binding.annotations import (
+    format_type,
+    handler_name,
+    inspect_parameters,
+    unwrap_handler,
+)
 from eventmesh.engine.function import Function
 from eventmesh.engine.options import (
     DeclaredOptions,
@@ -33,17 +38,17 @@ MAX_VERSION: Final = 100
 class Service:
     """A set of functions that is packaged, deployed and scaled as one.
 
-    Raises DeclarationError for a name that cannot be one, as do its methods for whatever cannot
-    work: at the line that says it, not when the service runs.
+    Its methods raise DeclarationError for what cannot work: at the line that declares it, and not
+    when the service runs. So does it itself for an invalid name.
     """
 
     def __init__(
         self, name: str, *, version: str = "", middleware: Sequence[Middleware | str] = ()
     ) -> None:
-        """`version` is what `eventmesh ps` shows of it, in words of your own: "1.4.2", a commit.
+        """`version` is shown by `eventmesh ps`: "1.4.2", a commit, or other words of your own.
 
-        `middleware` is folded around every handler of the service, the first outermost. A string
-        is the name of one that an installed package provides.
+        `middleware` wraps every handler of the service, the first one outermost. A string is the
+        name of one that an installed package provides.
         """
         self.name = check_service(name)
         self.version = _check_version(version)
@@ -56,7 +61,7 @@ class Service:
 
     @property
     def specs(self) -> list[FunctionSpec]:
-        """The declarations of its functions, in the order in which they were declared."""
+        """The declarations of its functions, in the order of their declaration."""
         return [function.spec for function in self.functions.values()]
 
     @overload
@@ -89,7 +94,7 @@ class Service:
         signature = compile_signature(handler, [resource.kind for resource in self.resources])
         own_name = _own_name(handler) if options.name is None else options.name
         full_name = check_function(f"{self.name}.{own_name}")
-        code = function_of(handler)
+        code = unwrap_handler(handler)
         spec = FunctionSpec(
             full_name=full_name,
             triggers=triggers,
@@ -105,10 +110,9 @@ class Service:
         return Function(handler, spec, signature)
 
     def add(self, function: Implementation) -> None:
-        """Declare a function that is implemented otherwise, and is run by a runtime of its own.
+        """Declare a function that is not a Python callable, and that a runtime of its own runs.
 
-        `function` decorates Python callables; for anything else, a package with a runtime makes
-        what has a `FunctionSpec` and hands it in here.
+        A package with such a runtime makes an object with a `FunctionSpec`, and adds it here.
         """
         spec = function.spec
         service, _, own_name = check_function(spec.full_name).partition(".")
@@ -131,19 +135,18 @@ class Service:
     def resource(self, source: SourceT) -> SourceT:
         """Declare something that lives as long as the service: a database pool, a client.
 
-        An async generator function that yields it once, and closes it after that; a function or
-        coroutine function that returns it, where there is nothing to close; or a class that is an
-        async context manager, which has to give an object of that class when it is entered. It is
-        opened in the event loop before the first invocation and closed after the last.
+        `source` is an async generator function that yields it once, and closes it after that; a
+        function or coroutine function that returns it, if there is nothing to close; or a class
+        that is an async context manager and returns an object of that class when it is entered. It
+        is opened in the event loop before the first invocation, and closed after the last one.
 
-        Functions declared after it get it by annotating a parameter with its type, and so may
-        later resources.
+        Functions and resources declared later get it by annotating a parameter with its type.
         """
         resource = read_resource(source, [known.kind for known in self.resources])
         if any(known.kind == resource.kind for known in self.resources):
             raise DeclarationError(
                 f"{self.name} has two resources of type {format_type(resource.kind)}: "
-                "give one of them a type of its own, by which it can be asked for"
+                "give one of them a type of its own, so that functions can ask for it"
             )
         self.resources.append(resource)
         return source
@@ -165,8 +168,8 @@ def _read_middleware(given: Any) -> Middleware:
     if found is None and isinstance(given, str):
         names = ", ".join(plugin_names(MIDDLEWARE)) or "none"
         raise DeclarationError(
-            f"no installed package provides a middleware {given!r}: there are {names}; install the "
-            "package that does"
+            f"no installed package provides the middleware {given!r}: there are {names}; install "
+            "the package that provides it"
         )
     raise DeclarationError(
         f"middleware={given!r} is not callable: write a function that takes a handler and returns "
@@ -175,7 +178,7 @@ def _read_middleware(given: Any) -> Middleware:
 
 
 def _without_parentheses(given: tuple[Any, ...]) -> tuple[Callable[..., Any] | None, Any]:
-    """The handler, where `function` decorates it without parentheses, and the triggers."""
+    """Return the handler, if `function` decorates it without parentheses, and the triggers."""
     if len(given) != 1 or not callable(given[0]) or _is_trigger(given[0]):
         return None, given
     (handler,) = given
@@ -214,10 +217,10 @@ def _check_repeated(function: FunctionSpec) -> None:
 
 
 def _check_bound(handler: Callable[..., Any]) -> None:
-    if inspect.isfunction(handler) and next(iter(parameters_of(handler)), "") == "self":
+    if inspect.isfunction(handler) and next(iter(inspect_parameters(handler)), "") == "self":
         raise DeclarationError(
-            f"{name_of(handler)}(self, …) is a method without its object: declare a function, or "
-            "the method of an object, with service.function(…)(object.method)"
+            f"{handler_name(handler)}(self, …) is a method without its object: declare a function, "
+            "or the method of an object, with service.function(…)(object.method)"
         )
 
 

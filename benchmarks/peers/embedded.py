@@ -12,7 +12,7 @@ from benchmarks.job import Job, report
 from benchmarks.order import BODY, Order
 from eventmesh import Context, Service
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 
 WARM_UP = 2_000
@@ -60,7 +60,7 @@ async def measure(name: str, times: int) -> float:
     """The rate of the role of that name, in invocations a second."""
     async with (
         MemoryBroker() as broker,
-        hosting([app], broker, Settings(), http=None) as host,
+        host_services([app], broker, Settings(), http=None) as host,
     ):
 
         async def send_all(number: int) -> None:

@@ -11,7 +11,7 @@ from benchmarks.job import Job, Tally, in_parallel, publish_all, report, request
 from benchmarks.order import Order, order_of
 from eventmesh import Client, Service
 from eventmesh.brokers.registry import open_broker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import inbox
 
@@ -76,7 +76,7 @@ def host(app: Service, url: str) -> None:
     async def main() -> None:
         async with (
             open_broker(url, "bench") as broker,
-            hosting([app], broker, Settings(), http=None),
+            host_services([app], broker, Settings(), http=None),
         ):
             report()
             await asyncio.Event().wait()

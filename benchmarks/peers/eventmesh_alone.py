@@ -18,7 +18,7 @@ from benchmarks.peers.chunks import CHUNK, PARTS
 from benchmarks.peers.eventmesh import CONCURRENCY, host
 from eventmesh import Client, Event, Service, on
 from eventmesh.brokers.registry import open_broker
-from eventmesh.host import Host, hosting
+from eventmesh.host import Host, host_services
 from eventmesh.model.settings import Settings
 
 PERIOD = 20
@@ -174,6 +174,6 @@ class _Lateness:
 async def _hosted(app: Service, job: Job, work: Callable[[Host], Awaitable[None]]) -> None:
     async with (
         open_broker(job.url, "bench") as broker,
-        hosting([app], broker, Settings(), http=None) as here,
+        host_services([app], broker, Settings(), http=None) as here,
     ):
         await work(here)

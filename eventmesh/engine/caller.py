@@ -1,7 +1,7 @@
-"""The three verbs: invoke (wait for the result), send (stored, then delivered), emit (an event).
+"""The three calls: invoke (waits for the result), send (stored, then delivered), emit (an event).
 
-`Context` offers them to handlers and `Client` to everybody else; what differs is who calls, how
-long it may take, and which trace it belongs to.
+`Context` offers them to handlers, and `Client` to programs outside of the mesh. They differ in who
+calls, how long a call may take, and which trace it belongs to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from eventmesh.abc import Broker, Callee, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.codecs.envelope import result_from, to_fault
-from eventmesh.engine.codecs.json import adapter, decode, decode_as, encode
+from eventmesh.engine.codecs.json import decode, decode_as, encode, get_adapter
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import (
     DeclarationError,
@@ -48,7 +48,7 @@ class Caller:
     __slots__ = ("_clock", "_name", "_principal", "_transport")
 
     def __init__(self, transport: Transport, clock: Clock, name: str, principal: str = "") -> None:
-        """`name` is the function that calls, and `principal` whoever called it: "" for none."""
+        """`name` is the calling function, and `principal` the identity of its caller, or ""."""
         self._transport = transport
         self._clock = clock
         self._name = name
@@ -113,11 +113,10 @@ class Caller:
         """Run a function and wait for its result.
 
         `function` is a declared function, whose result type is then known, or its name
-        "service.function", with the result's type in `returns`. The result is validated as that
-        type; `bytes` gets it as it is. Without a type it is what the JSON says, or bytes where it
-        is of another content type. `timeout` (a duration; what is left of the calling
-        invocation's own time, or 30 s, if not given) ends the wait, and the function is not
-        started once it is over.
+        "service.function", with the type of the result in `returns`. The result is validated as
+        that type; `bytes` returns it unchanged. Without a type it is the decoded JSON, or bytes if
+        it has another content type. `timeout` (a duration; if not given, the time that the calling
+        invocation has left, or 30 s) ends the wait, and the function is not started after it.
 
         Raises FunctionNotFound, Throttled, InvocationTimeout, FunctionError, PayloadInvalid (of
         the payload or of the result), PayloadTooLarge, AccessDenied or BrokerUnavailable.
@@ -131,16 +130,16 @@ class Caller:
             encode(payload),
             new_id(),
             now,
-            headers=_checked(self._headers(headers)),
+            headers=_check_headers(self._headers(headers)),
             deadline=self._deadline(now, timeout),
             caller=self._name,
             principal=self._principal,
         )
         result = await self._transport.request(name, message)
         if result.error is not None:
-            # Never a signal: raised here it would settle the invocation of whoever called.
+            # Never a signal: raised here, it would settle the invocation of the caller.
             raise to_fault(result.error)
-        return _value(result, result_type, f"the result of {name}")
+        return _decode_result(result, result_type, f"the result of {name}")
 
     async def send(
         self,
@@ -155,11 +154,11 @@ class Caller:
         """Store an asynchronous invocation, to be delivered in `delay`, and return its id.
 
         `function` is a declared function, its name, "queue:NAME" for a queue or "event:TYPE".
-        When this returns, the broker holds it: it is run at least once. `id` names it, for a
-        receiver that wants to know repetitions: 255 bytes at most.
+        When this returns, the broker holds it: it is run at least once. `id` (255 bytes at most)
+        lets the receiver recognise repetitions.
 
         Raises FunctionNotFound, Throttled (the inbox is full), PayloadInvalid, PayloadTooLarge,
-        BrokerUnavailable, and DeclarationError for a delay, id or event type that is none.
+        BrokerUnavailable, and DeclarationError for an invalid delay, id or event type.
         """
         name = function if isinstance(function, str) else function.full_name
         if name.startswith(EVENT_SCHEME):
@@ -169,7 +168,7 @@ class Caller:
             encode(payload),
             check_id(id) if id else new_id(),
             self._clock.now(),
-            headers=_checked(self._headers(headers)),
+            headers=_check_headers(self._headers(headers)),
             caller=self._name,
             principal=self._principal,
         )
@@ -191,12 +190,12 @@ class Caller:
     ) -> str:
         """Publish an event to every function subscribed to its type, and return its id.
 
-        `type` is words with dots between them ("order.placed"). `subject` and `source` are the
+        `type` is words separated by dots ("order.placed"). `subject` and `source` are the
         CloudEvents attributes; the source is the calling function unless given. When this
         returns, the broker holds the event for each subscriber.
 
-        Raises PayloadInvalid, PayloadTooLarge, BrokerUnavailable, and DeclarationError for a
-        type, delay or id that is none.
+        Raises PayloadInvalid, PayloadTooLarge, BrokerUnavailable, and DeclarationError for an
+        invalid type, delay or id.
         """
         now = self._clock.now()
         attributes = event_headers(source or f"/{self._name}", now, subject=subject)
@@ -204,7 +203,7 @@ class Caller:
             encode(data),
             check_id(id) if id else new_id(),
             now,
-            headers=_checked(attributes | self._headers(headers)),
+            headers=_check_headers(attributes | self._headers(headers)),
             trigger="event",
             caller=self._name,
             principal=self._principal,
@@ -221,7 +220,7 @@ class Caller:
 
 
 class BrokerTransport:
-    """Calls over a broker: which message goes to which queue."""
+    """Calls over a broker: it knows which message goes to which queue."""
 
     __slots__ = ("_broker",)
 
@@ -230,25 +229,27 @@ class BrokerTransport:
 
     async def request(self, function: str, message: Message) -> Result:
         try:
-            return result_from(await self._broker.request(_route(to_rpc, function), message))
+            return result_from(await self._broker.request(_find_route(to_rpc, function), message))
         except InvocationError as error:
             return Result(b"", error=error)
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
-        route = _route(parse_destination, destination)
-        await self._broker.publish(route, _due_in(message, delay), delay=delay)
+        route = _find_route(parse_destination, destination)
+        await self._broker.publish(route, _with_due_time(message, delay), delay=delay)
 
     async def emit(self, event: Message, delay: float) -> None:
-        await self._broker.publish(to_subscribers(event.type), _due_in(event, delay), delay=delay)
+        await self._broker.publish(
+            to_subscribers(event.type), _with_due_time(event, delay), delay=delay
+        )
 
 
-def _due_in(message: Message, delay: float) -> Message:
-    # Its age counts from when it is due: a wait that was asked for does not make it too old.
+def _with_due_time(message: Message, delay: float) -> Message:
+    # Its age counts from when it is due: the delay does not make it too old.
     return replace(message, timestamp=message.timestamp + delay) if delay else message
 
 
-def _checked(headers: dict[str, str]) -> dict[str, str]:
-    """The headers, if a message can have them. PayloadInvalid if not."""
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers. Raises PayloadInvalid for one that a message cannot have."""
     for name, text in headers.items():
         if utf8(name) != name or utf8(text) != text:
             raise PayloadInvalid(
@@ -258,17 +259,17 @@ def _checked(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _route(to: Callable[[str], Route], name: str) -> Route:
+def _find_route(to: Callable[[str], Route], name: str) -> Route:
     try:
         return to(name)
     except DeclarationError as error:
-        # A name that a function cannot have, maybe of a user's own input: there is no such one.
+        # No function can have that name, which may be the input of a user.
         raise FunctionNotFound(name, str(error)) from None
 
 
-def _value(result: Result, type: Any, what: str) -> Any:
+def _decode_result(result: Result, type: Any, what: str) -> Any:
     if type is bytes:
         return result.body
     if type is not None and type is not Any:
-        return decode_as(result.body, adapter(type), what)
+        return decode_as(result.body, get_adapter(type), what)
     return decode(result.body, what) if "json" in result.content_type else result.body

@@ -1,4 +1,4 @@
-"""What a handler may ask about its invocation, and how it calls others."""
+"""The context of a run: what a handler may ask about its invocation, and how it calls others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from eventmesh.model.trace_context import trace_headers
 
 
 class Context(Caller):
-    """One invocation, seen from its handler. Ask for it by annotating a parameter with it.
+    """One invocation, as its handler sees it. Annotate a parameter with it to get it.
 
-    `invoke`, `send` and `emit` call others; what they cause belongs to the same trace, and a
-    synchronous call takes no longer than what is left of this invocation's own time.
+    `invoke`, `send` and `emit` call others. These calls belong to the same trace, and a synchronous
+    call takes no longer than the time that this invocation has left.
     """
 
     __slots__ = ("invocation",)
@@ -55,13 +55,13 @@ class Context(Caller):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What came with the invocation: the sender's headers, or the HTTP request's."""
+        """The headers of the invocation: those of its sender, or of the HTTP request."""
         http = self.invocation.http
         return self.invocation.headers if http is None else http.headers
 
     @property
     def now(self) -> datetime:
-        """What the time is, in UTC; in a test, what the mesh's clock says."""
+        """The time, in UTC; in a test, that of the mesh's clock."""
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     @property
@@ -78,7 +78,7 @@ class Context(Caller):
 
     @property
     def scheduled_at(self) -> datetime | None:
-        """The moment a timer's firing was scheduled for; None if no timer fired this."""
+        """The time that a timer was scheduled for; None if no timer fired this."""
         if self.invocation.type != TIMER_TYPE:
             return None
         time = self.invocation.headers.get(f"{PREFIX}time", "")
@@ -86,7 +86,7 @@ class Context(Caller):
 
     @property
     def logger(self) -> logging.Logger:
-        """The function's logger; its records carry the invocation id by themselves."""
+        """The function's logger. Its records have the id of the invocation."""
         return logging.getLogger(f"eventmesh.function.{self.invocation.function}")
 
     def _deadline(self, now: float, timeout: Duration | None) -> float:

@@ -1,4 +1,4 @@
-"""Runs invocations under the limits: from a function's name to its pipeline."""
+"""Runs invocations within the limits: finds the pipeline of a function by its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MiddlewareFactory: TypeAlias = Callable[[FunctionSpec], Sequence[Middleware]]
 
 
 class Dispatcher:
-    """The functions of this process, each with one limiter and one pipeline, whatever fires it."""
+    """The functions of this process. Each has one limiter and one pipeline, whatever fires it."""
 
     __slots__ = ("_handlers", "_limiters", "functions")
 
@@ -31,7 +31,7 @@ class Dispatcher:
         middleware: MiddlewareFactory,
         slots: Mapping[str, Slots],
     ) -> None:
-        """`handlers` and `slots` are by the names of functions; not each function has slots."""
+        """`handlers` and `slots` are by the names of functions; only some functions have slots."""
         self.functions = {function.full_name: function for function in functions}
         self._limiters = {
             name: Limiter(function.local_concurrency, function.limits.max_pending)
@@ -49,7 +49,7 @@ class Dispatcher:
         }
 
     def dispatch(self, invocation: Invocation) -> Awaitable[Result]:
-        """Run an invocation by its function's name."""
+        """Run an invocation in the pipeline of its function."""
         handler = self._handlers.get(invocation.function)
         return handler(invocation) if handler is not None else _not_found(invocation)
 

@@ -17,8 +17,7 @@ R_co = TypeVar("R_co", covariant=True)
 class Function(Generic[P, R_co]):
     """A Python callable with its declaration in the mesh.
 
-    It calls like the plain function it was made of, and declaring it does nothing else. The
-    schema of its declaration is its `signature`.
+    It can be called like the plain function. The schema of its declaration is its `signature`.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ AnyFunction: TypeAlias = Function[..., Any]
 
 
 def require_python(function: Implementation) -> AnyFunction:
-    """The function, which must be a Python callable. Raises DeclarationError for another one."""
+    """Return the function. Raises DeclarationError if it is not a Python callable."""
     if isinstance(function, Function):
         return cast(AnyFunction, function)
     raise DeclarationError(

@@ -50,7 +50,7 @@ class FunctionOptions(TypedDict, total=False):
 
 @value
 class DeclaredOptions:
-    """The options of a function, checked; what depends on its name is as it was given."""
+    """The options of a function, checked. Destinations are checked later, with its name."""
 
     name: str | None
     limits: Limits
@@ -61,7 +61,7 @@ class DeclaredOptions:
 
 
 def read_options(given: FunctionOptions) -> DeclaredOptions:
-    """Fill in the defaults. Raises DeclarationError for what cannot be, with advice."""
+    """Check options and fill in the defaults. Raises DeclarationError, with advice."""
     _check_known(given)
     timeout = given.get("timeout", DEFAULT_TIMEOUT)
     concurrency = given.get("concurrency", DEFAULT_CONCURRENCY)
@@ -86,16 +86,16 @@ def read_options(given: FunctionOptions) -> DeclaredOptions:
 
 
 def read_destination(option: str, target: Any, full_name: str) -> Route | None:
-    """Find where the records of the option `option` of a function go.
+    """Find the destination that an option of a function names.
 
-    Raises DeclarationError for what is no destination, and for the function itself.
+    Raises DeclarationError for an invalid destination, and for the function itself.
     """
     if target is None:
         return None
     name = target if isinstance(target, str) else getattr(target, "full_name", None)
     if not isinstance(name, str):
         raise DeclarationError(
-            f"{full_name}: {option}={target!r} is no destination; write a function, its name "
+            f"{full_name}: {option}={target!r} is not a destination; write a function, its name "
             "'service.function', 'queue:NAME' or 'event:TYPE'"
         )
     if name == full_name:

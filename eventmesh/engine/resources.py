@@ -19,7 +19,12 @@ from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
-from eventmesh.engine.binding.annotations import hints_of, name_of, parameters_of, strip_optional
+from eventmesh.engine.binding.annotations import (
+    handler_name,
+    inspect_parameters,
+    resolve_hints,
+    strip_optional,
+)
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.value import value
 
@@ -35,7 +40,7 @@ _UNOPENED: Final = (
     AbstractAsyncContextManager,
     AbstractContextManager,
 )
-"""What a factory may not return: nobody would enter or iterate it."""
+"""Types that a factory must not return, because nothing would enter or iterate the value."""
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -55,14 +60,14 @@ def read_resource(source: Callable[..., Any], known: Sequence[Any]) -> Resource:
     """
     if inspect.isclass(source):
         return _read_class(source, known)
-    name = name_of(source)
-    hints = hints_of(source, name)
+    name = handler_name(source)
+    hints = resolve_hints(source, name)
     returned = hints.get("return")
     if inspect.isasyncgenfunction(source):
         kind, opener = _read_generator(source, name, returned)
     else:
         kind, opener = _read_factory(source, name, returned)
-    return Resource(kind, opener, _read_needs(name, parameters_of(source), hints, known))
+    return Resource(kind, opener, _read_needs(name, inspect_parameters(source), hints, known))
 
 
 def _read_generator(source: Callable[..., Any], name: str, returned: Any) -> tuple[Any, Any]:
@@ -78,12 +83,12 @@ def _read_factory(source: Callable[..., Any], name: str, returned: Any) -> tuple
     if returned in (None, NoneType, Any):
         raise DeclarationError(
             f"the resource {name} does not say what it returns: annotate it with '-> Pool', the "
-            "type by which functions ask for it, or yield it from an async generator function "
-            f"'async def {name}() -> AsyncIterator[Pool]' where it has to be closed"
+            "type by which functions ask for it; if it has to be closed, yield it from an async "
+            f"generator function, 'async def {name}() -> AsyncIterator[Pool]'"
         )
     if inspect.isgeneratorfunction(source) or (get_origin(returned) or returned) in _UNOPENED:
         raise DeclarationError(
-            f"the resource {name} is no async generator function: write 'async def {name}() -> "
+            f"the resource {name} is not an async generator function: write 'async def {name}() -> "
             "AsyncIterator[Pool]' (without @asynccontextmanager) and yield the pool once"
         )
     return returned, partial(_open_factory, source)
@@ -96,26 +101,26 @@ async def _open_factory(source: Callable[..., Any], **needs: Any) -> AsyncGenera
 
 
 def _read_class(source: type[Any], known: Sequence[Any]) -> Resource:
-    name = name_of(source)
+    name = handler_name(source)
     if not hasattr(source, "__aenter__") or not hasattr(source, "__aexit__"):
         raise DeclarationError(
-            f"the class {name} is no async context manager: give it __aenter__ and __aexit__, or "
-            f"declare a function that returns one, 'def {name.lower()}() -> {name}', or an async "
-            "generator function that yields it where it has to be closed"
+            f"the class {name} is not an async context manager: give it __aenter__ and __aexit__, "
+            f"or declare a function that returns one, 'def {name.lower()}() -> {name}'; an async "
+            "generator function that yields it can close it"
         )
-    hints = hints_of(source.__init__, name)
-    needs = _read_needs(name, parameters_of(source), hints, known)
+    hints = resolve_hints(source.__init__, name)
+    needs = _read_needs(name, inspect_parameters(source), hints, known)
     return Resource(source, partial(_enter_class, source), needs)
 
 
 @asynccontextmanager
 async def _enter_class(source: type[Any], **needs: Any) -> AsyncGenerator[Any]:
+    name = handler_name(source)
     async with source(**needs) as opened:
         if not isinstance(opened, source):
             raise DeclarationError(
-                f"the resource {name_of(source)} gave a {type(opened).__qualname__} when it was "
-                f"entered, and no {name_of(source)}, by which functions ask for it: declare an "
-                "async generator function that yields it"
+                f"entering the resource {name} gave a {type(opened).__qualname__}, and functions "
+                f"ask for a {name}: declare an async generator function that yields it"
             )
         yield opened
 
@@ -126,7 +131,7 @@ def _read_needs(
     hints: Mapping[str, Any],
     known: Sequence[Any],
 ) -> dict[str, Any]:
-    """The resources that a resource asks for, by its parameters; others must have a default."""
+    """Find the resources that a resource asks for, by its parameters; others need a default."""
     needs: dict[str, Any] = {}
     for parameter in parameters.values():
         wanted = strip_optional(hints.get(parameter.name))
@@ -134,7 +139,7 @@ def _read_needs(
             needs[parameter.name] = wanted
         elif parameter.default is parameter.empty and parameter.kind not in _VARIADIC:
             raise DeclarationError(
-                f"the resource {name} asks for {parameter.name!r}, which is no resource: "
+                f"the resource {name} asks for {parameter.name!r}, which is not a resource: "
                 "declare one of its type before, or give the parameter a default"
             )
     return needs

@@ -1,7 +1,7 @@
-"""The declaration of a function, apart from what implements it; and who deals with it.
+"""The declaration of a function, apart from its implementation, and the interfaces around it.
 
-A source, the dispatcher, documents and tables know a function by its `FunctionSpec`. Only a
-`Runtime` knows how it is run: a Python callable, or whatever else that runtime can open.
+Sources, the dispatcher, documents and tables know a function by its `FunctionSpec`. Only a
+`Runtime` knows the implementation that it runs: a Python callable, or whatever else it can open.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from eventmesh.model.value import value
 
 
 class Schema(Protocol):
-    """What a function takes and gives: as much as triggers, documents and callers need to know."""
+    """What a function takes and returns, as far as triggers, documents and callers need to know."""
 
     @property
     def payload(self) -> Payload | None:
-        """What it takes when it is invoked by name; None if it looks at none."""
+        """What it takes if it is invoked by name; None if it takes no payload."""
         ...
 
     @property
     def is_stream(self) -> bool:
-        """Whether it gives one item after the other."""
+        """Whether it yields items."""
         ...
 
     @property
     def result_type(self) -> Any:
-        """The annotation of what it returns; of what it yields, as a list, where it yields."""
+        """The annotation of its result; if it yields, a list of the items."""
         ...
 
     @property
     def item_type(self) -> Any:
-        """The annotation of one item; of the result, where it does not yield."""
+        """The annotation of one item; of the result, if it does not yield."""
         ...
 
     @property
@@ -53,17 +53,17 @@ class Schema(Protocol):
         ...
 
     def http_binding(self, route: RouteTemplate) -> HttpBinding:
-        """Which part of a request fills which parameter, on that route.
+        """Find which part of a request to that route fills which parameter.
 
-        Raises DeclarationError where the route and the function do not fit each other.
+        Raises DeclarationError if the route and the function do not fit together.
         """
         ...
 
     def build_async_payload(self, route: RouteTemplate) -> Callable[[Invocation], bytes]:
-        """Build what checks a request to that route, and makes the payload of it that is stored.
+        """Build a function that checks a request to that route and returns the payload to store.
 
-        What runs the stored invocation binds it by name. Raises DeclarationError as
-        `http_binding` does; what is built raises PayloadInvalid.
+        The stored invocation is bound by name when it is run. The function raises PayloadInvalid.
+        Raises DeclarationError as `http_binding` does.
         """
         ...
 
@@ -77,7 +77,7 @@ class Schema(Protocol):
 
 
 class Trigger(Protocol):
-    """What fires a function, as frozen data. All triggers of one kind share one source."""
+    """Fires a function. A trigger is frozen data; all triggers of one class share one source."""
 
     @property
     def kind(self) -> str:
@@ -85,7 +85,7 @@ class Trigger(Protocol):
         ...
 
     def describe(self) -> str:
-        """In a few words, for tables and logs: "POST /orders"."""
+        """Return a few words for tables and logs: "POST /orders"."""
         ...
 
     def check(self, function: FunctionSpec) -> None:
@@ -96,10 +96,10 @@ class Trigger(Protocol):
     def source(
         cls, bound: Sequence[tuple[FunctionSpec, Self]], context: SourceContext
     ) -> AbstractAsyncContextManager[None]:
-        """What takes in the invocations of all triggers of the kind, while it is entered.
+        """Take in the invocations of all triggers of the class while entered.
 
-        Leaving stops the intake, lets what runs finish and hands back the rest; a cancellation
-        meanwhile means that there is no more time.
+        Leaving stops the intake, waits for running invocations and gives back the others. A
+        cancellation of that wait means that the grace time is over.
         """
         ...
 
@@ -137,8 +137,8 @@ class BatchTrigger(Protocol):
 class FunctionSpec:
     """The declaration of a function: its name in the mesh, its triggers, limits and schema.
 
-    `runtime` names how it is run. `description` is for people who read its documentation, and
-    `code_name` says where its code is, such as "orders.handlers.place_order"; both may be empty.
+    `runtime` is the name of the runtime that runs it. `description` is for the documentation.
+    `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
     """
 
     full_name: str
@@ -174,7 +174,7 @@ class FunctionSpec:
 
     @property
     def local_concurrency(self) -> int:
-        """Runs at once in one process: more than the mesh allows in all would only wait."""
+        """Concurrent runs in one process, at most as many as in the whole mesh."""
         reserved = self.limits.reserved_concurrency
         return (
             self.limits.concurrency if reserved is None else min(self.limits.concurrency, reserved)
@@ -182,23 +182,22 @@ class FunctionSpec:
 
 
 class Implementation(Protocol):
-    """What implements a declared function. Its runtime knows how to run it."""
+    """The implementation of a declared function. Its runtime knows how to run it."""
 
     @property
     def spec(self) -> FunctionSpec: ...
 
 
 class Runtime(Protocol):
-    """How functions are run. Their declarations name it.
+    """Runs the functions whose declarations name it: one object for all of them in a host.
 
-    There is one for all functions of a host that name it. Where a function is run does not matter
-    to anything around it: the limits, the middleware and the settlement see its `Handler` alone.
+    The limits, the middleware and the settlement see only the `Handler`, and not how it runs.
     """
 
     def open(
         self, function: Implementation, environment: Environment
     ) -> AbstractAsyncContextManager[Handler]:
-        """Have a function ready to run while entered.
+        """Make a function ready to run, while entered.
 
         The handler binds each invocation to what the function takes: the items of a `batch`, the
         parts of an `http` request, or else the payload by name. Raises DeclarationError on
@@ -208,15 +207,15 @@ class Runtime(Protocol):
 
 
 Stop: TypeAlias = Callable[[], Awaitable[None]]
-"""Stop the intake of a source, which finishes what it has until it is left."""
+"""Stops the intake of a source, which finishes what it has until it is left."""
 
 AddGauge: TypeAlias = Callable[[str, str, Callable[[], float]], None]
-"""Show a number, of a function, in the metrics: its name, the function's, and how to read it."""
+"""Adds a number to the metrics: its name, the name of the function, and how to read it."""
 
 
 @value
 class Environment:
-    """What the runs of one process share."""
+    """What all runs in one process share."""
 
     clock: Clock
     transport: Transport
@@ -226,7 +225,7 @@ class Environment:
 
 @value
 class SourceContext:
-    """What a source gets from the host: whom to take from, whom to hand to."""
+    """What a source gets from the host."""
 
     broker: Broker
     environment: Environment
@@ -235,10 +234,10 @@ class SourceContext:
     dispatch: Handler
     gauge: AddGauge
     announce: Callable[[str, str], None]
-    """Tell the host under which address a source is reached: a name, and a URL."""
+    """Tells the host at which address a source is reached: a name, and a URL."""
     on_stop: Callable[[Stop], object]
-    """Have this called when the host stops, before any source is left: none of them is to take
-    new work while another still finishes what it has."""
+    """Registers what is called when the host stops, before any source is left: no source takes new
+    work while another one still finishes."""
     instance: str
     """The name of this process among the replicas of its services."""
 

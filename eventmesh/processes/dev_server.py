@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.http.source import serve_functions
 from eventmesh.model.settings import Settings
 from eventmesh.processes.serve import Program, Report, program_name, run
@@ -18,7 +18,7 @@ from eventmesh.service import Service
 def run_dev_server(services: Sequence[Service], settings: Settings, report: Report) -> None:
     """Run services on the embedded broker until told to stop; `report` gets each stage.
 
-    A landing page at `/` lists the functions. Raises what `hosting` raises.
+    A landing page at `/` lists the functions. Raises what `host_services` raises.
     """
     # A developer reads the log even if it goes through a pipe.
     if settings.log_format == "auto" and not sys.stderr.isatty():
@@ -35,5 +35,5 @@ def run_dev_server(services: Sequence[Service], settings: Settings, report: Repo
 
     broker = MemoryBroker()
     http = partial(serve_functions, landing_links=landing_links)
-    serve = partial(hosting, services, broker, settings, http=http)
+    serve = partial(host_services, services, broker, settings, http=http)
     run(Program(program_name(services), broker, settings, serve, report_and_remember))

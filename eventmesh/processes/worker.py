@@ -12,7 +12,7 @@ from eventmesh.abc import Broker
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.brokers.registry import find_adapter, open_broker
 from eventmesh.gateway.gateway import Gateway
-from eventmesh.host import Host, hosting
+from eventmesh.host import Host, host_services
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announce, observe
@@ -48,7 +48,7 @@ def run_service_worker(
 ) -> None:
     """Run the services of the targets as worker `number`, until told to stop.
 
-    Raises what importing the targets raises, and what `hosting` raises.
+    Raises what importing the targets raises, and what `host_services` raises.
     """
     supervisor.watch(settings.grace)
     services = load_services(targets)
@@ -58,7 +58,7 @@ def run_service_worker(
 def run_gateway_worker(settings: Settings, number: int, supervisor: SupervisorChannel) -> None:
     """Run a gateway as worker `number`, until told to stop.
 
-    Raises SettingsError for the embedded broker, and what `hosting` raises.
+    Raises SettingsError for the embedded broker, and what `host_services` raises.
     """
     if not find_adapter(settings.broker).shared:
         raise SettingsError(
@@ -87,7 +87,7 @@ async def serve_services(
     """Run the services and announce this process to the mesh, while entered."""
     clock = SystemClock()
     async with (
-        hosting(services, broker, settings, clock=clock) as host,
+        host_services(services, broker, settings, clock=clock) as host,
         announce(broker, clock, build_instance(host, services, settings, clock)),
     ):
         yield host
@@ -120,7 +120,7 @@ async def serve_gateway(
                 "the mesh cannot be asked yet which processes run; until then, requests get a 503"
             )
         async with (
-            hosting([], broker, settings, clock=clock, http=gateway.serve) as host,
+            host_services([], broker, settings, clock=clock, http=gateway.serve) as host,
             announce(broker, clock, build_instance(host, [], settings, clock)),
         ):
             await wait_complete(mesh)

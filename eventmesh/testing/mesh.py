@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.caller import BrokerTransport, Caller
-from eventmesh.host import Host, hosting
+from eventmesh.host import Host, host_services
 from eventmesh.http.source import serve_functions
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.message import Message
@@ -216,7 +216,7 @@ class TestMesh(Caller):
         try:
             async with (
                 self.broker,
-                hosting(
+                host_services(
                     self._services,
                     self.broker,
                     settings,

@@ -9,7 +9,7 @@ import trustme
 from aiohttp import ClientSession, web
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.testing.clock import ManualClock
 
@@ -37,7 +37,7 @@ async def serving_services(*services, clock=None, **settings):
     settings = {"http_port": 0, **settings}
     async with (
         MemoryBroker(clock) as broker,
-        hosting(services, broker, Settings(**settings), clock=clock) as host,
+        host_services(services, broker, Settings(**settings), clock=clock) as host,
         ClientSession(host.addresses["http"]) as http,
     ):
         yield Served(host.addresses["http"], http, broker, host)

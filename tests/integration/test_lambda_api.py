@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from eventmesh import Context, Service, on
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
@@ -316,8 +316,8 @@ async def test_a_call_that_boto3_repeats_runs_once(serving):
 async def test_a_function_of_another_process_is_reached_over_the_broker(serving):
     async with (
         MemoryBroker() as broker,
-        hosting([orders], broker, Settings(), http=None),
-        hosting([Service("door")], broker, Settings(http_port=0)) as door,
+        host_services([orders], broker, Settings(), http=None),
+        host_services([Service("door")], broker, Settings(http_port=0)) as door,
     ):
         aws = Lambda(door.addresses["http"])
         answer = await aws.invoke("orders.place", b'{"sku": "a"}')

@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from eventmesh import Service, on
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.http.source import serve_functions
 from eventmesh.model.settings import Settings
 
@@ -36,7 +36,7 @@ async def developing(*services, **settings):
     http = partial(serve_functions, landing_links=lambda: links)
     async with (
         MemoryBroker() as broker,
-        hosting(services, broker, Settings(http_port=0, **settings), http=http) as host,
+        host_services(services, broker, Settings(http_port=0, **settings), http=http) as host,
         ClientSession(host.addresses["http"]) as client,
     ):
         yield client

@@ -165,7 +165,7 @@ class TestFunctionsOfOtherLanguages:
             app.add(command(name))
 
     def test_their_triggers_are_checked_as_those_of_others(self, app):
-        with pytest.raises(DeclarationError, match=r"nothing that is called like \{number\}"):
+        with pytest.raises(DeclarationError, match=r"has no parameter for \{number\}"):
             app.add(command("app.foreign", on.get("/numbers/{number}")))
         with pytest.raises(DeclarationError, match="is listed twice"):
             app.add(command("app.foreign", on.get("/"), on.get("/")))

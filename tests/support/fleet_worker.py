@@ -19,7 +19,7 @@ from places import Places
 
 from eventmesh import Context, Event, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.processes.stop_signals import on_stop_signals
 
@@ -117,7 +117,7 @@ async def main(url, name):
     with on_stop_signals(lambda _: stop.set()):
         async with (
             RabbitBroker(url, name=f"worker {os.getpid()}") as broker,
-            hosting([SERVICES[name]], broker, Settings(grace=20), http=None),
+            host_services([SERVICES[name]], broker, Settings(grace=20), http=None),
         ):
             say("ready")
             await stop.wait()

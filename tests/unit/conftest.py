@@ -12,7 +12,7 @@ from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.codecs.envelope import reply_from
 from eventmesh.engine.runtimes.registry import load_runtime
 from eventmesh.engine.spec import Environment
-from eventmesh.host import Host, hosting
+from eventmesh.host import Host, host_services
 from eventmesh.model.invocation import Batch, Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
@@ -86,7 +86,7 @@ def start(broker, clock):
     def start(
         *services: Service, grace: float = 60.0, broker: MemoryBroker = broker
     ) -> AbstractAsyncContextManager[Host]:
-        return hosting(services, broker, Settings(grace=grace), clock=clock, http=None)
+        return host_services(services, broker, Settings(grace=grace), clock=clock, http=None)
 
     return start
 

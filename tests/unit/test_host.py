@@ -11,7 +11,7 @@ import pytest
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.context import Context
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import inbox, rpc_queue
@@ -256,7 +256,7 @@ async def test_what_a_host_tells_of_itself(app, start, clock):
 
 async def test_the_address_of_http_is_announced(app, broker, clock):
     settings = Settings(http_port=0, grace=1)
-    async with hosting([app], broker, settings, clock=clock) as host:
+    async with host_services([app], broker, settings, clock=clock) as host:
         assert host.addresses["http"].startswith("http://127.0.0.1:")
 
 
@@ -271,7 +271,7 @@ async def test_calls_of_handlers_may_be_carried_by_something_else(app, broker, c
     async def work(ctx: Context) -> None:
         await ctx.send("elsewhere.work")
 
-    async with hosting(
+    async with host_services(
         [app], broker, Settings(), clock=clock, http=None, transport=Recording(broker)
     ) as host:
         await host.caller.invoke(work)

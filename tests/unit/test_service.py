@@ -233,8 +233,8 @@ class TestOptions:
             ("nowhere", "is not a function name"),
             ("queue:", "a queue cannot be called"),
             ("event:a b", "an event cannot have the type"),
-            (3, "is no destination"),
-            (handler, "is no destination"),
+            (3, "is not a destination"),
+            (handler, "is not a destination"),
             ("app.handler", "names the function itself"),
         ],
     )

@@ -164,7 +164,9 @@ async def test_a_class_that_gives_something_else_when_entered_is_refused_when_op
 
         async def __aexit__(self, *_): ...
 
-    with pytest.raises(DeclarationError, match=r"gave a str .* declare an async generator"):
+    with pytest.raises(
+        DeclarationError, match=r"resource Session gave a str, .* declare an async gen"
+    ):
         await opened(app, Session)
 
 
@@ -204,7 +206,7 @@ def test_a_resource_is_declared_before_what_asks_for_it(app):
     async def cache(pool: Pool) -> AsyncIterator[dict[str, int]]:
         yield {}
 
-    with pytest.raises(DeclarationError, match="'pool', which is no resource: declare one"):
+    with pytest.raises(DeclarationError, match="'pool', which is not a resource: declare one"):
         app.resource(cache)
     with pytest.raises(DeclarationError, match=r"declare it with @service.resource before"):
 

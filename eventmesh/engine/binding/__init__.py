@@ -1,4 +1,4 @@
-"""The signature is the schema: how handlers get their arguments, and bytes are made of results."""
+"""The signature is the schema: binds invocations to arguments, and encodes results."""
 
 from eventmesh.engine.binding.batch import BatchBinder, BoundBatch
 from eventmesh.engine.binding.http import HttpBinding, HttpField

@@ -1,4 +1,4 @@
-"""What a handler's annotations say, once every name in them is looked up."""
+"""Reads the annotations of handlers, and resolves the names in them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pydantic_core import SchemaError
 
 from eventmesh.model.errors import DeclarationError
 
-Function: TypeAlias = Callable[..., Any]
+AnyCallable: TypeAlias = Callable[..., Any]
 
 
-def function_of(handler: Function) -> Function:
-    """The function whose code a handler runs: behind decorators, or a callable object's call.
+def unwrap_handler(handler: AnyCallable) -> AnyCallable:
+    """Return the function whose code a handler runs: under decorators, or an object's `__call__`.
 
-    Raises DeclarationError for what has no signature of its own.
+    Raises DeclarationError for a handler that has no signature of its own.
     """
     if isinstance(handler, (type, partial)) or not callable(handler):
         raise _no_signature(f"{handler!r}")
@@ -33,31 +33,31 @@ def function_of(handler: Function) -> Function:
     return target if inspect.isroutine(target) else type(target).__call__
 
 
-def parameters_of(handler: Function) -> Mapping[str, inspect.Parameter]:
-    """The parameters that a handler is called with. Raises DeclarationError where none says."""
+def inspect_parameters(handler: AnyCallable) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a handler. Raises DeclarationError if they cannot be inspected."""
     try:
         return inspect.signature(handler).parameters
     except ValueError as error:  # Some functions written in C have none.
         raise _no_signature(f"{handler!r}") from error
 
 
-def _no_signature(shown: str) -> DeclarationError:
+def _no_signature(handler: str) -> DeclarationError:
     return DeclarationError(
-        f"{shown} cannot be a function of a service: write a function that calls it, "
-        "because parameters and their annotations are what its payload is checked against"
+        f"{handler} cannot be a function of a service: write a function that calls it, "
+        "because its parameters and their annotations define the payload"
     )
 
 
-def name_of(handler: Function) -> str:
-    """A handler's name, as error messages show it."""
+def handler_name(handler: AnyCallable) -> str:
+    """Return the name of a handler as error messages show it."""
     named = getattr(handler, "__qualname__", "") or type(handler).__qualname__
     return named.rpartition(".<locals>.")[2]
 
 
-def hints_of(function: Function, name: str) -> dict[str, Any]:
-    """The annotations of a function, with names in strings looked up as its own code would.
+def resolve_hints(function: AnyCallable, name: str) -> dict[str, Any]:
+    """Return the annotations of a function, and resolve names in strings as its code would.
 
-    Raises DeclarationError for a name that cannot be found.
+    Raises DeclarationError for a name that is not defined.
     """
     try:
         return get_type_hints(function, localns=_local_names(function), include_extras=True)
@@ -73,86 +73,87 @@ def hints_of(function: Function, name: str) -> dict[str, Any]:
 
 
 def strip_optional(annotation: Any) -> Any:
-    """The annotation without its metadata and without `| None`."""
+    """Return the annotation without its metadata and without `| None`."""
     if get_origin(annotation) is Annotated:
         return strip_optional(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        others = [one for one in get_args(annotation) if one is not NoneType]
+        others = [member for member in get_args(annotation) if member is not NoneType]
         if len(others) == 1:
             return strip_optional(others[0])
     return annotation
 
 
-def metadata(annotation: Any) -> tuple[Any, ...]:
-    """What `Annotated` adds to a type."""
+def read_metadata(annotation: Any) -> tuple[Any, ...]:
+    """Return the metadata that `Annotated` adds to a type."""
     return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
 
 
 def walk_type(annotation: Any) -> Iterator[Any]:
-    """Whatever stands anywhere inside an annotation, metadata included, and itself."""
+    """Yield the annotation itself and every part of it, metadata included."""
     yield annotation
     for argument in get_args(annotation):
         yield from walk_type(argument)
 
 
 def format_type(annotation: Any) -> str:
-    """An annotation as error messages show it."""
+    """Return an annotation as error messages show it."""
     return inspect.formatannotation(annotation).replace("<locals>.", "")
 
 
-def refusal(function: str, parameter: str, annotation: Any, why: str) -> DeclarationError:
-    """The error for a parameter that cannot be: which it is, why, and what to write instead."""
+def parameter_error(function: str, parameter: str, annotation: Any, why: str) -> DeclarationError:
+    """Return the error for an invalid parameter: which one, why, and what to write instead."""
     return DeclarationError(f"{function}({parameter}: {format_type(annotation)}): {why}")
 
 
-def adapter_of(
-    annotation: Any, refuse: Callable[[str], DeclarationError], unknown: str
+def build_adapter(
+    annotation: Any, make_error: Callable[[str], DeclarationError], unknown: str
 ) -> TypeAdapter[Any]:
-    """The compiled validator and serialiser of a type.
+    """Compile the validator and serialiser of a type.
 
-    What is none is refused; `unknown` is the advice about a class that pydantic does not know.
+    Raises what `make_error` makes of the reason if pydantic cannot validate it. `unknown` is the
+    reason for a class that pydantic does not know.
     """
     try:
         adapter = TypeAdapter[Any](annotation)
-        adapter.rebuild(raise_errors=True)  # A model that could not be finished, or put it off.
+        adapter.rebuild(raise_errors=True)  # Fails for a model with undefined names.
     except PydanticSchemaGenerationError as error:
-        raise refuse(unknown) from error
+        raise make_error(unknown) from error
     except PydanticUndefinedAnnotation as error:
-        raise refuse(
+        raise make_error(
             f"it needs {error.name!r}, which is not defined: define or import it before this"
         ) from error
     except PydanticUserError as error:
-        raise refuse(error.message.partition("\n")[0]) from error
+        raise make_error(error.message.partition("\n")[0]) from error
     except (SchemaError, TypeError, ValueError) as error:
-        raise refuse(f"it cannot be validated ({error}): make it a pydantic model") from error
+        raise make_error(f"it cannot be validated ({error}): make it a pydantic model") from error
     return adapter
 
 
-def _local_names(function: Function) -> dict[str, Any]:
-    """The names a function sees besides its globals.
+def _local_names(function: AnyCallable) -> dict[str, Any]:
+    """Return the names that a function sees besides its globals.
 
-    They are in its closure or, as annotations alone do not put a name there, in the functions
-    around it, which still run while a function inside them is being declared.
+    They are in its closure, or in the enclosing functions: a name that only an annotation uses is
+    not put into the closure. Enclosing functions still run while a function in them is declared.
     """
     code: CodeType | None = getattr(function, "__code__", None)
     if code is None:
         return {}
     names: dict[str, Any] = {}
-    # By its own name and globals, not those of its code: a dataclass's __init__ is generated.
-    around = set(_around(function.__qualname__))
+    # By its own name and globals, not by its code: the __init__ of a dataclass is generated.
+    enclosing = set(_enclosing_names(function.__qualname__))
     frame = inspect.currentframe()
     while frame is not None:
-        if frame.f_code.co_qualname in around and frame.f_globals is function.__globals__:
+        if frame.f_code.co_qualname in enclosing and frame.f_globals is function.__globals__:
             names = {**frame.f_locals, **names}
         frame = frame.f_back
     cells = getattr(function, "__closure__", None) or ()
     for name, cell in zip(code.co_freevars, cells, strict=True):
-        with suppress(ValueError):  # A cell is empty until the name in it is assigned.
+        with suppress(ValueError):  # A cell is empty until its name is assigned.
             names[name] = cell.cell_contents
     return names
 
 
-def _around(qualname: str) -> Iterator[str]:
+def _enclosing_names(qualname: str) -> Iterator[str]:
     while outer := qualname.rpartition(".<locals>.")[0]:
         yield outer
         qualname = outer

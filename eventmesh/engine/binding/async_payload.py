@@ -47,7 +47,7 @@ def _build_store(payload: Payload | None, binding: HttpBinding) -> Store:
     if payload.whole:
         (only,) = payload.fields.values()
         return _from_body if binding.body is not None else _from_argument(only)
-    return _object(binding)
+    return _build_object_store(binding)
 
 
 def _from_body(_: Arguments, body: bytes) -> bytes:
@@ -55,23 +55,23 @@ def _from_body(_: Arguments, body: bytes) -> bytes:
 
 
 def _from_argument(parameter: Parameter) -> Store:
-    return lambda arguments, _: _written(parameter, arguments) or b"null"
+    return lambda arguments, _: _encode_argument(parameter, arguments) or b"null"
 
 
-def _object(binding: HttpBinding) -> Store:
+def _build_object_store(binding: HttpBinding) -> Store:
     outside = [field.parameter for field in binding.fields]
 
     def store(arguments: Arguments, body: bytes) -> bytes:
-        fields = {one.name: _written(one, arguments) for one in outside}
+        fields = {parameter.name: _encode_argument(parameter, arguments) for parameter in outside}
         if binding.body is not None and body not in _NOTHING:
-            fields |= _parts(binding.body, arguments, body)
+            fields |= _split_body(binding.body, arguments, body)
         members = (to_json(name) + b":" + text for name, text in fields.items() if text)
         return b"{" + b",".join(members) + b"}"
 
     return store
 
 
-def _parts(in_body: Payload, arguments: Arguments, body: bytes) -> dict[str, bytes]:
+def _split_body(in_body: Payload, arguments: Arguments, body: bytes) -> dict[str, bytes]:
     """What the body has for each parameter."""
     if not in_body.whole:
         members = from_json(body)
@@ -81,10 +81,10 @@ def _parts(in_body: Payload, arguments: Arguments, body: bytes) -> dict[str, byt
             if name in members
         }
     (only,) = in_body.fields.values()
-    return {only.name: _written(only, arguments) if only.raw else body}
+    return {only.name: _encode_argument(only, arguments) if only.raw else body}
 
 
-def _written(parameter: Parameter, arguments: Arguments) -> bytes:
+def _encode_argument(parameter: Parameter, arguments: Arguments) -> bytes:
     """An argument as JSON; nothing for one that has its default."""
     given = arguments.get(parameter.name, parameter.default)
     if given is parameter.default:

@@ -1,4 +1,4 @@
-"""How the bodies of a batch become the list that a handler takes."""
+"""Binds the bodies of a batch to the list that a handler takes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeAlias, get_args, get_origin
 
 from pydantic import ValidationError
 
-from eventmesh.engine.binding.annotations import adapter_of, refusal, strip_optional
-from eventmesh.engine.binding.parameters import Parameter, taken_by_name
+from eventmesh.engine.binding.annotations import build_adapter, parameter_error, strip_optional
+from eventmesh.engine.binding.parameters import Parameter, payload_parameters
 from eventmesh.engine.codecs.json import function_error, payload_error
 from eventmesh.model.errors import DeclarationError, InvocationError
 
@@ -16,9 +16,9 @@ from eventmesh.model.errors import DeclarationError, InvocationError
 class BoundBatch(NamedTuple):
     """A validated batch: the arguments of a handler, and the items that are not among them.
 
-    `arguments` has the list of the good items, `indexes` says where each of them stood in the
-    batch, and `failures` why the others, by their indexes there, are not good: a PayloadInvalid, or
-    a FunctionError where a validator of the user's own failed itself.
+    `arguments` has the list of valid items, and `indexes` the index of each of them in the batch.
+    `failures` has the errors of the others, by their indexes: PayloadInvalid, or FunctionError if a
+    validator of the user's own raised another exception.
     """
 
     arguments: dict[str, Any]
@@ -27,14 +27,14 @@ class BoundBatch(NamedTuple):
 
 
 BatchBinder: TypeAlias = Callable[[Sequence[bytes]], BoundBatch]
-"""Validates each body by itself: one that does not fit keeps no other from being run."""
+"""Validates each body by itself, so that an invalid one does not affect the others."""
 
 
-def batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
-    """What fills the one list that a handler takes. DeclarationError if it takes none."""
-    parameter = _only(function, parameters)
+def build_batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
+    """Build the binder of batches. Raises DeclarationError for a handler that takes no list."""
+    parameter = _single_parameter(function, parameters)
     name = parameter.name
-    validate = _item_validator(function, parameter)
+    validate = _build_item_validator(function, parameter)
 
     def bind(bodies: Sequence[bytes]) -> BoundBatch:
         items: list[Any] = []
@@ -44,7 +44,7 @@ def batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
                 items.append(validate(body))
             except ValidationError as error:
                 batch.failures[index] = payload_error(error, "the payload")
-            except Exception as error:  # noqa: BLE001  # whatever it is, it is this item's
+            except Exception as error:  # noqa: BLE001  # any error belongs to this item
                 batch.failures[index] = function_error(error)
             else:
                 batch.indexes.append(index)
@@ -53,27 +53,30 @@ def batch_binder(function: str, parameters: Sequence[Parameter]) -> BatchBinder:
     return bind
 
 
-def _only(function: str, parameters: Sequence[Parameter]) -> Parameter:
-    taken = taken_by_name(parameters)
+def _single_parameter(function: str, parameters: Sequence[Parameter]) -> Parameter:
+    taken = payload_parameters(parameters)
     if len(taken) != 1:
         raise DeclarationError(
-            f"{function}() cannot take batches, it has {len(taken)} parameters for the payload: "
-            "write one, annotated as the list of the items, and nothing else but the Context and "
-            "resources"
+            f"{function}() cannot take batches: it has {len(taken)} parameters for the payload; "
+            "write one, annotated as the list of the items, beside the Context and resources"
         )
     (parameter,) = taken.values()
     return parameter
 
 
-def _item_validator(function: str, parameter: Parameter) -> Callable[[bytes], Any]:
-    def refuse(why: str) -> DeclarationError:
-        return refusal(function, parameter.name, parameter.annotation, why)
+def _build_item_validator(function: str, parameter: Parameter) -> Callable[[bytes], Any]:
+    def make_error(why: str) -> DeclarationError:
+        return parameter_error(function, parameter.name, parameter.annotation, why)
 
     annotation = strip_optional(parameter.annotation)
     if (get_origin(annotation) or annotation) not in (list, Sequence):
-        raise refuse("a batch is a list: annotate it as list[...] of what one message has")
+        raise make_error(
+            "a batch is a list: annotate it as list[...] of the payload of one message"
+        )
     (item,) = get_args(annotation) or (Any,)
     if strip_optional(item) is bytes:
         return bytes
-    validate = adapter_of(item, refuse, "an item cannot be validated").validator.validate_json
+    validate = build_adapter(
+        item, make_error, "an item cannot be validated"
+    ).validator.validate_json
     return lambda body: validate(body or b"null")

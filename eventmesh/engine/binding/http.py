@@ -1,4 +1,4 @@
-"""How an HTTP request becomes the arguments of a handler."""
+"""Binds HTTP requests to the arguments of a handler."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from eventmesh.engine.binding.annotations import refusal
+from eventmesh.engine.binding.annotations import parameter_error
 from eventmesh.engine.binding.markers import Body, Header, Path, Query
-from eventmesh.engine.binding.parameters import Parameter, taken_by_name
+from eventmesh.engine.binding.parameters import Parameter, payload_parameters
 from eventmesh.engine.binding.payload import (
     Arguments,
     Binder,
     Payload,
-    binder_of,
-    object_adapter,
-    payload_of,
+    build_object_adapter,
+    build_payload,
+    build_payload_binder,
 )
-from eventmesh.engine.binding.text_values import Reader, Shape, reader_of, readers_of, schema_of
+from eventmesh.engine.binding.text_values import (
+    Reader,
+    Shape,
+    build_field_readers,
+    build_reader,
+    read_schema,
+)
 from eventmesh.engine.codecs.json import payload_error
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
@@ -26,7 +32,7 @@ from eventmesh.model.value import value
 
 Source: TypeAlias = Literal["path", "query", "header", "body"]
 _Part: TypeAlias = Callable[[HttpRequest], Any]
-"""What a request has for one parameter; None if it has nothing."""
+"""Returns the value that a request has for one parameter; None if it has none."""
 
 _WHAT: Final = "the request"
 _SOURCES: Final[Mapping[type, Source]] = {
@@ -39,10 +45,10 @@ _SOURCES: Final[Mapping[type, Source]] = {
 
 @value
 class HttpField:
-    """A parameter that the request fills from outside its body.
+    """A parameter that is filled from the path, the query or a header.
 
-    `name` is what it is called in the request. A parameter whose `shape` is an object is filled
-    from the query as a whole: each of its own fields is a query parameter.
+    `name` is its name in the request. If the `shape` of the parameter is an object, the whole query
+    fills it: each of its own fields is a query parameter.
     """
 
     parameter: Parameter
@@ -52,9 +58,9 @@ class HttpField:
 
 @value
 class HttpBinding:
-    """What fills each parameter of a handler on one route.
+    """Where each parameter of a handler comes from on one route.
 
-    `body` is None where the body is not read.
+    `body` is None if the body is not read.
     """
 
     function: str
@@ -62,33 +68,33 @@ class HttpBinding:
     body: Payload | None
 
     def build_binder(self) -> Binder:
-        """Build what fills the parameters from requests, and reports all that is wrong at once.
+        """Build the binder of requests. Its PayloadInvalid has all reasons at once.
 
-        A reason's `loc` begins with "path", "query", "header" or "body".
+        The `loc` of a reason begins with "path", "query", "header" or "body".
         """
         parts: list[Binder] = []
         if self.fields:
-            parts.append(_outside_body(self))
+            parts.append(_build_fields_binder(self))
         if self.body is not None:
-            parts.append(_inside_body(self.body))
-        return parts[0] if len(parts) == 1 else _all(parts)
+            parts.append(_build_body_binder(self.body))
+        return parts[0] if len(parts) == 1 else _join_binders(parts)
 
 
 def bind_route(
     function: str, parameters: Sequence[Parameter], template: RouteTemplate
 ) -> HttpBinding:
-    """Find what fills each parameter on a route.
+    """Find where each parameter comes from on a route.
 
-    Raises DeclarationError where a parameter and the route do not fit each other.
+    Raises DeclarationError if a parameter and the route do not fit together.
     """
     route = _Route(function, frozenset(template.names), template.has_body)
-    taken = taken_by_name(parameters).values()
+    taken = payload_parameters(parameters).values()
     body_taken = any(route.fills_body(parameter) for parameter in taken)
     fields: list[HttpField] = []
     body: dict[str, Parameter] = {}
     for parameter in taken:
         source = route.source(parameter, body_taken=body_taken)
-        name = _wire_name(parameter, source)
+        name = _request_name(parameter, source)
         route.check(parameter, source, name)
         if source == "body":
             body[name] = parameter
@@ -99,10 +105,10 @@ def bind_route(
         raise DeclarationError(
             f"{function}() has two parameters of one name in the body: give each its own"
         )
-    return HttpBinding(function, tuple(fields), payload_of(function, body))
+    return HttpBinding(function, tuple(fields), build_payload(function, body))
 
 
-def _wire_name(parameter: Parameter, source: Source) -> str:
+def _request_name(parameter: Parameter, source: Source) -> str:
     if parameter.marker is not None and parameter.marker.alias:
         return parameter.marker.alias
     return parameter.name.replace("_", "-") if source == "header" else parameter.name
@@ -115,7 +121,7 @@ class _Route:
     has_body: bool
 
     def fills_body(self, parameter: Parameter) -> bool:
-        """Whether the body is for this one, so that plain parameters without a marker are not."""
+        """Whether the body fills it as a whole; plain parameters then come from the query."""
         if parameter.marker is None:
             in_path = parameter.name in self.path_names
             return self.has_body and parameter.fills_body and not in_path
@@ -133,9 +139,9 @@ class _Route:
         return "query"
 
     def check(self, parameter: Parameter, source: Source, name: str) -> None:
-        """Raise DeclarationError if that source cannot fill the parameter."""
+        """Raise DeclarationError if the source cannot fill the parameter."""
         if why := self._problem(parameter, source, name):
-            raise refusal(self.function, parameter.name, parameter.annotation, why)
+            raise parameter_error(self.function, parameter.name, parameter.annotation, why)
 
     def _problem(self, parameter: Parameter, source: Source, name: str) -> str:
         marked, shape = parameter.marker is not None, parameter.shape
@@ -144,9 +150,9 @@ class _Route:
         if source == "path" and name not in self.path_names:
             return f"the path of this route has no {{{name}}}: add it there, or use Query()"
         if source == "query" and (shape is Shape.OTHER or (parameter.raw and not marked)):
-            return "a query cannot hold this: take it from the body of on.post"
+            return "a query cannot contain this: take it from the body of on.post"
         if source in ("path", "header") and shape not in (Shape.PLAIN, Shape.ANY):
-            return f"a {source} is one text: annotate it as a plain type, such as str"
+            return f"a {source} is one string: annotate it as a plain type, such as str"
         return ""
 
     def check_path(self, fields: Sequence[HttpField]) -> None:
@@ -154,12 +160,12 @@ class _Route:
         if unused := sorted(self.path_names - filled):
             names = " and ".join(f"{{{name}}}" for name in unused)
             raise DeclarationError(
-                f"{self.function}() takes nothing that is called like {names} in the path: add a "
-                "parameter of that name, or mark one with Path('name')"
+                f"{self.function}() has no parameter for {names} in the path: add one of that "
+                "name, or mark one with Path('name')"
             )
 
 
-def _all(parts: Sequence[Binder]) -> Binder:
+def _join_binders(parts: Sequence[Binder]) -> Binder:
     def bind(invocation: Invocation) -> Arguments:
         arguments: Arguments = {}
         errors: list[Mapping[str, Any]] = []
@@ -175,24 +181,24 @@ def _all(parts: Sequence[Binder]) -> Binder:
     return bind
 
 
-def _inside_body(body: Payload) -> Binder:
-    bind = binder_of(body)
+def _build_body_binder(body: Payload) -> Binder:
+    bind = build_payload_binder(body)
 
     def bind_body(invocation: Invocation) -> Arguments:
         try:
             return bind(invocation)
         except PayloadInvalid as error:
-            errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors]
+            errors = [{**reason, "loc": ("body", *reason["loc"])} for reason in error.errors]
             raise PayloadInvalid(f"{_WHAT} does not fit", errors) from None
 
     return bind_body
 
 
-def _outside_body(plan: HttpBinding) -> Binder:
-    by_name = {field.parameter.name: field for field in plan.fields}
-    parts = [(name, _part(field, plan.fields)) for name, field in by_name.items()]
+def _build_fields_binder(binding: HttpBinding) -> Binder:
+    by_name = {field.parameter.name: field for field in binding.fields}
+    parts = [(name, _build_part(field, binding.fields)) for name, field in by_name.items()]
     parameters = {name: field.parameter for name, field in by_name.items()}
-    validate = object_adapter(plan.function, parameters).validator.validate_python
+    validate = build_object_adapter(binding.function, parameters).validator.validate_python
 
     def bind(invocation: Invocation) -> Arguments:
         request = invocation.http
@@ -200,44 +206,46 @@ def _outside_body(plan: HttpBinding) -> Binder:
             raise TypeError("this binder is for invocations that came over HTTP")
         texts = {name: found for name, part in parts if (found := part(request)) is not None}
         try:
-            # Not strict, whatever a type says: there are only texts to begin with.
+            # Never strict: the values of a request are strings, whatever a type says.
             arguments: Arguments = validate(texts, strict=False)
         except ValidationError as error:
             reasons = payload_error(error, _WHAT)
-            located = [{**one, "loc": _located(by_name, one["loc"])} for one in reasons.errors]
+            located = [
+                {**reason, "loc": _locate(by_name, reason["loc"])} for reason in reasons.errors
+            ]
             raise PayloadInvalid(reasons.message, located) from None
         return arguments
 
     return bind
 
 
-def _located(fields: Mapping[str, HttpField], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+def _locate(fields: Mapping[str, HttpField], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     field = fields[str(loc[0])]
     if field.parameter.shape is Shape.OBJECT:
         return (field.source, *loc[1:])
     return (field.source, field.name, *loc[1:])
 
 
-def _part(field: HttpField, fields: Sequence[HttpField]) -> _Part:
-    """What reads the texts for one parameter from a request."""
+def _build_part(field: HttpField, fields: Sequence[HttpField]) -> _Part:
+    """Build what reads the value of one parameter from a request."""
     name = field.name
     if field.parameter.shape is Shape.OBJECT:
-        others = {one.name for one in fields if one.source == "query" and one is not field}
-        return _whole_query(field.parameter, others)
-    read = reader_of(schema_of(field.parameter.adapter))
+        others = {other.name for other in fields if other.source == "query" and other is not field}
+        return _build_query_part(field.parameter, others)
+    read = build_reader(read_schema(field.parameter.adapter))
     match field.source:
         case "path":
             return lambda request: read((request.path[name],))
         case "header":
-            return _header(name.lower(), read)
+            return _build_header_part(name.lower(), read)
         case _:
             return lambda request: read(texts) if (texts := request.query.get(name)) else None
 
 
-def _header(name: str, read: Reader) -> _Part:
+def _build_header_part(name: str, read: Reader) -> _Part:
     def part(request: HttpRequest) -> Any:
         text = request.headers.get(name)
-        if text is None:  # Not a mapping that ignores case, or not there at all.
+        if text is None:  # The mapping does not ignore case, or has no such header.
             matching = (text for given, text in request.headers.items() if given.lower() == name)
             text = next(matching, None)
         return None if text is None else read((text,))
@@ -245,8 +253,8 @@ def _header(name: str, read: Reader) -> _Part:
     return part
 
 
-def _whole_query(parameter: Parameter, others: Collection[str]) -> _Part:
-    readers, last = readers_of(schema_of(parameter.adapter)), reader_of({})
+def _build_query_part(parameter: Parameter, others: Collection[str]) -> _Part:
+    readers, last = build_field_readers(read_schema(parameter.adapter)), build_reader({})
     required = parameter.required
 
     def part(request: HttpRequest) -> Any:

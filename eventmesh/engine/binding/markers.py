@@ -1,6 +1,6 @@
 """Markers that say which part of an HTTP request fills a parameter.
 
-They matter to HTTP routes alone: invoked by name, a marked parameter is filled like any other.
+They apply to HTTP routes only: an invocation by name fills a marked parameter like any other.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Marker:
     """Metadata of an annotation: `Annotated[str, Header("x-request-id")]`.
 
-    `alias` is the name in the request, if it is not the parameter's own; `description` is shown
-    in the API's documentation. Frozen and hashable, because `typing` keeps annotations in sets.
+    `alias` is the name in the request, if it differs from the parameter's. `description` is shown
+    in the API documentation. Frozen and hashable, because `typing` keeps annotations in sets.
     """
 
     alias: str = ""
@@ -21,19 +21,19 @@ class Marker:
 
 
 class Path(Marker):
-    """The parameter is a part of the path: `{alias}` in the route."""
+    """The parameter is a segment of the path: `{alias}` in the route."""
 
     __slots__ = ()
 
 
 class Query(Marker):
-    """The parameter comes from the query string; a list takes every value of a repeated name."""
+    """The parameter comes from the query string. A list takes all values of a repeated name."""
 
     __slots__ = ()
 
 
 class Header(Marker):
-    """The parameter is a header; without an alias its own name, with `-` for each `_`."""
+    """The parameter is a header. Without an alias it has the parameter's name, with `-` for `_`."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ class Header(Marker):
 class Body(Marker):
     """The parameter comes from the body, even if it is plain.
 
-    Alone it is the whole body; beside others each is a field of the body's object.
+    A single one is the whole body; several are fields of the object in the body.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The parameters of a handler: what each wants, and from where."""
+"""The parameters of a handler: what each asks for, and what fills it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from eventmesh.engine.binding.annotations import (
-    adapter_of,
+    build_adapter,
     format_type,
-    metadata,
-    refusal,
+    parameter_error,
+    read_metadata,
     strip_optional,
     walk_type,
 )
 from eventmesh.engine.binding.markers import Body, Marker
-from eventmesh.engine.binding.text_values import Shape, schema_of, shape_of
+from eventmesh.engine.binding.text_values import Shape, find_shape, read_schema
 from eventmesh.engine.context import Context
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import Event
@@ -31,7 +31,7 @@ REQUIRED: Final = inspect.Parameter.empty
 
 _ANYTHING: Final = TypeAdapter[Any](Any)
 _UNKNOWN: Final = (
-    "nothing says how JSON becomes such a value: declare it with @service.resource before this "
+    "JSON cannot be converted to such a value: declare it with @service.resource before this "
     "function, or make it a pydantic model"
 )
 _REFUSED_KINDS: Final[Mapping[object, str]] = {
@@ -45,9 +45,9 @@ _REFUSED_KINDS: Final[Mapping[object, str]] = {
 class Parameter:
     """One parameter of a handler.
 
-    `adapter` validates what the payload or the request has for it; for an event, the event's
-    data. `raw` says that it takes the payload's bytes as they are. `resource` is the declared
-    type of the resource that is injected.
+    `adapter` validates its value in the payload or the request; for an event, the event's data.
+    `raw` says that it takes the bytes of the payload unchanged. `resource` is the declared type of
+    the resource that is injected.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Parameter:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one field among others, not a payload by itself.
+        """Whether it is one field among others, and not a payload by itself.
 
-        A model always is a payload, even a root model of text: so it is sent.
+        A model is always a payload, even a root model of a string, because callers send it so.
         """
         return self.shape is Shape.PLAIN and not self.raw and not _is_model(self.annotation)
 
     @property
     def fills_body(self) -> bool:
-        """Whether it is the payload as a whole, where no other parameter takes a part of it."""
+        """Whether it is the whole payload if no other parameter takes a part of it."""
         return not self.plain or isinstance(self.marker, Body)
 
 
@@ -85,18 +85,22 @@ def read_parameters(
     hints: Mapping[str, Any],
     resources: Collection[type],
 ) -> tuple[Parameter, ...]:
-    """The parameters of a handler. Raises DeclarationError for what nothing can fill."""
+    """Read the parameters of a handler. Raises DeclarationError for one that nothing can fill."""
     read = tuple(
-        _ParameterParser(function, one, hints.get(name, Any)).parameter(resources)
-        for name, one in parameters.items()
+        _ParameterParser(function, declared, hints.get(name, Any)).parse(resources)
+        for name, declared in parameters.items()
     )
     _check_together(function, read)
     return read
 
 
-def taken_by_name(parameters: Sequence[Parameter]) -> dict[str, Parameter]:
-    """The parameters that take a part of what an invocation carries, by their names."""
-    return {one.name: one for one in parameters if one.kind in ("payload", "event")}
+def payload_parameters(parameters: Sequence[Parameter]) -> dict[str, Parameter]:
+    """Return the parameters that the payload or the request fills, by their names."""
+    return {
+        parameter.name: parameter
+        for parameter in parameters
+        if parameter.kind in ("payload", "event")
+    }
 
 
 def _check_together(function: str, parameters: Sequence[Parameter]) -> None:
@@ -113,24 +117,24 @@ def _check_together(function: str, parameters: Sequence[Parameter]) -> None:
         (event,), others = by_kind["event"], by_kind["payload"]
         raise DeclarationError(
             f"{function}() has both the event {event!r} and {' and '.join(map(repr, others))}, "
-            f"but the event is all there is: read {event}.data, typed by Event[...], instead"
+            f"but the event is the whole payload: read {event}.data, typed by Event[...], instead"
         )
 
 
 @value
 class _ParameterParser:
-    """A parameter about to be read."""
+    """Makes a `Parameter` from the declared one."""
 
     function: str
     declared: inspect.Parameter
     annotation: Any
 
-    def refuse(self, why: str) -> DeclarationError:
-        return refusal(self.function, self.declared.name, self.annotation, why)
+    def error(self, why: str) -> DeclarationError:
+        return parameter_error(self.function, self.declared.name, self.annotation, why)
 
-    def parameter(self, resources: Collection[type]) -> Parameter:
+    def parse(self, resources: Collection[type]) -> Parameter:
         if advice := _REFUSED_KINDS.get(self.declared.kind):
-            raise self.refuse(advice)
+            raise self.error(advice)
         wanted = strip_optional(self.annotation)
         if isinstance(wanted, type) and issubclass(wanted, Context):
             return self._injected("context")
@@ -152,23 +156,23 @@ class _ParameterParser:
             "event",
             self.annotation,
             raw=strip_optional(data) is bytes,
-            adapter=adapter_of(data, self.refuse, _UNKNOWN),
+            adapter=build_adapter(data, self.error, _UNKNOWN),
         )
 
     def _resource(self, wanted: Any, resources: Collection[type]) -> type | None:
-        """The resource to inject: that very type, or else the only one derived from it."""
-        derived = [one for one in resources if wanted is not object and _is_a(one, wanted)]
+        """Find the resource to inject: of exactly that type, or the only one derived from it."""
+        derived = [kind for kind in resources if wanted is not object and _is_a(kind, wanted)]
         if wanted in derived:
             return cast(type, wanted)
         if len(derived) > 1:
-            names = " and ".join(format_type(one) for one in derived)
-            raise self.refuse(f"{names} are such resources: name one of them")
+            names = " and ".join(format_type(kind) for kind in derived)
+            raise self.error(f"the resources {names} are of that type: name one of them")
         return derived[0] if derived else None
 
     def _payload(self, wanted: Any) -> Parameter:
         marker = self._marker()
-        self._check_placing()
-        adapter = adapter_of(self.annotation, self.refuse, _UNKNOWN)
+        self._check_metadata()
+        adapter = build_adapter(self.annotation, self.error, _UNKNOWN)
         return Parameter(
             self.declared.name,
             "payload",
@@ -176,60 +180,65 @@ class _ParameterParser:
             self.declared.default,
             marker,
             self._description(marker),
-            shape_of(schema_of(adapter)),
+            find_shape(read_schema(adapter)),
             wanted is bytes,
             adapter,
         )
 
     def _marker(self) -> Marker | None:
         if isinstance(self.declared.default, (FieldInfo, Marker)):
-            raise self.refuse(
-                "a marker as the default would reach whoever calls the function as it is: write "
-                "Annotated[type, marker], and the real default after it"
+            raise self.error(
+                "a marker as the default would be passed on when the function is called directly: "
+                "write Annotated[type, marker], and the real default after it"
             )
-        markers = [one for one in metadata(self.annotation) if isinstance(one, Marker)]
+        metadata = read_metadata(self.annotation)
+        markers = [marker for marker in metadata if isinstance(marker, Marker)]
         if len(markers) > 1:
-            raise self.refuse("it can come from one place only: keep one of the markers")
+            raise self.error(
+                "it can come from one part of the request only: keep one of the markers"
+            )
         return markers[0] if markers else None
 
-    def _check_placing(self) -> None:
-        """Refuse what would say nothing in the place where it stands."""
-        outermost = metadata(self.annotation)
+    def _check_metadata(self) -> None:
+        """Raise DeclarationError for metadata that would have no effect where it is."""
+        outermost = read_metadata(self.annotation)
         for part in walk_type(self.annotation):
             kind = get_origin(part) or part
             if isinstance(kind, type) and issubclass(kind, Marker):
-                raise self.refuse(f"a marker is an object: write {kind.__name__}()")
+                raise self.error(f"a marker is an object: write {kind.__name__}()")
             if isinstance(kind, type) and issubclass(kind, (Context, Event)):
-                raise self.refuse(
-                    f"a handler gets one {kind.__name__}, not as a part of something: annotate "
-                    f"the parameter as {kind.__name__}, or take the payload, list[...] in a batch"
+                raise self.error(
+                    f"{kind.__name__} cannot be a part of another type: annotate the parameter as "
+                    f"{kind.__name__}, or take the payload, list[...] in a batch"
                 )
             if isinstance(part, Marker) and part not in outermost:
-                raise self.refuse("put the marker outermost: Annotated[the whole type, marker]")
+                raise self.error("put the marker outermost: Annotated[the whole type, marker]")
         for field in outermost:
             if isinstance(field, FieldInfo):
                 self._check_field(field)
 
     def _check_field(self, field: FieldInfo) -> None:
         if field.alias is not None or field.validation_alias is not None:
-            raise self.refuse(
-                "an alias of Field() belongs to a model's field: rename the parameter, or say "
+            raise self.error(
+                "an alias of Field() is for the field of a model: rename the parameter, or write "
                 "Query('name') or Header('name') for HTTP"
             )
         if not field.is_required():
-            raise self.refuse("write the default after the annotation, not in Field()")
+            raise self.error("write the default after the annotation, not in Field()")
 
     def _description(self, marker: Marker | None) -> str:
         if marker is not None and marker.description:
             return marker.description
-        fields = (one for one in metadata(self.annotation) if isinstance(one, FieldInfo))
+        metadata = read_metadata(self.annotation)
+        fields = (field for field in metadata if isinstance(field, FieldInfo))
         return next((field.description for field in fields if field.description), "")
 
 
 def _is_a(resource: type, wanted: Any) -> bool:
-    """Whether a resource is wanted, by its declared type or one that it derives from.
+    """Whether a resource has the wanted type, or derives from it.
 
-    By the order of resolution, because `issubclass` refuses protocols and calls users' hooks.
+    Compares with the method resolution order, because `issubclass` refuses protocols and calls
+    hooks of users.
     """
     # A NewType is a type of its own, and has no order of resolution.
     bases: tuple[type, ...] = getattr(get_origin(resource) or resource, "__mro__", ())

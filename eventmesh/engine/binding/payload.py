@@ -1,4 +1,4 @@
-"""How a payload becomes the arguments of a handler."""
+"""Binds payloads to the arguments of a handler."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from eventmesh.model.value import value
 
 Arguments: TypeAlias = dict[str, Any]
 Binder: TypeAlias = Callable[[Invocation], Arguments]
-"""Makes keyword arguments of an invocation. Raises PayloadInvalid, with one reason a field."""
+"""Makes keyword arguments from an invocation. Raises PayloadInvalid, one reason for each field."""
 
 INVOCATION_TYPE: Final = "eventmesh.invocation"
-"""The type of the event that an invocation is to a handler of events, if it is not one."""
+"""The type of the event that a handler of events gets for an invocation that is none."""
 
 _WHAT: Final = "the payload"
 _NO_OBJECT: Final = "dict_type"
-"""The type of pydantic's error for what is no object."""
+"""The type of pydantic's error for a value that is not an object."""
 _NONE: Final = (b"", b"null")
-"""What arrives when somebody calls without a payload."""
+"""What arrives if a caller sends no payload."""
 
 
 @value
 class Payload:
-    """What the payload is to a handler: one parameter's value, or an object of fields.
+    """The payload as a handler takes it: the value of one parameter, or an object of fields.
 
-    `fields` has the parameters by their names in that object; where the payload is the value of
-    one parameter as a whole, that one. `adapter` validates it, and has its JSON schema.
+    `fields` has the parameters by their names in the object. With `whole`, the payload is the value
+    of the one parameter in `fields`. `adapter` validates it, and has its JSON schema.
     """
 
     fields: Mapping[str, Parameter]
@@ -46,27 +46,27 @@ class Payload:
 
     @property
     def required(self) -> bool:
-        """Whether there must be one."""
+        """Whether callers must send one."""
         return any(parameter.required for parameter in self.fields.values())
 
     @property
     def raw(self) -> bool:
-        """Whether it is taken as it is, whatever its content type."""
+        """Whether its bytes are taken unchanged, whatever the content type."""
         return self.whole and all(parameter.raw for parameter in self.fields.values())
 
 
-def payload_of(function: str, fields: Mapping[str, Parameter]) -> Payload | None:
-    """What the payload is, if these parameters by name are filled from it; None without any."""
+def build_payload(function: str, fields: Mapping[str, Parameter]) -> Payload | None:
+    """Describe the payload that fills these parameters, by name; None without parameters."""
     if not fields:
         return None
     first, *others = fields.values()
     if not others and first.fills_body:
         return Payload(fields, whole=True, adapter=first.adapter)
-    return Payload(fields, whole=False, adapter=object_adapter(function, fields))
+    return Payload(fields, whole=False, adapter=build_object_adapter(function, fields))
 
 
-def object_adapter(function: str, fields: Mapping[str, Parameter]) -> TypeAdapter[Arguments]:
-    """Validates an object with these fields; gives the arguments. Other fields are ignored."""
+def build_object_adapter(function: str, fields: Mapping[str, Parameter]) -> TypeAdapter[Arguments]:
+    """Build what validates an object with these fields, and ignores others."""
     return TypeAdapter[Arguments](Annotated[dict[str, Any], _Object(function, fields)])
 
 
@@ -98,43 +98,44 @@ class _Object:
         return core_schema.with_default_schema(schema, default=parameter.default)
 
 
-def binder_of(payload: Payload | None) -> Binder:
-    """What fills parameters from payloads. An empty payload and `null` are no payload.
-
-    Without a payload, defaults apply.
-    """
+def build_payload_binder(payload: Payload | None) -> Binder:
+    """Build the binder of payloads. Without a payload, which is empty or `null`, defaults apply."""
     if payload is None:
-        return _nothing
+        return _bind_nothing
     if not payload.whole:
         return _fields(payload)
     (parameter,) = payload.fields.values()
-    bind = _raw(parameter.name) if parameter.raw else _whole(parameter.name, parameter.adapter)
+    bind = (
+        _build_raw_binder(parameter.name)
+        if parameter.raw
+        else _build_whole_binder(parameter.name, parameter.adapter)
+    )
     if parameter.kind == "event":
-        return _event(parameter.name, bind)
-    return bind if parameter.required else _optional(bind)
+        return _build_event_binder(parameter.name, bind)
+    return bind if parameter.required else _build_optional_binder(bind)
 
 
-def _nothing(_: Invocation) -> Arguments:
+def _bind_nothing(_: Invocation) -> Arguments:
     return {}
 
 
-def _whole(name: str, adapter: TypeAdapter[Any]) -> Binder:
+def _build_whole_binder(name: str, adapter: TypeAdapter[Any]) -> Binder:
     validate = adapter.validator.validate_json
 
     def bind(invocation: Invocation) -> Arguments:
         try:
             return {name: validate(invocation.payload or b"null")}
         except ValidationError as error:
-            raise payload_error(error, _WHAT) from None  # Its cause would show the input.
+            raise payload_error(error, _WHAT) from None  # The cause would show the input.
 
     return bind
 
 
-def _raw(name: str) -> Binder:
+def _build_raw_binder(name: str) -> Binder:
     return lambda invocation: {name: invocation.payload}
 
 
-def _optional(bind: Binder) -> Binder:
+def _build_optional_binder(bind: Binder) -> Binder:
     return lambda invocation: {} if invocation.payload in _NONE else bind(invocation)
 
 
@@ -157,7 +158,7 @@ def _fields(payload: Payload) -> Binder:
 
 
 def _expected_object(fields: Mapping[str, Parameter]) -> str:
-    """The reason for a payload that is no object, and the way to take a bare value."""
+    """The reason for a payload that is not an object, and the way to take a bare value."""
     if len(fields) > 1:
         return f"Input should be an object with the fields {' and '.join(map(repr, fields))}"
     ((name, parameter),) = fields.items()
@@ -169,17 +170,19 @@ def _expected_object(fields: Mapping[str, Parameter]) -> str:
     )
 
 
-def _event(name: str, bind: Binder) -> Binder:
+def _build_event_binder(name: str, bind: Binder) -> Binder:
     def bind_event(invocation: Invocation) -> Arguments:
         data = bind(invocation)[name]
         return {
-            name: _as_sent(invocation, data) if invocation.type else _as_called(invocation, data)
+            name: _make_event(invocation, data)
+            if invocation.type
+            else _make_invocation_event(invocation, data)
         }
 
     return bind_event
 
 
-def _as_sent(invocation: Invocation, data: Any) -> Event[Any]:
+def _make_event(invocation: Invocation, data: Any) -> Event[Any]:
     return event_from(
         invocation.type,
         invocation.id,
@@ -190,8 +193,8 @@ def _as_sent(invocation: Invocation, data: Any) -> Event[Any]:
     )
 
 
-def _as_called(invocation: Invocation, data: Any) -> Event[Any]:
-    """The event that an invocation by name is."""
+def _make_invocation_event(invocation: Invocation, data: Any) -> Event[Any]:
+    """Make the event that a handler of events gets for an invocation by name."""
     return Event(
         INVOCATION_TYPE,
         data,

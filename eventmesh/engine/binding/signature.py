@@ -1,4 +1,4 @@
-"""The signature of a handler, compiled once: the schema of what it takes and gives."""
+"""The signature of a handler, compiled once: the schema of its payload and its result."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from eventmesh.engine.binding.annotations import (
-    Function,
-    adapter_of,
+    AnyCallable,
+    build_adapter,
     format_type,
-    function_of,
-    hints_of,
-    name_of,
-    parameters_of,
+    handler_name,
+    inspect_parameters,
+    resolve_hints,
+    unwrap_handler,
 )
 from eventmesh.engine.binding.async_payload import build_async_payload
-from eventmesh.engine.binding.batch import BatchBinder, batch_binder
+from eventmesh.engine.binding.batch import BatchBinder, build_batch_binder
 from eventmesh.engine.binding.http import HttpBinding, bind_route
-from eventmesh.engine.binding.parameters import Parameter, read_parameters, taken_by_name
-from eventmesh.engine.binding.payload import Binder, Payload, binder_of, payload_of
-from eventmesh.engine.binding.results import Encoder, encoder_of, returned_type, yielded_type
+from eventmesh.engine.binding.parameters import Parameter, payload_parameters, read_parameters
+from eventmesh.engine.binding.payload import Binder, Payload, build_payload, build_payload_binder
+from eventmesh.engine.binding.results import (
+    Encoder,
+    build_encoder,
+    read_item_type,
+    read_result_type,
+)
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import Invocation, RouteTemplate
 from eventmesh.model.value import value
@@ -31,13 +36,12 @@ from eventmesh.model.value import value
 
 @value
 class Signature:
-    """What a handler takes and gives.
+    """What a handler takes and returns: a `Schema`.
 
-    `function` is its name as error messages show it. `payload` is what it takes when it is
-    invoked by name; None if it looks at none. `result_type` is the annotation of what it returns;
-    where it yields, a list of `item_type`. `encode` makes bytes of a result and `encode_item` of
-    one item; both raise FunctionError for what does not fit. A handler that does not yield has
-    its result for an item.
+    `function` is its name in error messages. `payload` is what it takes if it is invoked by name;
+    None if it takes no payload. `result_type` is the annotation of its result; for a handler that
+    yields, a list of `item_type`. `encode` encodes a result and `encode_item` one item; both raise
+    FunctionError for a value that does not fit. Without `yield`, the item is the result.
     """
 
     function: str
@@ -54,51 +58,55 @@ class Signature:
 
     @property
     def context(self) -> str | None:
-        """The name of the parameter that wants the Context."""
-        return self._named("context")
+        """The name of the parameter for the Context."""
+        return self._parameter_of_kind("context")
 
     @property
     def event(self) -> str | None:
-        """The name of the parameter that wants the whole event."""
-        return self._named("event")
+        """The name of the parameter for the whole event."""
+        return self._parameter_of_kind("event")
 
     @property
     def resources(self) -> Mapping[str, type]:
-        """The declared type of the resource that each parameter wants, by its name."""
-        return {one.name: one.resource for one in self.parameters if one.resource is not None}
+        """The declared types of the resources to inject, by the names of the parameters."""
+        return {
+            parameter.name: parameter.resource
+            for parameter in self.parameters
+            if parameter.resource is not None
+        }
 
     def build_binder(self) -> Binder:
-        """Build what makes arguments of invocations by name, of messages, events and timers.
+        """Build the binder of invocations by name, and of messages, events and timers.
 
-        The context and resources are not among them: they come from whoever runs the handler.
+        The context and resources are not among the arguments: the runtime adds them.
         """
-        return binder_of(self.payload)
+        return build_payload_binder(self.payload)
 
     def build_http_binder(self, route: RouteTemplate) -> Binder:
-        """Build what makes arguments of requests to a route.
+        """Build the binder of requests to a route.
 
-        Raises DeclarationError where the route and the signature do not fit each other.
+        Raises DeclarationError if the route and the signature do not fit together.
         """
         return self.http_binding(route).build_binder()
 
     def build_batch_binder(self) -> BatchBinder:
-        """Build what makes the one list that the handler takes of the bodies of a batch.
+        """Build the binder of batches, whose bodies become the one list that the handler takes.
 
-        Raises DeclarationError if it takes anything else.
+        Raises DeclarationError if the handler takes anything else.
         """
-        return batch_binder(self.function, self.parameters)
+        return build_batch_binder(self.function, self.parameters)
 
     def http_binding(self, route: RouteTemplate) -> HttpBinding:
-        """Which part of a request fills which parameter, on that route.
+        """Find which part of a request to that route fills which parameter.
 
-        Raises DeclarationError where the route and the signature do not fit each other.
+        Raises DeclarationError if the route and the signature do not fit together.
         """
         return bind_route(self.function, self.parameters, route)
 
     def build_async_payload(self, route: RouteTemplate) -> Callable[[Invocation], bytes]:
-        """Build what checks a request to that route, and makes the payload of it that is stored.
+        """Build a function that checks a request to that route and returns the payload to store.
 
-        Raises DeclarationError as `http_binding` does; what is built raises PayloadInvalid.
+        The function raises PayloadInvalid. Raises DeclarationError as `http_binding` does.
         """
         return build_async_payload(self.payload, self.http_binding(route))
 
@@ -110,56 +118,60 @@ class Signature:
         """Raise DeclarationError if it does not take batches."""
         self.build_batch_binder()
 
-    def _named(self, kind: str) -> str | None:
-        return next((one.name for one in self.parameters if one.kind == kind), None)
+    def _parameter_of_kind(self, kind: str) -> str | None:
+        return next(
+            (parameter.name for parameter in self.parameters if parameter.kind == kind), None
+        )
 
 
-def compile_signature(handler: Function, resources: Collection[type] = ()) -> Signature:
-    """Read the signature of a handler: a function, a bound method or a callable object.
+def compile_signature(handler: AnyCallable, resources: Collection[type] = ()) -> Signature:
+    """Compile the signature of a handler: a function, a bound method or a callable object.
 
-    A parameter annotated with one of the `resources`, or with what they derive from, wants that
-    resource. Raises DeclarationError, with advice, for what can never be called with a payload.
+    A parameter annotated with one of the `resources`, or with a base class of one, gets that
+    resource. Raises DeclarationError, with advice, for a handler that no payload can fit.
     """
-    target = function_of(handler)
-    function = name_of(handler)
-    hints = hints_of(target, function)
-    parameters = read_parameters(function, parameters_of(handler), hints, resources)
-    is_stream = _is(handler, target, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-    is_async = _is(handler, target, inspect.isasyncgenfunction, inspect.iscoroutinefunction)
+    target = unwrap_handler(handler)
+    function = handler_name(handler)
+    hints = resolve_hints(target, function)
+    parameters = read_parameters(function, inspect_parameters(handler), hints, resources)
+    is_stream = _is_any(handler, target, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    is_async = _is_any(handler, target, inspect.isasyncgenfunction, inspect.iscoroutinefunction)
     returns = hints.get("return", Any)
-    item_type = yielded_type(returns) if is_stream else returned_type(returns)
-    item_adapter = _output(function, item_type)
+    item_type = read_item_type(returns) if is_stream else read_result_type(returns)
+    item_adapter = _build_output_adapter(function, item_type)
     verb = "yielded" if is_stream else "returned"
-    encode_item = encoder_of(function, item_type, item_adapter, verb)
+    encode_item = build_encoder(function, item_type, item_adapter, verb)
     result_type: Any = GenericAlias(list, (item_type,)) if is_stream else item_type
-    result_adapter = _output(function, result_type) if is_stream else item_adapter
+    result_adapter = _build_output_adapter(function, result_type) if is_stream else item_adapter
     return Signature(
         function,
         parameters,
-        payload_of(function, taken_by_name(parameters)),
+        build_payload(function, payload_parameters(parameters)),
         is_async,
         is_stream,
         result_type,
         item_type,
         result_adapter,
         item_adapter,
-        encoder_of(function, result_type, result_adapter) if is_stream else encode_item,
+        build_encoder(function, result_type, result_adapter) if is_stream else encode_item,
         encode_item,
     )
 
 
-def _is(handler: Function, target: Function, *kinds: Callable[[Function], bool]) -> bool:
-    """Whether either is of one of the kinds: a decorator may hide what a handler is, or be it."""
-    return any(kind(one) for kind in kinds for one in (handler, target))
+def _is_any(
+    handler: AnyCallable, target: AnyCallable, *kinds: Callable[[AnyCallable], bool]
+) -> bool:
+    """Whether the handler or its target is of one of the kinds: a decorator may change the kind."""
+    return any(is_kind(function) for is_kind in kinds for function in (handler, target))
 
 
-def _output(function: str, annotation: Any) -> TypeAdapter[Any]:
-    def refuse(why: str) -> DeclarationError:
+def _build_output_adapter(function: str, annotation: Any) -> TypeAdapter[Any]:
+    def make_error(why: str) -> DeclarationError:
         return DeclarationError(f"{function}() -> {format_type(annotation)}: {why}")
 
-    return adapter_of(
+    return build_adapter(
         annotation,
-        refuse,
-        "it has no JSON form: return a pydantic model, a dataclass or plain values, and to give "
-        "one item after the other, yield them",
+        make_error,
+        "it has no JSON form: return a pydantic model, a dataclass or plain values; to return "
+        "items one by one, yield them",
     )

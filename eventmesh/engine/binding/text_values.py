@@ -1,7 +1,7 @@
-"""Values that arrive as text: in a path, a query or a header.
+"""Reads values that arrive as strings: in a path, a query or a header.
 
-What a type looks like from outside is read off its JSON schema, so that every type that pydantic
-knows, or a user taught it, is treated by the same rules.
+The shape of a type is read from its JSON schema, so that the same rules apply to every type that
+pydantic supports, or that a user has added.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pydantic_core import to_json
 
 Schema: TypeAlias = Mapping[str, Any]
 Reader: TypeAlias = Callable[[Sequence[str]], Any]
-"""Makes what is validated of the texts, one or more, that a request has under one name."""
+"""Converts the strings that a request has under one name, one or more, to the value to validate."""
 
 _DEFS: Final = "$defs"
 _last: Final[Reader] = itemgetter(-1)
 
 
 class Shape(Enum):
-    """What a value of a type looks like in JSON, `null` aside."""
+    """The shape of a type's values in JSON, apart from `null`."""
 
     PLAIN = "a string, a number or a boolean"
     LIST = "a list of plain values"
@@ -35,22 +35,22 @@ class Shape(Enum):
 
 
 class _Quiet(GenerateJsonSchema):
-    # Only the shape is looked at here, and a default in some model has no part in that.
+    # Only the shape matters here, and the default of a field does not change it.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
 
-def schema_of(adapter: TypeAdapter[Any]) -> Schema:
-    """The JSON schema of what a type is made from; of a type that has none, that of anything."""
+def read_schema(adapter: TypeAdapter[Any]) -> Schema:
+    """Return the JSON schema of a type's input; `{}` for a type without one: it allows anything."""
     try:
         return adapter.json_schema(schema_generator=_Quiet)
     except PydanticInvalidForJsonSchema:
         return {}
 
 
-def shape_of(schema: Schema) -> Shape:
-    """The shape that all alternatives of a schema share."""
+def find_shape(schema: Schema) -> Shape:
+    """Find the shape that all alternatives of a schema share."""
     defs = schema.get(_DEFS, {})
-    shapes = {_shape(one, defs) for one in _alternatives(schema, defs)}
+    shapes = {_shape(alternative, defs) for alternative in _alternatives(schema, defs)}
     if shapes <= {Shape.PLAIN}:
         return Shape.PLAIN
     if shapes <= {Shape.PLAIN, Shape.LIST}:
@@ -58,25 +58,25 @@ def shape_of(schema: Schema) -> Shape:
     return shapes.pop() if len(shapes) == 1 else Shape.OTHER
 
 
-def reader_of(schema: Schema) -> Reader:
-    """How texts become a value of this schema, which is no object; of several, the last counts.
+def build_reader(schema: Schema) -> Reader:
+    """Build the reader for a schema that is not an object. Of several strings, the last one counts.
 
-    pydantic makes numbers and booleans of text, but it compares a `Literal` as it is: so the
-    text of each of its values that is no string is replaced by the value.
+    pydantic converts strings to numbers and booleans, but compares the values of a `Literal` as
+    they are. So the string of each such value that is not itself a string is replaced by the value.
     """
-    words = dict(_words(schema))
-    if shape_of(schema) is Shape.LIST:
-        return (lambda texts: [words.get(text, text) for text in texts]) if words else list
-    return (lambda texts: words.get(texts[-1], texts[-1])) if words else _last
+    constants = dict(_constants(schema))
+    if find_shape(schema) is Shape.LIST:
+        return (lambda texts: [constants.get(text, text) for text in texts]) if constants else list
+    return (lambda texts: constants.get(texts[-1], texts[-1])) if constants else _last
 
 
-def readers_of(schema: Schema) -> Mapping[str, Reader]:
-    """How texts become the fields of this schema, which is an object."""
+def build_field_readers(schema: Schema) -> Mapping[str, Reader]:
+    """Build the readers for the fields of a schema that is an object."""
     defs = schema.get(_DEFS, {})
     return {
-        name: reader_of({**field, _DEFS: defs})
-        for one in _alternatives(schema, defs)
-        for name, field in one.get("properties", {}).items()
+        name: build_reader({**field, _DEFS: defs})
+        for alternative in _alternatives(schema, defs)
+        for name, field in alternative.get("properties", {}).items()
     }
 
 
@@ -95,8 +95,8 @@ def _shape(schema: Schema, defs: Mapping[str, Schema]) -> Shape:
         case "object":
             return Shape.OBJECT
         case "array":
-            items = (one for item in _items(schema) for one in _alternatives(item, defs))
-            plain = all(one.get("type") not in ("array", "object") for one in items)
+            choices = [choice for item in _items(schema) for choice in _alternatives(item, defs)]
+            plain = all(choice.get("type") not in ("array", "object") for choice in choices)
             return Shape.LIST if plain else Shape.OTHER
         case None if "enum" not in schema and "const" not in schema:
             return Shape.ANY
@@ -108,12 +108,14 @@ def _items(schema: Schema) -> Sequence[Schema]:
     return [*schema.get("prefixItems", ()), schema.get("items", {})]
 
 
-def _words(schema: Schema) -> Iterator[tuple[str, Any]]:
+def _constants(schema: Schema) -> Iterator[tuple[str, Any]]:
     defs = schema.get(_DEFS, {})
-    for one in _alternatives(schema, defs):
-        choices = [one]
-        if one.get("type") == "array":
-            choices = [choice for item in _items(one) for choice in _alternatives(item, defs)]
+    for alternative in _alternatives(schema, defs):
+        choices = [alternative]
+        if alternative.get("type") == "array":
+            choices = [
+                choice for item in _items(alternative) for choice in _alternatives(item, defs)
+            ]
         for choice in choices:
             for constant in (*choice.get("enum", ()), choice.get("const", "")):
                 if not isinstance(constant, str | None):

@@ -1,1 +1,1 @@
-"""How a handler is run."""
+"""Runs handlers: in the event loop, in threads, or as another package does."""

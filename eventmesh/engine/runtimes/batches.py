@@ -48,7 +48,7 @@ def build_batch_run(
 
 
 def _failed_items(partial: PartialFailure, good: list[int]) -> dict[int, Failure]:
-    """What a handler says of the items it got, by their indexes in the whole batch."""
+    """Return the failures of the items, by their indexes in the whole batch."""
     items = dict(enumerate(good))
     for index in partial.failures:
         if index not in items:

@@ -44,7 +44,7 @@ def errors_as_results(handler: Handler) -> Handler:
 
 
 def _skip_runtime(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback from the handler on: how it came to be called is no help to its author."""
+    """Return the traceback from the handler on: the frames before it do not help its author."""
     inner = traceback
     while inner is not None and _is_runtime(str(inner.tb_frame.f_globals.get("__name__"))):
         inner = inner.tb_next

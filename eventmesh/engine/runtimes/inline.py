@@ -1,4 +1,4 @@
-"""Coroutine functions, run in the event loop."""
+"""Runs coroutine functions in the event loop."""
 
 from __future__ import annotations
 

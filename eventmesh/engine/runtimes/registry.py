@@ -1,4 +1,4 @@
-"""Which runtime runs a function: the choice is made here, and nowhere else."""
+"""Chooses the runtime of a function: here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def check_runtime(name: str) -> None:
         near = difflib.get_close_matches(str(name), known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise DeclarationError(
-            f"there is no runtime {name!r}: {advice} Other runtimes come with packages; install "
-            "the one that provides it"
+            f"there is no runtime {name!r}: {advice} Other runtimes are in packages: install the "
+            "one that provides it"
         )
 
 

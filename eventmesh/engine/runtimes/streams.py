@@ -1,4 +1,4 @@
-"""One run of a handler that yields: its items are encoded one by one, as they are asked for."""
+"""One run of a handler that yields: its items are encoded one by one, when they are asked for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def build_stream_run(
 
 
 async def _collect(items: _EncodedItems, limit: int) -> bytes:
-    """All items as one JSON list: what a caller by name gets of a stream."""
+    """Return all items as one JSON list, which a caller by name gets."""
     chunks: list[bytes] = []
     size = 2
     async for chunk in items:
@@ -62,10 +62,10 @@ async def _collect(items: _EncodedItems, limit: int) -> bytes:
 
 
 async def _exhaust(items: _EncodedItems, *, keep: bool) -> bytes:
-    """Make all items, however many: nobody waits for them, and no limit is to end them half-way.
+    """Make all items of an asynchronous run: no limit of the result ends it half-way.
 
-    With `keep` they are one JSON list, for the record of the outcome. What is over the limit of
-    every broker is not kept: the record is too large then, as that of any other value.
+    With `keep`, return them as one JSON list for the record of the outcome. Items over the limit of
+    every broker are not kept: the record is then too large, as for any other value.
     """
     chunks: list[bytes] = []
     size = 0
@@ -92,7 +92,7 @@ class _EncodedItems(AsyncIterator[bytes]):
         self._ahead: list[bytes | None] = []
 
     async def start(self) -> None:
-        """Make the first item, so that a handler that fails before it fails like any other."""
+        """Make the first item, so that a handler which fails before it fails like any other."""
         self._ahead.append(await self._next())
 
     async def __anext__(self) -> bytes:
@@ -102,7 +102,7 @@ class _EncodedItems(AsyncIterator[bytes]):
         return chunk
 
     async def _next(self) -> bytes | None:
-        """The next item, encoded; None after the last."""
+        """Return the next item, encoded; None after the last one."""
         try:
             item = await anext(self._items, _END)
         except HANDLER_ERRORS as error:
@@ -117,7 +117,7 @@ class _EncodedItems(AsyncIterator[bytes]):
             raise failure_from(error) from None
 
     def as_json(self, chunk: bytes, errors: str = "strict") -> bytes:
-        """An encoded item as JSON, which it is unless it is bytes that the handler yielded."""
+        """Return an encoded item as JSON: bytes that the handler yielded become a string."""
         signature = self._signature
         if signature.item_type is not bytes:
             return chunk
@@ -126,8 +126,8 @@ class _EncodedItems(AsyncIterator[bytes]):
         except UnicodeDecodeError as error:
             raise FunctionError(
                 NOT_ENCODABLE,
-                f"{signature.function}() yielded bytes that are no UTF-8 text, which only an HTTP "
-                "caller can be sent",
+                f"{signature.function}() yielded bytes that are not UTF-8 text, which can be "
+                "sent to HTTP callers only",
             ) from error
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Functions that are no coroutines, run in threads: as many as may run at once."""
+"""Runs plain functions in threads, as many as may run at once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from eventmesh.engine.spec import Environment, FunctionSpec, Implementation
 class ThreadRuntime:
     """Runs handlers that are plain functions, or generator functions.
 
-    Each function has threads of its own. A thread cannot be cancelled: it goes on after its run
-    was, and until it ends no other run gets it.
+    Each function has its own threads. A thread cannot be cancelled: it continues after its run was
+    cancelled, and until it ends no other run gets it.
     """
 
     @asynccontextmanager
@@ -49,7 +49,7 @@ def _open_threads(function: FunctionSpec) -> Generator[Executor]:
     try:
         yield executor
     finally:
-        # Not waited for: a thread cannot be cancelled, and one that hangs would stop the loop.
+        # Without waiting: a thread cannot be cancelled, and one that hangs would block the loop.
         executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -57,5 +57,5 @@ def _call_without_stop_iteration(handler: Callable[..., Any], arguments: Argumen
     try:
         return handler(**arguments)
     except StopIteration as error:
-        # As in a coroutine (PEP 479). A future cannot carry it: whoever waits would do so for ever.
+        # As in a coroutine (PEP 479). A future cannot carry it: the caller would wait for ever.
         raise RuntimeError("the handler raised StopIteration") from error

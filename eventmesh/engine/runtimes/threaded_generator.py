@@ -1,4 +1,4 @@
-"""Generators that are no coroutines: their code runs in the threads of their function."""
+"""Runs the code of plain generators in the threads of their function."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.model.result import HANDLER_ERRORS
 
 CLOSE_SECONDS: Final = 10.0
-"""For how long a stream that ends early waits until its generator is closed."""
+"""How long a stream that ends early waits for the end of its generator."""
 
 _END: Final = object()
-"""What comes after the last item: a StopIteration cannot cross from a thread into a coroutine."""
+"""The item after the last: a StopIteration cannot pass from a thread to a coroutine."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ThreadedGenerator(AsyncIterator[Any]):
-    """The items of a generator that runs in threads, a step at a time, always in one context."""
+    """The items of a generator that runs in threads, one step at a time and in one context."""
 
     __slots__ = ("_clock", "_context", "_executor", "_items", "_name", "_step")
 
@@ -44,17 +44,17 @@ class ThreadedGenerator(AsyncIterator[Any]):
         return item
 
     async def aclose(self) -> None:
-        """Close the generator, which runs what code of it is left in one of its threads.
+        """Close the generator, whose remaining code runs in one of its threads.
 
-        That is waited for, CLOSE_SECONDS at the most, unless its thread is busy: it is then closed
-        when the step ends that nobody waits for any more, or when a thread is free again. Raises
-        what the generator does while it is waited for; later, that is logged.
+        Waits for that, CLOSE_SECONDS at most, unless the thread is busy: then the generator is
+        closed when the current step ends, or when a thread is free again. Raises what the generator
+        raises meanwhile; what it raises later is logged.
         """
         step = self._step
         if step is not None and not step.done():
             step.add_done_callback(lambda _: self._context.run(self._close_unattended))
         elif inspect.getgeneratorstate(self._items) != inspect.GEN_SUSPENDED:
-            self._items.close()  # No code of it runs: it was never begun, or has ended.
+            self._items.close()  # No code of it runs: it was never started, or has ended.
         elif step is not None and step.cancelled():
             self._step = self._executor.submit(self._context.run, self._close_unattended)
         else:
@@ -64,7 +64,7 @@ class ThreadedGenerator(AsyncIterator[Any]):
         closing = self._in_thread(self._items.close)
         try:
             with TimeLimit(self._clock, CLOSE_SECONDS):
-                await asyncio.wait((closing,))  # Which does not cancel it: it has to run.
+                await asyncio.wait((closing,))  # This wait does not cancel it: it has to run.
         except TimeoutError:
             _log.warning(
                 "%s: a stream is not waited for any more: its generator was not closed within "

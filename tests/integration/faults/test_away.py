@@ -7,7 +7,7 @@ import pytest
 
 from eventmesh import Service
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 from eventmesh.model.settings import Settings
 
@@ -52,7 +52,7 @@ async def test_while_the_broker_is_away_calls_fail_in_time_and_then_all_works_ag
     app, handled = service()
     async with (
         RabbitBroker(url, publish_timeout=1.0) as broker,
-        hosting([app], broker, SETTINGS, http=None),
+        host_services([app], broker, SETTINGS, http=None),
     ):
         mesh = mesh_of(broker)
         assert broker.ready
@@ -79,7 +79,7 @@ async def test_a_memory_alarm_refuses_new_work_and_says_so(rabbitmq, mesh_of):
     app, handled = service()
     async with (
         RabbitBroker(url, publish_timeout=2.0) as broker,
-        hosting([app], broker, SETTINGS, http=None),
+        host_services([app], broker, SETTINGS, http=None),
     ):
         mesh = mesh_of(broker)
         await rabbitmq.raise_memory_alarm()

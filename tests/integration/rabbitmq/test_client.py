@@ -16,7 +16,7 @@ from eventmesh import (
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.engine.dead_letters import BrokerDeadLetters
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import named, to_queue
@@ -40,7 +40,7 @@ async def test_a_client_invokes_sends_emits_and_redrives(rabbitmq):
 
     async with (
         RabbitBroker(url) as broker,
-        hosting([app], broker, Settings(grace=5), http=None),
+        host_services([app], broker, Settings(grace=5), http=None),
         asyncio.timeout(60),
         Client(url) as client,
     ):
@@ -69,7 +69,7 @@ async def test_a_result_that_the_broker_does_not_carry_is_told(rabbitmq):
 
     async with (
         RabbitBroker(url) as broker,
-        hosting([app], broker, Settings(grace=5), http=None),
+        host_services([app], broker, Settings(grace=5), http=None),
         asyncio.timeout(60),
         Client(url) as client,
     ):
@@ -87,7 +87,7 @@ async def test_a_message_full_of_headers_is_set_aside_all_the_same(rabbitmq):
 
     async with (
         RabbitBroker(url) as broker,
-        hosting([app], broker, Settings(grace=5), http=None),
+        host_services([app], broker, Settings(grace=5), http=None),
         asyncio.timeout(60),
     ):
         headers = {"large": "x" * 120 * 1024, "small": "y"}

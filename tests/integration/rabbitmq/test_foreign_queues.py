@@ -12,7 +12,7 @@ from eventmesh import Context, Retry, Service, on
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.engine.dead_letters import BrokerDeadLetters
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.settings import Settings
 
@@ -83,7 +83,7 @@ async def running(url, app, came):
     """Run the service until all that fits came; say what was set aside."""
     async with (
         RabbitBroker(url, connect_timeout=30) as broker,
-        hosting([app], broker, Settings(grace=5), http=None),
+        host_services([app], broker, Settings(grace=5), http=None),
         asyncio.timeout(60),
     ):
         seen = set()
@@ -147,6 +147,6 @@ async def test_it_has_to_be_there(url):
     ):
         async with (
             RabbitBroker(url, connect_timeout=30) as broker,
-            hosting([app], broker, Settings(grace=5), http=None),
+            host_services([app], broker, Settings(grace=5), http=None),
         ):
             pytest.fail("it started")

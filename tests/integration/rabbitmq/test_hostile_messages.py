@@ -12,7 +12,7 @@ from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
 from eventmesh.engine.dead_letters import BrokerDeadLetters
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.message import MAX_BODY, Message
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import inbox, rpc_queue, to_queue
@@ -60,7 +60,7 @@ async def broker(url):
 
 
 def running(app, broker):
-    return hosting([app], broker, Settings(grace=5), http=None)
+    return host_services([app], broker, Settings(grace=5), http=None)
 
 
 async def dead_letters_of(broker, function, count):

@@ -9,7 +9,7 @@ from eventmesh import Reject, Service
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.engine.dead_letters import BrokerDeadLetters
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import dead_letters, inbox
 
@@ -37,7 +37,7 @@ async def test_a_queue_of_dead_letters_that_was_deleted_is_made_again(rabbitmq, 
 
     async with (
         RabbitBroker(url, connect_timeout=30) as broker,
-        hosting([app], broker, Settings(grace=5), http=None) as host,
+        host_services([app], broker, Settings(grace=5), http=None) as host,
     ):
         made = (await rabbitmq.queues(vhost))[queue.name]
         for number in range(2):

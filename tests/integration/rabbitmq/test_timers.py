@@ -7,7 +7,7 @@ from itertools import pairwise
 from eventmesh import Event, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.engine.context import Context
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import lease_name
 
@@ -48,7 +48,7 @@ async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followe
         async def tick(event: Event, ctx: Context) -> None:
             fired.setdefault(event.time, set()).add(ctx.id)
 
-        return hosting([app], broker, Settings(grace=5), http=None)
+        return host_services([app], broker, Settings(grace=5), http=None)
 
     async def more(count):
         goal = len(fired) + count

@@ -13,7 +13,7 @@ from eventmesh.brokers.registry import (
     open_broker,
 )
 from eventmesh.doctor.inspect import examine
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.plugins import BROKERS
 
@@ -128,7 +128,7 @@ async def test_a_broker_of_another_package_is_chosen_everywhere(install):
 
     async with (
         open_broker(settings.broker, "test") as broker,
-        hosting([app], broker, settings, http=None),
+        host_services([app], broker, settings, http=None),
         Client(settings.mesh) as client,
     ):
         assert await client.invoke(double, {"number": 21}) == 42

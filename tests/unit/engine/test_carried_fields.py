@@ -20,7 +20,7 @@ from eventmesh.engine.settlement import (
     truncated,
 )
 from eventmesh.gateway.relay import encode_request
-from eventmesh.host import hosting
+from eventmesh.host import host_services
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.model.errors import FunctionError, PayloadTooLarge
@@ -361,7 +361,7 @@ class TestServices:
             type=RELAYED_REQUEST,
             principal="user:ada",
         )
-        async with hosting([app], broker, Settings(), clock=clock, http=None):
+        async with host_services([app], broker, Settings(), clock=clock, http=None):
             await broker.request(to_rpc("app.orders"), message)
         (invocation,) = seen
         for name, field in SAME.items():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.context import Context
-from eventmesh.host import Host, hosting
+from eventmesh.host import Host, host_services
 from eventmesh.model.errors import InvocationError, Reject, RetryLater
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
@@ -117,7 +117,7 @@ def test_asynchronous_invocations_end_exactly_once(
         app = service_of(world, concurrency, reserved, max_pending=10)
         async with (
             MemoryBroker(clock) as broker,
-            hosting([app], broker, NO_GRACE, clock=clock, http=None) as host,
+            host_services([app], broker, NO_GRACE, clock=clock, http=None) as host,
         ):
             for number in range(len(scripts)):
                 await host.caller.send("app.work", {"number": number})
@@ -156,7 +156,7 @@ def test_a_run_that_is_cancelled_by_a_stop_is_repeated_and_spends_no_attempt(
         app = service_of(world, concurrency, None, max_pending=10)
 
         def start(broker: MemoryBroker) -> Host:
-            return hosting([app], broker, NO_GRACE, clock=clock, http=None)
+            return host_services([app], broker, NO_GRACE, clock=clock, http=None)
 
         async with MemoryBroker(clock) as broker:
             async with start(broker) as host:
@@ -209,7 +209,7 @@ def test_synchronous_callers_get_one_answer_each_within_their_deadline(
 
         async with (
             MemoryBroker(clock) as broker,
-            hosting([app], broker, NO_GRACE, clock=clock, http=None) as host,
+            host_services([app], broker, NO_GRACE, clock=clock, http=None) as host,
             asyncio.TaskGroup() as callers,
         ):
             for number in range(len(scripts)):

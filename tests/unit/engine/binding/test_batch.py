@@ -120,8 +120,8 @@ def of_unknown(payload: Any): ...
         (of_dict, r"of_dict\(invoices: .*\): a batch is a list"),
         (of_event, r"of_event\(event: .*Event\): a batch is a list"),
         (of_unknown, r"of_unknown\(payload: .*Any\): a batch is a list"),
-        (of_two, r"of_two\(\) cannot take batches, it has 2 parameters .* list of the items"),
-        (of_nothing, r"of_nothing\(\) cannot take batches, it has 0 parameters"),
+        (of_two, r"of_two\(\) cannot take batches: it has 2 parameters .* list of the items"),
+        (of_nothing, r"of_nothing\(\) cannot take batches: it has 0 parameters"),
     ],
 )
 def test_a_handler_that_takes_no_list_is_refused(handler, advice):

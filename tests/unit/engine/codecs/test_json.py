@@ -19,11 +19,11 @@ from eventmesh.engine.codecs.json import (
     MAX_MESSAGE,
     MAX_REASONS,
     MAX_TRACEBACK,
-    adapter,
     decode,
     decode_as,
     encode,
     function_error,
+    get_adapter,
     truncate_middle,
 )
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
@@ -178,13 +178,13 @@ def test_a_long_integer_stays_exact_where_its_type_is_known():
 
 def test_a_model_survives():
     order = Order(orderId=7, price=Decimal("1.10"), note=[None])
-    assert decode_as(encode(order), adapter(Order)) == order
+    assert decode_as(encode(order), get_adapter(Order)) == order
 
 
 def test_an_invalid_payload_says_where_and_why_but_not_what():
     body = encode({"orderId": "hunter2", "price": "hunter2"})
     with pytest.raises(PayloadInvalid) as caught:
-        decode_as(body, adapter(Order))
+        decode_as(body, get_adapter(Order))
     error = caught.value
     assert [reason["loc"] for reason in error.errors] == [("orderId",), ("price",)]
     assert all(set(reason) == {"loc", "msg", "type"} for reason in error.errors)
@@ -212,7 +212,7 @@ def test_a_tag_that_is_none_of_a_unions_is_not_told():
 @pytest.mark.parametrize(("count", "listed"), [(100, 100), (101, 100), (20_000, 0)])
 def test_of_many_reasons_some_are_listed_and_the_others_counted(count, listed):
     with pytest.raises(PayloadInvalid) as caught:
-        decode_as(encode(["a"] * count), adapter(list[int]))
+        decode_as(encode(["a"] * count), get_adapter(list[int]))
     reasons = caught.value.errors
     assert len([reason for reason in reasons if reason["loc"]]) == listed <= MAX_REASONS
     assert f"{count - listed:,} reasons are not listed" in str(caught.value) or count == listed
@@ -223,22 +223,22 @@ def test_reasons_do_not_grow_with_what_was_sent():
         pass
 
     with pytest.raises(PayloadInvalid) as caught:
-        decode_as(encode({"k" * 100_000: 1}), adapter(Strict))
+        decode_as(encode({"k" * 100_000: 1}), get_adapter(Strict))
     assert len(str(caught.value)) < 2000
 
 
 def test_the_validator_of_a_type_is_compiled_once():
-    assert adapter(dict[str, Order]) is adapter(dict[str, Order])
+    assert get_adapter(dict[str, Order]) is get_adapter(dict[str, Order])
 
 
 def test_a_type_may_have_annotations_that_cannot_be_hashed():
-    assert adapter(Annotated[int, {"unit": "m"}]).validate_python("3") == 3
+    assert get_adapter(Annotated[int, {"unit": "m"}]).validate_python("3") == 3
 
 
 @pytest.mark.parametrize("type", [Random, "Missing", list["Missing"]])  # noqa: F821
 def test_a_type_that_cannot_be_validated_is_refused_with_advice(type):
     with pytest.raises(DeclarationError, match="cannot be validated: use a pydantic model"):
-        adapter(type)
+        get_adapter(type)
 
 
 @given(st.text(max_size=300) | st.text("a\udcff", max_size=300), st.integers(60, 200))

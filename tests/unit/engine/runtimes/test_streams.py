@@ -92,7 +92,7 @@ async def test_bytes_that_are_no_text_make_no_list(run):
 
     error = (await run(picture, mode=SYNC)).error
     assert isinstance(error, FunctionError)
-    assert "only an HTTP caller" in error.message
+    assert "HTTP callers only" in error.message
 
 
 @pytest.mark.parametrize("http", [None, HTTP], ids=["list", "stream"])
