@@ -46,9 +46,9 @@ def check_runtime(name: str) -> None:
     known = sorted({*_BUILT_IN, *plugin_names(RUNTIMES)})
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        advice = f"did you mean {near[0]!r}" if near else f"there are {', '.join(known)}"
         raise DeclarationError(
-            f"there is no runtime {name!r}: {advice} Other runtimes are in packages: install the "
+            f"there is no runtime {name!r}: {advice}. Other runtimes are in packages: install the "
             "one that provides it"
         )
 

@@ -8,6 +8,7 @@ import yaml
 from pages import DOCS, ROOT, links, title
 
 import eventmesh
+import eventmesh.ext
 import eventmesh.testing
 
 RECORDS = sorted(DOCS.glob("adr/[0-9]*.md"))
@@ -39,7 +40,7 @@ def test_the_index_leads_to_every_page():
     assert linked == there - {"index.md"}
 
 
-@pytest.mark.parametrize("module", [eventmesh, eventmesh.testing])
+@pytest.mark.parametrize("module", [eventmesh, eventmesh.ext, eventmesh.testing])
 def test_every_public_name_is_in_the_reference_once(module):
     for name in module.__all__:
         assert DOCUMENTED.count(f"{module.__name__}.{name}") == 1, name
