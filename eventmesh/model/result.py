@@ -71,10 +71,11 @@ _HEADERS_ADVICE: Final = (
 )
 
 
-def _is_header(text: object) -> bool:
-    return isinstance(text, str) or (
-        isinstance(text, (list, tuple)) and all(isinstance(one, str) for one in text)
-    )
+def _is_header(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        values = cast(Sequence[object], value)
+        return all(isinstance(text, str) for text in values)
+    return isinstance(value, str)
 
 
 def on_close(result: Result, release: Callable[[], None]) -> Result:
