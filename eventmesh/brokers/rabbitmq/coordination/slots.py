@@ -117,6 +117,10 @@ class RabbitSlots:
             try:
                 await self._share()
             except InvocationError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # aiormq may answer a cancellation with another error: this task is to end.
+                    raise asyncio.CancelledError from error
                 failure = error
             if self._ended:
                 waits = backoff()
