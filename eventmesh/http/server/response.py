@@ -7,6 +7,7 @@ always the same. A response here is one piece of bytes, most of which is cached.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -34,7 +35,7 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 """Field names and values (RFC 9110, section 5): a line break would begin another header."""
 
 
-class BaseResponse:
+class BaseResponse(ABC):
     """The status and headers of a response; its kinds add the body.
 
     Has the three members that aiohttp's protocol uses of a response: `prepare`, `write_eof` and
@@ -76,12 +77,12 @@ class BaseResponse:
         self.request = request
         return cast(web.StreamResponse, self)
 
-    async def prepare(self, _: web.BaseRequest) -> None:
+    async def prepare(self, _: web.BaseRequest) -> None:  # noqa: B027 - it is to do nothing
         """Do nothing: aiohttp calls this before `write_eof`, which does it all."""
 
+    @abstractmethod
     async def write_eof(self) -> None:
         """Send it. Raises ConnectionResetError."""
-        raise NotImplementedError
 
     def encode_head(self, framing: bytes, *, ends: bool = False) -> bytes:
         """Encode all before the body; `ends` says that it is the connection's last response."""
