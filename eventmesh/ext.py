@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eventmesh.aio.clock import Clock, TimerHandle, sleep
     from eventmesh.aio.tasks import background_task, task_group
     from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
-    from eventmesh.deliveries.inbox import build_consumer
+    from eventmesh.deliveries.inbox import build_consumer_spec
     from eventmesh.engine.binding import (
         HttpBinding,
         HttpField,
@@ -95,7 +95,7 @@ _MODULES = {
         "ConsumerSpec",
         "run_consumers",
     ),
-    "eventmesh.deliveries.inbox": ("build_consumer",),
+    "eventmesh.deliveries.inbox": ("build_consumer_spec",),
     "eventmesh.engine.binding": (
         "HttpBinding",
         "HttpField",
@@ -205,7 +205,7 @@ __all__ = [
     "Transport",
     "Trigger",
     "background_task",
-    "build_consumer",
+    "build_consumer_spec",
     "build_handler",
     "check_size",
     "compile_signature",

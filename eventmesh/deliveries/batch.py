@@ -21,7 +21,14 @@ class BatchDeliveryHandler:
     What was sent to the function by name is not an item of a queue: it runs alone.
     """
 
-    __slots__ = ("_dispatch", "_handle_single", "_max_payload", "_name", "_trigger", "_writer")
+    __slots__ = (
+        "_dispatch",
+        "_handle_single",
+        "_is_named_queue",
+        "_max_payload",
+        "_name",
+        "_writer",
+    )
 
     def __init__(
         self,
@@ -32,13 +39,13 @@ class BatchDeliveryHandler:
         *,
         trigger: str | None = None,
     ) -> None:
-        """`trigger` is what fired the deliveries, unless they say so themselves."""
+        """`trigger` is given for a named queue only, which holds nothing but items."""
         self._name = function.full_name
         self._max_payload = function.limits.max_payload
         self._dispatch = context.dispatch
         self._writer = writer
         self._handle_single = handle_single
-        self._trigger = trigger
+        self._is_named_queue = trigger is not None
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Run deliveries and settle each."""
@@ -57,12 +64,12 @@ class BatchDeliveryHandler:
         for _ in range(len(unsettled)):
             delivery = unsettled.popleft()
             message = delivery.message
-            if self._trigger is None and message.trigger != "queue":
+            if not self._is_named_queue and message.trigger != "queue":
                 await self._handle_single(delivery)
             elif len(message.body) > self._max_payload:
                 error = PayloadTooLarge(len(message.body), self._max_payload)
                 await self._writer.settle(delivery, Result(b"", error=error))
-            elif (refusal := self._writer.refuse(delivery)) is not None:
+            elif (refusal := self._writer.find_refusal(delivery)) is not None:
                 await self._writer.settle_as(refusal, delivery, Result(b""))
             else:
                 unsettled.append(delivery)

@@ -12,7 +12,7 @@ from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.aio.waiters import WaitQueue
 
 YIELD_EVERY: Final = 64
-"""Deliveries taken in a row before the event loop gets to run other tasks."""
+"""Deliveries that are taken before the event loop gets to run other tasks."""
 
 
 class DeliveryBuffer:
@@ -30,6 +30,7 @@ class DeliveryBuffer:
     def __init__(self) -> None:
         self._deliveries: deque[Delivery] = deque()
         self._idle = WaitQueue()
+        # Whether a worker was woken that has not run yet.
         self._waking = False
         self._closed = False
         self._taken = 0
@@ -78,7 +79,7 @@ class DeliveryBuffer:
             pass
 
     def requeue_all(self) -> None:
-        """Hand back to the broker what no worker has taken."""
+        """Requeue what no worker has taken."""
         while self._deliveries:
             self._deliveries.pop().requeue()
 

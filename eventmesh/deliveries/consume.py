@@ -16,7 +16,7 @@ from eventmesh.engine.spec import Batching, Stop
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
 
-MAX_PREFETCH: Final = 2000
+MAX_BATCH_PREFETCH: Final = 2000
 """Deliveries that one consumer of batches holds at most, unless one batch alone is larger."""
 
 
@@ -24,8 +24,8 @@ MAX_PREFETCH: Final = 2000
 class ConsumerSpec:
     """A queue, and what handles its deliveries, `workers` of them at once.
 
-    With `finish`, deliveries that were taken are handled also after the intake has stopped, and not
-    handed back.
+    With `finish`, what has been delivered is handled also after the intake has stopped, and not
+    requeued.
     """
 
     queue: Queue
@@ -54,8 +54,8 @@ async def run_consumers(
 ) -> AsyncGenerator[Stop]:
     """Consume all these queues while entered. Yields a function that stops the intake.
 
-    Leaving stops the intake of all of them, hands back what no worker has begun, and waits for
-    the workers. If that wait is cancelled, so are the workers, which hand back what they hold.
+    Leaving stops the intake of all of them, requeues what no worker has taken, and waits for
+    the workers. If that wait is cancelled, so are the workers, which requeue what they hold.
     """
     async with AsyncExitStack() as stack:
         # Left in reverse: first the intakes are stopped and the buffers closed, then the workers
@@ -67,6 +67,7 @@ async def run_consumers(
             subscription = await stack.enter_async_context(
                 broker.consume(spec.queue, buffer.put, prefetch=_prefetch(spec))
             )
+            # A buffer closed with `finish` may hold some still, where its workers were cancelled.
             stack.callback(buffer.requeue_all)
             buffers.append(buffer)
             stops.append(subscription.stop)
@@ -83,7 +84,7 @@ async def run_consumers(
 def _prefetch(spec: ConsumerSpec | BatchConsumerSpec) -> int:
     if isinstance(spec, ConsumerSpec):
         return spec.workers
-    return max(spec.batching.size, min(spec.batching.size * spec.workers, MAX_PREFETCH))
+    return max(spec.batching.size, min(spec.batching.size * spec.workers, MAX_BATCH_PREFETCH))
 
 
 def _start_workers(

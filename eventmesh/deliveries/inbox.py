@@ -23,13 +23,13 @@ async def consume_inboxes(
         queue = inbox(function.full_name)
         await context.broker.declare([queue, dead_letters(function.full_name)])
         # The failed items of a batch are stored in the inbox, and are items of a batch again.
-        specs.append(build_consumer(function, context, queue, batching=function.batching))
+        specs.append(build_consumer_spec(function, context, queue, batching=function.batching))
     async with run_consumers(context.broker, context.clock, specs) as stop:
         context.on_stop(stop)
         yield
 
 
-def build_consumer(
+def build_consumer_spec(
     function: FunctionSpec,
     context: SourceContext,
     queue: Queue,
@@ -40,8 +40,9 @@ def build_consumer(
 ) -> ConsumerSpec | BatchConsumerSpec:
     """Return how `queue` is consumed to run `function`: delivery by delivery, or in batches.
 
-    `trigger` is what fired the deliveries, unless they say so themselves. Retries go to the
-    function's inbox unless `retry_to` names another queue.
+    `trigger` replaces what the messages say. It is given for named queues only, whose messages
+    count their age from the first run. Retries go to the function's inbox unless `retry_to` names
+    another queue.
     """
     writer = SettlementWriter(function, context, trigger=trigger, retry_to=retry_to)
     single = AsyncDeliveryHandler(function, context, writer, trigger=trigger)

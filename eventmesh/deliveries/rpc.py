@@ -41,7 +41,7 @@ async def consume_rpc(
     queues = [rpc_queue(function.full_name, function.limits.max_pending) for function in functions]
     await context.broker.declare(queues)
     specs = [
-        # Handed back, a delivery would look like one that was lost: all that was taken is run here.
+        # Requeued, a delivery would look like one that was lost: all that is delivered is run here.
         ConsumerSpec(
             queue,
             RpcDeliveryHandler(function, context, request_types).handle,
@@ -57,9 +57,9 @@ async def consume_rpc(
 class RpcDeliveryHandler:
     """Runs the synchronous deliveries of one function and replies to their callers.
 
-    A delivery is acknowledged after its run, so that no more are taken than run at once: the others
-    wait where any replica can take them. A redelivered one was lost with its process, and may have
-    run: it is not run again.
+    A delivery is acknowledged after its run, so that no more are delivered than run at once: the
+    others wait where any replica can get them. A redelivered one was lost with its process or its
+    connection, and may have run: it is not run again.
     """
 
     __slots__ = ("_context", "_function", "_handlers", "_request_types")
@@ -78,7 +78,8 @@ class RpcDeliveryHandler:
     async def handle(self, delivery: Delivery) -> None:
         """Run one delivery, unless it may have run before, and reply to its caller."""
         if delivery.redeliveries:
-            self._reply(delivery, _not_run("the process that took it died, it may have run"))
+            reason = "the process that took it died or lost its connection; it may have run"
+            self._reply(delivery, _not_run(reason))
             return
         try:
             result = await self._run(delivery.message)

@@ -13,9 +13,9 @@ from typing import TypeAlias
 from eventmesh.engine.codecs.envelope import outcome_record
 from eventmesh.engine.settlement import (
     MoveToDeadLetters,
-    Redeliver,
+    ScheduleRetry,
     Settlement,
-    attempt_again,
+    build_retry,
     dead_letter,
     truncated,
 )
@@ -36,7 +36,7 @@ from eventmesh.model.value import value
 
 @value
 class StoreRetry:
-    """Store the message for another attempt; `spent` says whether this one counted."""
+    """Store the message for another attempt; `spent` says whether the run that ended counted."""
 
     message: Message
     delay: float
@@ -60,8 +60,8 @@ class SendRecord:
 
 
 @value
-class DelayRecord:
-    """Wait before a record is sent again, which failed with `error`."""
+class WaitBeforeRecord:
+    """Wait before a record is sent again: the last time failed with `error`."""
 
     error: Exception
 
@@ -73,7 +73,7 @@ class DropRecord:
     error: Exception
 
 
-Step: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | DelayRecord | DropRecord
+Step: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | WaitBeforeRecord | DropRecord
 
 
 @value
@@ -96,7 +96,7 @@ def plan_steps(outcome: RunOutcome, settlement: Settlement) -> Sequence[Step]:
     """Return what has to be done, in order, before the delivery is acknowledged."""
     function = outcome.function
     match settlement:
-        case Redeliver():
+        case ScheduleRetry():
             return [_plan_retry(outcome, settlement)]
         case MoveToDeadLetters(reason=reason):
             dead = dead_letter(
@@ -108,7 +108,7 @@ def plan_steps(outcome: RunOutcome, settlement: Settlement) -> Sequence[Step]:
 
 
 def replace_step(step: Step, error: Exception, outcome: RunOutcome) -> Sequence[Step]:
-    """Return the steps to take instead of one that failed.
+    """Return the steps to perform instead of one that failed.
 
     Raises the error if all of the settlement has to be tried again later.
     """
@@ -117,7 +117,7 @@ def replace_step(step: Step, error: Exception, outcome: RunOutcome) -> Sequence[
             # The run is not repeated for the sake of its record.
             if isinstance(error, FunctionNotFound) or not is_temporary(error):
                 return [DropRecord(error)]
-            return [DelayRecord(error), step]
+            return [WaitBeforeRecord(error), step]
         case StoreRetry() if not is_temporary(error):
             reason = f"it cannot be stored for another attempt: {error}"
             return plan_steps(outcome, MoveToDeadLetters(reason))
@@ -134,11 +134,11 @@ def is_temporary(error: Exception) -> bool:
     )
 
 
-def _plan_retry(outcome: RunOutcome, settlement: Redeliver) -> StoreRetry:
-    again = attempt_again(outcome.message, settlement, outcome.now)
+def _plan_retry(outcome: RunOutcome, settlement: ScheduleRetry) -> StoreRetry:
+    retry = build_retry(outcome.message, settlement, outcome.now)
     if outcome.age_from_first_run:
-        again = replace(again, timestamp=outcome.now)
-    return StoreRetry(again, settlement.delay, settlement.spent)
+        retry = replace(retry, timestamp=outcome.now)
+    return StoreRetry(retry, settlement.delay, settlement.spent)
 
 
 def _plan_record(outcome: RunOutcome, route: Route | None, reason: str) -> Sequence[Step]:

@@ -11,22 +11,22 @@ from typing import Final
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import sleep
 from eventmesh.deliveries.settlement_steps import (
-    DelayRecord,
     DropRecord,
     RunOutcome,
     SendRecord,
     Step,
     StoreDeadLetter,
     StoreRetry,
+    WaitBeforeRecord,
     plan_steps,
     replace_step,
 )
 from eventmesh.engine.settlement import (
-    UNSPENT_DELAY,
+    BROKER_PAUSE,
     MoveToDeadLetters,
     Settlement,
-    refuse,
-    settle,
+    decide_refusal,
+    decide_settlement,
 )
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import FunctionNotFound, InvocationError
@@ -65,7 +65,7 @@ class SettlementWriter:
         trigger: str | None = None,
         retry_to: Queue | None = None,
     ) -> None:
-        """`trigger` is what fired the deliveries, unless they say so themselves.
+        """`trigger` replaces what the messages say. It is given for named queues only.
 
         Retries go to the function's inbox unless `retry_to` names another queue.
         """
@@ -83,10 +83,10 @@ class SettlementWriter:
         context.gauge("dead_letters_total", name, lambda: self._dead_lettered)
         context.gauge("undelivered_total", name, lambda: self._undelivered)
 
-    def refuse(self, delivery: Delivery) -> MoveToDeadLetters | None:
+    def find_refusal(self, delivery: Delivery) -> MoveToDeadLetters | None:
         """Return the settlement of a delivery that must not be run, or None if it may be run."""
         age = self._age(delivery.message)
-        return refuse(delivery.redeliveries, age, self._function.retry)
+        return decide_refusal(delivery.redeliveries, age, self._function.retry)
 
     async def settle(self, delivery: Delivery, result: Result) -> None:
         """Settle a delivery as its result demands."""
@@ -94,7 +94,8 @@ class SettlementWriter:
             delivery.ack()
             return
         message = delivery.message
-        settlement = settle(result.error, message.attempt, self._age(message), self._function.retry)
+        age = self._age(message)
+        settlement = decide_settlement(result.error, message.attempt, age, self._function.retry)
         await self.settle_as(settlement, delivery, result)
 
     async def settle_as(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
@@ -117,11 +118,15 @@ class SettlementWriter:
             )
             # Requeued at once it would be back at once, while the broker still refuses.
             try:
-                await sleep(self._clock, UNSPENT_DELAY)
+                await sleep(self._clock, BROKER_PAUSE)
             finally:
                 delivery.requeue()
         else:
             delivery.ack()
+
+    @property
+    def _is_named_queue(self) -> bool:
+        return self._trigger is not None
 
     def _age(self, message: Message) -> float:
         """Return the seconds that count towards the retry policy's `max_age`.
@@ -129,10 +134,10 @@ class SettlementWriter:
         A message of a named queue counts from its first run: how long its sender, maybe of another
         system, left it there is no reason to drop it.
         """
-        return 0.0 if self._trigger is not None else self._clock.now() - message.timestamp
+        return 0.0 if self._is_named_queue else self._clock.now() - message.timestamp
 
     async def _write(self, settlement: Settlement, message: Message, result: Result) -> None:
-        """Take all steps of a settlement, and others in the place of those that fail."""
+        """Perform all steps of a settlement, and others in the place of those that fail."""
         if self._trigger is not None:
             message = replace(message, trigger=self._trigger)
         outcome = RunOutcome(
@@ -140,18 +145,18 @@ class SettlementWriter:
             message=message,
             result=result,
             now=self._clock.now(),
-            age_from_first_run=self._trigger is not None,
+            age_from_first_run=self._is_named_queue,
             record_id=new_id(),
         )
         steps = deque(plan_steps(outcome, settlement))
         while steps:
             step = steps.popleft()
             try:
-                await self._take(step, message)
+                await self._perform(step, message)
             except Exception as error:  # noqa: BLE001  # it is raised again unless a step replaces it
                 steps.extendleft(reversed(replace_step(step, error, outcome)))
 
-    async def _take(self, step: Step, request: Message) -> None:
+    async def _perform(self, step: Step, request: Message) -> None:
         name = self._function.full_name
         match step:
             case StoreRetry():
@@ -169,9 +174,9 @@ class SettlementWriter:
                 self._dead_lettered += 1
             case SendRecord():
                 await self._broker.publish(step.route, step.message)
-            case DelayRecord():
+            case WaitBeforeRecord():
                 _log.warning("%s: the outcome of %s waits: %s", name, request.id, step.error)
-                await sleep(self._clock, UNSPENT_DELAY)
+                await sleep(self._clock, BROKER_PAUSE)
             case DropRecord():
                 self._undelivered += 1
                 _log.error(

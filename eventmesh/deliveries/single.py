@@ -25,7 +25,7 @@ class AsyncDeliveryHandler:
         *,
         trigger: str | None = None,
     ) -> None:
-        """`trigger` is what fired the deliveries, unless they say so themselves."""
+        """`trigger` replaces what the messages say. It is given for named queues only."""
         self._name = function.full_name
         self._dispatch = context.dispatch
         self._writer = writer
@@ -33,7 +33,7 @@ class AsyncDeliveryHandler:
 
     async def handle(self, delivery: Delivery) -> None:
         """Run one delivery and settle it."""
-        refusal = self._writer.refuse(delivery)
+        refusal = self._writer.find_refusal(delivery)
         if refusal is not None:
             await self._writer.settle_as(refusal, delivery, Result(b""))
             return

@@ -1,7 +1,8 @@
 """A pool of tasks that share the deliveries of one queue.
 
-A worker lives as long as its consumer: an invocation costs no task of its own, and while deliveries
-wait a worker takes one after the other without yielding to the event loop.
+A worker lives until the buffer is closed, also while consumers are lost and started again: an
+invocation costs no task of its own. While deliveries wait a worker takes one after the other,
+yielding to the event loop only now and then (`YIELD_EVERY`).
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ MAX_CRASHES: Final = 20
 """Redeliveries after which a message counts as one that kills its process.
 
 So many because a broker may also count what was prefetched beside the culprit, and what stopping
-workers hand back: with workers killed once a second, one message in thousands is hit six times.
+worker processes requeue: with one killed every second, one message in thousands is hit six times.
 """
 
 _TRUNCATED_REASON: Final = 400
@@ -50,8 +50,9 @@ _TRUNCATED_WORD: Final = 60
 """Characters of the reason, and of each word beside it, in a truncated dead letter: together they
 stay under MIN_HEADERS_BYTES, so that every broker takes it."""
 
-UNSPENT_DELAY: Final = 1.0
-"""Seconds before an invocation that was throttled is delivered again."""
+BROKER_PAUSE: Final = 1.0
+"""Seconds after which something that the broker would not do is tried again: a store, or a run that
+lacked it. Long enough that a broker which refuses is not asked all the time."""
 
 
 @value
@@ -60,8 +61,8 @@ class Ack:
 
 
 @value
-class Redeliver:
-    """Deliver it again in `delay` seconds; `spent` says whether this run counts as an attempt."""
+class ScheduleRetry:
+    """Store it for another run in `delay` seconds; `spent` says whether this one was an attempt."""
 
     delay: float
     spent: bool = True
@@ -74,37 +75,40 @@ class MoveToDeadLetters:
     reason: str
 
 
-Settlement: TypeAlias = Ack | Redeliver | MoveToDeadLetters
+Settlement: TypeAlias = Ack | ScheduleRetry | MoveToDeadLetters
 
 ACK: Final = Ack()
 
 
-def settle(error: Failure | None, attempt: int, age: float, retry: Retry) -> Settlement:
+def decide_settlement(error: Failure | None, attempt: int, age: float, policy: Retry) -> Settlement:
     """Return the settlement of an asynchronous invocation that ended with `error`, or None.
 
     `attempt` is the number of the run that ended, and `age` how old the invocation is in seconds.
     """
+    # Of Throttled, BrokerUnavailable, PayloadInvalid and PayloadTooLarge, only those of the engine
+    # itself come here. One that a handler lets through is a FunctionError (`failure_from`), and so
+    # spends an attempt.
     match error:
         case None:
             return ACK
         case Reject() | PayloadInvalid() | PayloadTooLarge():
             return MoveToDeadLetters(str(error))
         case Throttled():
-            again = Redeliver(error.retry_after, spent=False)
+            retry = ScheduleRetry(error.retry_after, spent=False)
         case BrokerUnavailable():
-            again = Redeliver(UNSPENT_DELAY, spent=False)
+            retry = ScheduleRetry(BROKER_PAUSE, spent=False)
         case RetryLater(after=float() | int() as after):
-            again = Redeliver(float(after))
+            retry = ScheduleRetry(float(after))
         case _:
-            again = Redeliver(retry.delay(attempt))
-    if again.spent and attempt >= retry.attempts:
-        return MoveToDeadLetters(f"all {retry.attempts} attempts failed")
-    if age + again.delay > retry.max_age:
-        return MoveToDeadLetters(f"older than {retry.max_age:g} s before it succeeded")
-    return again
+            retry = ScheduleRetry(policy.delay(attempt))
+    if retry.spent and attempt >= policy.attempts:
+        return MoveToDeadLetters(f"all {policy.attempts} attempts failed")
+    if age + retry.delay > policy.max_age:
+        return MoveToDeadLetters(f"older than {policy.max_age:g} s before it succeeded")
+    return retry
 
 
-def refuse(redeliveries: int, age: float, retry: Retry) -> MoveToDeadLetters | None:
+def decide_refusal(redeliveries: int, age: float, policy: Retry) -> MoveToDeadLetters | None:
     """Return the settlement of a delivery that must not be run, or None if it may be run.
 
     It is too old, or it kills the process that runs it. `age` is in seconds.
@@ -113,16 +117,16 @@ def refuse(redeliveries: int, age: float, retry: Retry) -> MoveToDeadLetters | N
         return MoveToDeadLetters(
             f"delivered {redeliveries + 1} times and never acknowledged: it kills its process"
         )
-    if age > retry.max_age:
-        return MoveToDeadLetters(f"older than {retry.max_age:g} s before it was run")
+    if age > policy.max_age:
+        return MoveToDeadLetters(f"older than {policy.max_age:g} s before it was run")
     return None
 
 
-def attempt_again(message: Message, again: Redeliver, now: float) -> Message:
-    """Return the message of the next attempt."""
+def build_retry(message: Message, retry: ScheduleRetry, now: float) -> Message:
+    """Return the message of the next run."""
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
-    attempt = message.attempt + 1 if again.spent else message.attempt
+    attempt = message.attempt + 1 if retry.spent else message.attempt
     return replace(message, attempt=attempt, headers=headers)
 
 

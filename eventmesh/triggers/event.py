@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
-from eventmesh.deliveries.inbox import build_consumer
+from eventmesh.deliveries.inbox import build_consumer_spec
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_pattern
@@ -61,7 +61,7 @@ class EventTrigger:
             )
             if trigger.broadcast and name not in broadcasts:
                 # A retry is for this instance alone, like the event that it repeats.
-                broadcasts[name] = build_consumer(function, context, queue, retry_to=queue)
+                broadcasts[name] = build_consumer_spec(function, context, queue, retry_to=queue)
         async with run_consumers(context.broker, context.clock, list(broadcasts.values())) as stop:
             context.on_stop(stop)
             yield

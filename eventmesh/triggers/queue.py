@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from eventmesh.deliveries.consume import run_consumers
-from eventmesh.deliveries.inbox import build_consumer
+from eventmesh.deliveries.inbox import build_consumer_spec
 from eventmesh.engine.spec import Batching, FunctionSpec, SourceContext
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import Queue, check_queue, dead_letters, named
@@ -89,7 +89,7 @@ class QueueTrigger:
             queues = [trigger.queue] if trigger.declare else []
             await context.broker.declare([*queues, dead_letters(function.full_name)])
         specs = [
-            build_consumer(
+            build_consumer_spec(
                 function, context, trigger.queue, trigger=trigger.kind, batching=trigger.batching
             )
             for function, trigger in bound

@@ -9,6 +9,7 @@ from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.context import Context
 from eventmesh.engine.settlement import (
+    BROKER_PAUSE,
     ERROR_MESSAGE,
     ERROR_TYPE,
     FIRST_FAILURE,
@@ -16,7 +17,6 @@ from eventmesh.engine.settlement import (
     MAX_CRASHES,
     REASON,
     TRACEBACK,
-    UNSPENT_DELAY,
 )
 from eventmesh.model.errors import BrokerUnavailable, Reject, RetryLater, Throttled
 from eventmesh.model.result import Result
@@ -257,7 +257,7 @@ async def test_what_kills_whoever_runs_it_is_set_aside(work, start, stored, brok
 
 
 @pytest.mark.parametrize(
-    ("error", "wait"), [(Throttled("full", 2.5), 2.5), (BrokerUnavailable("away"), UNSPENT_DELAY)]
+    ("error", "wait"), [(Throttled("full", 2.5), 2.5), (BrokerUnavailable("away"), BROKER_PAUSE)]
 )
 async def test_what_was_kept_from_running_spends_no_attempt(clock, send, error, wait):
     work, refusals = Work(clock), [error] * 5
@@ -306,7 +306,7 @@ async def test_a_retry_that_cannot_be_stored_is_handed_back_after_a_pause(work, 
         await clock.advance(1000)
         assert await broker.depth(DEAD) == 0
     assert work.attempts == [1, 1, 1]
-    assert work.waits == [UNSPENT_DELAY, UNSPENT_DELAY]
+    assert work.waits == [BROKER_PAUSE, BROKER_PAUSE]
 
 
 async def test_a_stop_during_that_pause_hands_it_back_too(work, start, clock):

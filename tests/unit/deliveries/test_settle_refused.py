@@ -3,7 +3,7 @@
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.settlement import ERROR_MESSAGE, ERROR_TYPE, REASON, UNSPENT_DELAY
+from eventmesh.engine.settlement import BROKER_PAUSE, ERROR_MESSAGE, ERROR_TYPE, REASON
 from eventmesh.model.errors import DeclarationError, PayloadInvalid, PayloadTooLarge, Reject
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import dead_letters, inbox
@@ -92,7 +92,7 @@ async def test_a_dead_letter_that_can_never_be_stored_is_stored_in_part(
 
 async def test_whatever_goes_wrong_ends_no_service(work, clock, caplog):
     broker = Picky(clock, dead=[ValueError("first"), ValueError("second")])
-    runs, dead = await work(broker, Reject("fake"), advance=UNSPENT_DELAY)
+    runs, dead = await work(broker, Reject("fake"), advance=BROKER_PAUSE)
     assert runs == 2
     assert dead.headers[REASON] == "fake"
     assert "ValueError: second" in caplog.text

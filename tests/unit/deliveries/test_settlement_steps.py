@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 
 from eventmesh.deliveries.settlement_steps import (
-    DelayRecord,
     DropRecord,
     RunOutcome,
     SendRecord,
     StoreDeadLetter,
     StoreRetry,
+    WaitBeforeRecord,
     is_temporary,
     plan_steps,
     replace_step,
 )
-from eventmesh.engine.settlement import ACK, FIRST_FAILURE, REASON, MoveToDeadLetters, Redeliver
+from eventmesh.engine.settlement import ACK, FIRST_FAILURE, REASON, MoveToDeadLetters, ScheduleRetry
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
@@ -76,7 +76,7 @@ def test_a_success_is_told_to_its_destination(outcome):
 @pytest.mark.parametrize(("from_first_run", "timestamp"), [(False, NOW - 5), (True, NOW)])
 def test_a_retry_is_stored(outcome, from_first_run, timestamp):
     run = replace(outcome(on_failure="queue:failed"), age_from_first_run=from_first_run)
-    (step,) = plan_steps(run, Redeliver(2.5, spent=True))
+    (step,) = plan_steps(run, ScheduleRetry(2.5, spent=True))
     assert (step.delay, step.spent) == (2.5, True)
     assert (step.message.attempt, step.message.timestamp) == (2, timestamp)
     assert step.message.headers == {FIRST_FAILURE: f"{NOW:.3f}"}
@@ -93,7 +93,7 @@ def test_a_dead_letter_is_stored_before_its_destination_is_told(outcome):
 def test_while_the_broker_refuses_a_settlement_is_tried_again_as_a_whole(outcome, error):
     run = outcome()
     assert is_temporary(error)
-    for settlement in (Redeliver(1.0), MoveToDeadLetters("it is fake")):
+    for settlement in (ScheduleRetry(1.0), MoveToDeadLetters("it is fake")):
         for step in plan_steps(run, settlement):
             with pytest.raises(type(error)):
                 replace_step(step, error, run)
@@ -103,7 +103,7 @@ def test_while_the_broker_refuses_a_settlement_is_tried_again_as_a_whole(outcome
 def test_a_retry_that_no_broker_takes_becomes_a_dead_letter(outcome, error):
     run = outcome(on_failure="queue:failed")
     assert not is_temporary(error)
-    (retry,) = plan_steps(run, Redeliver(1.0))
+    (retry,) = plan_steps(run, ScheduleRetry(1.0))
     assert kinds([retry]) == [StoreRetry]
     steps = replace_step(retry, error, run)
     assert kinds(steps) == [StoreDeadLetter, SendRecord]
@@ -126,7 +126,7 @@ def test_a_dead_letter_that_no_broker_takes_is_stored_in_part_and_once(outcome, 
 def test_a_record_waits_for_a_broker_that_refuses_it_now(outcome, error):
     run = outcome(on_success="queue:done")
     (record,) = plan_steps(run, ACK)
-    assert replace_step(record, error, run) == [DelayRecord(error), record]
+    assert replace_step(record, error, run) == [WaitBeforeRecord(error), record]
 
 
 @pytest.mark.parametrize("error", [*PERMANENT, TEMPORARY[2]], ids=repr)

@@ -13,8 +13,8 @@ from eventmesh.engine.context import Context
 from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.engine.settlement import (
     FIRST_FAILURE,
-    Redeliver,
-    attempt_again,
+    ScheduleRetry,
+    build_retry,
     dead_letter,
     reset_for_redrive,
     truncated,
@@ -221,7 +221,7 @@ class TestSettlements:
 
     @pytest.mark.parametrize("spent", [True, False])
     def test_another_attempt(self, message, spent):
-        again = attempt_again(message, Redeliver(1.0, spent), NOW)
+        again = build_retry(message, ScheduleRetry(1.0, spent), NOW)
         assert changed(message, again) == {"headers"} | ({"attempt"} if spent else set())
         assert again.headers == {**message.headers, FIRST_FAILURE: f"{NOW:.3f}"}
 

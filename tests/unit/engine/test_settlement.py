@@ -5,6 +5,7 @@ import pytest
 from eventmesh.brokers.rabbitmq.amqp.frames import HEADER_OVERHEAD, SIZE_MIN
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
 from eventmesh.engine.settlement import (
+    BROKER_PAUSE,
     DEAD_LETTER_HEADERS,
     ERROR_MESSAGE,
     ERROR_TYPE,
@@ -16,15 +17,14 @@ from eventmesh.engine.settlement import (
     MAX_TRACEBACK,
     REASON,
     TRACEBACK,
-    UNSPENT_DELAY,
     Ack,
     MoveToDeadLetters,
-    Redeliver,
-    attempt_again,
+    ScheduleRetry,
+    build_retry,
     dead_letter,
-    refuse,
+    decide_refusal,
+    decide_settlement,
     reset_for_redrive,
-    settle,
     truncated,
     without_provenance,
 )
@@ -67,35 +67,37 @@ MESSAGE = Message(b'{"n": 1}', "a-1", 100.0, headers={"team": "blue"}, trigger="
 )
 @pytest.mark.parametrize(("attempt", "wait"), [(1, 10.0), (2, 20.0), (3, 40.0)])
 def test_a_failure_is_tried_again_after_the_policys_wait(error, attempt, wait):
-    assert settle(error, attempt, 0.0, RETRY) == Redeliver(wait)
+    assert decide_settlement(error, attempt, 0.0, RETRY) == ScheduleRetry(wait)
 
 
 @pytest.mark.parametrize("error", [BROKEN, RetryLater(), RetryLater(after=5)], ids=repr)
 @pytest.mark.parametrize("attempt", [4, 5, 100])
 def test_the_last_attempt_is_the_last(error, attempt):
-    assert settle(error, attempt, 0.0, RETRY) == MoveToDeadLetters("all 4 attempts failed")
+    assert decide_settlement(error, attempt, 0.0, RETRY) == MoveToDeadLetters(
+        "all 4 attempts failed"
+    )
 
 
 def test_success_is_acknowledged():
-    assert settle(None, 1, 0.0, RETRY) == Ack()
-    assert settle(None, 99, 1e9, RETRY) == Ack()
+    assert decide_settlement(None, 1, 0.0, RETRY) == Ack()
+    assert decide_settlement(None, 99, 1e9, RETRY) == Ack()
 
 
 @pytest.mark.parametrize("after", [0, 0.5, 3600.0])
 def test_the_handler_may_say_when_to_come_again(after):
-    settlement = settle(RetryLater(after=after), 1, 0.0, Retry(2))
-    assert settlement == Redeliver(float(after))
+    settlement = decide_settlement(RetryLater(after=after), 1, 0.0, Retry(2))
+    assert settlement == ScheduleRetry(float(after))
     assert isinstance(settlement.delay, float)
 
 
 @pytest.mark.parametrize("attempt", [1, 4, 100])
 @pytest.mark.parametrize(
     ("error", "wait"),
-    [(Throttled("full", 2.5), 2.5), (BrokerUnavailable("away"), UNSPENT_DELAY)],
+    [(Throttled("full", 2.5), 2.5), (BrokerUnavailable("away"), BROKER_PAUSE)],
     ids=["throttled", "unavailable"],
 )
 def test_what_was_kept_from_running_spends_no_attempt(error, wait, attempt):
-    assert settle(error, attempt, 0.0, RETRY) == Redeliver(wait, spent=False)
+    assert decide_settlement(error, attempt, 0.0, RETRY) == ScheduleRetry(wait, spent=False)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +110,13 @@ def test_what_was_kept_from_running_spends_no_attempt(error, wait, attempt):
     ids=lambda error: type(error).__name__,
 )
 def test_what_cannot_get_better_is_set_aside_at_once(error):
-    assert settle(error, 1, 0.0, RETRY) == MoveToDeadLetters(str(error))
+    assert decide_settlement(error, 1, 0.0, RETRY) == MoveToDeadLetters(str(error))
 
 
 def test_a_reason_that_is_no_text_is_written_as_one():
-    assert settle(Reject(KeyError("colour")), 1, 0.0, RETRY) == MoveToDeadLetters("'colour'")
+    assert decide_settlement(Reject(KeyError("colour")), 1, 0.0, RETRY) == MoveToDeadLetters(
+        "'colour'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,8 +125,8 @@ def test_a_reason_that_is_no_text_is_written_as_one():
     ids=lambda error: type(error).__name__,
 )
 def test_nothing_is_tried_again_when_it_will_be_too_old(error):
-    assert isinstance(settle(error, 1, 990.0, RETRY), Redeliver)
-    assert settle(error, 1, 990.1, RETRY) == MoveToDeadLetters(
+    assert isinstance(decide_settlement(error, 1, 990.0, RETRY), ScheduleRetry)
+    assert decide_settlement(error, 1, 990.1, RETRY) == MoveToDeadLetters(
         "older than 1000 s before it succeeded"
     )
 
@@ -148,11 +152,13 @@ def test_nothing_is_tried_again_when_it_will_be_too_old(error):
     ],
 )
 def test_what_is_too_old_or_kills_is_not_run(redeliveries, age, why):
-    assert refuse(redeliveries, age, RETRY) == (None if why is None else MoveToDeadLetters(why))
+    assert decide_refusal(redeliveries, age, RETRY) == (
+        None if why is None else MoveToDeadLetters(why)
+    )
 
 
 def test_the_next_attempt_is_the_same_message_with_one_more_attempt():
-    again = attempt_again(MESSAGE, Redeliver(5.0), 150.0)
+    again = build_retry(MESSAGE, ScheduleRetry(5.0), 150.0)
     assert again.attempt == 3
     assert again.headers == {"team": "blue", FIRST_FAILURE: "150.000"}
     assert (again.body, again.id, again.timestamp, again.trigger) == (
@@ -161,13 +167,13 @@ def test_the_next_attempt_is_the_same_message_with_one_more_attempt():
         MESSAGE.timestamp,
         MESSAGE.trigger,
     )
-    later = attempt_again(again, Redeliver(5.0), 160.0)
+    later = build_retry(again, ScheduleRetry(5.0), 160.0)
     assert (later.attempt, later.headers[FIRST_FAILURE]) == (4, "150.000")
     assert MESSAGE.headers == {"team": "blue"}
 
 
 def test_an_attempt_that_was_not_spent_does_not_count():
-    assert attempt_again(MESSAGE, Redeliver(1.0, spent=False), 150.0).attempt == 2
+    assert build_retry(MESSAGE, ScheduleRetry(1.0, spent=False), 150.0).attempt == 2
 
 
 def test_a_dead_letter_says_what_happened():
@@ -186,7 +192,7 @@ def test_a_dead_letter_says_what_happened():
 
 
 def test_a_dead_letter_keeps_when_it_first_failed():
-    failed = attempt_again(MESSAGE, Redeliver(5.0), 150.0)
+    failed = build_retry(MESSAGE, ScheduleRetry(5.0), 150.0)
     dead = dead_letter(failed, "orders.place", BROKEN, "…", 160.0)
     assert (dead.headers[FIRST_FAILURE], dead.headers[LAST_FAILURE]) == ("150.000", "160.000")
 
@@ -264,7 +270,7 @@ def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_set_aside():
 
 
 def test_a_redriven_message_is_as_if_it_was_new():
-    dead = dead_letter(attempt_again(MESSAGE, Redeliver(5.0), 150.0), "a.b", BROKEN, "…", 160.0)
+    dead = dead_letter(build_retry(MESSAGE, ScheduleRetry(5.0), 150.0), "a.b", BROKEN, "…", 160.0)
     fresh = reset_for_redrive(dead, 500.0)
     assert (fresh.attempt, fresh.timestamp, fresh.headers) == (1, 500.0, {"team": "blue"})
     assert (fresh.id, fresh.body, fresh.trigger) == ("a-1", MESSAGE.body, "event")
