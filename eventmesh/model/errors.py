@@ -160,7 +160,7 @@ class AccessDenied(InvocationError):
 
 
 class BrokerUnavailable(InvocationError):
-    """The broker is away, blocked or refuses; nothing was stored."""
+    """The broker is away, blocked or refuses; what was being stored may or may not be."""
 
     code = "broker_unavailable"
 

@@ -1,4 +1,7 @@
-"""The broker for real use: RabbitMQ, over a connection to publish on and one to consume on."""
+"""The broker for real use: RabbitMQ, over a connection to publish on and one to consume on.
+
+`Management` has two more, opened when they are first needed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
-from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, run_consumer
+from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, keep_consuming
 from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, Publisher
 from eventmesh.brokers.rabbitmq.datapath.reply_sender import ReplySender
 from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
@@ -125,7 +128,7 @@ class RabbitBroker:
             publishing is not None
             and not publishing.blocked
             and self._consuming.current is not None
-            and all(consumer.active for consumer in self._consumers)
+            and all(consumer.ready for consumer in self._consumers)
         )
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
@@ -185,7 +188,7 @@ class RabbitBroker:
             stack.callback(self._consumers.discard, consumer)
             if queue.kind in ("broadcast", "presence"):
                 stack.push_async_callback(self._delete, queue)
-            yield await stack.enter_async_context(run_consumer(consumer))
+            yield await stack.enter_async_context(keep_consuming(consumer))
 
     async def _delete(self, queue: Queue) -> None:
         try:

@@ -68,7 +68,7 @@ class Declarer(Protocol):
         ...
 
     async def carry_out(self, declarations: Sequence[Declaration]) -> None:
-        """Make what is not there yet, in this order. Raises FunctionNotFound: see `Control`."""
+        """Make what is not there yet, in this order. Raises as `Management.carry_out` does."""
         ...
 
 
@@ -108,12 +108,12 @@ def quorum(
 
 
 def queue_declarations(queue: Queue) -> Iterator[Declaration]:
-    """The queue, after the queue to which its messages may be set aside, if it has one."""
+    """The queue, after the queue of its dead letters, if it has one."""
     if not queue.declare:
         yield ForeignQueue(queue.name)
         return
     if queue.kind == "inbox":
-        # RabbitMQ keeps what it cannot set aside, and sets nothing else aside meanwhile.
+        # RabbitMQ keeps what it cannot dead-letter, and dead-letters nothing else meanwhile.
         yield from queue_declarations(dead_letters(queue.name.removeprefix(_INBOX)))
     yield QueueDeclaration(queue.name, queue_arguments(queue))
 

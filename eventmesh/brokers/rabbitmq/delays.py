@@ -165,7 +165,7 @@ class DelayLadder:
 
     def __init__(self, declarer: Declarer) -> None:
         self._declarer = declarer
-        self._losses = 0
+        self._generation = 0
         self._levels = 0
         self._bound: set[str] = set()
 
@@ -176,7 +176,7 @@ class DelayLadder:
         `delayed_route` does.
         """
         delayed = delayed_route(route, delay)
-        if self._losses != self._declarer.connection_generation:
+        if self._generation != self._declarer.connection_generation:
             self.forget()
         try:
             await self._make(route, levels=_units(delay).bit_length())
@@ -200,6 +200,6 @@ class DelayLadder:
 
     def forget(self) -> None:
         """Make everything again when it is next needed: it may have been deleted."""
-        self._losses = self._declarer.connection_generation
+        self._generation = self._declarer.connection_generation
         self._levels = 0
         self._bound.clear()

@@ -28,7 +28,7 @@ CRASH_LIMIT: Final = 100
 """Deliveries after which RabbitMQ itself dead-letters a message of an inbox.
 
 The last resort behind `settlement.MAX_CRASHES`, which counts the same and explains itself. Far
-above it, because up to 4.2 each message that is handed back counts. Always declared: from 4.0 on
+above it, because up to 4.2 each message that is requeued counts. Always declared: from 4.0 on
 the default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 """
 

@@ -109,7 +109,7 @@ class Channel:
             raise BrokerUnavailable(self._why_closed()) from None
 
     async def consume(
-        self, queue: str, prefetch: int, content: DeliveryCallback, *, no_ack: bool = False
+        self, queue: str, prefetch: int, callback: DeliveryCallback, *, no_ack: bool = False
     ) -> str:
         """Start a consumer with a prefetch of its own, and return its tag.
 
@@ -120,7 +120,7 @@ class Channel:
         if prefetch:
             count = min(prefetch, MAX_PREFETCH)
             await self.call(commands.Basic.Qos(prefetch_count=count, global_=False))
-        self._consumers[tag.encode()] = content
+        self._consumers[tag.encode()] = callback
         await self.call(commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=no_ack))
         return tag
 
@@ -153,7 +153,7 @@ class Channel:
             self._transport.write(frames.ack(self.number, tag, multiple=multiple))
 
     def requeue(self, tag: int) -> None:
-        """Give a delivery back."""
+        """Requeue a delivery."""
         if self._is_open:
             self._transport.write(frames.requeue(self.number, tag))
 
@@ -251,7 +251,7 @@ class Channel:
         self._content = content
 
     def _complete(self, content: _Content, body: bytes) -> None:
-        """All frames of a message are there."""
+        """All frames of a message are there: call its consumer."""
         self._content = None
         if content.kind == frames.RETURN:
             self.confirms.on_return(content.target, content.properties)

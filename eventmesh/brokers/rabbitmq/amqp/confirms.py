@@ -71,14 +71,14 @@ class Confirms:
         self._unconfirmed[self._published] = _Publish(confirmed, target, id)
         return confirmed
 
-    def on_confirm(self, payload: bytes, *, taken: bool) -> None:
+    def on_confirm(self, payload: bytes, *, acked: bool) -> None:
         """The payload of a basic.ack or basic.nack: for one message, or all up to it."""
         tag, bits = _TAG.unpack_from(payload, _METHOD_SIZE)
         if not bits & _MULTIPLE:
-            self._answer(tag, taken=taken)
+            self._answer(tag, acked=acked)
             return
         while self._unconfirmed and (first := next(iter(self._unconfirmed))) <= tag:
-            self._answer(first, taken=taken)
+            self._answer(first, acked=acked)
 
     def on_return(self, exchange_and_key: bytes, properties: bytes) -> None:
         """A mandatory message came back. Its confirm follows, and says nothing of that.
@@ -103,11 +103,11 @@ class Confirms:
             if self.on_resolved is not None:
                 self.on_resolved()
 
-    def _answer(self, tag: int, *, taken: bool) -> None:
+    def _answer(self, tag: int, *, acked: bool) -> None:
         publish = self._unconfirmed.pop(tag, None)
         if publish is None:
             return
-        if not taken:
+        if not acked:
             publish.fail(Refused())
         elif not publish.confirmed.done():
             publish.confirmed.set_result(None)

@@ -116,9 +116,9 @@ class AmqpConnection(asyncio.Protocol):
         if what == frames.DELIVER:
             channel.on_deliver(payload)
         elif what == frames.ACK:
-            channel.confirms.on_confirm(payload, taken=True)
+            channel.confirms.on_confirm(payload, acked=True)
         elif what == frames.NACK:
-            channel.confirms.on_confirm(payload, taken=False)
+            channel.confirms.on_confirm(payload, acked=False)
         elif what == frames.RETURN:
             channel.on_return(payload)
         else:

@@ -91,7 +91,7 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class Received(NamedTuple):
-    """A message, and how often the broker had handed it over before, as far as it says."""
+    """A message, and how often the broker had delivered it before, as far as it says."""
 
     message: Message
     redeliveries: int

@@ -84,7 +84,7 @@ async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Tim
     try:
         await lease.hold()
     except BrokerUnavailable:  # Logged by the holder, in which it is raised.
-        if not management.connection.closed:
+        if not management.connection.closed_for_good:
             tenure.reschedule(asyncio.get_running_loop().time())
 
 

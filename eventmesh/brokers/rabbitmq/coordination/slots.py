@@ -45,7 +45,7 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 async def hold_slots(management: Management, name: str, limit: int) -> AsyncGenerator[RabbitSlots]:
     """Share the mesh-wide slots under `name`, of which there are `limit`, while entered.
 
-    Entering does not wait; the slots come when RabbitMQ is there. Leaving gives all of them back.
+    Entering does not wait; the slots come when RabbitMQ is there. Leaving returns all of them.
     """
     management.connection.check_open()
     slots = RabbitSlots(management, name, limit)
@@ -93,7 +93,7 @@ class RabbitSlots:
             raise
 
     def release(self) -> None:
-        """Give a slot back; nothing happens without one in hand."""
+        """Return a slot; nothing happens without one in hand."""
         if not self._running:
             return
         self._running -= 1
@@ -109,9 +109,9 @@ class RabbitSlots:
         self._waiting.fail_all(lambda: BrokerUnavailable(self._closed))
 
     async def run(self) -> None:
-        """Take tokens and give them back, over one connection after another."""
+        """Take tokens and return them, over one connection after another."""
         waits = backoff()
-        while not self._management.connection.closed:
+        while not self._management.connection.closed_for_good:
             failure: InvocationError | None = None
             generation = self._management.connection_generation
             try:
@@ -132,7 +132,7 @@ class RabbitSlots:
         self.close()
 
     def _report(self, error: InvocationError, *, lost: bool) -> None:
-        if self._management.connection.closed:
+        if self._management.connection.closed_for_good:
             return
         # A lost connection is reported by ConnectionLog, once for all that use it.
         level = logging.INFO if lost else logging.WARNING

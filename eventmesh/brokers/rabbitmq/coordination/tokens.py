@@ -4,7 +4,7 @@ How many there are is decided under a lease, whose state names the queue. A queu
 once, before the state names it: so it has exactly as many, whatever crashes. Another limit means
 another queue; RabbitMQ tells the consumers of the old one when that is deleted.
 
-The queue is a classic one: a token is handed back thousands of times, and a quorum queue keeps
+The queue is a classic one: a token is requeued thousands of times, and a quorum queue keeps
 every one of these in its log until the message itself is gone, which a token never is
 (https://www.rabbitmq.com/docs/quorum-queues#repeated-requeues). Nor has a classic queue a delivery
 limit. When its node is lost, so is the queue, and another is made elsewhere.

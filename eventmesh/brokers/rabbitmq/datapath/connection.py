@@ -19,8 +19,8 @@ Prepare = Callable[[AmqpConnection], Awaitable[None]]
 class ReconnectingConnection:
     """One supervised connection: `run` opens it whenever it is lost, and others wait for it.
 
-    `failure` is why there is no connection. `closed` says that there will be none any more, because
-    `run` has ended.
+    `failure` is why there is no connection. `closed_for_good` says that there will be none any
+    more, because `run` has ended.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ReconnectingConnection:
         Without it, whoever waits for the connection is told at once.
         """
         self.failure = "it was not opened yet"
-        self.closed = False
+        self.closed_for_good = False
         self._address = address
         self._name = name
         self._prepare = prepare
@@ -67,7 +67,7 @@ class ReconnectingConnection:
         refuses the login and that is not tried again.
         """
         while (connection := self.current) is None:
-            if self.closed:
+            if self.closed_for_good:
                 raise BrokerUnavailable("the connection to RabbitMQ is closed")
             if self._refusal is not None:
                 raise self._refusal
@@ -85,7 +85,7 @@ class ReconnectingConnection:
                     waits = backoff()
                 await asyncio.sleep(next(waits))
         finally:
-            self.closed = True
+            self.closed_for_good = True
             self._changed.set()
 
     async def _offer(self, connection: AmqpConnection) -> float:

@@ -137,8 +137,8 @@ class Consumer:
         self._warned = ""
 
     @property
-    def active(self) -> bool:
-        """Whether it consumes. One that was stopped counts as active: it is as it should be."""
+    def ready(self) -> bool:
+        """Whether `Broker.ready` need not wait for it: it consumes, or it was stopped."""
         return self._stopped or self.live.is_set()
 
     async def start(self) -> None:
@@ -154,13 +154,15 @@ class Consumer:
         while (active := self._active) is not None:
             reason = await active.wait_ended()
             self.abandon()
+            # Always the first wait of a backoff: the later ones are for starts that fail.
             await asyncio.sleep(next(backoff()))
             try:
                 # Any error: what has worked before is not given up.
                 await self._start(EventmeshError)
             except EventmeshError:
                 return  # It is not wanted any more, or the connection is closed for good.
-            self._log_restart(active, reason)
+            if self._active is not None:  # It was not stopped meanwhile.
+                self._log_restart(active, reason)
 
     async def stop(self) -> None:
         """As `Subscription.stop` says. The channel stays, for the acks that are to come."""
@@ -179,8 +181,8 @@ class Consumer:
             self._active.acks.flush()
             await self._active.channel.close()
 
-    async def _start(self, passing: type[EventmeshError]) -> None:
-        """Try until it works; `passing` are the errors that may pass by themselves."""
+    async def _start(self, temporary: type[EventmeshError]) -> None:
+        """Try until it consumes, or was stopped; after `temporary` errors it is tried again."""
         for number, wait in enumerate(backoff(), start=1):
             try:
                 await self._reply_connection.wait_connected()
@@ -190,8 +192,8 @@ class Consumer:
                         await self._declare()
                         await self._consume(connection)
                 return
-            except passing as error:
-                if self._stopped or self._connection.closed:
+            except temporary as error:
+                if self._stopped or self._connection.closed_for_good:
                     raise
                 self._log_failed_start(error, number)
             await asyncio.sleep(wait)
@@ -266,7 +268,7 @@ class _ActiveConsumer:
 
 
 @asynccontextmanager
-async def run_consumer(consumer: Consumer) -> AsyncGenerator[Consumer]:
+async def keep_consuming(consumer: Consumer) -> AsyncGenerator[Consumer]:
     """Keep a consumer running while entered; entering waits until it consumes."""
     await consumer.start()
     try:

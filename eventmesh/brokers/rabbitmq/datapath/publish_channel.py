@@ -12,7 +12,7 @@ from eventmesh.model.errors import BrokerUnavailable
 
 
 class PublishChannel:
-    """The channel of a link's present connection, opened again if it was closed alone.
+    """The channel of the present connection, opened again if it was closed alone.
 
     The broker closes a channel for what one message did, such as going to an exchange that is not
     there; the others must not suffer for that.
@@ -25,7 +25,7 @@ class PublishChannel:
         *,
         wait_for_connection: bool,
     ) -> None:
-        """`make` opens the channel; who is `wait_for_connection` waits for a connection."""
+        """`make` opens the channel; with `wait_for_connection`, `wait` waits for a connection."""
         self._connection = connection
         self._make = make
         self._wait_for_connection = wait_for_connection

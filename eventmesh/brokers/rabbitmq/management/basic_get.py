@@ -86,7 +86,7 @@ class Getter:
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
 
     async def get(self, queue: str) -> GetDelivery | None:
-        """One message, if there is one, once RabbitMQ was told what was given back before.
+        """One message, if there is one, once RabbitMQ was told what was requeued before.
 
         A quorum queue may have that some milliseconds later all the same.
 

@@ -54,7 +54,7 @@ class ManagementConnection:
         self._live: AbstractConnection | None = None
         self._opening = asyncio.Lock()
         self._failure = "it was not opened yet"
-        self.closed = False
+        self.closed_for_good = False
         self.connection_generation = 0
 
     @property
@@ -64,7 +64,7 @@ class ManagementConnection:
 
     def check_open(self) -> None:
         """Raises BrokerUnavailable once it is closed."""
-        if self.closed:
+        if self.closed_for_good:
             raise BrokerUnavailable(f"{self._name}: the connection to RabbitMQ is closed")
 
     @asynccontextmanager
@@ -144,7 +144,7 @@ class ManagementConnection:
         return transport.connection
 
     def _on_closed(self, closing: asyncio.Future[None]) -> None:
-        if not self.closed:
+        if not self.closed_for_good:
             self.connection_generation += 1
             self._failure = closing_reason(closing) or "nothing came from RabbitMQ for too long"
             self._log.log_unused_lost(self._name, self._failure)
@@ -158,7 +158,7 @@ class ManagementConnection:
 
     async def close(self) -> None:
         """Close the connection, at once if the broker does not answer."""
-        self.closed = True
+        self.closed_for_good = True
         try:
             async with translate_errors("closing the connection", CLOSE_SECONDS):
                 await self._discard()

@@ -50,7 +50,7 @@ class Management:
     """The operations on queues, over a connection of their own that publishes nothing.
 
     So it is never blocked by an alarm (https://www.rabbitmq.com/docs/connection-blocked): a full
-    disk does not keep anybody from looking at dead letters, or from giving back a slot.
+    disk does not keep anybody from looking at dead letters, or from returning a slot.
     `publish_connection` is for the few messages of leases and slots.
     """
 
@@ -79,7 +79,7 @@ class Management:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.connection.closed = self.publish_connection.closed = True
+        self.connection.closed_for_good = self.publish_connection.closed_for_good = True
         # Without the error: a task group would put it into a group of errors.
         await self._stack.aclose()
 

@@ -193,13 +193,13 @@ async def test_every_message_gets_exactly_one_outcome(answers):
     confirms.on_resolved = answered
     futures = {tag: confirms.add(QUEUE, str(tag)) for tag in range(1, 21)}
     expected = {}
-    for tag, multiple, taken in answers:
+    for tag, multiple, acked in answers:
         named = [one for one in futures if (one <= tag if multiple else one == tag)]
         for one in named:
-            expected.setdefault(one, taken)
-        kind = commands.Basic.Ack if taken else commands.Basic.Nack
+            expected.setdefault(one, acked)
+        kind = commands.Basic.Ack if acked else commands.Basic.Nack
         payload = frame.marshal(kind(tag, multiple), 1)[7:-1]
-        confirms.on_confirm(payload, taken=taken)
+        confirms.on_confirm(payload, acked=acked)
         assert len(confirms) == len(futures) - len(expected) == 20 - count[0]
     confirms.end("over")
     assert count[0] == 20

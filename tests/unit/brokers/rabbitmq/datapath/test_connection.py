@@ -199,7 +199,7 @@ async def ended_while(link, rabbit, reach, soon):
     """Run a link until `reach` returns; then nothing of it may be left."""
     async with running(link):
         await soon(reach)
-    assert link.closed
+    assert link.closed_for_good
     assert link.current is None
     for session in rabbit.sessions:
         await soon(session.ended.wait())

@@ -9,7 +9,7 @@ from pamqp import commands
 
 from eventmesh.brokers.rabbitmq.amqp.properties import UNREADABLE
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
-from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, run_consumer
+from eventmesh.brokers.rabbitmq.datapath.consumer import Consumer, keep_consuming
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError
 
 QUEUE = "em.inbox.shop.place"
@@ -46,7 +46,7 @@ def shop(rabbit, clock):
 @pytest.fixture
 async def served(rabbit, shop, tasks, keeping_open, soon):
     """The server's end, while the consumer runs."""
-    async with keeping_open(shop.link), run_consumer(shop.consumer):
+    async with keeping_open(shop.link), keep_consuming(shop.consumer):
         yield await rabbit.session()
 
 
@@ -211,7 +211,7 @@ async def test_answers_that_were_given_go_out_before_the_channel_is_closed(
     rabbit, shop, tasks, keeping_open, soon
 ):
     async with keeping_open(shop.link):
-        async with run_consumer(shop.consumer):
+        async with keep_consuming(shop.consumer):
             session = await rabbit.session()
             session.deliver(1, "c1.0", 1)
             (await soon(shop.deliveries.get())).ack()
@@ -266,6 +266,21 @@ async def test_stopping_between_two_attempts_leaves_none(served, shop, soon):
     assert served.count(commands.Basic.Consume) == 1
 
 
+async def test_one_that_is_stopped_instead_of_started_again_does_not_say_so(
+    rabbit, shop, tasks, keeping_open, soon, caplog
+):
+    caplog.set_level(logging.DEBUG, "eventmesh.rabbitmq")
+    async with keeping_open(shop.link):
+        await soon(shop.consumer.start())
+        running = tasks.create_task(shop.consumer.run())
+        session = await rabbit.session()
+        session.close_channel(1)
+        await session.next(commands.Channel.CloseOk)
+        await soon(shop.consumer.stop())
+        await soon(running)
+    assert "was started again" not in caplog.text
+
+
 async def test_stopping_while_it_is_disconnected(rabbit, served, shop, soon):
     rabbit.close()
     served.cut()
@@ -291,7 +306,7 @@ async def test_a_stopped_consumer_stays_stopped_after_a_loss(rabbit, served, sho
     assert session.count(commands.Basic.Consume) == 0
     assert channel.is_open
     assert not shop.consumer.live.is_set()
-    assert shop.consumer.active  # With nothing, which is what it wants.
+    assert shop.consumer.ready  # With nothing, which is what it wants.
 
 
 async def test_it_waits_for_a_broker_that_is_away(clock, tasks, keeping_open, soon, caplog):
@@ -309,7 +324,7 @@ async def test_what_the_queue_itself_is_refused_for_is_raised(rabbit, shop, task
     shop.faults = [BrokerUnavailable("not yet"), DeclarationError("no such queue")]
     async with keeping_open(shop.link):
         with pytest.raises(DeclarationError, match="no such queue"):
-            async with run_consumer(shop.consumer):
+            async with keep_consuming(shop.consumer):
                 pytest.fail("it was entered")
     assert shop.declared == 2
 
@@ -317,7 +332,7 @@ async def test_what_the_queue_itself_is_refused_for_is_raised(rabbit, shop, task
 async def test_an_error_of_the_block_is_raised_as_it_is(rabbit, shop, tasks, keeping_open):
     async with keeping_open(shop.link):
         with pytest.raises(ZeroDivisionError):
-            async with run_consumer(shop.consumer):
+            async with keep_consuming(shop.consumer):
                 raise ZeroDivisionError
         assert live(await rabbit.session()) == 0
 
@@ -354,7 +369,7 @@ async def test_leaving_that_is_given_up_leaves_no_consumer(
 
 
 async def enter_and_leave(shop, tasks):
-    async with run_consumer(shop.consumer):
+    async with keep_consuming(shop.consumer):
         pass
 
 
