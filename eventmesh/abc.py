@@ -89,7 +89,7 @@ class Delivery(Protocol):
         ...
 
     def requeue(self) -> None:
-        """Hand it back unchanged, to be delivered again soon. This spends no attempt."""
+        """Return it to its queue unchanged, to be delivered again soon. This spends no attempt."""
         ...
 
 

@@ -73,7 +73,7 @@ async def host_services(
     """Run services while entered, on a broker that its owner has opened.
 
     Leaving drains: no source takes more, running invocations may finish within `settings.grace`
-    seconds, and the others are cancelled and given back. `http` is the HTTP server of the host;
+    seconds, and the others are cancelled and requeued. `http` is the HTTP server of the host;
     with None nothing listens. `transport` carries the calls of handlers, if not the broker itself.
 
     Raises DeclarationError when the services do not fit together, SettingsError when an address
@@ -100,7 +100,7 @@ async def host_services(
         )
         dispatcher.gauge(metrics.gauge)
         addresses: dict[str, str] = {}
-        taking = AsyncExitStack()
+        intakes = AsyncExitStack()
         context = SourceContext(
             broker=broker,
             environment=environment,
@@ -109,12 +109,13 @@ async def host_services(
             dispatch=dispatcher.dispatch,
             gauge=metrics.gauge,
             announce=addresses.__setitem__,
-            on_stop=taking.push_async_callback,
+            on_stop=intakes.push_async_callback,
             instance=new_id()[:12],
         )
         async with _drain_sources(clock, settings.grace) as sources:
             await _start_sources(functions, context, sources, http)
-            await sources.enter_async_context(taking)
+            # Entered last, so left first: calls every registered Stop before any source is left.
+            await sources.enter_async_context(intakes)
             yield Host(
                 instance=context.instance,
                 functions=dispatcher.functions,

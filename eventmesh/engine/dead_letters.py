@@ -59,7 +59,7 @@ MAX_WAITING: Final = 100
 
 @value
 class DeadLetter:
-    """What was set aside, and why.
+    """An invocation that became a dead letter, and why.
 
     `attempts` is how often it was run. The two failures and `created`, when it was first stored,
     are in seconds since the epoch; a failure's is 0 if it is not known. `headers` are its own.
@@ -83,7 +83,7 @@ class DeadLetter:
 
 @value
 class DeadLetterSummary:
-    """How many dead letters a function has, and when the oldest and the newest were set aside.
+    """How many dead letters a function has, and when the oldest and the newest were stored.
 
     Both times are in seconds since the epoch, and 0 if not known. The newest is not known if there
     are more than may be held at once.

@@ -21,7 +21,7 @@ MiddlewareFactory: TypeAlias = Callable[[FunctionSpec], Sequence[Middleware]]
 class Dispatcher:
     """The functions of this process. Each has one limiter and one pipeline, whatever fires it."""
 
-    __slots__ = ("_handlers", "_limiters", "functions")
+    __slots__ = ("_limiters", "_pipelines", "functions")
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Dispatcher:
             name: Limiter(function.local_concurrency, function.limits.max_pending)
             for name, function in self.functions.items()
         }
-        self._handlers = {
+        self._pipelines = {
             name: limit_concurrency(
                 _fold(handlers[name], middleware(function)),
                 self._limiters[name],
@@ -50,8 +50,8 @@ class Dispatcher:
 
     def dispatch(self, invocation: Invocation) -> Awaitable[Result]:
         """Run an invocation in the pipeline of its function."""
-        handler = self._handlers.get(invocation.function)
-        return handler(invocation) if handler is not None else _not_found(invocation)
+        pipeline = self._pipelines.get(invocation.function)
+        return pipeline(invocation) if pipeline is not None else _not_found(invocation)
 
     def gauge(self, gauge: AddGauge) -> None:
         """Show the state of the limiters in the metrics."""

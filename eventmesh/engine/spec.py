@@ -98,7 +98,7 @@ class Trigger(Protocol):
     ) -> AbstractAsyncContextManager[None]:
         """Take in the invocations of all triggers of the class while entered.
 
-        Leaving stops the intake, waits for running invocations and gives back the others. A
+        Leaving stops the intake, waits for running invocations and requeues the others. A
         cancellation of that wait means that the grace time is over.
         """
         ...
@@ -207,7 +207,8 @@ class Runtime(Protocol):
 
 
 Stop: TypeAlias = Callable[[], Awaitable[None]]
-"""Stops the intake of a source, which finishes what it has until it is left."""
+"""Stops the intake of a source and requeues what has not begun; what runs is finished until the
+source is left."""
 
 AddGauge: TypeAlias = Callable[[str, str, Callable[[], float]], None]
 """Adds a number to the metrics: its name, the name of the function, and how to read it."""
@@ -236,8 +237,8 @@ class SourceContext:
     announce: Callable[[str, str], None]
     """Tells the host at which address a source is reached: a name, and a URL."""
     on_stop: Callable[[Stop], object]
-    """Registers what is called when the host stops, before any source is left: no source takes new
-    work while another one still finishes."""
+    """Registers what is called when the host stops, before any source is left. A source that
+    registers nothing stops its intake when it is left."""
     instance: str
     """The name of this process among the replicas of its services."""
 

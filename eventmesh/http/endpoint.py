@@ -85,7 +85,7 @@ def _build_reader(
             id=new_id(),
             payload=body,
             created=now(),
-            mode=SYNC,
+            mode=SYNC,  # Also on an async route: `message_from` keeps no mode.
             content_type=content_type,
             headers=read_trace_headers(request.headers),
             trigger="http",
@@ -112,11 +112,11 @@ def check_content_type(binding: HttpBinding, content_type: str) -> None:
 def _build_sync_responder(
     function: FunctionSpec, route: HttpRoute, context: SourceContext
 ) -> Responder:
-    run = context.dispatch
+    dispatch = context.dispatch
     stream_of_bytes = function.schema.item_type is bytes
 
     async def answer(invocation: Invocation) -> BytesResponse | StreamingResponse:
-        result = await run(invocation)
+        result = await dispatch(invocation)
         request = cast(HttpRequest, invocation.http)
         if result.error is not None:
             return problem_response(problem_from(result.error), request.target, invocation.id)

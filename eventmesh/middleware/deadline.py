@@ -55,10 +55,12 @@ def _enforce(handler: Handler, clock: Clock, timeout: float | None) -> Handler:
         try:
             result = await handler(timed)
         except BaseException as error:
+            # Whatever the handler raised when it was out of time, it ended for that. If it was not,
+            # a cancellation comes from outside.
             if runs.end(watched) and isinstance(error, _STOPPED):
                 return Result(b"", error=_timeout_error(timed, started, timeout))
             raise
-        if runs.end(watched):
+        if runs.end(watched):  # It ignored the cancellation, and returned late.
             return Result(b"", error=_timeout_error(timed, started, timeout))
         if result.stream is None:
             return result

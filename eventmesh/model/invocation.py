@@ -59,8 +59,8 @@ class Invocation:
     """One request to run one function, whatever fired it.
 
     In mode "sync" a caller waits for the result, and it is run at most once; in mode "async" it
-    was stored first and is delivered until it succeeds or is set aside. `created` is when it was
-    first stored and `deadline` when it must have ended, both in seconds since the epoch.
+    was stored first and is delivered until it succeeds or becomes a dead letter. `created` is when
+    it was first stored and `deadline` when it must have ended, both in seconds since the epoch.
     `attempt` counts from 1. `payload` is empty where there is a `batch`.
 
     `principal` is the identity of whoever called, as the transport that took the call in has it,

@@ -55,8 +55,8 @@ class TestMesh(Caller):
 
     Entering raises what the launcher would complain of: DeclarationError, SettingsError, and
     whatever a resource raises. Leaving cancels what still runs. It raises AssertionError when an
-    asynchronous invocation was set aside as a dead letter, or failed and waits for a retry; a test
-    that wants this says `allow_failures=True`. In a test that has failed already, the error gets
+    asynchronous invocation became a dead letter, or failed and waits for a retry; a test that
+    wants this says `allow_failures=True`. In a test that has failed already, the error gets
     them as a note.
 
     `timeout` (a duration) is the real time that the test waits for one call or for the mesh to
@@ -169,7 +169,7 @@ class TestMesh(Caller):
 
     @property
     def dead_letters(self) -> list[DeadLettered]:
-        """The invocations that were set aside."""
+        """The invocations that became dead letters."""
         return self._history.of(DeadLettered)
 
     async def settle(self) -> None:

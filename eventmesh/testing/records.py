@@ -116,7 +116,7 @@ class Retried(Record):
 
 @value
 class DeadLettered(Record):
-    """An invocation of `function` was set aside after so many `attempts`, for `reason`.
+    """An invocation of `function` became a dead letter after so many `attempts`, for `reason`.
 
     `error_type`, `error_message` and `traceback` tell how the last run failed, if one did.
     """

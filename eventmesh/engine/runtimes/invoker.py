@@ -73,6 +73,9 @@ def build_handler(
                 result = await run_stream(items_from(**arguments), invocation)
         except HANDLER_ERRORS as error:
             return Result(b"", error=failure_from(error))
+        # The limit is for replies. A response goes to its client as it is (`RemoteRoutes` checks
+        # one that goes to a gateway), and what an asynchronous run returns is at most part of a
+        # record, for which the broker's own limit counts.
         if len(result.body) > limit and invocation.mode == SYNC and http is None:
             return Result(b"", error=PayloadTooLarge(len(result.body), limit))
         return result

@@ -161,7 +161,7 @@ class Consumer:
                 await self._start(EventmeshError)
             except EventmeshError:
                 return  # It is not wanted any more, or the connection is closed for good.
-            if self._active is not None:  # It was not stopped meanwhile.
+            if not self._stopped:  # Else it was not started, or is being stopped.
                 self._log_restart(active, reason)
 
     async def stop(self) -> None:
