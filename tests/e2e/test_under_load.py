@@ -3,11 +3,17 @@
 from composed import run
 from shopping import Load
 
-RATE = 200
-"""Requests a second through the gateway; one in eight places an order."""
+MOST = 200
+"""Requests a second through the gateway, at most; one in `Load.EVERY` places an order."""
 
-BETWEEN = 150
-"""Orders that are accepted between two blows: six seconds of the load, if none fails."""
+SHARE = 0.5
+"""Of the orders a second that this machine brings to their end with one container of a service.
+
+At more than it can do, the shop only sheds load, and the blows prove nothing.
+"""
+
+BETWEEN = 10.0
+"""Between two blows, seconds of the load: all the orders of that time are accepted, late or not."""
 
 
 async def test_scaling_killing_replacing_and_a_restart_of_the_broker_lose_nothing(
@@ -15,16 +21,20 @@ async def test_scaling_killing_replacing_and_a_restart_of_the_broker_lose_nothin
 ):
     await shop.stock(1_000_000)
     await shop.balanced()
-    async with Load(shop, RATE) as load:
-        await load.accepts(BETWEEN)
+    await shop.capacity(50)  # The first orders find everything cold.
+    rate = min(MOST, SHARE * await shop.capacity(150) * Load.EVERY)
+    orders = round(rate * BETWEEN / Load.EVERY)
+    say(f"{rate:.0f} requests a second, {orders} orders between two blows")
+    async with Load(shop, rate) as load:
+        await load.accepts(orders)
         await scale(project, "orders", 3)
-        await load.accepts(BETWEEN)
+        await load.accepts(orders)
         await kill_one(project, "orders")
-        await load.accepts(BETWEEN)
+        await load.accepts(orders)
         await replace(project, "inventory")
-        await load.accepts(BETWEEN)
+        await load.accepts(orders)
         await project.compose("restart", "rabbitmq")
-        await load.accepts(BETWEEN)
+        await load.accepts(orders)
     say(f"{load.statuses.total()} requests, by status: {dict(load.statuses)}")
     assert not load.dishonest
     say(f"the books: {await shop.balanced()}")

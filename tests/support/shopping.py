@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 
 import aiohttp
@@ -91,6 +92,22 @@ class Shop:
     async def balanced(self):
         """Wait until nothing is under way, and the books of all services agree; the books."""
         return await self.until(self.books, balances)
+
+    async def capacity(self, orders, *, customers=8):
+        """Return how many orders a second this machine brings to their end, mails included."""
+        begun = time.monotonic()
+        left = iter(range(orders))
+
+        async def buy():
+            for _ in left:
+                status, body = await self.order()
+                assert status == 201, (status, body)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(customers):
+                tasks.create_task(buy())
+        await self.balanced()
+        return orders / (time.monotonic() - begun)
 
 
 def balances(books):
