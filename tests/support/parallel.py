@@ -86,6 +86,22 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             return self._units[nodeid]
 
+        def remove_node(self, node):
+            """Return the test in which a worker died, if it did, and give the others its rest."""
+            units = self.assigned_work.pop(node)
+            left = [nodeid for unit in units.values() for nodeid, done in unit.items() if not done]
+            if not left:
+                return None
+            # LoadScopeScheduling would run that test again, and lose one worker after another.
+            for unit in units.values():
+                unit.update({left[0]: True} if left[0] in unit else {})
+            self.workqueue.update(
+                {scope: unit for scope, unit in units.items() if not all(unit.values())}
+            )
+            for other in self.assigned_work:
+                self._reschedule(other)
+            return left[0]
+
     if config.getvalue("dist") != "load":
         return None
     config.option.loadscopereorder = False
