@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test versions e2e faults faultsfull check ruff format mypy pyright layers lengths docs bench constraints clean
+.PHONY: help install demo up down test versions interpreters e2e faults faultsfull check ruff format mypy pyright layers lengths docs bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ versions: install ## run the contract suite on RabbitMQ 4.0 and the latest 4.x, 
 		EVENTMESH_TEST_IMAGE=$$image \
 			$(BIN)/python -m pytest tests/contract $(ARGS); \
 	done
+
+interpreters: install ## run the unit and contract tests on another Python, and on 3.14 in a container
+	@$(ENGINE_ANSWERS)
+	.ci/interpreters $(ARGS)
 
 e2e: install ## build the shop, start it in containers, and kill, scale and replace them under load
 	@$(ENGINE_ANSWERS)
