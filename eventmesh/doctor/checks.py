@@ -1,4 +1,4 @@
-"""What is wrong with a mesh and what to do about it, decided from what was seen of it."""
+"""Checks: pure functions from the state of a mesh to findings with advice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Role: TypeAlias = Literal["inbox", "rpc", "dead letters", "source"]
 
 @value
 class Finding:
-    """Something that was looked at: whether it is well, and what to do if it is not."""
+    """The result of one check: how serious it is, and what to do about it."""
 
     level: Level
     subject: str
@@ -31,7 +31,7 @@ class Finding:
 
 @value
 class ExpectedQueue:
-    """A queue that there should be, and what a function has it for."""
+    """A queue that should exist, and its role for a function."""
 
     queue: Queue
     function: str
@@ -40,22 +40,22 @@ class ExpectedQueue:
 
 @value
 class QueueState:
-    """A queue that there should be, as it was found, and how many processes serve its function."""
+    """An expected queue as it was found, and the number of processes that serve its function."""
 
     expected: ExpectedQueue
     found: QueueInfo | None
     processes: int
 
 
-def server_findings(server: BrokerInfo) -> Iterator[Finding]:
-    """About the broker itself."""
+def check_server(server: BrokerInfo) -> Iterator[Finding]:
+    """Check the broker itself."""
     shown = f"{server.product} {server.version} (cluster {server.cluster})"
     if server.missing:
         yield Finding(
             "problem",
             "broker",
-            f"{shown} cannot do {', '.join(server.missing)}",
-            "use RabbitMQ: eventmesh needs what it adds to AMQP",
+            f"{shown} does not support {', '.join(server.missing)}",
+            "use RabbitMQ: eventmesh needs its extensions of AMQP",
         )
     elif not server.tested:
         tested = server.tested_versions
@@ -64,83 +64,84 @@ def server_findings(server: BrokerInfo) -> Iterator[Finding]:
         yield Finding("ok", "broker", shown)
 
 
-def alarm_finding(trouble: str) -> Finding:
-    """About a message that was published to nobody: whether the broker took it."""
-    if not trouble:
+def check_alarm(refusal: str) -> Finding:
+    """Check whether the broker takes messages; `refusal` is its reason if not, else ""."""
+    if not refusal:
         return Finding("ok", "alarms", "it takes messages")
     return Finding(
         "problem",
         "alarms",
-        trouble,
-        "free memory or disk space on its machine, and look again: until then no process can say "
-        "that it is there",
+        refusal,
+        "free memory or disk space on its machine, then run the doctor again: until then no "
+        "process can answer",
     )
 
 
-def delay_finding(lost: LostMessages, commands: BrokerCommands) -> Finding:
-    """About delayed messages whose queue was gone when they were due."""
+def check_delays(lost: LostMessages, commands: BrokerCommands) -> Finding:
+    """Check for delayed messages whose queue was gone when they came due."""
     if not lost.count:
-        return Finding("ok", lost.queue, "all that was delayed found its queue")
+        return Finding("ok", lost.queue, "every delayed message found its queue")
     return Finding(
         "note",
         lost.queue,
-        f"{_count(lost.count, 'delayed message')} had nowhere to go: the queue was deleted, or "
-        "nobody subscribes any more",
-        "where to is at the end of their routing keys: send again what is still wanted, and "
+        f"{_count(lost.count, 'delayed message')} had no queue to go to: it was deleted, or "
+        "no subscriber is left",
+        "the end of each routing key names its destination: send again what is still needed, then "
         f"'{commands.purge_queue} {lost.queue}'",
     )
 
 
-def queue_findings(seen: Sequence[QueueState], commands: BrokerCommands) -> Iterator[Finding]:
-    """About the queues, in their order."""
-    for one in seen:
-        found = list(_findings(one, commands))
-        yield from found or [Finding("ok", one.expected.queue.name, "it is as it should be")]
+def check_queues(states: Sequence[QueueState], commands: BrokerCommands) -> Iterator[Finding]:
+    """Check the queues, in their order."""
+    for state in states:
+        findings = list(_check_queue(state, commands))
+        yield from findings or [Finding("ok", state.expected.queue.name, "it is as it should be")]
 
 
-def _findings(seen: QueueState, commands: BrokerCommands) -> Iterator[Finding]:
-    """What is to be said of a queue that is not as it should be."""
-    if seen.found is None:
-        yield _missing(seen)
+def _check_queue(state: QueueState, commands: BrokerCommands) -> Iterator[Finding]:
+    """Yield what is wrong with one queue."""
+    expected, found = state.expected, state.found
+    if found is None:
+        yield _missing(state)
         return
-    if seen.found.difference is not None:
-        yield _different(seen.expected, seen.found.difference, commands)
-    match seen.expected.role:
+    if found.difference is not None:
+        yield _different(expected, found.difference, commands)
+    match expected.role:
         case "dead letters":
-            yield from _dead_letters(seen.expected, seen.found)
+            yield from _check_dead_letters(expected, found)
         case "source":
-            # Others may consume it as well.
-            if seen.processes and not seen.found.consumers:
-                yield _consumers_missing(seen, seen.found)
+            # Other systems may consume it as well.
+            if state.processes and not found.consumers:
+                yield _too_few_consumers(state, found)
         case _:
-            yield from _consumers(seen, seen.found, commands)
+            yield from _check_consumers(state, found, commands)
 
 
-def _missing(seen: QueueState) -> Finding:
-    queue, function = seen.expected.queue, seen.expected.function
+def _missing(state: QueueState) -> Finding:
+    queue, function = state.expected.queue, state.expected.function
     if not queue.declare:
         return Finding(
             "problem",
             queue.name,
-            f"it is not there, and {function} takes its messages",
-            "it belongs to another system (declare=False), which has to make it",
+            f"it does not exist, and {function} consumes it",
+            "it belongs to another system (declare=False), which must create it",
         )
-    if not seen.processes:
-        return Finding("note", queue.name, f"it is not there: nobody serves {function}")
+    if not state.processes:
+        return Finding("note", queue.name, f"it does not exist: no process serves {function}")
     return Finding(
         "problem",
         queue.name,
-        f"it is not there, and {_processes(seen)}",
-        _MADE_AGAIN[seen.expected.role],
+        f"it does not exist, and {_serving(state)}",
+        _RECREATED[state.expected.role],
     )
 
 
-_AGAIN: Final = "somebody deleted it, and it is made again soon"
-_MADE_AGAIN: Final[Mapping[Role, str]] = {
-    "inbox": f"{_AGAIN}; if it is not, restart the service",
-    "rpc": f"{_AGAIN}; if it is not, restart the service",
-    "dead letters": "somebody deleted it, and it is made again when something is set aside",
-    "source": f"{_AGAIN}; or what runs is other code than this: restart the service",
+_RECREATED_SOON: Final = "it was deleted, and is created again soon"
+_RECREATED: Final[Mapping[Role, str]] = {
+    "inbox": f"{_RECREATED_SOON}; if not, restart the service",
+    "rpc": f"{_RECREATED_SOON}; if not, restart the service",
+    "dead letters": "it was deleted, and is created again for the next dead letter",
+    "source": f"{_RECREATED_SOON}; or other code than this runs: restart the service",
 }
 
 
@@ -149,10 +150,10 @@ def _different(
 ) -> Finding:
     name = expected.queue.name
     by_hand = (
-        f"stop what uses it, let it run empty, '{commands.delete_queue} {name}', and start the "
-        "service again, which makes it anew"
+        f"stop its users, let it run empty, '{commands.delete_queue} {name}', and start the "
+        "service again, which creates it anew"
     )
-    by_itself = "stop its service for a minute: it then goes by itself, and is made anew"
+    by_itself = "stop its service for a minute: the queue then expires, and is created anew"
     return Finding(
         "problem",
         name,
@@ -161,52 +162,54 @@ def _different(
     )
 
 
-def _dead_letters(expected: ExpectedQueue, found: QueueInfo) -> Iterator[Finding]:
+def _check_dead_letters(expected: ExpectedQueue, found: QueueInfo) -> Iterator[Finding]:
     if found.messages:
         yield Finding(
             "note",
             expected.queue.name,
-            f"{_count(found.messages, 'invocation')} of {expected.function} set aside",
+            f"{_count(found.messages, 'dead letter')} of {expected.function}",
             f"'eventmesh dlq list {expected.function}' shows why",
         )
 
 
-def _consumers(seen: QueueState, found: QueueInfo, commands: BrokerCommands) -> Iterator[Finding]:
-    """Each process that serves a function has one consumer of its inbox and one of its line."""
-    queue, function = seen.expected.queue, seen.expected.function
-    if found.consumers < seen.processes:
-        yield _consumers_missing(seen, found)
-    elif found.consumers > seen.processes:
+def _check_consumers(
+    state: QueueState, found: QueueInfo, commands: BrokerCommands
+) -> Iterator[Finding]:
+    """Each process that serves a function has one consumer of its inbox and of its RPC queue."""
+    queue, function = state.expected.queue, state.expected.function
+    if found.consumers < state.processes:
+        yield _too_few_consumers(state, found)
+    elif found.consumers > state.processes:
         yield Finding(
             "problem",
             queue.name,
-            f"{_count(found.consumers, 'consumer')}, and {_processes(seen)}",
-            "somebody else consumes it, or a process does not answer: compare "
+            f"{_count(found.consumers, 'consumer')}, and {_serving(state)}",
+            "another system consumes it, or a process does not answer: compare "
             f"'{commands.list_consumers}' with 'eventmesh ps'",
         )
-    elif found.messages and not seen.processes:
+    elif found.messages and not state.processes:
         waiting = _count(found.messages, "invocation")
         yield Finding(
             "problem",
             queue.name,
-            f"{waiting} of {function} waiting, and {_processes(seen)}",
+            f"{waiting} of {function} waiting, and {_serving(state)}",
             "start its service",
         )
 
 
-def _consumers_missing(seen: QueueState, found: QueueInfo) -> Finding:
+def _too_few_consumers(state: QueueState, found: QueueInfo) -> Finding:
     return Finding(
         "problem",
-        seen.expected.queue.name,
-        f"{_count(found.consumers, 'consumer')}, and {_processes(seen)}",
-        "see the log of the service, and restart it if that does not mend it",
+        state.expected.queue.name,
+        f"{_count(found.consumers, 'consumer')}, and {_serving(state)}",
+        "see the log of the service, and restart it if that does not help",
     )
 
 
-def _processes(seen: QueueState) -> str:
-    count = seen.processes
+def _serving(state: QueueState) -> str:
+    count = state.processes
     serving = "1 process serves" if count == 1 else f"{count or 'no'} processes serve"
-    return f"{serving} {seen.expected.function}"
+    return f"{serving} {state.expected.function}"
 
 
 def _count(count: int, what: str) -> str:

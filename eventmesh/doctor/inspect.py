@@ -1,4 +1,4 @@
-"""Looking at a mesh for what is wrong with it."""
+"""Examines a mesh and reports what is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from eventmesh.doctor.checks import (
     ExpectedQueue,
     Finding,
     QueueState,
-    alarm_finding,
-    delay_finding,
-    queue_findings,
-    server_findings,
+    check_alarm,
+    check_delays,
+    check_queues,
+    check_server,
 )
+from eventmesh.doctor.report import Report
 from eventmesh.model.broker import BrokerCommands
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import dead_letters, inbox, rpc_queue
@@ -26,37 +27,37 @@ from eventmesh.presence import Instance, Observer
 from eventmesh.service import Service
 from eventmesh.triggers.queue import QueueTrigger
 
-AGAIN_SECONDS: Final = 2.0
-"""After which what looks wrong is looked at once more: processes start and stop all the time."""
+CONFIRM_SECONDS: Final = 2.0
+"""Seconds after which a problem is looked at again: processes start and stop all the time."""
 
 
-async def examine(url: str, services: Sequence[Service], wait: float) -> list[Finding]:
-    """Look at the broker at a URL, at the functions of these services and at those that run.
+async def inspect_mesh(url: str, services: Sequence[Service], wait: float) -> Report:
+    """Examine the broker at a URL, and the functions of these services and of running processes.
 
-    `wait` is how many seconds processes have to answer. Raises SettingsError, AccessDenied, and
+    Processes have `wait` seconds to answer. Raises SettingsError, AccessDenied, and
     BrokerUnavailable if the broker cannot be reached.
     """
     check_shared(url)
     async with find_adapter(url).inspect(url, "eventmesh doctor") as inspector:
         info = await inspector.server()
-        server = list(server_findings(info))
+        server = list(check_server(info))
         async with open_mesh(url, "doctor") as (broker, observer):
             await asyncio.sleep(wait)
-            trouble = await _trouble(broker)
-            alarm = alarm_finding(trouble)
-            if trouble:
-                # No process can answer: all that is consumed would seem to be so by strangers.
-                return [*server, alarm]
-            queues = await _queues(inspector, observer, services, info.commands)
+            refusal = await _refusal_reason(broker)
+            alarm = check_alarm(refusal)
+            if refusal:
+                # No process can answer, so every consumer would seem to be a foreign one.
+                return Report([*server, alarm])
+            queues = await _check_queues(inspector, observer, services, info.commands)
             if any(finding.level == "problem" for finding in queues):
-                await asyncio.sleep(AGAIN_SECONDS)
-                queues = await _queues(inspector, observer, services, info.commands)
-            delays = delay_finding(await inspector.lost(), info.commands)
-    return [*server, alarm, delays, *queues]
+                await asyncio.sleep(CONFIRM_SECONDS)
+                queues = await _check_queues(inspector, observer, services, info.commands)
+            delays = check_delays(await inspector.lost(), info.commands)
+    return Report([*server, alarm, delays, *queues])
 
 
-async def _trouble(broker: Broker) -> str:
-    """Why the broker takes no messages; empty if it does."""
+async def _refusal_reason(broker: Broker) -> str:
+    """Return why the broker takes no messages; "" if it takes them."""
     try:
         await check_accepting(broker)
     except BrokerUnavailable as error:
@@ -64,7 +65,7 @@ async def _trouble(broker: Broker) -> str:
     return ""
 
 
-async def _queues(
+async def _check_queues(
     inspector: BrokerInspector,
     observer: Observer,
     services: Sequence[Service],
@@ -74,23 +75,23 @@ async def _queues(
     processes = Counter(
         function["name"] for instance in instances for function in instance.functions
     )
-    seen = [
+    states = [
         QueueState(expected, await inspector.describe(expected.queue), processes[expected.function])
         for expected in expected_queues(services, instances)
     ]
-    return list(queue_findings(seen, commands))
+    return list(check_queues(states, commands))
 
 
 def expected_queues(
     services: Sequence[Service], instances: Sequence[Instance]
 ) -> Iterator[ExpectedQueue]:
-    """The queues of the services' functions, and of those that the instances serve."""
-    lines = dict(_announced(instances))
+    """Yield the queues of the services' functions, and of those that the instances serve."""
+    max_pending = dict(_announced_limits(instances))
     functions = [function for service in services for function in service.specs]
-    lines |= {function.full_name: function.limits.max_pending for function in functions}
-    for name, length in lines.items():
+    max_pending |= {function.full_name: function.limits.max_pending for function in functions}
+    for name, limit in max_pending.items():
         yield ExpectedQueue(inbox(name), name, "inbox")
-        yield ExpectedQueue(rpc_queue(name, length), name, "rpc")
+        yield ExpectedQueue(rpc_queue(name, limit), name, "rpc")
         yield ExpectedQueue(dead_letters(name), name, "dead letters")
     for function in functions:
         for trigger in function.triggers:
@@ -98,8 +99,8 @@ def expected_queues(
                 yield ExpectedQueue(trigger.queue, function.full_name, "source")
 
 
-def _announced(instances: Sequence[Instance]) -> Iterator[tuple[str, int]]:
-    """The functions that are served, and how long their lines are."""
+def _announced_limits(instances: Sequence[Instance]) -> Iterator[tuple[str, int]]:
+    """Yield the functions that are served, each with its `max_pending`."""
     for instance in instances:
         for function in instance.functions:
             yield function["name"], function["limits"]["max_pending"]

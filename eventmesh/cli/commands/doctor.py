@@ -1,18 +1,25 @@
-"""`eventmesh doctor`: what is wrong with a mesh, and what to do about it."""
+"""`eventmesh doctor`: finds what is wrong with a mesh, and says what to do about it."""
 
 from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
 
 import click
 
 from eventmesh.cli.options import optional_targets_argument, read_duration
+from eventmesh.cli.output import print_json
 from eventmesh.cli.process_options import broker_option, read_settings
+from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.targets.parse import read_target
 
 
 @click.command()
 @optional_targets_argument
 @broker_option
-@click.option("--all", "everything", is_flag=True, help="Show what is well, too.")
+@click.option("--all", "everything", is_flag=True, help="Also show the checks that passed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--wait",
@@ -33,13 +40,23 @@ def command(
     as_json: bool,
     wait: float,
 ) -> None:
-    """Look for what is wrong with a mesh, and say what to do about it.
+    """Find what is wrong with a mesh, and say what to do about it.
 
-    It looks at the broker, its alarms, and at the queues and consumers of all functions that run,
-    and of those of the TARGETs. It changes nothing. The exit code is 1 if something is wrong.
+    It checks the broker, its alarms, and the queues and consumers of all functions that run or
+    that a TARGET declares. It changes nothing. The exit code is 1 if there is a problem.
     """
     settings, _ = read_settings({"broker": broker})
     found = [read_target(target) for target in targets]
-    from eventmesh.cli.doctor_report import diagnose  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.doctor_report import print_report  # noqa: PLC0415 - not for --help
+    from eventmesh.doctor.inspect import inspect_mesh  # noqa: PLC0415
+    from eventmesh.targets.services import load_services  # noqa: PLC0415
 
-    ctx.exit(diagnose(found, settings.broker, wait, everything=everything, as_json=as_json))
+    # Modules may print while they are imported; that is not the result.
+    with redirect_stdout(sys.stderr):
+        services = load_services(found)
+    report = asyncio.run(inspect_mesh(settings.broker, services, wait))
+    if as_json:
+        print_json([asdict(finding) for finding in report.findings])
+    else:
+        print_report(report, everything=everything)
+    ctx.exit(ExitCode.FAILED if report.has_problems else ExitCode.OK)

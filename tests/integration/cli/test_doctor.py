@@ -73,7 +73,7 @@ async def test_a_mesh_that_is_well(launch, run, write, rabbitmq, url, vhost):
     for _ in range(2):
         await process.line(READY)
     ended = await run("doctor", "app.py", **environment)
-    assert (ended.code, ended.out) == (0, "10 things looked at: all is well.\n"), ended
+    assert (ended.code, ended.out) == (0, "10 checks passed.\n"), ended
     shown = await run("doctor", "--all", **environment)
     assert shown.code == 0
     assert "em.rpc.shop.sell" in shown.out
@@ -85,7 +85,9 @@ async def test_nothing_is_made_where_nothing_runs(doctor, write, rabbitmq, vhost
     assert code == 1
     assert "declare=False" in findings.pop("sales")["advice"]
     assert {one["level"] for one in findings.values()} == {"note"}
-    assert findings["em.inbox.shop.sell"]["what"] == "it is not there: nobody serves shop.sell"
+    assert (
+        findings["em.inbox.shop.sell"]["what"] == "it does not exist: no process serves shop.sell"
+    )
     assert await rabbitmq.queues(vhost) == {}
 
 
@@ -129,8 +131,8 @@ async def test_queues_that_were_deleted(launch, doctor, write, rabbitmq, url, vh
     assert code == 1
     (missing,) = findings.values()
     assert missing["subject"] == "em.dead.shop.sell"
-    assert missing["what"] == "it is not there, and 1 process serves shop.sell"
-    assert "made again when something is set aside" in missing["advice"]
+    assert missing["what"] == "it does not exist, and 1 process serves shop.sell"
+    assert "created again for the next dead letter" in missing["advice"]
 
 
 async def test_a_process_that_does_not_answer(launch, doctor, write, rabbitmq, url, vhost):

@@ -12,7 +12,7 @@ from eventmesh.brokers.registry import (
     is_registered,
     open_broker,
 )
-from eventmesh.doctor.inspect import examine
+from eventmesh.doctor.inspect import inspect_mesh
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.plugins import BROKERS
@@ -132,6 +132,6 @@ async def test_a_broker_of_another_package_is_chosen_everywhere(install):
         Client(settings.mesh) as client,
     ):
         assert await client.invoke(double, {"number": 21}) == 42
-        findings = await examine(settings.mesh, [app], 0.0)
+        findings = (await inspect_mesh(settings.mesh, [app], 0.0)).findings
     assert [finding.subject for finding in findings[:3]] == ["broker", "alarms", "outside.lost"]
     assert findings[0].what.startswith("Outside 1.0")

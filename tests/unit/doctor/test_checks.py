@@ -3,10 +3,10 @@ import pytest
 from eventmesh.doctor.checks import (
     ExpectedQueue,
     QueueState,
-    alarm_finding,
-    delay_finding,
-    queue_findings,
-    server_findings,
+    check_alarm,
+    check_delays,
+    check_queues,
+    check_server,
 )
 from eventmesh.model.broker import (
     ArgumentDifference,
@@ -36,7 +36,7 @@ def found(messages=0, consumers=0, difference=None):
 
 
 def finding(expected, found, processes):
-    return one(queue_findings([QueueState(expected, found, processes)], COMMANDS))
+    return one(check_queues([QueueState(expected, found, processes)], COMMANDS))
 
 
 def server(product="RabbitMQ", missing=(), *, tested=True):
@@ -44,32 +44,32 @@ def server(product="RabbitMQ", missing=(), *, tested=True):
 
 
 def test_a_broker_that_was_tested():
-    told = one(server_findings(server()))
+    told = one(check_server(server()))
     assert (told.level, told.what) == ("ok", "RabbitMQ 3.10.8 (cluster one@host)")
 
 
 def test_a_broker_that_was_not():
-    told = one(server_findings(server(tested=False)))
+    told = one(check_server(server(tested=False)))
     assert told.level == "note"
     assert told.what.endswith("is not among the tested versions, 3.10 to 4.3")
 
 
 def test_a_broker_that_is_no_rabbitmq():
-    told = one(server_findings(server("Qpid", ("direct_reply_to",))))
+    told = one(check_server(server("Qpid", ("direct_reply_to",))))
     assert told.level == "problem"
-    assert "cannot do direct_reply_to" in told.what
+    assert "does not support direct_reply_to" in told.what
 
 
 def test_alarms():
-    assert alarm_finding("").level == "ok"
-    assert alarm_finding("low on memory").level == "problem"
+    assert check_alarm("").level == "ok"
+    assert check_alarm("low on memory").level == "problem"
 
 
 def test_delayed_messages_that_had_nowhere_to_go():
-    assert delay_finding(LostMessages("em.delay.lost", 0), COMMANDS).level == "ok"
-    told = delay_finding(LostMessages("em.delay.lost", 3), COMMANDS)
+    assert check_delays(LostMessages("em.delay.lost", 0), COMMANDS).level == "ok"
+    told = check_delays(LostMessages("em.delay.lost", 3), COMMANDS)
     assert (told.level, told.subject) == ("note", "em.delay.lost")
-    assert told.what.startswith("3 delayed messages had nowhere to go")
+    assert told.what.startswith("3 delayed messages had no queue to go to")
     assert "'mqctl purge em.delay.lost'" in told.advice
 
 
@@ -92,9 +92,9 @@ def test_all_is_well(expected, seen, processes):
 @pytest.mark.parametrize(
     ("expected", "seen", "processes", "level", "what"),
     [
-        (INBOX, None, 0, "note", "it is not there: nobody serves shop.sell"),
-        (INBOX, None, 1, "problem", "it is not there, and 1 process serves shop.sell"),
-        (FOREIGN, None, 0, "problem", "it is not there, and shop.sell takes its messages"),
+        (INBOX, None, 0, "note", "it does not exist: no process serves shop.sell"),
+        (INBOX, None, 1, "problem", "it does not exist, and 1 process serves shop.sell"),
+        (FOREIGN, None, 0, "problem", "it does not exist, and shop.sell consumes it"),
         (INBOX, found(), 2, "problem", "no consumers, and 2 processes serve shop.sell"),
         (LINE, found(consumers=1), 2, "problem", "1 consumer, and 2 processes serve shop.sell"),
         (LINE, found(consumers=2), 1, "problem", "2 consumers, and 1 process serves shop.sell"),
@@ -107,7 +107,7 @@ def test_all_is_well(expected, seen, processes):
             "3 invocations of shop.sell waiting, and no processes serve shop.sell",
         ),
         (OWN, found(), 1, "problem", "no consumers, and 1 process serves shop.sell"),
-        (DEAD, found(messages=1), 1, "note", "1 invocation of shop.sell set aside"),
+        (DEAD, found(messages=1), 1, "note", "1 dead letter of shop.sell"),
     ],
 )
 def test_what_is_not_well(expected, seen, processes, level, what):
@@ -121,9 +121,9 @@ def test_a_queue_that_differs_has_to_be_made_anew():
     told = finding(INBOX, found(difference=difference), 0)
     assert told.what == "its x-queue-type is 'classic', and the code says 'quorum'"
     assert "mqctl delete em.inbox.shop.sell" in told.advice
-    assert "goes by itself" in finding(LINE, found(difference=difference), 0).advice
+    assert "expires" in finding(LINE, found(difference=difference), 0).advice
 
 
 def test_a_queue_may_have_several_faults():
     seen = QueueState(INBOX, found(difference=ArgumentDifference("a", "1", "2")), 1)
-    assert [told.level for told in queue_findings([seen], COMMANDS)] == ["problem", "problem"]
+    assert [told.level for told in check_queues([seen], COMMANDS)] == ["problem", "problem"]
