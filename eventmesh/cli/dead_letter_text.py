@@ -24,7 +24,7 @@ def summary_table(summaries: Sequence[DeadLetterSummary]) -> Table:
 
 def dead_letter_table(letters: Sequence[DeadLetter]) -> Table:
     """Build a table with a row for each dead letter."""
-    table = Table("Id", "Set aside", "Reason", "Attempts", "Error")
+    table = Table("Id", "Last failure", "Reason", "Attempts", "Error")
     for letter in letters:
         table.add_row(
             letter.id,

@@ -1,4 +1,4 @@
-"""Services in words: for tables and for programs."""
+"""Services as tables for people and as values for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventmesh.service import Service
 
 
 def services_table(services: Sequence[Service]) -> Table:
-    """All functions with their triggers and limits, a section a service."""
+    """Build a table of all functions with their triggers and limits, a section a service."""
     table = Table("Function", "Triggers", "Limits", title_justify="left")
     for service in services:
         for function in service.specs:
@@ -22,7 +22,7 @@ def services_table(services: Sequence[Service]) -> Table:
 
 
 def service_fields(service: Service) -> dict[str, Any]:
-    """A service as plain values; each function as `function_info` has it."""
+    """Return a service as plain values; each function is a `function_info`."""
     functions = [function_info(function) for function in service.specs]
     return {"service": service.name, "functions": functions}
 

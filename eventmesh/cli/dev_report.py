@@ -1,4 +1,4 @@
-"""What `eventmesh dev` prints once services run."""
+"""Prints what `eventmesh dev` serves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eventmesh.service import Service
 
 
 class DevReport:
-    """Prints what triggers what, and where it is reached."""
+    """Prints functions, triggers and addresses once the services run."""
 
     def __init__(self, services: Sequence[Service], settings: Settings) -> None:
         self._services = services

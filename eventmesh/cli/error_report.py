@@ -1,4 +1,4 @@
-"""What the user sees when a command fails: one message, and an exit code by the kind of failure."""
+"""Reports the error that ends a command: one message, and an exit code by the kind of error."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _CODES: Final[Mapping[type[EventmeshError], ExitCode]] = {
 }
 
 
-def report(error: Exception, *, debug: bool) -> ExitCode:
-    """Tell the user of an error, on standard error, and return the exit code it means."""
+def print_error(error: Exception, *, debug: bool) -> ExitCode:
+    """Print an error to standard error and return its exit code; `debug` adds the traceback."""
     error = _first(error)
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True)
@@ -48,7 +48,7 @@ def report(error: Exception, *, debug: bool) -> ExitCode:
 
 
 def _first(error: Exception) -> Exception:
-    """What is in a group of errors; of several, the first."""
+    """Return the error itself, or the first one of a group."""
     if not isinstance(error, ExceptionGroup):
         return error
     return _first(cast(ExceptionGroup[Exception], error).exceptions[0])
@@ -56,13 +56,13 @@ def _first(error: Exception) -> Exception:
 
 def _message(error: Exception) -> str:
     line = find_user_line(error)
-    place = f"\n\n{_indent(str(line))}" if line is not None else ""
+    location = f"\n\n{_indent(str(line))}" if line is not None else ""
     notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     if isinstance(error, EventmeshError):
-        return f"{error}{notes}{place}"
+        return f"{error}{notes}{location}"
     return (
-        f"{type(error).__name__}: {error}{notes}{place}\n\n"
-        "This was not foreseen: 'eventmesh --debug …' shows where it comes from."
+        f"{type(error).__name__}: {error}{notes}{location}\n\n"
+        "This error was not expected: 'eventmesh --debug …' shows where it comes from."
     )
 
 

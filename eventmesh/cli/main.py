@@ -1,4 +1,4 @@
-"""The command line as a whole: which commands there are, and how each ends."""
+"""The command line: which commands there are, and how each ends."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from eventmesh.cli.error_report import report
+from eventmesh.cli.error_report import print_error
 from eventmesh.processes.exit_codes import ExitCode
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "dev": "Run services here, on the embedded broker, and again on every change.",
+    "dev": "Run services on the embedded broker, and restart them on every change.",
     "run": "Run services over a broker, in worker processes.",
     "gateway": "Serve the HTTP routes of all services of a mesh.",
     "ps": "Show the processes of a mesh, and what they serve.",
-    "doctor": "Look for what is wrong with a mesh, and say what to do.",
-    "list": "Show services, functions, triggers and limits, and run nothing.",
+    "doctor": "Find what is wrong with a mesh, and say what to do.",
+    "list": "Show services, functions, triggers and limits without running them.",
     "invoke": "Run a function and wait for its result.",
-    "send": "Store an invocation of a function, to be run soon.",
+    "send": "Store an invocation of a function, which runs soon.",
     "emit": "Publish an event.",
-    "dlq": "Look at dead letters, deliver them again or drop them.",
-    "new": "Make a service that runs and has a test.",
+    "dlq": "Show dead letters, deliver them again or drop them.",
+    "new": "Write a new service that runs and has a test.",
     "build": "Build images of services.",
-    "export": "Print what runs services elsewhere: a compose file.",
+    "export": "Print a compose file that runs services.",
     "health": "Ask the process on this machine whether it is ready.",
     "completion": "Print the script that completes commands in a shell.",
 }
-"""Each is the module of its name in `eventmesh.cli.commands`, which has it as `command`."""
+"""The commands and their help; each is `command` in its module of `eventmesh.cli.commands`."""
 
 _HIDDEN: Final = ("_worker",)
-"""Commands that other commands start."""
+"""Commands that only other commands start."""
 
 _EXIT_CODES: Final = """\b
 Exit codes:
   0  done
-  1  the function failed, the doctor found a problem, or something that was not foreseen
+  1  the function failed, the doctor found a problem, or an unexpected error
   2  wrong usage: an option, a target, a payload, a declaration
-  3  there is no such function, or it may not be called
-  4  not now: throttled, or nothing answers at the address
-  5  the time was over
+  3  no such function, queue or dead letter, or access denied
+  4  temporary: throttled, or nothing answers at the address
+  5  the time limit passed
   130  interrupted
 """
 
 
 class _Launcher(click.Group):
-    """Imports a command when it is run: `eventmesh --help` is to answer at once."""
+    """Imports a command only when it runs, so that `eventmesh --help` answers at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return list(COMMANDS)
@@ -75,8 +75,8 @@ class _Launcher(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the user is told
-            ctx.exit(report(error, debug=ctx.params["debug"]))
+        except Exception as error:  # noqa: BLE001 - any error is reported to the user
+            ctx.exit(print_error(error, debug=ctx.params["debug"]))
 
 
 @click.group(cls=_Launcher, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})

@@ -22,14 +22,14 @@ def _read_url(_ctx: click.Context, _parameter: click.Parameter, url: str | None)
 def read_duration(
     _ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> float | None:
-    """A duration in seconds, as click's callback."""
+    """Read a duration in seconds, as click's callback."""
     if text is None:
         return None
     try:
         return seconds(text if text[-1:].isalpha() else float(text), parameter.name or "it")
     except (DeclarationError, ValueError) as error:
         raise click.BadParameter(
-            f"{text!r} is no duration: write seconds, or a number with a unit such as '500ms', "
+            f"{text!r} is not a duration: write seconds, or a number with a unit such as '500ms', "
             "'30s', '5m' or '6h'"
         ) from error
 
@@ -41,7 +41,7 @@ def _read_headers(
     for pair in pairs:
         name, separator, text = pair.partition("=")
         if not separator or not name:
-            raise click.BadParameter(f"{pair!r} is no header: write NAME=VALUE")
+            raise click.BadParameter(f"{pair!r} is not a header: write NAME=VALUE")
         headers[name] = text
     return headers
 
@@ -49,7 +49,7 @@ def _read_headers(
 def _read_payload(
     _ctx: click.Context, _parameter: click.Parameter, text: str | None
 ) -> bytes | None:
-    """The bytes of a payload, which are JSON for sure; None where there is none."""
+    """Read the bytes of a JSON payload; None if none is given."""
     if text is None:
         return None
     payload = _payload_bytes(text)
@@ -106,7 +106,7 @@ header_option = click.option(
     metavar="NAME=VALUE",
     multiple=True,
     callback=_read_headers,
-    help="A header for the receiver. May be given several times.",
+    help="A header for the receiver. Can be given several times.",
 )
 timeout_option = click.option(
     "--timeout",
@@ -114,7 +114,7 @@ timeout_option = click.option(
     callback=read_duration,
     help="How long to wait for the result, such as 500ms or 2m.  [default: 30s]",
 )
-id_option = click.option("--id", help="The id it gets, for receivers that look for repetitions.")
+id_option = click.option("--id", help="The id, by which receivers can recognise repetitions.")
 delay_option = click.option(
     "--delay",
     metavar="DURATION",
@@ -126,6 +126,6 @@ grace_option = click.option(
     "--grace",
     metavar="DURATION",
     callback=read_duration,
-    help="How long what runs may take to finish when it is told to stop.  "
+    help="How long running invocations may take to finish after SIGTERM.  "
     "[env var: EVENTMESH_GRACE; default: 25s]",
 )

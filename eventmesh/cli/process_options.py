@@ -1,4 +1,4 @@
-"""Options of the commands that serve, and the settings they make."""
+"""Options of the commands that serve, and the settings from them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from eventmesh.model.settings import LogFormat, LogLevel, Settings, variable
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
-"""Microseconds of CPU time that a container gets, and in how many (cgroup v2)."""
+"""Microseconds of CPU time that a container gets, and the period in microseconds (cgroup v2)."""
 
 _OPTIONS: Final = (
     click.option(
         "--host",
         "http_host",
         metavar="HOST",
-        help="Where HTTP is listened for.  [env var: EVENTMESH_HTTP_HOST; default: 127.0.0.1]",
+        help="The HTTP listener's address.  [env var: EVENTMESH_HTTP_HOST; default: 127.0.0.1]",
     ),
     click.option(
         "--port",
         "http_port",
         type=click.IntRange(0, 65535),
-        help="Its port, 0 for any free one.  [env var: EVENTMESH_HTTP_PORT; default: 8080]",
+        help="Its port; 0 for any free one.  [env var: EVENTMESH_HTTP_PORT; default: 8080]",
     ),
     click.option(
         "--admin-port",
@@ -39,26 +39,26 @@ _OPTIONS: Final = (
     click.option(
         "--log-format",
         type=click.Choice(get_args(LogFormat)),
-        help="Of log lines, on standard error.  [env var: EVENTMESH_LOG_FORMAT]",
+        help="The format of log lines, on standard error.  [env var: EVENTMESH_LOG_FORMAT]",
     ),
     click.option(
         "--log-level",
         type=click.Choice(get_args(LogLevel), case_sensitive=False),
-        help="The least that is logged.  [env var: EVENTMESH_LOG_LEVEL; default: INFO]",
+        help="The lowest level that is logged.  [env var: EVENTMESH_LOG_LEVEL; default: INFO]",
     ),
     grace_option,
 )
 
 
 def process_options(command: CommandT) -> CommandT:
-    """The options that change the settings of a process which serves."""
+    """Add the options that change the settings of a serving process."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def read_settings(options: Mapping[str, Any]) -> tuple[Settings, Mapping[str, str]]:
-    """The settings that the environment and the options given make, and an environment for both.
+    """Return the settings from the environment and the given options, and an environment for both.
 
     Raises SettingsError.
     """
@@ -72,18 +72,18 @@ def _read_workers(_ctx: click.Context, _parameter: click.Parameter, text: str) -
         return cores()
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise click.BadParameter(f"{text!r} is neither a number from 1 on nor 'auto'")
+    raise click.BadParameter(f"{text!r} is neither a number of at least 1 nor 'auto'")
 
 
 def cores() -> int:
-    """How many CPU cores this process may keep busy."""
-    # Not every platform has the first one.
+    """Return how many CPU cores this process may use."""
+    # Not every platform has sched_getaffinity.
     affinity = getattr(os, "sched_getaffinity", None)
     available = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
     try:
         quota, period = _CGROUP_LIMIT.read_text(encoding="ascii").split()
         return min(available, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # There is no such file, or no limit in it.
+    except (OSError, ValueError):  # The file does not exist, or has no limit.
         return available
 
 

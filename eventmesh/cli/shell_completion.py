@@ -1,6 +1,6 @@
-"""What shells are told when somebody presses Tab.
+"""Completions for shells.
 
-Each is run in a process of its own, and imports what it needs when it needs it.
+Each completion runs in a process of its own, and imports modules only when it needs them.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import click
 from click.shell_completion import CompletionItem
 
 HTTP_SECONDS: Final = 0.5
-"""How long somebody who presses Tab may wait for a process that serves the mesh."""
+"""Seconds to wait for a process that serves the mesh: a user has pressed Tab and waits."""
 
 ANSWER_SECONDS: Final = 0.2
-"""How long processes of a mesh have to answer when its broker is asked."""
+"""Seconds that processes have to answer over the broker."""
 
 BROKER_SECONDS: Final = 1.5
-"""The same with the time that the broker takes for the connections."""
+"""Seconds for the same with the connections to the broker."""
 
 
 def complete_path(
     _ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Files and folders: the shell knows them."""
+    """Let the shell complete files and folders."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def complete_function(
     ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The functions of the mesh at the command's URL; none where that does not answer."""
+    """Complete the functions of the mesh at the command's URL; none if it does not answer."""
     url: str | None = ctx.params.get("url")
     names = _functions(url) if url else ()
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -46,7 +46,7 @@ def _functions(url: str) -> Sequence[str]:
 
 
 def _functions_served(url: str) -> Sequence[str]:
-    """Asked for with the standard library: it is loaded sooner."""
+    """Ask with the standard library, which is imported faster."""
     from http.client import HTTPException  # noqa: PLC0415
     from urllib.request import urlopen  # noqa: PLC0415
 
@@ -59,7 +59,7 @@ def _functions_served(url: str) -> Sequence[str]:
             functions = orjson.loads(answer.read())["functions"]
             return [function["name"] for function in functions]
     except (OSError, HTTPException, ValueError, LookupError):
-        return ()  # Nothing runs there: a shell has nobody to tell.
+        return ()  # Nothing runs there, and a completion cannot show an error.
 
 
 async def _functions_on_broker(url: str) -> Sequence[str]:
@@ -68,11 +68,11 @@ async def _functions_on_broker(url: str) -> Sequence[str]:
     from eventmesh.client.mesh import open_mesh  # noqa: PLC0415
     from eventmesh.model.errors import EventmeshError  # noqa: PLC0415
 
-    logging.disable()  # What is written beside the names would be in the middle of the line typed.
+    logging.disable()  # Log lines would appear in the line that the user types.
     try:
         async with asyncio.timeout(BROKER_SECONDS), open_mesh(url, "completion") as (_, observer):
             await asyncio.sleep(ANSWER_SECONDS)
             instances = list(observer.instances.values())
     except (TimeoutError, EventmeshError):
         return ()  # As above.
-    return sorted({one["name"] for instance in instances for one in instance.functions})
+    return sorted({function["name"] for instance in instances for function in instance.functions})

@@ -1,4 +1,4 @@
-"""Calling a mesh that runs somewhere else."""
+"""Runs calls to a mesh in other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def with_client(url: str, use: Callable[[Client], Awaitable[T]]) -> T:
-    """What `use` makes of a client of the mesh at `url`, in an event loop of its own."""
+    """Return what `use` returns for a client of the mesh at `url`, in an event loop of its own."""
 
     async def run() -> T:
         async with Client(url) as client:

@@ -1,1 +1,1 @@
-"""From what is typed to name services to the services."""
+"""Targets: the texts by which users name services, and the import of what they name."""

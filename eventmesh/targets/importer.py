@@ -1,4 +1,4 @@
-"""Importing the user's modules, with errors that are about the user's code."""
+"""Imports the user's modules, with errors about the user's code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eventmesh.targets.source_location import is_user_file
 
 
 def import_file(file: Path) -> ModuleType:
-    """Import a file as `python FILE` would: its own folder is searched first for what it imports.
+    """Import a file as `python FILE` would: its imports are searched in its own folder first.
 
     A file in a package is imported as a module of that package, so that relative imports work.
-    Several files of one process may have the same name, and so may modules beside them: each file
-    gets those of its own folder, as long as it imports them when it is imported itself.
+    Several files of one process may have the same name, and so may the modules beside them: each
+    file gets the modules of its own folder, if it imports them at the top.
 
     Raises SettingsError if that fails, and the module's own DeclarationError.
     """
@@ -37,7 +37,7 @@ def import_file(file: Path) -> ModuleType:
 
 
 def import_name(name: str) -> ModuleType:
-    """Import a module by its name, as `python -m NAME` finds it: first in the current folder.
+    """Import a module by name, as `python -m NAME` would: the current folder is searched first.
 
     Raises SettingsError if that fails, and the module's own DeclarationError.
     """
@@ -47,7 +47,7 @@ def import_name(name: str) -> ModuleType:
 
 
 def find_module_name(file: Path) -> tuple[Path, str]:
-    """The folder to search for a file's module, and the module's name, with its packages."""
+    """Return the folder to search for a file's module, and the module's name with its packages."""
     names = [file.stem]
     folder = file.parent
     while (folder / "__init__.py").is_file():
@@ -57,9 +57,9 @@ def find_module_name(file: Path) -> tuple[Path, str]:
 
 
 def find_module_folder(name: str) -> Path | None:
-    """The folder in which a module, or the package it belongs to, is; None if it is nowhere.
+    """Return the folder of a module, or of the package it belongs to; None if there is none.
 
-    Nothing is imported to find out.
+    It imports nothing.
     """
     _search_first(Path.cwd())
     spec = find_spec(name.partition(".")[0])
@@ -75,7 +75,7 @@ def _search_first(folder: Path) -> None:
 
 
 def _forget_modules_outside(folder: Path) -> None:
-    """Forget the user's modules of other folders under whose names this folder has its own."""
+    """Forget the user's modules of other folders whose names modules of this folder have too."""
     own = {path.stem for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] not in own:

@@ -1,4 +1,4 @@
-"""TARGETs: what may be typed to name services. Nothing is imported to read them."""
+"""Parses TARGETs, the texts by which users name services, without importing anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMS: Final = "a target is a file, a folder with an app.py, package.module or 
 
 @value
 class Target:
-    """A file, or else the name of a module, and perhaps one attribute of it."""
+    """A file or the name of a module, and perhaps one attribute of it."""
 
     text: str
     module: Path | str
@@ -22,7 +22,7 @@ class Target:
 
     @property
     def folder(self) -> Path:
-        """Where its code is; found without running it. Raises SettingsError if it is nowhere."""
+        """The folder of its code, which is not run. Raises SettingsError if there is none."""
         if isinstance(self.module, Path):
             folder, name = find_module_name(self.module)
             return folder / name.partition(".")[0] if "." in name else folder
@@ -33,15 +33,15 @@ class Target:
 
 
 def read_target(text: str) -> Target:
-    """The target that a text stands for. Raises SettingsError if it cannot be one."""
-    place, _, attribute = text.rpartition(":")
-    if not place or not attribute.isidentifier():
-        place, attribute = text, ""
-    path = Path(place)
+    """Parse a target. Raises SettingsError for a text that is not a target."""
+    source, _, attribute = text.rpartition(":")
+    if not source or not attribute.isidentifier():
+        source, attribute = text, ""
+    path = Path(source)
     file = path / "app.py" if path.is_dir() else path
     if file.suffix == ".py" and file.is_file():
         return Target(text, file.resolve(), attribute)
-    is_name = path.suffix != ".py" and all(part.isidentifier() for part in place.split("."))
+    is_name = path.suffix != ".py" and all(part.isidentifier() for part in source.split("."))
     if is_name and (not path.is_dir() or (path / "__init__.py").is_file()):
-        return Target(text, place, attribute)
+        return Target(text, source, attribute)
     raise SettingsError(f"there is no {str(file)!r}: {_FORMS}")

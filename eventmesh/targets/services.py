@@ -1,7 +1,7 @@
-"""From targets to the services they name.
+"""Loads the services that targets name.
 
-All services among a module's global names are meant, imported ones too: a module may gather the
-services of others.
+They are all services among the global names of a module, also imported ones: a module may collect
+the services of other modules.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from eventmesh.targets.parse import Target
 
 
 def load_services(targets: Sequence[Target]) -> list[Service]:
-    """Import the targets and return the services they name, in order, each once.
+    """Import the targets and return their services, in order, each once.
 
-    Raises SettingsError for a target that cannot be imported or has no service, and the
-    DeclarationError of a service that is declared wrongly.
+    Raises SettingsError for a target that cannot be imported or has no service, and
+    DeclarationError for a service that is declared wrongly.
     """
     found = [service for target in targets for service in _services(target)]
     return list(dict.fromkeys(found))
@@ -28,7 +28,11 @@ def load_services(targets: Sequence[Target]) -> list[Service]:
 
 def _services(target: Target) -> list[Service]:
     module = _import_target(target)
-    services = {name: one for name, one in vars(module).items() if isinstance(one, Service)}
+    services = {
+        name: attribute
+        for name, attribute in vars(module).items()
+        if isinstance(attribute, Service)
+    }
     if not services:
         raise SettingsError(
             f"there is no service in {target.text}: write 'service = Service(\"name\")' at its "
@@ -47,5 +51,5 @@ def _services(target: Target) -> list[Service]:
 def _import_target(target: Target) -> ModuleType:
     if isinstance(target.module, Path):
         return import_file(target.module)
-    _ = target.folder  # Where there is none, that is the better message.
+    _ = target.folder  # If there is none, this error has the better message.
     return import_name(target.module)

@@ -1,4 +1,4 @@
-"""Where in the user's own code something went wrong."""
+"""Locates errors in the user's own code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIBRARIES: Final = [*(Path(folder).resolve() for folder in _INSTALLED), Path(__
 
 @value
 class SourceLine:
-    """A line of code. `column` counts from 1, and is 0 where the whole line is meant."""
+    """A line of code. `column` counts from 1; 0 means the whole line."""
 
     file: str
     number: int
@@ -29,7 +29,7 @@ class SourceLine:
     column: int = 0
 
     def __str__(self) -> str:
-        """The place, and under it the source."""
+        """Format the location, and the source below it."""
         shown = f"{shorten_path(self.file)}:{self.number}"
         source = self.source.strip()
         if not source:
@@ -42,7 +42,7 @@ class SourceLine:
 
 
 def find_user_line(error: BaseException) -> SourceLine | None:
-    """The line of the deepest frame in the user's own code, of the error or of what caused it."""
+    """Return the line of the deepest frame in the user's code, of the error or its cause."""
     for cause in _causes(error):
         if isinstance(cause, SyntaxError) and cause.filename and cause.lineno:
             return SourceLine(cause.filename, cause.lineno, cause.text or "", cause.offset or 0)
@@ -53,22 +53,22 @@ def find_user_line(error: BaseException) -> SourceLine | None:
 
 
 def is_user_file(file: Path) -> bool:
-    """Whether a file is the user's own: not Python's, not eventmesh's, in no installed package."""
-    # Some modules give names that are no files, such as "<string>" or that of their Cython source.
+    """Return whether a file is the user's own: not of Python, eventmesh or an installed package."""
+    # Some names are not files, such as "<string>" or the Cython source of a module.
     if not file.is_file():
         return False
     return not any(file.resolve().is_relative_to(library) for library in _LIBRARIES)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, the root first."""
+    """Yield the error and its causes, the root cause first."""
     if error.__cause__ is not None:
         yield from _causes(error.__cause__)
     yield error
 
 
 def shorten_path(file: str) -> str:
-    """The path as it is seen from the current folder, if it lies below."""
+    """Return the path relative to the current folder, if it lies below it."""
     path = Path(file).absolute()
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

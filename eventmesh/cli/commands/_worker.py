@@ -1,4 +1,4 @@
-"""`eventmesh _worker`: what `eventmesh run` and `eventmesh gateway` start. Not for people."""
+"""`eventmesh _worker`: started by `eventmesh run` and `eventmesh gateway`, not by people."""
 
 from __future__ import annotations
 

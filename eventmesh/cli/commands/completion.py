@@ -1,4 +1,4 @@
-"""`eventmesh completion`: what a shell needs to complete our commands."""
+"""`eventmesh completion`: the script with which a shell completes our commands."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def command(ctx: click.Context, /, shell: str) -> None:
     bash: eval "$(eventmesh completion bash)"           in ~/.bashrc
     zsh:  eval "$(eventmesh completion zsh)"            in ~/.zshrc
     fish: eventmesh completion fish | source            in ~/.config/fish/config.fish
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark for lines that it does not wrap
     script = _SHELLS[shell](ctx.find_root().command, {}, "eventmesh", "_EVENTMESH_COMPLETE")
     click.echo(script.source())

@@ -1,4 +1,4 @@
-"""`eventmesh dev`: services on the embedded broker, started again on every change."""
+"""`eventmesh dev`: services on the embedded broker, restarted on every change."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from eventmesh.targets.parse import read_target
 @click.command()
 @targets_argument
 @process_options
-@click.option("--reload/--no-reload", default=True, help="Start again when code changes, or not.")
+@click.option("--reload/--no-reload", default=True, help="Whether to restart when code changes.")
 @click.pass_context
 def command(
     ctx: click.Context, /, *, targets: tuple[str, ...], reload: bool, **options: Any
 ) -> None:
     """Run the services of all TARGETs in one process, on the embedded broker.
 
-    A TARGET is a file, a folder with an app.py, package.module, or module:attribute. When a
-    Python file in their folders changes, the process is started again. Ctrl-C lets what runs
-    finish; a second one does not.
+    A TARGET is a file, a folder with an app.py, package.module, or module:attribute. The process
+    restarts when a Python file in their folders changes. Ctrl-C lets running invocations finish; a
+    second one does not.
 
-    The embedded broker keeps its messages in memory: they end with the process.
+    The embedded broker keeps its messages in memory: they are lost when the process ends.
     """
     settings, environment = read_settings(options)
     found = [read_target(target) for target in targets]

@@ -29,8 +29,8 @@ _json_option = click.option(
 def command() -> None:
     """Show dead letters, deliver them again, or drop them.
 
-    The dead letters of a function are invocations that were set aside: every attempt failed, they
-    were too old or not valid, or the handler rejected them.
+    A dead letter is an invocation that is not tried again: every attempt failed, it was too old or
+    not valid, or the handler rejected it.
     """
 
 

@@ -17,8 +17,8 @@ from eventmesh.cli.with_client import with_client
 @click.command()
 @click.argument("type")
 @payload_argument
-@click.option("--subject", default="", help="What the event is about, within its source.")
-@click.option("--source", default="", help="Where it happened.  [default: /]")
+@click.option("--subject", default="", help="The subject of the event in its source.")
+@click.option("--source", default="", help="The source of the event.  [default: /]")
 @delay_option
 @id_option
 @header_option
@@ -34,7 +34,7 @@ def command(
     headers: dict[str, str],
     url: str,
 ) -> None:
-    """Publish an event of TYPE ("order.placed") to whoever subscribed to it, and print its id.
+    """Publish an event of TYPE ("order.placed") to its subscribers, and print its id.
 
     Its data is JSON: as an argument, from a file (@FILE) or from standard input (-). SUBJECT and
     SOURCE are attributes of CloudEvents.

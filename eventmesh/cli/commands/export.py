@@ -1,4 +1,4 @@
-"""`eventmesh export`: what runs services elsewhere."""
+"""`eventmesh export`: files that run services elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventmesh.targets.parse import read_target
 
 @click.group()
 def command() -> None:
-    """Print what runs services elsewhere, from what their code declares."""
+    """Print files that run services elsewhere, from the declarations in their code."""
 
 
 @command.command("compose")
@@ -21,15 +21,15 @@ def command() -> None:
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it to this file, and the secrets that it names beside it.",
+    help="Write it to this file, and its secrets into secrets/ beside it.",
 )
 @click.option(
     "--beside",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Join the mesh of this compose file: no RabbitMQ and no gateway of its own.",
+    help="Join the mesh of this compose file, without a RabbitMQ and gateway of its own.",
 )
-@click.option("--cpus", default=1.0, show_default=True, help="CPU cores that each service gets.")
-@click.option("--memory", default="256M", show_default=True, help="Memory that each gets.")
+@click.option("--cpus", default=1.0, show_default=True, help="CPU cores of each service.")
+@click.option("--memory", default="256M", show_default=True, help="Memory of each service.")
 def compose(
     *,
     targets: tuple[str, ...],
@@ -40,8 +40,8 @@ def compose(
 ) -> None:
     """Print a compose file with a container for each TARGET, RabbitMQ and a gateway.
 
-    A TARGET is a file or a folder with an app.py. It is imported, and nothing else of it is run.
-    Paths in what is printed are relative to the current folder, in a file to that file.
+    A TARGET is a file or a folder with an app.py. It is imported, but not run. Printed paths are
+    relative to the current folder; paths in a file are relative to that file.
     """
     found = [read_target(target) for target in targets]
     from eventmesh.packaging.compose import Resources  # noqa: PLC0415 - not for --help

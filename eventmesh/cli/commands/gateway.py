@@ -1,4 +1,4 @@
-"""`eventmesh gateway`: one door for the HTTP routes of all services of a mesh."""
+"""`eventmesh gateway`: one address for the HTTP routes of all services of a mesh."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from eventmesh.cli.process_options import (
 def command(ctx: click.Context, /, *, workers: int, **options: Any) -> None:
     """Serve all services of a mesh at one address, until told to stop.
 
-    HTTP requests are passed on over the broker to whoever announces a route for them; functions
-    can be invoked by name, and the mesh controlled. Workers and signals are as in 'eventmesh run'.
+    It passes HTTP requests on over the broker to the services that announce the routes, invokes
+    functions by name, and serves the control API. Workers and signals are as in 'eventmesh run'.
     """
     settings, environment = read_settings(options)
     from eventmesh.processes.run_workers import run_workers  # noqa: PLC0415 - not for --help

@@ -1,4 +1,4 @@
-"""`eventmesh health`: whether the process beside it is well."""
+"""`eventmesh health`: whether the process on this machine is ready."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from eventmesh.model.settings import Settings
 from eventmesh.processes.exit_codes import ExitCode
 
 _TIMEOUT: Final = 3.0
-"""Seconds to wait for an answer: a process that is well has it at once."""
+"""Seconds to wait for an answer; a healthy process answers at once."""
 
 
 @click.command()
-@click.option("--live", is_flag=True, help="Ask whether it is alive, and not whether it is ready.")
+@click.option("--live", is_flag=True, help="Ask whether it is alive, not whether it is ready.")
 @click.pass_context
 def command(ctx: click.Context, /, *, live: bool) -> None:
     """Ask the process on this machine whether it is ready for work.
 
-    It is asked at its admin address. The exit code is 0 if it is, and 1 if not: made for the
+    It asks at the admin address. The exit code is 0 if the process is ready and 1 if not, for the
     health check of a container.
     """
     settings = Settings.from_environment(os.environ)
@@ -42,4 +42,4 @@ def command(ctx: click.Context, /, *, live: bool) -> None:
     ctx.exit(ExitCode.OK if answer.status == HTTPStatus.OK else ExitCode.FAILED)
 
 
-_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where who listens everywhere is
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listeners on all addresses

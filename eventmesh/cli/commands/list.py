@@ -1,4 +1,4 @@
-"""`eventmesh list`: what there is, without running it."""
+"""`eventmesh list`: services and functions, without running them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def command(*, targets: tuple[str, ...], as_json: bool) -> None:
     """Show the services of the TARGETs: functions, triggers and limits.
 
     A TARGET is a file, a folder with an app.py, package.module, or module:attribute. It is
-    imported, and nothing else of it is run.
+    imported, but not run.
     """
-    # What a module prints while it is imported is not what was asked for.
+    # Modules may print while they are imported; that is not the result.
     with redirect_stdout(sys.stderr):
         services = load_services([read_target(target) for target in targets])
     if as_json:

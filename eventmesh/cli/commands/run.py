@@ -1,4 +1,4 @@
-"""`eventmesh run`: services over a broker, in worker processes that are kept running."""
+"""`eventmesh run`: services over a broker, in supervised worker processes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def command(
 ) -> None:
     """Run the services of all TARGETs until told to stop, over a broker.
 
-    A TARGET is a file, a folder with an app.py, package.module, or module:attribute. Each of the
-    workers is a process in which all services run; they share one HTTP port, and one that dies is
+    A TARGET is a file, a folder with an app.py, package.module, or module:attribute. Each worker
+    is a process that runs all services. The workers share one HTTP port, and a worker that dies is
     started again.
 
-    SIGTERM and Ctrl-C let what runs finish within the grace time; a second one does not. SIGHUP
-    starts new workers, with what their code is by then, and ends the old ones, one by one: no
-    request is refused meanwhile.
+    SIGTERM and Ctrl-C let running invocations finish within the grace time; a second one does not.
+    SIGHUP replaces the workers one by one by new ones with the current code, and refuses no request
+    meanwhile.
     """
     for target in targets:
         read_target(target)

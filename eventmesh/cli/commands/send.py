@@ -33,9 +33,8 @@ def command(
 ) -> None:
     """Store an invocation of the function NAME ("service.function") and print its id.
 
-    NAME may also be queue:NAME. The payload is JSON: as an argument, from a file (@FILE) or from
-    standard input (-). When this ends with code 0, the invocation is stored: it is run at least
-    once.
+    NAME can also be queue:NAME. The payload is JSON: as an argument, from a file (@FILE) or from
+    standard input (-). If the exit code is 0, the invocation is stored and runs at least once.
     """
     click.echo(
         with_client(

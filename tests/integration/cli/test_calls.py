@@ -114,9 +114,9 @@ async def test_nothing_listens_there(run, command):
             ["invoke", "shop.add", "@nowhere.json"],
             "'nowhere.json' cannot be read: No such",
         ),
-        (["invoke", "shop.add", "-H", "colour"], "'colour' is no header: write NAME=VALUE"),
-        (["invoke", "shop.add", "--timeout", "soon"], "'soon' is no duration"),
-        (["send", "shop.add", "--delay", "-1"], "'-1' is no duration"),
+        (["invoke", "shop.add", "-H", "colour"], "'colour' is not a header: write NAME=VALUE"),
+        (["invoke", "shop.add", "--timeout", "soon"], "'soon' is not a duration"),
+        (["send", "shop.add", "--delay", "-1"], "'-1' is not a duration"),
         (["invoke", "shop.add", "--url", "nonsense"], "nonsense"),
     ],
 )

@@ -33,7 +33,7 @@ def test_one_worker_unless_told_otherwise(workers):
 def test_a_number_that_cannot_be(workers, text):
     result = workers("--workers", text)
     assert result.exit_code == 2
-    assert "neither a number from 1 on nor 'auto'" in result.output
+    assert "neither a number of at least 1 nor 'auto'" in result.output
 
 
 @pytest.mark.parametrize(
