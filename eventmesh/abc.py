@@ -1,8 +1,8 @@
 """The interfaces between the parts.
 
-A source makes an `Invocation` from what it receives, passes it to a `Handler`, and settles the
-`Result`. A `Broker` carries messages between processes. Whoever enters one of the context managers
-here owns it, and leaves it.
+A source makes an `Invocation` of each request or message, passes it to a `Handler`, and settles the
+`Result`. A `Broker` carries messages between processes. Code that enters one of these context
+managers owns it, and leaves it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 Handler: TypeAlias = Callable[[Invocation], Awaitable[Result]]
-"""Runs one invocation. Whatever happens comes back as a `Result`; only cancellation is raised."""
+"""Runs one invocation. Every outcome is a `Result`, also errors; only cancellation is raised."""
 
 Middleware: TypeAlias = Callable[[Handler], Handler]
 """Folded around a function's handler once, when its pipeline is built."""
@@ -36,7 +36,7 @@ class Callee(Protocol[P, R_co]):
 
     @property
     def result_type(self) -> Any:
-        """The annotation of what it returns; of what it yields, as a list, where it yields."""
+        """The annotation of its result; for a function that yields, a list of its items."""
         ...
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
@@ -104,8 +104,8 @@ class Subscription(Protocol):
 class Slots(Protocol):
     """Permits for concurrent runs of one function in the whole mesh.
 
-    Slots are lost with the connection. Their runs go on, so that for a while more may run in the
-    mesh than the limit says: that is logged, and these runs get slots again before new ones do.
+    Slots are lost with the connection. Their runs go on, so that for a while the mesh may run more
+    than the limit: that is logged, and these runs get slots again before new ones do.
     """
 
     async def acquire(self) -> None:
@@ -129,9 +129,9 @@ class Lease(Protocol):
 
 
 class Broker(Protocol):
-    """Carries messages: RabbitMQ, or the embedded broker. One contract suite runs over all.
+    """Carries messages: RabbitMQ, or the embedded broker. One contract suite tests all of them.
 
-    Entering connects, leaving closes. Everything may raise BrokerUnavailable.
+    Entering connects, leaving closes. Every method may raise BrokerUnavailable.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -155,9 +155,9 @@ class Broker(Protocol):
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """Return once the broker holds the message, to be delivered in `delay` seconds.
 
-        Raises FunctionNotFound if a mandatory route leads nowhere, Throttled if a queue at its end
-        is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost if its
-        queue is full when it is due. What UTF-8 cannot carry of a header's text arrives as "?".
+        Raises FunctionNotFound if a mandatory route leads to no queue, Throttled if a queue at its
+        end is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost if
+        its queue is full when it is due. Characters that UTF-8 cannot encode arrive as "?".
         """
         ...
 
@@ -183,16 +183,16 @@ class Broker(Protocol):
 
         `deliver` is called in the event loop, also from inside `publish` and `ack`: it must keep
         the delivery, return at once and not raise. A consumer that the broker cancels is started
-        again, and what a lost connection held is delivered again. Leaving stops the consumer, and
-        requeues what is unacked.
+        again, and unacked messages of a lost connection are delivered again. Leaving stops the
+        consumer, and requeues unacked messages.
         """
         ...
 
     async def get(self, queue: Queue) -> Delivery | None:
         """Take one message, or None if there is none now.
 
-        Requeued messages come before those that were never taken. They keep their order if all that
-        were taken are requeued in it.
+        Requeued messages come before those that were never taken. They keep their order if all
+        taken messages are requeued in it.
         """
         ...
 
@@ -212,9 +212,9 @@ class Broker(Protocol):
         ...
 
     def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:
-        """Share in the mesh-wide slots under `name`, of which there are `limit`.
+        """Share the `limit` mesh-wide slots under `name`.
 
-        If others gave another limit, the last one given counts. Leaving returns what is held.
+        If others gave another limit, the last one counts. Leaving returns the held slots.
         """
         ...
 
@@ -227,21 +227,21 @@ class Broker(Protocol):
 
 
 class BrokerInspector(Protocol):
-    """Looks into a broker without changing anything in it: what `eventmesh doctor` asks.
+    """Inspects a broker for `eventmesh doctor`, without changing anything in it.
 
-    Everything may raise BrokerUnavailable and AccessDenied.
+    Every method may raise BrokerUnavailable and AccessDenied.
     """
 
     async def server(self) -> BrokerInfo:
-        """What the broker says of itself."""
+        """Return the broker's product, version, cluster and missing capabilities."""
         ...
 
     async def describe(self, queue: Queue) -> QueueInfo | None:
-        """The queue as it is; None if there is no such queue."""
+        """Describe a queue; None if it does not exist."""
         ...
 
     async def lost(self) -> LostMessages:
-        """The delayed messages that are kept because their queue was gone when they were due."""
+        """Count the delayed messages whose queue was gone when they were due."""
         ...
 
 
@@ -254,15 +254,15 @@ class BrokerAdapter(Protocol):
         ...
 
     def open(self, url: str, name: str, *, connect_timeout: float | None) -> Broker:
-        """The broker at a URL, to be entered. It serves hosts, commands and clients alike.
+        """Return the broker at a URL, which connects when it is entered.
 
-        `name` is what the broker's own tools call its connections. `connect_timeout` is how many
-        seconds entering waits for them; None waits for as long as it takes.
+        `name` is the name of its connections in the broker's own tools. Entering waits
+        `connect_timeout` seconds for them; None waits without a limit.
 
         Raises SettingsError, without the password, for a URL that cannot be used.
         """
         ...
 
     def inspect(self, url: str, name: str) -> AbstractAsyncContextManager[BrokerInspector]:
-        """The inspector of the broker at a URL, usable while entered. Raises as `open` does."""
+        """Return an inspector of the broker at a URL, for use while entered. Raises as `open`."""
         ...

@@ -44,7 +44,7 @@ def find_adapter(url: str) -> BrokerAdapter:
         registered: BrokerAdapter = point.load()
     except (ImportError, AttributeError) as error:
         raise SettingsError(
-            f"the broker for {scheme}:// cannot be loaded from {point.value!r}: {error}; mend or "
+            f"the broker for {scheme}:// cannot be loaded from {point.value!r}: {error}; repair or "
             "remove the package that registers it"
         ) from error
     return registered

@@ -18,7 +18,7 @@ from eventmesh.middleware.tracing import trace_transport
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import redacted
 
-CONNECT_SECONDS: Final = 15.0
+CLIENT_CONNECT_SECONDS: Final = 15.0
 """How long a client tries to reach a broker before it gives up."""
 
 MeshAccess: TypeAlias = tuple[Transport, DeadLetters]
@@ -77,7 +77,7 @@ async def _open_http(stack: AsyncExitStack, url: str) -> MeshAccess:
 
 async def _open_over_broker(stack: AsyncExitStack, url: str) -> MeshAccess:
     broker = await stack.enter_async_context(
-        open_broker(url, "eventmesh client", connect_timeout=CONNECT_SECONDS)
+        open_broker(url, "eventmesh client", connect_timeout=CLIENT_CONNECT_SECONDS)
     )
     functions = partial(_list_announced, broker)
     return BrokerTransport(broker), BrokerDeadLetters(broker, SystemClock(), functions)

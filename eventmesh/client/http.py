@@ -29,7 +29,7 @@ from eventmesh.model.errors import (
     InvocationTimeout,
     PayloadTooLarge,
 )
-from eventmesh.model.event import PREFIX
+from eventmesh.model.event import ATTRIBUTE_PREFIX
 from eventmesh.model.message import JSON, NO_HEADERS, Message
 from eventmesh.model.result import Result
 from eventmesh.model.settings import redacted
@@ -213,9 +213,9 @@ class HttpTransport:
 
     async def emit(self, event: Message, delay: float) -> None:
         attributes = {
-            f"ce-{name.removeprefix(PREFIX)}": quote(text, safe=_SAFE)
+            f"ce-{name.removeprefix(ATTRIBUTE_PREFIX)}": quote(text, safe=_SAFE)
             for name, text in event.headers.items()
-            if name.startswith(PREFIX)
+            if name.startswith(ATTRIBUTE_PREFIX)
         }
         headers = {
             **_message_headers(event),
@@ -236,7 +236,11 @@ def _segment(name: str) -> str:
 
 def _message_headers(message: Message) -> dict[str, str]:
     """Build the HTTP headers that carry a message's content type and headers."""
-    own = {name: text for name, text in message.headers.items() if not name.startswith(PREFIX)}
+    own = {
+        name: text
+        for name, text in message.headers.items()
+        if not name.startswith(ATTRIBUTE_PREFIX)
+    }
     headers = {"Content-Type": message.content_type}
     if own:
         headers[MESSAGE_HEADERS] = urlencode(own)

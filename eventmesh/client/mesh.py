@@ -12,16 +12,16 @@ from eventmesh.brokers.registry import check_shared, open_broker
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
-from eventmesh.model.topology import PREFIX, Route
+from eventmesh.model.topology import NAME_PREFIX, Route
 from eventmesh.presence import Observer, observe
 
-CONNECT_SECONDS: Final = 15.0
+MESH_CONNECT_SECONDS: Final = 15.0
 """Seconds that a command tries to reach the broker."""
 
 ASK_SECONDS: Final = 5.0
 """Seconds to wait until all processes of a mesh were asked and had time to answer."""
 
-_NO_QUEUE: Final = Route("", f"{PREFIX}.nobody", mandatory=False, name="nobody")
+_NO_QUEUE: Final = Route("", f"{NAME_PREFIX}.nobody", mandatory=False, name="nobody")
 
 
 @asynccontextmanager
@@ -33,7 +33,7 @@ async def open_mesh(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observe
     """
     check_shared(url)
     async with (
-        open_broker(url, f"eventmesh {name}", connect_timeout=CONNECT_SECONDS) as broker,
+        open_broker(url, f"eventmesh {name}", connect_timeout=MESH_CONNECT_SECONDS) as broker,
         observe(broker, SystemClock(), lambda _: None) as observer,
     ):
         yield broker, observer

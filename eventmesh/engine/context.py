@@ -10,7 +10,7 @@ from eventmesh.abc import Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.caller import Caller
 from eventmesh.model.duration import Duration
-from eventmesh.model.event import PREFIX, TIMER_TYPE, parse_event_time
+from eventmesh.model.event import ATTRIBUTE_PREFIX, TIMER_TYPE, parse_event_time
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.trace_context import trace_headers
 
@@ -81,7 +81,7 @@ class Context(Caller):
         """The time that a timer was scheduled for; None if no timer fired this."""
         if self.invocation.type != TIMER_TYPE:
             return None
-        time = self.invocation.headers.get(f"{PREFIX}time", "")
+        time = self.invocation.headers.get(f"{ATTRIBUTE_PREFIX}time", "")
         return parse_event_time(time, self.invocation.created)
 
     @property

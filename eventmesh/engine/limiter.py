@@ -13,7 +13,7 @@ from eventmesh.model.invocation import SYNC, Invocation, Mode
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.result import Result, on_close
 
-RETRY_AFTER = 1.0
+THROTTLED_RETRY_SECONDS = 1.0
 """Seconds after which a refused caller should try again: about when a permit may be free."""
 
 
@@ -79,7 +79,7 @@ class Limiter:
     def throttled(self, reason: str) -> Throttled:
         """Return the error for a caller that gets no permit, and count it."""
         self._throttled += 1
-        return Throttled(reason, RETRY_AFTER)
+        return Throttled(reason, THROTTLED_RETRY_SECONDS)
 
     def release(self) -> None:
         """Return a permit: it goes to the next task that waits, if one does."""

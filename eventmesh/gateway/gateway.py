@@ -16,7 +16,11 @@ from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import add_builtin_routes, build_apis
-from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
+from eventmesh.http.server.problems import (
+    UNAVAILABLE_RETRY_SECONDS,
+    problem_from,
+    retryable_problem,
+)
 from eventmesh.http.server.request import Request, body_limit, read_body, read_trace_headers
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
@@ -150,5 +154,5 @@ def build_relay_endpoint(remote: RemoteRoute, context: SourceContext) -> Endpoin
 def _problem_from(error: Failure) -> Problem:
     if isinstance(error, FunctionNotFound):
         # It was announced a moment ago.
-        return retryable_problem(503, "no process serves this route now", RETRY_AFTER)
+        return retryable_problem(503, "no process serves this route now", UNAVAILABLE_RETRY_SECONDS)
     return problem_from(error)

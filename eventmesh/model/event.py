@@ -28,8 +28,8 @@ else:
 
     DataT = TypeVar("DataT")
 
-PREFIX: Final = "cloudEvents:"
-_PREFIXES = (PREFIX, "cloudEvents_")
+ATTRIBUTE_PREFIX: Final = "cloudEvents:"
+_PREFIXES = (ATTRIBUTE_PREFIX, "cloudEvents_")
 """What others may write: JMS allows no colon, and later versions of the binding prefer this."""
 
 SPEC_VERSION: Final = "1.0"
@@ -61,13 +61,14 @@ class Event(Generic[DataT]):
 
 def event_headers(source: str, time: float, *, subject: str = "") -> dict[str, str]:
     """Return the headers of an event that happened at `time`, in seconds since the epoch."""
+    moment = datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
     headers = {
-        f"{PREFIX}specversion": SPEC_VERSION,
-        f"{PREFIX}source": source,
-        f"{PREFIX}time": datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z"),
+        f"{ATTRIBUTE_PREFIX}specversion": SPEC_VERSION,
+        f"{ATTRIBUTE_PREFIX}source": source,
+        f"{ATTRIBUTE_PREFIX}time": moment,
     }
     if subject:
-        headers[f"{PREFIX}subject"] = subject
+        headers[f"{ATTRIBUTE_PREFIX}subject"] = subject
     return headers
 
 
@@ -79,7 +80,9 @@ def event_from(
     Raises PayloadInvalid for an invalid time.
     """
     attributes = {
-        name[len(PREFIX) :]: text for name, text in headers.items() if name.startswith(_PREFIXES)
+        name[len(ATTRIBUTE_PREFIX) :]: text
+        for name, text in headers.items()
+        if name.startswith(_PREFIXES)
     }
     attributes.pop("specversion", None)
     return Event(

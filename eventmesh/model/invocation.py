@@ -17,10 +17,10 @@ ASYNC: Final = "async"
 
 @value
 class RouteTemplate:
-    """A route as binding and metrics know it, made once for each trigger.
+    """The parts of a declared route that binding and metrics need.
 
-    `key` is the method and the path as they are declared, such as "POST /orders/{order_id}": it
-    tells a route from the others of its function. `names` are those in the path, in order.
+    `key` is the declared method and path, such as "POST /orders/{order_id}", which is unique among
+    the routes of a function. `names` are the parameters in the path, in order.
     """
 
     key: str
@@ -43,11 +43,11 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class Batch:
-    """The bodies of a batch, each an item, and which of them are invalid.
+    """The items of a batch as bodies, and the invalid ones among them.
 
-    The runtime fills in `invalid`, by index, as soon as it has validated the items. It is no part
-    of the result, because a run that is out of time, or whose middleware raises, has another
-    result: an item that is invalid is so however the run ends.
+    The runtime fills in `invalid`, by index, as soon as it has validated the items. It is not part
+    of the result, because an invalid item stays invalid even if the run times out or a middleware
+    raises, which replaces the result.
     """
 
     bodies: Sequence[bytes] = field(repr=False)
@@ -56,16 +56,17 @@ class Batch:
 
 @value
 class Invocation:
-    """One request to run one function, whatever fired it.
+    """One request to run one function, from any trigger.
 
-    In mode "sync" a caller waits for the result, and it is run at most once; in mode "async" it
-    was stored first and is delivered until it succeeds or becomes a dead letter. `created` is when
-    it was first stored and `deadline` when it must have ended, both in seconds since the epoch.
-    `attempt` counts from 1. `payload` is empty where there is a `batch`.
+    In mode "sync" a caller waits for the result, and the function runs at most once. In mode
+    "async" the invocation was stored first, and is delivered until it succeeds or becomes a dead
+    letter. `created` is the time at which it was first stored and `deadline` the time at which it
+    must end, both in seconds since the epoch. `attempt` counts from 1. `payload` is empty if there
+    is a `batch`.
 
-    `principal` is the identity of whoever called, as the transport that took the call in has it,
-    carried from there through every hop; "" if there is none. No transport verifies it yet, and
-    until one does it is text that any sender may have written: never decide by it.
+    `principal` is the identity of the caller, set by the transport that received the call and
+    carried on by every hop; "" if there is none. No transport verifies it yet. Until one does, it
+    is text that any sender may have written: never authorise by it.
     """
 
     function: str
@@ -86,4 +87,4 @@ class Invocation:
 
 
 make_invocation: Final = constructor(Invocation)
-"""Makes an Invocation by keyword, as quickly as by position."""
+"""Build an Invocation by keyword, as fast as by position."""

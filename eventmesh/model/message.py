@@ -1,4 +1,4 @@
-"""Messages: what a broker carries."""
+"""Messages, which a broker carries."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
 
 MAX_BODY: Final = 16 * 1024 * 1024
-"""Bytes of a body that every broker carries: RabbitMQ 4's limit, for older ones and the embedded
-one too (https://www.rabbitmq.com/docs/limits)."""
+"""Bytes of the largest body: RabbitMQ 4's limit (https://www.rabbitmq.com/docs/limits), also for
+older versions and the embedded broker."""
 
 
 class _NoHeaders(dict[str, str]):
-    """An empty mapping that stays empty and can be a field's default.
+    """An empty mapping that stays empty and can be the default of a field.
 
-    A MappingProxyType cannot before Python 3.12: dataclasses refuse defaults without a hash.
+    Before Python 3.12 a MappingProxyType cannot: dataclasses refuse defaults without a hash.
     """
 
     __hash__: ClassVar[Any] = object.__hash__
 
     def __setitem__(self, name: str, value: str) -> None:
-        raise TypeError("these headers belong to every message without headers: make a dict")
+        raise TypeError("all messages without headers share this mapping: use a dict of your own")
 
 
 NO_HEADERS: Final[Mapping[str, str]] = _NoHeaders()
@@ -37,11 +37,11 @@ class Message:
     """A body and its properties.
 
     `id` stays the same over all attempts. `timestamp` and `deadline` are seconds since the epoch:
-    when the message was first stored (or due, if it was sent with a delay), and when nobody waits
-    for it any more. `attempt` counts from 1. `trigger` says what made the message ("invoke",
-    "event", "queue", "every", …), `type` is an event's type, `caller` the function that sent it.
-    `headers` are the user's and the trace context; a dead letter's also carry where it came from.
-    `principal` is the identity of whoever called, not verified yet: see `Invocation`.
+    the time at which the message was first stored (or due, if it was sent with a delay), and the
+    time after which no caller waits for it. `attempt` counts from 1. `trigger` is the kind of
+    trigger ("invoke", "event", "queue", "every", …), `type` the type of an event, `caller` the
+    function that sent it. `headers` are the user's, the trace context, and the provenance of a dead
+    letter. `principal` is the identity of the caller, not verified yet: see `Invocation`.
     """
 
     body: bytes = field(repr=False)
@@ -60,11 +60,11 @@ class Message:
 
 
 make_message: Final = constructor(Message)
-"""Makes a Message by keyword, as quickly as by position."""
+"""Build a Message by keyword, as fast as by position."""
 
 
 def check_size(message: Message) -> None:
-    """Raises PayloadTooLarge for a body over MAX_BODY."""
+    """Raise PayloadTooLarge for a body over MAX_BODY."""
     if len(message.body) > MAX_BODY:
         raise PayloadTooLarge(len(message.body), MAX_BODY)
 

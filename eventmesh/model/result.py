@@ -14,20 +14,19 @@ from eventmesh.model.value import value
 Failure: TypeAlias = InvocationError | Signal
 
 ResponseHeaders: TypeAlias = Mapping[str, str | Sequence[str]]
-"""Headers by name; one that has several values, such as Set-Cookie, has a list or tuple of them."""
+"""Headers by name; a header with several values, such as Set-Cookie, has a list or tuple."""
 
 HANDLER_ERRORS: Final = (Exception, asyncio.CancelledError, SystemExit)
-"""What a handler may end with that does not end the process."""
+"""Exceptions that end a handler, but not the process."""
 
 
 @value
 class Result:
     """The outcome of one invocation.
 
-    `error` is None exactly when the handler succeeded; `body` is then the encoded value. A
-    handler that yields has its items in `stream` instead, each encoded: whoever takes the result
-    must exhaust or close it. `failures` has the failed items of a batch by index. `status` and
-    `headers` matter to HTTP alone.
+    `error` is None if the handler succeeded; `body` is then the encoded value. A handler that
+    yields has its encoded items in `stream` instead, which the receiver must exhaust or close.
+    `failures` has the failed items of a batch by index. Only HTTP uses `status` and `headers`.
     """
 
     body: bytes = field(default=b"null", repr=False)
@@ -41,11 +40,10 @@ class Result:
 
 @value
 class Response:
-    """What a handler may return to say more to an HTTP caller than a value does.
+    """A result with a status and headers for HTTP callers, which a handler may return.
 
-    `content` is encoded like any value; bytes are sent as they are. A header that is sent several
-    times, such as Set-Cookie, has a list of its values. To any other caller the content alone is
-    the result.
+    `content` is encoded like any value; bytes are sent unchanged. A header that is sent several
+    times, such as Set-Cookie, has a list of its values. Other callers get only the content.
     """
 
     content: Any = None
@@ -89,7 +87,7 @@ def on_close(result: Result, release: Callable[[], None]) -> Result:
 class _ReleasingStream(AsyncIterator[bytes]):
     """A stream that calls `release` when it ends, fails or is closed, even before its first item.
 
-    An async generator would not do: one that is closed before it was started runs no `finally`.
+    It is not an async generator, because that runs no `finally` if it is closed before its start.
     """
 
     __slots__ = ("_release", "_stream")
@@ -102,16 +100,16 @@ class _ReleasingStream(AsyncIterator[bytes]):
         try:
             return await anext(self._stream)
         except BaseException:
-            self._ended()
+            self._release_once()
             raise
 
     async def aclose(self) -> None:
         try:
             await close_stream(self._stream)
         finally:
-            self._ended()
+            self._release_once()
 
-    def _ended(self) -> None:
+    def _release_once(self) -> None:
         release, self._release = self._release, None
         if release is not None:
             release()

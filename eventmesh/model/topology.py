@@ -15,11 +15,11 @@ from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import check_type
 from eventmesh.model.value import value
 
-PREFIX: Final = "em"
-EVENTS: Final = f"{PREFIX}.events"
+NAME_PREFIX: Final = "em"
+EVENTS: Final = f"{NAME_PREFIX}.events"
 """The topic exchange through which all events go; the routing key is the event's type."""
 
-PRESENCE: Final = f"{PREFIX}.presence"
+PRESENCE: Final = f"{NAME_PREFIX}.presence"
 """The topic exchange through which processes announce their presence."""
 
 MAX_PRESENCE_MESSAGES: Final = 10_000
@@ -80,28 +80,28 @@ class Route:
 
 def inbox(function: str) -> Queue:
     """The durable queue of a function's asynchronous work."""
-    return Queue(f"{PREFIX}.inbox.{function}", "inbox")
+    return Queue(f"{NAME_PREFIX}.inbox.{function}", "inbox")
 
 
 def rpc_queue(function: str, length: int) -> Queue:
     """The bounded queue in which synchronous callers of a function wait."""
-    return Queue(f"{PREFIX}.rpc.{function}", "rpc", max_length=length)
+    return Queue(f"{NAME_PREFIX}.rpc.{function}", "rpc", max_length=length)
 
 
 def dead_letters(function: str) -> Queue:
     """The queue of a function's dead letters."""
-    return Queue(f"{PREFIX}.dead.{function}", "dead")
+    return Queue(f"{NAME_PREFIX}.dead.{function}", "dead")
 
 
 def broadcast(function: str, instance: str) -> Queue:
     """One instance's own copy of the events that a function subscribed to with `broadcast`."""
-    return Queue(f"{PREFIX}.broadcast.{function}.{instance}", "broadcast")
+    return Queue(f"{NAME_PREFIX}.broadcast.{function}.{instance}", "broadcast")
 
 
 def presence_queue(instance: str, about: str) -> Queue:
     """The queue in which one process receives presence; `about` tells its queues apart."""
     return Queue(
-        f"{PREFIX}.presence.{about}.{instance}", "presence", max_length=MAX_PRESENCE_MESSAGES
+        f"{NAME_PREFIX}.presence.{about}.{instance}", "presence", max_length=MAX_PRESENCE_MESSAGES
     )
 
 
@@ -112,12 +112,12 @@ def named(name: str, *, declare: bool = True) -> Queue:
 
 def slots_name(function: str) -> str:
     """The name under which a function's mesh-wide slots are held."""
-    return f"{PREFIX}.slots.{function}"
+    return f"{NAME_PREFIX}.slots.{function}"
 
 
 def lease_name(service: str) -> str:
     """The name of the lease whose holder fires a service's timers."""
-    return f"{PREFIX}.timers.{service}"
+    return f"{NAME_PREFIX}.timers.{service}"
 
 
 def to_queue(queue: Queue, name: str = "") -> Route:
@@ -194,9 +194,9 @@ def check_queue(name: str) -> str:
             f"a queue cannot be called {name!r}: use letters from A to Z, digits, spaces and any "
             "of _ . : @ # , / + -, 1 to 255 in all"
         )
-    if name.startswith(("amq.", f"{PREFIX}.")):
+    if name.startswith(("amq.", f"{NAME_PREFIX}.")):
         raise DeclarationError(
-            f"a queue cannot be called {name!r}: 'amq.' belongs to the broker and '{PREFIX}.' to "
-            "eventmesh; choose another name"
+            f"a queue cannot be called {name!r}: 'amq.' belongs to the broker and '{NAME_PREFIX}.' "
+            "to eventmesh; choose another name"
         )
     return name

@@ -160,7 +160,11 @@ def write_missing_files(image: Image) -> Iterator[Path]:
 
 def _installed_versions() -> str:
     """Return the exact versions of all installed packages, as pip's constraints."""
-    pins = {f"{one.name}=={one.version}" for one in distributions() if one.name != "eventmesh"}
+    pins = {
+        f"{package.name}=={package.version}"
+        for package in distributions()
+        if package.name != "eventmesh"
+    }
     return "".join(f"{pin}\n" for pin in sorted(pins, key=str.lower))
 
 

@@ -1,7 +1,7 @@
-"""A mesh inside a test, with a clock that the test moves: see docs/guide/testing.md.
+"""A mesh in a test, with a clock that the test moves: see docs/guide/testing.md.
 
-The names are looked up when they are first used: pytest imports this package, for its plugin,
-also where no test uses it.
+The names are imported when they are first used: pytest imports this package, for its plugin, even
+if no test uses it.
 """
 
 from __future__ import annotations

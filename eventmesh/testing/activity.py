@@ -1,4 +1,4 @@
-"""What runs in a mesh under test, and whether it waits for anything that a test should wait for."""
+"""The runs of a mesh under test, and whether a test must wait for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eventmesh.model.result import Result
 
 
 class _ObservedRun:
-    """One run of a handler. It is idle while it waits for other runs, or for the clock."""
+    """One run of a handler. It is idle while it waits for another run or for the clock."""
 
     __slots__ = ("invocation", "waits")
 
@@ -33,8 +33,8 @@ _current: Final[ContextVar[_ObservedRun | None]] = ContextVar("eventmesh_testing
 class Activity:
     """The runs of one mesh.
 
-    A run is busy unless it waits for another function's result or for the clock: those are seen
-    to by others, or by the test.
+    A run is busy unless it waits for another function's result or for the clock: another run or
+    the test ends that wait.
     """
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class Activity:
     async def wait_quiet(self) -> None:
         await self._quiet.wait()
 
-    def watched(self, handler: Handler) -> Handler:
-        """The middleware that knows of every run."""
+    def observe(self, handler: Handler) -> Handler:
+        """Wrap a handler, as a middleware, to count every run."""
 
         async def run(invocation: Invocation) -> Result:
             current = _ObservedRun(invocation)
@@ -75,8 +75,8 @@ class Activity:
         return run
 
     @contextmanager
-    def waiting(self, what: str) -> Generator[None]:
-        """The current run, if this is called in one, waits for `what`."""
+    def mark_waiting(self, what: str) -> Generator[None]:
+        """Mark the current run, if there is one, as waiting for `what` while entered."""
         current = _current.get()
         if current is None or current not in self._runs:
             # The test, a task that a run left behind, or a run of another mesh.
@@ -93,8 +93,8 @@ class Activity:
                 self._count(+1)
 
     @asynccontextmanager
-    async def in_time(self, limit: float, what: str) -> AsyncGenerator[None]:
-        """Raise TimeoutError, saying what still runs, if the body takes `limit` real seconds."""
+    async def limit_time(self, limit: float, what: str) -> AsyncGenerator[None]:
+        """Raise TimeoutError, with the runs that go on, if the body takes `limit` real seconds."""
         timeout = asyncio.timeout(limit)
         try:
             async with timeout:

@@ -1,4 +1,4 @@
-"""The embedded broker, with a record of what it was asked to carry."""
+"""The embedded broker, with a record of the messages that it carries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eventmesh.testing.records import History
 
 
 class RecordingBroker(MemoryBroker):
-    """Writes down in `history` what it has stored, and tells `activity` who waits for a result."""
+    """Records its messages in `history`, and runs that wait for a result in `activity`."""
 
     def __init__(self, clock: Clock, activity: Activity, history: History) -> None:
         super().__init__(clock)
@@ -21,9 +21,9 @@ class RecordingBroker(MemoryBroker):
 
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         await super().publish(route, message, delay=delay)
-        self._history.published(route, message, delay, self._now())
+        self._history.record_publish(route, message, delay, self._now())
 
     async def request(self, route: Route, message: Message) -> Message:
-        self._history.requested(route, message, self._now())
-        with self._activity.waiting(route.name):
+        self._history.record_request(route, message, self._now())
+        with self._activity.mark_waiting(route.name):
             return await super().request(route, message)

@@ -1,4 +1,4 @@
-"""Time that a test moves."""
+"""A clock that a test moves."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from eventmesh.aio.clock import TimerHandle
 from eventmesh.model.duration import Duration, seconds
 
 START = 1_767_225_600.0
-"""2026-01-01 00:00:00 UTC, a Thursday: where a manual clock begins unless told otherwise."""
+"""2026-01-01 00:00:00 UTC, a Thursday: the time at which a manual clock begins by default."""
 
 _QUIET_PASSES = 25
-"""Passes of the event loop in which nobody looks at the clock before the loop counts as quiet."""
+"""Passes of the event loop without a use of the clock, after which the loop counts as quiet."""
 
 _MICROSECONDS = 1_000_000
 
 
 class ManualClock:
-    """A clock that stands still until it is moved, and then fires what is due in order.
+    """A clock that stands still until it is moved, and then fires due timers in order.
 
-    It counts whole microseconds, so that ten times 0.1 s are 1 s. Moving it runs nothing in real
-    time: whatever waits for something else than this clock (a thread, a socket) has to be waited
-    for before the clock is moved on.
+    It counts whole microseconds, so that ten times 0.1 s are 1 s. Moving it waits for no real time:
+    wait for threads and sockets before you move the clock.
     """
 
     def __init__(self, start: float = START) -> None:
@@ -40,7 +39,7 @@ class ManualClock:
         return self._now / _MICROSECONDS
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
-        """As the contract says; with no delay, in the next pass of the event loop."""
+        """Call `callback` after `delay`; with no delay, in the next pass of the event loop."""
         self._uses += 1
         if delay <= 0:
             return asyncio.get_running_loop().call_soon(callback)
@@ -54,10 +53,9 @@ class ManualClock:
     ) -> None:
         """Move on by `duration` (seconds, a timedelta or a string such as "6h").
 
-        Timers that are due meanwhile fire in the order of their times, those of one time in the
-        order they were set, also those that only came to be on the way. Before the first, after
-        each and at the end, all settles: the event loop runs until it is quiet, unless `settle`
-        knows better what to wait for.
+        Timers that come due fire in the order of their times, and those of one time in the order in
+        which they were set. That includes timers which are set meanwhile. Before the first, after
+        each and at the end `settle` is awaited; by default the event loop runs until it is quiet.
         """
         settle = settle or self.settle
         end = self._now + round(seconds(duration, "duration") * _MICROSECONDS)
@@ -72,8 +70,8 @@ class ManualClock:
     async def settle(self) -> None:
         """Let the event loop run until it is quiet, without moving the clock.
 
-        Quiet is judged by the clock's own use: work that goes on asks for the time or sets timers
-        again and again, so some passes of the loop without either mean that all wait.
+        The loop is quiet after some passes without a use of the clock: running work reads the time
+        or sets timers again and again.
         """
         quiet = 0
         while quiet < _QUIET_PASSES:
@@ -90,8 +88,8 @@ class ManualClock:
         return None
 
     def _count_cancelled(self) -> None:
-        # Nearly all timers are limits that are cancelled long before they are due: without this
-        # they would stay here for as long as the test does not move the clock.
+        # Nearly all timers are limits that are cancelled long before they are due. Without this
+        # they would stay until the test moves the clock.
         self._cancelled += 1
         if self._cancelled * 2 > len(self._timers):
             self._timers = [timer for timer in self._timers if timer.pending]

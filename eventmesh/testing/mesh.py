@@ -1,4 +1,4 @@
-"""A mesh inside a test."""
+"""A mesh in a test."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ from eventmesh.triggers.timer.trigger import parse_datetime
 ANY_FREE_PORT: Final = Settings(http_port=0)
 
 START_STOP_LIMIT: Final = 10.0
-"""Real seconds in which a mesh has to start, and to stop."""
+"""Real seconds in which a mesh must start, and in which it must stop."""
 
 
 class TestMesh(Caller):
-    """Services running on an embedded broker of their own, by a clock that the test moves.
+    """Services on an embedded broker of their own, with a clock that the test moves.
 
         async with TestMesh(orders, stubs={"mailer.receipt": None}) as mesh:
             receipt = await mesh.invoke(place_order, Order(item="tea"))
             await mesh.settle()
             assert [event.type for event in mesh.emitted] == ["order.placed"]
 
-    `stubs` stand in for functions, of other services or of these: a callable is bound to the
-    payload like any function, an exception is raised, anything else is returned. `resources`
-    replace resources by their type; they are neither opened nor closed. `start` is where the
-    clock begins: a datetime with a time zone, or "2026-12-24T18:00:00+01:00". With `http` the
-    routes are served at `url`, on a free port unless `settings` say otherwise.
+    `stubs` replace functions, of other services or of these: a callable is bound to the payload
+    like any function, an exception is raised, any other value is returned. `resources` replace
+    resources by their type; they are neither opened nor closed. `start` is the first time of the
+    clock: a datetime with a time zone, or "2026-12-24T18:00:00+01:00". With `http` the routes are
+    served at `url`, on a free port unless `settings` name one.
 
-    Entering raises what the launcher would complain of: DeclarationError, SettingsError, and
-    whatever a resource raises. Leaving cancels what still runs. It raises AssertionError when an
+    Entering raises the errors that the launcher would report: DeclarationError, SettingsError, and
+    errors of resources. Leaving cancels running invocations. It raises AssertionError when an
     asynchronous invocation became a dead letter, or failed and waits for a retry; a test that
-    wants this says `allow_failures=True`. In a test that has failed already, the error gets
-    them as a note.
+    expects this says `allow_failures=True`. In a test that has failed already, its error gets a
+    note about them.
 
     `timeout` (a duration) is the real time that the test waits for one call or for the mesh to
     settle. The timeouts of functions and callers are on the mesh's clock, which stands still.
     """
 
-    __test__ = False  # Its name begins as test classes do; pytest is not to collect it.
+    __test__ = False  # Its name looks like a test class; pytest must not collect it.
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class TestMesh(Caller):
         self.broker: Final = RecordingBroker(self.clock, self._activity, self._history)
         super().__init__(_Transport(self.broker, self._activity, self._timeout), self.clock, "")
         self._services = prepare_services(
-            services, stubs or {}, resources or {}, self._activity.watched
+            services, stubs or {}, resources or {}, self._activity.observe
         )
         self._settings = settings
         self._http = http
@@ -94,13 +94,13 @@ class TestMesh(Caller):
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
-        # The services run in a task of their own: fixtures are entered in one task and left in
-        # another, which what is inside need not survive.
+        # The services run in a task of their own: a fixture may be entered in one task and left in
+        # another, which not all code inside allows.
         await self._tasks.__aenter__()
         started: asyncio.Future[Host] = asyncio.get_running_loop().create_future()
         self._running = self._tasks.create_task(self._run(started))
         try:
-            async with self._activity.in_time(START_STOP_LIMIT, "the mesh did not start"):
+            async with self._activity.limit_time(START_STOP_LIMIT, "the mesh did not start"):
                 self._host = await started
         except BaseException:
             await self._end()
@@ -119,94 +119,94 @@ class TestMesh(Caller):
         finally:
             await self._end()
         if failures:
-            told = "Invocations failed, which a test expects that says allow_failures=True:"
-            told = "\n".join([told, *failures])
+            summary = "Invocations failed; if the test expects that, pass allow_failures=True:"
+            report = "\n".join([summary, *failures])
             if error is None:
-                raise AssertionError(told)
-            error.add_note(told)
+                raise AssertionError(report)
+            error.add_note(report)
 
     @property
     def now(self) -> datetime:
-        """What the mesh's clock says, in UTC."""
+        """The time of the mesh's clock, in UTC."""
         return datetime.fromtimestamp(self.clock.now(), UTC)
 
     @property
     def url(self) -> str:
-        """Where the HTTP triggers listen. Raises RuntimeError for a mesh without `http`."""
+        """The URL of the HTTP triggers. Raises RuntimeError for a mesh without `http`."""
         if not self._http:
-            raise RuntimeError("this mesh does not listen: make it with TestMesh(..., http=True)")
+            raise RuntimeError("this mesh does not serve HTTP: use TestMesh(..., http=True)")
         return self._host.addresses["http"]
 
     @property
     def records(self) -> list[Record]:
-        """All that happened, in its order; what follows are its kinds. The latest 10,000 stay."""
-        return self._history.of(Record)
+        """The latest 10,000 records of all kinds, in order."""
+        return self._history.select(Record)
 
     @property
     def invoked(self) -> list[Invoked]:
         """The synchronous calls that were made."""
-        return self._history.of(Invoked)
+        return self._history.select(Invoked)
 
     @property
     def sent(self) -> list[Sent]:
         """The asynchronous invocations, and the messages to queues, that were stored."""
-        return self._history.of(Sent)
+        return self._history.select(Sent)
 
     @property
     def emitted(self) -> list[Emitted]:
-        """The events that were published, whether or not anybody subscribed."""
-        return self._history.of(Emitted)
+        """The events that were published, with or without subscribers."""
+        return self._history.select(Emitted)
 
     @property
     def fired(self) -> list[Fired]:
-        """What the timers fired."""
-        return self._history.of(Fired)
+        """The firings of timers."""
+        return self._history.select(Fired)
 
     @property
     def retried(self) -> list[Retried]:
         """The invocations that failed and were stored to be tried again."""
-        return self._history.of(Retried)
+        return self._history.select(Retried)
 
     @property
     def dead_letters(self) -> list[DeadLettered]:
         """The invocations that became dead letters."""
-        return self._history.of(DeadLettered)
+        return self._history.select(DeadLettered)
 
     async def settle(self) -> None:
-        """Wait until all that is due now has ended, and all that it caused.
+        """Wait until all due work has ended, with all work that it causes.
 
-        Handlers are waited for, in threads and in real I/O too, and so is what they send, emit
-        and retry without a delay. What waits for the clock is not: a delay, a retry, a batch that
-        is not full, a handler in `sleep`. Nor is what the mesh cannot know of: an HTTP request on
-        its way, a task that a handler left behind.
+        It waits for handlers, also in threads and in real I/O, and for what they send, emit and
+        retry without a delay. It does not wait for what needs the clock to move: a delay, a retry,
+        a batch that is not full, a handler in `sleep`. It cannot wait for work that the mesh does
+        not know of: an HTTP request on its way, a task that a handler left behind.
 
-        Raises TimeoutError, which says what still runs, when the mesh's `timeout` is over.
+        Raises TimeoutError, with the runs that go on, after the mesh's `timeout`.
         """
-        async with self._activity.in_time(self._timeout, "the mesh did not settle"):
-            await self._settled()
+        async with self._activity.limit_time(self._timeout, "the mesh did not settle"):
+            await self._wait_settled()
 
     async def advance(self, duration: Duration) -> None:
         """Move the clock on: timers, retries and delayed messages come due, in their order.
 
-        The mesh settles before the clock moves, and again for each thing that is due, so that all
-        happens at its own time. Raises TimeoutError as `settle` does.
+        The mesh settles before the clock moves, and after each timer, so that everything happens at
+        its own time. Raises TimeoutError as `settle` does.
         """
         await self.clock.advance(duration, self.settle)
 
     async def sleep(self, duration: Duration) -> None:
-        """What a slow handler or stub awaits: a wait on the mesh's clock, which the test moves."""
+        """Wait on the mesh's clock, which the test moves; for slow handlers and stubs."""
         delay = seconds(duration, "duration")
         if not delay:
             await real_sleep(0)
             return
-        with self._activity.waiting(f"the clock ({delay:g} s)"):
+        with self._activity.mark_waiting(f"the clock ({delay:g} s)"):
             await sleep(self.clock, delay)
 
-    async def _settled(self) -> None:
+    async def _wait_settled(self) -> None:
         while True:
             await self._activity.wait_quiet()
-            # No handler has anything to do: what is left is the engine passing things on, which
-            # waits for nothing outside the event loop.
+            # No handler is busy. What remains is the engine's own work, which waits for nothing
+            # outside the event loop.
             await self.clock.settle()
             if self._activity.quiet:
                 return
@@ -232,11 +232,11 @@ class TestMesh(Caller):
             started.set_exception(error)
 
     async def _stop(self) -> None:
-        async with self._activity.in_time(START_STOP_LIMIT, "the mesh did not stop"):
+        async with self._activity.limit_time(START_STOP_LIMIT, "the mesh did not stop"):
             self._stopping.set()
             await self.clock.settle()
             if self._activity.running:
-                # They have the time of grace, which would not pass on a clock that stands still.
+                # They have the grace time, which does not pass on a clock that stands still.
                 await self.clock.advance(self._settings.grace)
             await asyncio.wait([self._running])
 
@@ -245,7 +245,7 @@ class TestMesh(Caller):
         await self._tasks.__aexit__(None, None, None)
 
     def _failures(self) -> list[str]:
-        """The asynchronous invocations that have failed and not succeeded since."""
+        """Describe the asynchronous invocations that have failed and not succeeded since."""
         now = self.now
         return [_describe_dead_letter(letter) for letter in self.dead_letters] + [
             f"{retry.function} failed and waits for attempt {retry.attempt}"
@@ -255,7 +255,7 @@ class TestMesh(Caller):
 
 
 class _Transport(BrokerTransport):
-    """The calls that a test makes: it waits for them in real time."""
+    """Carries the calls of a test, which waits for them in real time."""
 
     def __init__(self, broker: RecordingBroker, activity: Activity, limit: float) -> None:
         super().__init__(broker)
@@ -263,10 +263,10 @@ class _Transport(BrokerTransport):
         self._limit = limit
 
     async def request(self, function: str, message: Message) -> Result:
-        async with self._activity.in_time(self._limit, f"{function} did not answer"):
+        async with self._activity.limit_time(self._limit, f"{function} did not answer"):
             return await super().request(function, message)
 
 
 def _describe_dead_letter(letter: DeadLettered) -> str:
-    told = f"{letter.function} was set aside: {letter.reason}"
-    return f"{told}\n{letter.traceback or letter.error_message}".rstrip()
+    reason = f"{letter.function} became a dead letter: {letter.reason}"
+    return f"{reason}\n{letter.traceback or letter.error_message}".rstrip()

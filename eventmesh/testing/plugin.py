@@ -19,9 +19,9 @@ StartMesh: TypeAlias = "Callable[..., Awaitable[TestMesh]]"
 
 
 def _fixture() -> Callable[[Callable[[], AsyncGenerator[StartMesh]]], object]:
-    """What makes a fixture of an async generator.
+    """Return the decorator that makes a fixture of an async generator.
 
-    pytest-asyncio's own serves both of its modes; elsewhere, anyio's plugin takes a plain one.
+    That of pytest-asyncio serves both of its modes. Without it, anyio's plugin takes pytest's.
     """
     try:
         from pytest_asyncio import fixture  # noqa: PLC0415 - need not be installed
@@ -32,7 +32,7 @@ def _fixture() -> Callable[[Callable[[], AsyncGenerator[StartMesh]]], object]:
 
 @_fixture()
 async def start_mesh() -> AsyncGenerator[StartMesh]:
-    """What starts a mesh that stops when the test ends.
+    """Return a function that starts a mesh, which stops when the test ends.
 
         mesh = await start_mesh(orders, stubs={"mailer.receipt": None})
 

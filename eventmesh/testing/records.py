@@ -1,4 +1,4 @@
-"""What happened in a mesh under test, as values to assert on."""
+"""Records of the events in a mesh under test, as values to assert on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eventmesh.engine.settlement import (
     TRACEBACK,
     without_provenance,
 )
-from eventmesh.model.event import PREFIX, TIMER_TYPE
+from eventmesh.model.event import ATTRIBUTE_PREFIX, TIMER_TYPE
 from eventmesh.model.message import Message
 from eventmesh.model.topology import (
     EVENTS,
@@ -43,9 +43,9 @@ _BROADCAST: Final = broadcast("", "").name.rstrip(".") + "."
 
 @value
 class Record:
-    """What was carried, by whom it was sent (a function, or "") and when, by the mesh's clock.
+    """A message, the function that sent it ("" for the test), and the time of the mesh's clock.
 
-    `id` is the invocation's: it stays the same over all attempts and in the dead letter.
+    `id` is that of the invocation: it stays the same over all attempts and in the dead letter.
     """
 
     payload: bytes
@@ -60,7 +60,7 @@ class Record:
         return decode(self.payload)
 
     def read(self, type: type[T]) -> T:
-        """The payload as a value of `type`. Raises PayloadInvalid if it does not fit."""
+        """Decode the payload as a value of `type`. Raises PayloadInvalid if it does not fit."""
         return decode_as(self.payload, TypeAdapter(type))
 
 
@@ -69,7 +69,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 @value
 class Invoked(Record):
-    """A synchronous call of `function`, by another or by the test."""
+    """A synchronous call of `function`, by another function or by the test."""
 
     function: str
 
@@ -103,10 +103,10 @@ class Fired(Record):
 
 @value
 class Retried(Record):
-    """A run of `function` failed, and `attempt` is to follow in `delay` seconds.
+    """A run of `function` failed, and `attempt` follows in `delay` seconds.
 
-    `attempt` counts from 1. It is the number of the attempt that failed if that one is not
-    counted, as when it was throttled.
+    `attempt` counts from 1. It is the number of the failed attempt if that one does not count,
+    such as when it was throttled.
     """
 
     function: str
@@ -116,9 +116,9 @@ class Retried(Record):
 
 @value
 class DeadLettered(Record):
-    """An invocation of `function` became a dead letter after so many `attempts`, for `reason`.
+    """An invocation of `function` became a dead letter after `attempts`, because of `reason`.
 
-    `error_type`, `error_message` and `traceback` tell how the last run failed, if one did.
+    `error_type`, `error_message` and `traceback` are those of the last failed run, if any.
     """
 
     function: str
@@ -130,21 +130,21 @@ class DeadLettered(Record):
 
 
 class History:
-    """What a broker was asked to carry, by what it means; the latest HISTORY of it, in order."""
+    """The latest HISTORY records of a broker's messages, in order."""
 
     def __init__(self) -> None:
         self._records = deque[Record](maxlen=HISTORY)
 
-    def of(self, kind: type[RecordT]) -> list[RecordT]:
-        """The records of a kind, in their order."""
+    def select(self, kind: type[RecordT]) -> list[RecordT]:
+        """Return the records of a kind, in their order."""
         return [record for record in self._records if isinstance(record, kind)]
 
-    def requested(self, route: Route, message: Message, now: float) -> None:
-        """Somebody waits for a function's result."""
+    def record_request(self, route: Route, message: Message, now: float) -> None:
+        """Record a synchronous call."""
         self._records.append(Invoked(*_record_fields(message, now), route.name))
 
-    def published(self, route: Route, message: Message, delay: float, now: float) -> None:
-        """The broker holds a message."""
+    def record_publish(self, route: Route, message: Message, delay: float, now: float) -> None:
+        """Record a message that the broker has stored."""
         self._records.append(_record(route, message, delay, now))
 
 
@@ -152,8 +152,8 @@ def _record(route: Route, message: Message, delay: float, now: float) -> Record:
     carried = _record_fields(message, now)
     headers, function = message.headers, _function(route)
     if route.exchange == EVENTS:
-        subject = headers.get(f"{PREFIX}subject", "")
-        source = headers.get(f"{PREFIX}source", "")
+        subject = headers.get(f"{ATTRIBUTE_PREFIX}subject", "")
+        source = headers.get(f"{ATTRIBUTE_PREFIX}source", "")
         return Emitted(*carried, message.type, subject, source, delay)
     if route.key.startswith(_DEAD):
         failure = (headers.get(name, "") for name in (REASON, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK))
@@ -161,7 +161,7 @@ def _record(route: Route, message: Message, delay: float, now: float) -> Record:
     if FIRST_FAILURE in headers:
         return Retried(*carried, function, message.attempt, delay)
     if message.type == TIMER_TYPE:
-        scheduled = datetime.fromisoformat(headers[f"{PREFIX}time"])
+        scheduled = datetime.fromisoformat(headers[f"{ATTRIBUTE_PREFIX}time"])
         return Fired(*carried, function, message.trigger, scheduled)
     return Sent(*carried, function, delay)
 

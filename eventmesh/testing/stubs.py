@@ -1,4 +1,4 @@
-"""Services as a test wants them: with stand-ins for functions and for resources."""
+"""Prepares services for a test, with stubs for functions and for resources."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from eventmesh.model.topology import check_function
 from eventmesh.service import Service
 
 Stubs: TypeAlias = Mapping[Any, object]
-"""Stand-ins, by the declared function that each stands in for, or by its name.
+"""Stubs by the declared function that each replaces, or by its name.
 
-A callable is called as a function would be, with the payload bound to its parameters; one whose
-parameters have no names (a Mock, `list.append`) gets the whole payload. An exception is how every
-invocation fails. Anything else is what every invocation returns.
+A callable is called like a function, with the payload bound to its parameters; one whose
+parameters have no names (a Mock, `list.append`) gets the whole payload. An exception is raised by
+every invocation. Any other value is returned by every invocation.
 """
 
 Resources: TypeAlias = Mapping[Any, object]
-"""Stand-ins for resources, by the type they are injected by."""
+"""Stubs for resources by the type of the parameters that get them."""
 
 _NAMELESS: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -38,10 +38,10 @@ _NAMELESS: Final = (
 def prepare_services(
     services: Sequence[Service], stubs: Stubs, resources: Resources, middleware: Middleware
 ) -> list[Service]:
-    """Copies of the services with the stand-ins in place and `middleware` outermost.
+    """Return copies of the services with the stubs in place and `middleware` outermost.
 
-    A stub for a function of a service that is not among them makes that service. Raises
-    DeclarationError for a stand-in for nothing.
+    A stub for a function of another service creates that service. Raises DeclarationError for a
+    stub that replaces nothing.
     """
     _check_resources(services, resources)
     copies = [_with_resources(service, resources) for service in services]
@@ -59,7 +59,7 @@ def prepare_services(
             answers[full_name] = _result_for(stub)
     prepared_services = [*copies, *others.values()]
     for service in prepared_services:
-        service.middleware = (middleware, _give_answers(answers), *service.middleware)
+        service.middleware = (middleware, _return_fixed_results(answers), *service.middleware)
     return prepared_services
 
 
@@ -81,44 +81,46 @@ def _check_resources(services: Iterable[Service], resources: Resources) -> None:
     known = {resource.kind for service in services for resource in service.resources}
     for kind in resources:
         if kind not in known:
-            names = ", ".join(sorted(one.__qualname__ for one in known)) or "none at all"
-            raise DeclarationError(f"{kind!r} is no resource of these services: there are {names}")
+            names = ", ".join(sorted(resource.__qualname__ for resource in known)) or "none"
+            raise DeclarationError(
+                f"{kind!r} is not a resource of these services, which have {names}"
+            )
 
 
 def _check_known(service: Service, full_name: str) -> None:
     if full_name.partition(".")[2] not in service.functions:
         names = ", ".join(service.functions) or "none"
         raise DeclarationError(
-            f"there is no {full_name!r} to stand in for: the functions of {service.name}, which "
-            f"runs in this mesh, are {names}"
+            f"there is no {full_name!r} to stub: the functions of {service.name}, which runs in "
+            f"this mesh, are {names}"
         )
 
 
 def _replace(service: Service, full_name: str, stub: object) -> None:
-    """Put a stub in a function's place: what fired the function, if it is here, fires the stub."""
+    """Replace a function by a stub, which gets the function's triggers, if it has any here."""
     name = full_name.partition(".")[2]
     original = service.functions.pop(name, None)
     declare = service.function(*(original.spec.triggers if original else ()), name=name)
     if not callable(stub):
-        declare(_anything)
-    elif _names_nothing(stub):
+        declare(_unused_handler)
+    elif _is_nameless(stub):
         declare(_with_payload(stub))
     else:
         declare(stub)
 
 
-async def _anything(payload: Any = None) -> Any:
-    """The handler of a stub whose answer is fixed: it is never run."""
+async def _unused_handler(payload: Any = None) -> Any:
+    """Stand for a stub with a fixed result, which is returned before this is called."""
     return payload
 
 
-def _names_nothing(stub: Callable[..., Any]) -> TypeGuard[Callable[[Any], Any]]:
-    """Whether no parameter can be filled by name, as with a Mock or `list.append`."""
+def _is_nameless(stub: Callable[..., Any]) -> TypeGuard[Callable[[Any], Any]]:
+    """Return whether no parameter can be filled by name, such as with a Mock or `list.append`."""
     try:
         parameters = inspect.signature(stub).parameters.values()
     except ValueError:
         return False
-    return bool(parameters) and all(one.kind in _NAMELESS for one in parameters)
+    return bool(parameters) and all(parameter.kind in _NAMELESS for parameter in parameters)
 
 
 def _with_payload(stub: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Any]]:
@@ -139,8 +141,8 @@ def _result_for(stub: object) -> Result:
     )
 
 
-def _give_answers(answers: Mapping[str, Result]) -> Middleware:
-    """The middleware that gives the stubs' fixed answers."""
+def _return_fixed_results(answers: Mapping[str, Result]) -> Middleware:
+    """Return the middleware that returns the fixed results of stubs."""
 
     def wrap(handler: Handler) -> Handler:
         async def run(invocation: Invocation) -> Result:

@@ -163,7 +163,7 @@ class Session:
     def deliver(self, channel, consumer, tag, payload=b"{}", *, redelivered=False, **properties):
         self.write(delivery(channel, consumer, tag, payload, redelivered=redelivered, **properties))
 
-    def give_back(self, channel, published):
+    def return_message(self, channel, published):
         """Return a mandatory message that has nowhere to go."""
         method = published.method
         self.write(

@@ -1,4 +1,4 @@
-"""What the embedded broker registers under `memory://`."""
+"""The adapter that is registered for `memory://`."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class MemoryLease:
     async def save(self, state: bytes) -> None:
         if not self._held or not self._shared.permit.open:
             raise BrokerUnavailable(
-                f"the lease {self._shared.name!r} is lost: stop what it allowed"
+                f"the lease {self._shared.name!r} is lost: stop the work that needs it"
             )
         self._shared.state = state
 

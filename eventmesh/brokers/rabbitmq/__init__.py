@@ -1,4 +1,4 @@
-"""The broker for real use: RabbitMQ."""
+"""The broker for production: RabbitMQ."""
 
 from __future__ import annotations
 

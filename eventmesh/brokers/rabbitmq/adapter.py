@@ -1,4 +1,4 @@
-"""What RabbitMQ's broker registers under `amqp://` and `amqps://`."""
+"""The adapter that is registered for `amqp://` and `amqps://`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eventmesh.brokers.rabbitmq.management.inspector import RabbitInspector
 
 
 class RabbitAdapter:
-    """As `BrokerAdapter` says."""
+    """Opens and inspects RabbitMQ; see `BrokerAdapter`."""
 
     @property
     def shared(self) -> bool:
@@ -18,11 +18,11 @@ class RabbitAdapter:
         return True
 
     def open(self, url: str, name: str, *, connect_timeout: float | None) -> RabbitBroker:
-        """The broker. None as `connect_timeout` also waits while the user is refused."""
+        """Return the broker. `connect_timeout=None` also waits while the user is refused."""
         return RabbitBroker(url, name=name, connect_timeout=connect_timeout)
 
     def inspect(self, url: str, name: str) -> RabbitInspector:
-        """The inspector, to be entered."""
+        """Return the inspector, which is a context manager."""
         return RabbitInspector(url, name)
 
 

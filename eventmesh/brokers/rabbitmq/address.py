@@ -1,4 +1,4 @@
-"""Where RabbitMQ is: an AMQP URL, with TLS and credentials from files where it names them."""
+"""Parses AMQP URLs, with TLS and credentials from the files that they name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GUEST: Final = "guest"
 
 @value
 class Address:
-    """Where the broker is and who we are; never shown with the password."""
+    """The address of a broker and the credentials; `repr` never shows the password."""
 
     host: str
     port: int
@@ -39,15 +39,15 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """The address that an AMQP URL names (https://www.rabbitmq.com/docs/uri-spec).
+    """Parse an AMQP URL (https://www.rabbitmq.com/docs/uri-spec).
 
-    What is special in a URL is percent-encoded in its parts, a slash in a password for example as
-    %2F. Without a path, or with only a slash, it is the virtual host "/", as with other clients.
+    Special characters in its parts are percent-encoded: a slash in a password is %2F. The virtual
+    host is "/" without a path or with only a slash, as in other clients.
 
-    Options behind `?`: `password_file` (its first line is the password), and with amqps:// also
-    `cafile` (whom to trust instead of the system's authorities), `certfile` and `keyfile` (a
-    client certificate), `auth=external` (log in by that certificate), and `verify=none` (trust
-    anybody: for tests).
+    Options after `?`: `password_file` (its first line is the password), and with amqps:// also
+    `cafile` (certificate authorities in place of the system's), `certfile` and `keyfile` (a
+    client certificate), `auth=external` (log in by that certificate), and `verify=none` (accept
+    any certificate: for tests).
 
     Raises SettingsError, which never shows the password.
     """
@@ -78,10 +78,10 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # Its text may show a part of the password.
+    except ValueError:  # Its message may contain a part of the password.
         raise SettingsError(
             "the broker's URL cannot be read: write amqp://user:password@host:port/vhost, and "
-            "percent-encode what is special in a URL, such as '/' in a password as %2F"
+            "percent-encode special characters, such as '/' in a password as %2F"
         ) from None
     if parts.scheme not in PORTS or not parts.hostname:
         scheme = f"{parts.scheme}://" if parts.scheme else "one without a scheme"
@@ -91,7 +91,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         )
     if "@" in parts.path + parts.query or parts.fragment:
         raise SettingsError(
-            "the broker's URL has an '@' behind its host, or a '#': percent-encode them, and a "
+            "the broker's URL has an '@' after its host, or a '#': percent-encode them, and a "
             "'/' or '?' in a password, as %40, %23, %2F and %3F"
         )
     return parts, port
@@ -131,7 +131,7 @@ def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=options.get("cafile"))
         if "certfile" in options:
-            # A password of nothing, or OpenSSL would ask for one at the terminal.
+            # An empty password, because OpenSSL asks for one at the terminal otherwise.
             context.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
     except OSError as error:
         raise SettingsError(
@@ -145,10 +145,10 @@ def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _check(address: Address) -> None:
-    """Raises SettingsError for what no AMQP handshake can carry."""
+    """Raise SettingsError for values that an AMQP handshake cannot carry."""
     if len(address.virtual_host.encode(errors="replace")) > MAX_SHORT_STRING:
         raise SettingsError(
             f"the virtual host in the broker's URL is longer than {MAX_SHORT_STRING} bytes"
         )
-    if "\0" in address.user + address.password:  # It ends each of them in SASL PLAIN, RFC 4616.
+    if "\0" in address.user + address.password:  # It is the separator of SASL PLAIN, RFC 4616.
         raise SettingsError("the user or the password in the broker's URL has a NUL in it")

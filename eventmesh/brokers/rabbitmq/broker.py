@@ -1,6 +1,6 @@
-"""The broker for real use: RabbitMQ, over a connection to publish on and one to consume on.
+"""RabbitMQ as a broker, with one connection for publishing and one for consuming.
 
-`Management` has two more, opened when they are first needed.
+`Management` opens two more when it first needs them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class RabbitBroker:
-    """RabbitMQ 3.10 to 4.3. See docs/rabbitmq.md for what it makes there.
+    """RabbitMQ 3.10 to 4.3. docs/rabbitmq.md lists what it declares there.
 
-    Entering waits for the first connections. With a `connect_timeout`, in seconds, it raises
-    BrokerUnavailable after that, and AccessDenied as soon as the user or the virtual host is
-    refused. With None it waits for as long as it takes, also for these to be created.
+    Entering waits for the first connections. With a `connect_timeout` in seconds it raises
+    BrokerUnavailable after that time, and AccessDenied as soon as RabbitMQ refuses the user or the
+    virtual host. With None it waits without a limit, also until these are created.
 
-    Once entered it stays: connections that are lost are opened again for ever, consumers with
-    them, and `ready` says whether all of them are there.
+    After that, lost connections are opened again without a limit, and their consumers start again.
+    `ready` says whether all connections and consumers are up.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class RabbitBroker:
             if failure is None:
                 self._stack = stack.pop_all()
                 return self
-        # Only here: the task group would have put it into a group of errors.
+        # Only here: inside, the task group would wrap it into an ExceptionGroup.
         raise failure
 
     async def _connect(self) -> InvocationError | None:
-        """Wait for the first connections; the return is why that was given up."""
+        """Wait for the first connections, and return the error if that fails."""
         try:
             async with asyncio.timeout(self._connect_timeout):
                 for connection in (self._publishing, self._consuming):
@@ -150,7 +150,7 @@ class RabbitBroker:
         try:
             await self._publisher.publish(delayed, message)
         except FunctionNotFound:
-            # Not that at the end of the way, which is seen to: the queue of a level was deleted.
+            # Not the target, which `ensure` has checked: the queue of a level was deleted.
             self._ladder.forget()
             await self._publisher.publish(await self._ladder.ensure(route, delay), message)
         except BrokerUnavailable:
@@ -169,10 +169,10 @@ class RabbitBroker:
         self, queue: Queue, deliver: Callable[[Delivery], None], *, prefetch: int
     ) -> AsyncGenerator[Subscription]:
         if prefetch < 1:
-            raise ValueError(f"prefetch={prefetch} would take nothing, or all: use 1 or more")
+            raise ValueError(f"prefetch={prefetch} is not possible: use 1 or more")
         declare = partial(self._declare_again, queue)
-        # After a fault both connections come back, in any order: a caller whose answer cannot be
-        # sent yet would wait for it in vain.
+        # After a fault the two connections come back in any order. A request that is taken before
+        # its reply can be sent would keep its caller waiting in vain.
         replies = self._publishing if queue.kind == "rpc" else None
         consumer = Consumer(
             self._consuming,
@@ -194,7 +194,7 @@ class RabbitBroker:
         try:
             await self._management.delete(queue.name)
         except BrokerUnavailable as error:
-            _log.info("%s is left to expire: %s", queue.name, error)
+            _log.info("%s cannot be deleted now and will expire: %s", queue.name, error)
 
     async def _declare_again(self, queue: Queue) -> None:
         await self._management.declare([queue], self._bindings.get(queue.name, ()))
@@ -203,7 +203,7 @@ class RabbitBroker:
         return await self._management.get(queue)
 
     async def depth(self, queue: Queue) -> int:
-        """See `Broker.depth`. A quorum queue counts what was requeued some milliseconds later.
+        """See `Broker.depth`. A quorum queue counts requeued messages some milliseconds later.
 
         RabbitMQ 3.10 took 6 ms for 200 messages.
         """

@@ -1,4 +1,4 @@
-"""Why a connection to RabbitMQ could not be opened: one wording for both AMQP clients."""
+"""Errors of connections that could not be opened: one wording for both AMQP clients."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationEr
 
 ACCESS_REFUSED: Final = 403
 NOT_ALLOWED: Final = 530
-"""The reply codes by which RabbitMQ refuses a user and a virtual host."""
+"""The reply codes with which RabbitMQ refuses a user and a virtual host."""
 
 
 def connect_error(address: Address, reason: str, reply_code: int = 0) -> InvocationError:
-    """Make the error to raise: AccessDenied for a refusal, or else BrokerUnavailable.
+    """Build the error to raise: AccessDenied for a refusal, else BrokerUnavailable.
 
-    `reason` is what RabbitMQ or the network said, and `reply_code` is RabbitMQ's.
+    `reason` is the text of RabbitMQ or the network, and `reply_code` is RabbitMQ's.
     """
     if reply_code == ACCESS_REFUSED:
         return AccessDenied(

@@ -1,4 +1,4 @@
-"""What a process logs of its connections to RabbitMQ: a line for each outage, not for each loss."""
+"""Logs one line for each outage of a process's connections, not one for each lost connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eventmesh.brokers.rabbitmq.timing import HEARTBEAT_SECONDS
 from eventmesh.model.errors import AccessDenied
 
 SAME_OUTAGE_SECONDS: Final = 2.0 * HEARTBEAT_SECONDS
-"""Losses within this time are one outage: connections may notice it that long after each other."""
+"""Losses within these seconds are one outage: connections may notice it this far apart."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
@@ -19,13 +19,13 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 class ConnectionLog:
     """Logs one warning when the connections of a process are lost, and one line when they are back.
 
-    The first reason counts. What else happens to connections, and to the consumers on them, until
-    all are back is logged at the level DEBUG; only a login that RabbitMQ refuses is worth another
-    warning, because it does not pass by itself.
+    The warning has the first reason. Until all connections are back, all other events of them and
+    of their consumers are logged at DEBUG. Only a refused login causes another warning, because it
+    needs somebody to act.
     """
 
     def __init__(self, name: str, address: Address) -> None:
-        """`name` is that of the process."""
+        """`name` is the name of the process."""
         self._name = name
         self._address = address
         self._down: set[str] = set()
@@ -34,11 +34,11 @@ class ConnectionLog:
         self._reported_at = self._restored_at = float("-inf")
 
     def watch(self, connection: str) -> None:
-        """A supervised connection is to be opened, and again whenever it is lost."""
+        """Expect a connection that is supervised: opened, and again whenever it is lost."""
         self._down.add(connection)
 
     def log_connected(self, connection: str) -> None:
-        """A supervised connection is open."""
+        """Log that a supervised connection is open."""
         _log.debug("%s: connected", connection)
         self._down.discard(connection)
         if self._down:
@@ -50,20 +50,20 @@ class ConnectionLog:
         self._refusals.clear()
 
     def log_lost(self, connection: str, reason: str) -> None:
-        """A supervised connection was lost, or could not be opened."""
+        """Log that a supervised connection was lost, or could not be opened."""
         known = self._reported and (bool(self._down) or _is_recent(self._reported_at))
         self._down.add(connection)
         self._report(connection, reason, known=known)
 
     def log_refused(self, connection: str, error: AccessDenied) -> None:
-        """RabbitMQ refused the login of a supervised connection, or what it is used for."""
+        """Log that RabbitMQ refused the login of a supervised connection, or its preparation."""
         known = str(error) in self._refusals
         self._down.add(connection)
         self._refusals.add(str(error))
         self._report(connection, str(error), known=known)
 
     def log_unused_lost(self, connection: str, reason: str) -> None:
-        """A connection was lost that is opened again only when it is needed."""
+        """Log the loss of a connection that is opened again only when it is needed."""
         recent = _is_recent(self._reported_at) or _is_recent(self._restored_at)
         self._report(connection, reason, known=bool(self._down) or recent)
 

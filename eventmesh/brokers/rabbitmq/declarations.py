@@ -1,7 +1,7 @@
-"""What each queue is on RabbitMQ 3.10 to 4.3, without plugins: pure data.
+"""The declarations of queues on RabbitMQ 3.10 to 4.3 without plugins, as pure data.
 
-docs/rabbitmq.md lists the names and arguments, and says what each is for. Everything is durable;
-from 4.3 on RabbitMQ refuses transient queues that are not exclusive.
+docs/rabbitmq.md lists the names and arguments with their reasons. Everything is durable: from 4.3
+on RabbitMQ refuses transient queues that are not exclusive.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ QueueArguments: TypeAlias = Mapping[str, str | int | bool]
 
 UNUSED_QUEUE_MS: Final = 60_000
 UNUSED_BROADCAST_MS: Final = 300_000
-"""Milliseconds after which a queue without consumers goes. An instance that lost its connection
-may come back within them and finds its copies of the events."""
+"""Milliseconds after which a queue without consumers expires. An instance that comes back sooner
+after a lost connection finds its copies of the events."""
 
 
 @value
@@ -32,7 +32,7 @@ class QueueDeclaration:
 
 @value
 class ForeignQueue:
-    """A queue of another system: it has to be there, and is left as it is."""
+    """A queue of another system: it must exist, and is not changed."""
 
     name: str
 
@@ -48,7 +48,7 @@ class ExchangeDeclaration:
 
 @value
 class BindingDeclaration:
-    """What `source` gets with a fitting routing key goes to a queue, or to another exchange."""
+    """Routes messages of the exchange `source` with a matching key to a queue or an exchange."""
 
     source: str
     destination: str
@@ -60,15 +60,15 @@ Declaration: TypeAlias = QueueDeclaration | ForeignQueue | ExchangeDeclaration |
 
 
 class Declarer(Protocol):
-    """Who carries declarations out."""
+    """Carries out declarations."""
 
     @property
     def connection_generation(self) -> int:
-        """How many connections were lost: what was there before may be gone."""
+        """The number of lost connections: earlier declarations may be gone after each."""
         ...
 
     async def carry_out(self, declarations: Sequence[Declaration]) -> None:
-        """Make what is not there yet, in this order. Raises as `Management.carry_out` does."""
+        """Create what does not exist yet, in this order. Raises as `Management.carry_out` does."""
         ...
 
 
@@ -76,10 +76,10 @@ _INBOX: Final = inbox("").name
 
 
 def binding_key(pattern: str) -> str:
-    """The binding key of an event pattern: the shortest that fits the same events.
+    """Return the shortest binding key that matches the same events as an event pattern.
 
-    Wildcards in a row are so many `*` and one `#`. From 4.3 on RabbitMQ refuses a key with more
-    than two `#`; only those with words between them are left.
+    A run of wildcards becomes its `*`, then one `#` if it has any. From 4.3 on RabbitMQ refuses a
+    key with more than two `#`; this leaves only those with words between them.
     """
     words: list[str] = []
     for wild, run in groupby(pattern.split("."), key=_WILDCARDS.__contains__):
@@ -96,7 +96,7 @@ _WILDCARDS: Final = frozenset(("*", "#"))
 def quorum(
     *, limit: int, max_length: int | None = None, **others: str | int | bool
 ) -> QueueArguments:
-    """The arguments of a quorum queue that refuses what it has no room for."""
+    """Return the arguments of a quorum queue that rejects publishes when it is full."""
     arguments: dict[str, str | int | bool] = {
         "x-queue-type": "quorum",
         "x-delivery-limit": limit,
@@ -108,18 +108,18 @@ def quorum(
 
 
 def queue_declarations(queue: Queue) -> Iterator[Declaration]:
-    """The queue, after the queue of its dead letters, if it has one."""
+    """Yield the declarations of a queue: first its dead-letter queue, if it has one."""
     if not queue.declare:
         yield ForeignQueue(queue.name)
         return
     if queue.kind == "inbox":
-        # RabbitMQ keeps what it cannot dead-letter, and dead-letters nothing else meanwhile.
+        # Without it RabbitMQ would keep the first message to dead-letter, and stop at that one.
         yield from queue_declarations(dead_letters(queue.name.removeprefix(_INBOX)))
     yield QueueDeclaration(queue.name, queue_arguments(queue))
 
 
 def queue_arguments(queue: Queue) -> QueueArguments:
-    """The arguments of a queue of ours."""
+    """Return the arguments of a queue of ours."""
     match queue.kind:
         case "inbox":
             return quorum(
@@ -131,7 +131,7 @@ def queue_arguments(queue: Queue) -> QueueArguments:
                 consumer_timeout=CONSUMER_TIMEOUT_MS,
             )
         case "dead" | "named":
-            # Nothing takes what reaches the limit of these: so nothing may reach it.
+            # RabbitMQ would drop a message at the limit: so no message may reach it.
             return quorum(
                 limit=NO_DELIVERY_LIMIT,
                 max_length=queue.max_length,
@@ -141,7 +141,7 @@ def queue_arguments(queue: Queue) -> QueueArguments:
             return {
                 "x-queue-type": "classic",
                 "x-expires": UNUSED_QUEUE_MS,
-                # A length of 0 would refuse everything, also what a consumer waits for.
+                # A length of 0 would refuse every message, even if a consumer is idle.
                 "x-max-length": max(queue.max_length, 1),
                 "x-overflow": "reject-publish",
             }
@@ -150,7 +150,7 @@ def queue_arguments(queue: Queue) -> QueueArguments:
                 "x-queue-type": "classic",
                 "x-expires": UNUSED_BROADCAST_MS,
                 "x-max-length": queue.max_length,
-                # One instance that hangs must not keep all others from being told.
+                # An instance that hangs must not keep events from all others.
                 "x-overflow": "drop-head",
             }
         case "presence":

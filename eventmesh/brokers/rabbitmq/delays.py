@@ -1,10 +1,10 @@
 """Delays on plain RabbitMQ: a ladder of queues, each of which holds for twice as long as the next.
 
-Level n holds every message for 2ⁿ units. A delay is a number of units; its binary digits say at
-which levels the message stops, and are the first words of its routing key, the highest first. All
-messages of one level stay for the same time, so that none waits behind another that is due later
-(a time to live for each message, in one queue, would do just that). From the last level a message
-comes to the exchange `em.delay.due`, and from there to where it was sent.
+Level n holds every message for 2ⁿ units. A delay is a number of units. Its binary digits say at
+which levels the message stops; they are the first words of its routing key, the highest first. All
+messages of one level stay for the same time, so that none waits behind one that is due later, as
+with a time to live for each message in one queue. The last level routes messages to the exchange
+`em.delay.due`, and that one to their target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from eventmesh.brokers.rabbitmq.declarations import (
 )
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING, NO_DELIVERY_LIMIT
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError, FunctionNotFound
-from eventmesh.model.topology import MAX_QUEUE_LENGTH, PREFIX, Route
+from eventmesh.model.topology import MAX_QUEUE_LENGTH, NAME_PREFIX, Route
 
 UNIT: Final = 0.1
 """Seconds. Delays are rounded up to it."""
@@ -32,32 +32,31 @@ LEVELS: Final = 28
 MAX_DELAY: Final = (2**LEVELS - 1) * UNIT
 """Seconds: 310 days."""
 
-DUE: Final = f"{PREFIX}.delay.due"
-LOST: Final = f"{PREFIX}.delay.lost"
+DUE: Final = f"{NAME_PREFIX}.delay.due"
+LOST: Final = f"{NAME_PREFIX}.delay.lost"
 
 MAX_LOST: Final = 10_000
 MAX_LOST_BYTES: Final = 100_000_000
 MAX_KNOWN: Final = 10_000
-"""Queues of which a ladder remembers that they are bound."""
+"""Bound queues that a ladder remembers at most."""
 
 _WILDCARD: Final = "#"
 _PLAIN: Final = "%23"
-"""Queues may be called what a binding takes for a wildcard; but none has a `%` in its name, nor the
-other wildcard, `*`."""
+"""A queue's name may be `#`, which is a wildcard in a binding; names never contain `%` or `*`."""
 
 
 def level_name(level: int) -> str:
-    """The name of a level's exchange, and of its queue."""
-    return f"{PREFIX}.delay.{level}"
+    """Return the name of a level's exchange, which is also that of its queue."""
+    return f"{NAME_PREFIX}.delay.{level}"
 
 
 def delayed_route(route: Route, delay: float) -> Route:
-    """The way to the same end, arriving `delay` seconds (above 0) later.
+    """Return a route to the same target that takes `delay` seconds (above 0) longer.
 
-    It is mandatory whatever the end: a level always has a queue for what stops at it.
+    It is always mandatory: each level has a queue for every message that stops there.
 
-    Raises DeclarationError for a delay over MAX_DELAY, and for a name that is too long to be
-    carried along.
+    Raises DeclarationError for a delay over MAX_DELAY, and for a name that is too long for the
+    routing key.
     """
     units = _units(delay)
     digits = ".".join(f"{units:0{LEVELS}b}")
@@ -68,12 +67,12 @@ def delayed_route(route: Route, delay: float) -> Route:
             f"{route.name!r} cannot be sent with a delay: its name {route.key!r} is longer than "
             f"{room} bytes; give it a shorter one, or send without a delay"
         )
-    # Straight to the first level at which it stops: all digits before are 0.
+    # Directly to the first level at which it stops: all digits before that are 0.
     return Route(level_name(units.bit_length() - 1), key, mandatory=True, name=route.name)
 
 
 def _units(delay: float) -> int:
-    # Rounded first: 0.7 s are 7 units, though 0.7 / 0.1 is a little more in binary.
+    # Rounded first: 0.7 s are 7 units, although 0.7 / 0.1 is slightly more in binary.
     units = max(math.ceil(round(delay / UNIT, 6)), 1)
     if units >= 2**LEVELS:
         raise DeclarationError(
@@ -94,29 +93,29 @@ _ANY_DELAY: Final = "*." * LEVELS
 
 
 def queue_binding(name: str) -> BindingDeclaration:
-    """What is due for the queue `name` goes to it."""
+    """Return the binding that routes due messages for the queue `name` to it."""
     return BindingDeclaration(DUE, name, _ANY_DELAY + _queue_target(name))
 
 
 def event_binding(queue: str, pattern: str) -> BindingDeclaration:
-    """Events that are due and fit the pattern are copied to the queue.
+    """Return the binding that copies due events which match the pattern to the queue.
 
     Raises DeclarationError for a pattern that is too long with the delay before it.
     """
     key = f"{_ANY_DELAY}e.{pattern}"
     if len(key.encode()) > MAX_SHORT_STRING:
         raise DeclarationError(
-            f"the event pattern {pattern!r} is too long for RabbitMQ: events may be delayed, and "
-            f"with that a pattern has {MAX_SHORT_STRING - len(_ANY_DELAY) - 2} bytes at most"
+            f"the event pattern {pattern!r} is too long for RabbitMQ: with room for a delay it may "
+            f"have {MAX_SHORT_STRING - len(_ANY_DELAY) - 2} bytes at most"
         )
     return BindingDeclaration(DUE, queue, key)
 
 
 def due() -> Iterator[Declaration]:
-    """The end of the ladder.
+    """Yield the declarations of the end of the ladder.
 
-    What is due and has nowhere to go any more ends in a queue of its own, which keeps the latest
-    of it. It may not stay unrouted: a level stops once 32 of its messages have no way out.
+    Due messages without a target any more go to a queue of their own, which keeps the latest. They
+    may not stay unrouted: a level stops as soon as 32 of its messages cannot be routed.
     """
     yield ExchangeDeclaration(LOST, "fanout")
     yield QueueDeclaration(
@@ -134,7 +133,7 @@ def due() -> Iterator[Declaration]:
 
 
 def level_declarations(level: int) -> Iterator[Declaration]:
-    """One level; the one below it has to be there before."""
+    """Yield the declarations of one level; the level below must exist first."""
     name = level_name(level)
     below = level_name(level - 1) if level else DUE
     before = "*." * (LEVELS - 1 - level)
@@ -154,14 +153,14 @@ def level_declarations(level: int) -> Iterator[Declaration]:
 
 
 def ladder(levels: int) -> Iterator[Declaration]:
-    """The lowest levels, from the end of the ladder on."""
+    """Yield the declarations of the lowest levels, beginning with the end of the ladder."""
     yield from due()
     for level in range(levels):
         yield from level_declarations(level)
 
 
 class DelayLadder:
-    """Makes the levels that are needed, and the way from their end, when they are first needed."""
+    """Declares levels, and the bindings from their end to the target, when first needed."""
 
     def __init__(self, declarer: Declarer) -> None:
         self._declarer = declarer
@@ -170,9 +169,9 @@ class DelayLadder:
         self._bound: set[str] = set()
 
     async def ensure(self, route: Route, delay: float) -> Route:
-        """The way to the same end, `delay` seconds later, once all of it is there.
+        """Declare what a delay needs, and return the route to the same target through it.
 
-        Raises FunctionNotFound where a mandatory route leads to no queue, and DeclarationError as
+        Raises FunctionNotFound if a mandatory route leads to no queue, and DeclarationError as
         `delayed_route` does.
         """
         delayed = delayed_route(route, delay)
@@ -199,7 +198,7 @@ class DelayLadder:
             self._bound.add(route.key)
 
     def forget(self) -> None:
-        """Make everything again when it is next needed: it may have been deleted."""
+        """Declare everything again when it is next needed: it may have been deleted."""
         self._generation = self._declarer.connection_generation
         self._levels = 0
         self._bound.clear()

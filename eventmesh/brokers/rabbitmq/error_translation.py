@@ -1,4 +1,4 @@
-"""From the exceptions of aio-pika, and of aiormq beneath it, to those of eventmesh."""
+"""Translates the exceptions of aio-pika, and of aiormq beneath it, to those of eventmesh."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from eventmesh.brokers.rabbitmq.timing import CALL_SECONDS
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
 
 _OPEN_REFUSED: Final = "Connection.OpenOk"
-"""In the text of the error by which aiormq says that RabbitMQ did not open the virtual host."""
+"""A part of aiormq's error text when RabbitMQ does not open the virtual host."""
 
 
 @asynccontextmanager
 async def translate_errors(what: str, seconds: float | None = None) -> AsyncGenerator[None]:
     """Limit the wait for RabbitMQ's replies in the block, and translate aio-pika's exceptions.
 
-    The limit is CALL_SECONDS, or `seconds`. Raises AccessDenied for what the user may not do, and
-    BrokerUnavailable for all else.
+    The limit is CALL_SECONDS, or `seconds`. Raises AccessDenied if the user lacks permissions, and
+    BrokerUnavailable for everything else.
     """
     seconds = CALL_SECONDS if seconds is None else seconds
     try:
@@ -45,31 +45,31 @@ async def translate_errors(what: str, seconds: float | None = None) -> AsyncGene
     except (ChannelAccessRefused, ChannelLockedResource) as error:
         raise AccessDenied(f"{what}: {error}; see the user's permissions in RabbitMQ") from error
     except asyncio.CancelledError as error:
-        # aiormq raises this one too.
+        # aiormq raises it as well.
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         raise BrokerUnavailable(f"{what}: the connection to RabbitMQ ended") from error
     except Exception as error:
-        # A bare Exception is what aiormq raises in whoever waits when all is closed.
+        # aiormq raises a bare Exception in waiting tasks when everything is closed.
         if isinstance(error, CONNECTION_EXCEPTIONS) or type(error) is Exception:
             raise BrokerUnavailable(f"{what}: {str(error) or 'the connection ended'}") from error
         raise
 
 
 def translate_connect_error(address: Address, error: Exception) -> InvocationError:
-    """The error to raise for one that aio-pika raised when it connected."""
+    """Return the error to raise for one that aio-pika raised when it connected."""
     reason = str(error) or type(error).__name__
     if isinstance(error, (AuthenticationError, ProbableAuthenticationError)):
         return connect_error(address, reason, ACCESS_REFUSED)
     if isinstance(error, InvalidFrameError) and _OPEN_REFUSED in reason:
-        # aiormq drops what RabbitMQ said; at this point it is about the virtual host.
+        # aiormq drops RabbitMQ's text; at this point the reason is the virtual host.
         return connect_error(address, "it closed the connection", NOT_ALLOWED)
     return connect_error(address, reason)
 
 
 def closing_reason(closing: asyncio.Future[Any]) -> str:
-    """Why RabbitMQ or the network closed a connection or channel of aiormq; empty if unknown."""
+    """Return why a connection or channel of aiormq was closed; "" if unknown."""
     error = None if closing.cancelled() else closing.exception()
     match error:
         case ChannelClosed(args=(None, None)):  # After a close from this side.

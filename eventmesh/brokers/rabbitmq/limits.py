@@ -17,20 +17,20 @@ MAX_EXPIRATION_MS: Final = 2**32 - 1
 """Milliseconds that a message may live: RabbitMQ closes the channel for more."""
 
 MAX_INCOMING_BODY: Final = 512 * 1024 * 1024
-"""Bytes of the largest message that any RabbitMQ can be told to hold."""
+"""Bytes of the largest message that a RabbitMQ can be configured to accept."""
 
 CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000
 """Milliseconds for which a message may stay unacked, in place of RabbitMQ's half an hour: functions
 have limits of their own (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout). Up to
-3.11 RabbitMQ does not know the argument, and `consumer_timeout` in its configuration counts."""
+3.11 RabbitMQ ignores the argument, and `consumer_timeout` in its configuration applies."""
 
 CRASH_LIMIT: Final = 100
 """Deliveries after which RabbitMQ itself dead-letters a message of an inbox.
 
-The last resort behind `settlement.MAX_CRASHES`, which counts the same and explains itself. Far
-above it, because up to 4.2 each message that is requeued counts. Always declared: from 4.0 on
-the default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
+It is the last resort behind `settlement.MAX_CRASHES`, which counts the same and gives a reason. It
+is far above that, because up to 4.2 every requeue counts. It is always declared: from 4.0 on the
+default is 20 (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 """
 
 NO_DELIVERY_LIMIT: Final = 1_000_000_000
-"""A delivery limit that is never reached. The -1 by which 4.x says so means 0 on 3.10."""
+"""A delivery limit that is never reached. -1 means "no limit" on 4.x, but 0 on 3.10."""

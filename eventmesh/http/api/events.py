@@ -17,7 +17,7 @@ import orjson
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.server.request import read_content_type
 from eventmesh.model.errors import DeclarationError, Problem
-from eventmesh.model.event import PREFIX, SPEC_VERSION, check_type, event_headers
+from eventmesh.model.event import ATTRIBUTE_PREFIX, SPEC_VERSION, check_type, event_headers
 from eventmesh.model.ids import check_id
 from eventmesh.model.message import JSON, Message, utf8
 
@@ -86,7 +86,7 @@ def _event(attributes: Mapping[str, str], data: bytes, now: float) -> Message:
     headers = event_headers(attributes["source"], now)
     for name, text in attributes.items():
         if name not in _OWN:
-            headers[f"{PREFIX}{name}"] = text
+            headers[f"{ATTRIBUTE_PREFIX}{name}"] = text
     _check_time(attributes.get("time"))
     try:
         id, type = check_id(attributes["id"]), check_type(attributes["type"])

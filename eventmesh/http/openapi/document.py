@@ -101,7 +101,9 @@ class _Operation:
             operation["description"] = text
         names = dict(zip(self.route.names, path_names, strict=True))
         parameters = [
-            one for field in self.binding.fields for one in self._parameters(field, schemas, names)
+            parameter
+            for field in self.binding.fields
+            for parameter in self._parameters(field, schemas, names)
         ]
         if parameters:
             operation["parameters"] = parameters

@@ -22,7 +22,7 @@ from eventmesh.model.result import Failure
 
 PROBLEM_JSON: Final = "application/problem+json"
 
-RETRY_AFTER: Final = 1.0
+UNAVAILABLE_RETRY_SECONDS: Final = 1.0
 """Seconds after which to retry where no better value is known."""
 
 
@@ -49,10 +49,12 @@ def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each ki
         case FunctionNotFound():
             return Problem(404, str(error))
         case BrokerUnavailable():
-            return retryable_problem(503, "the service cannot take this now", RETRY_AFTER)
+            return retryable_problem(
+                503, "the service cannot take this now", UNAVAILABLE_RETRY_SECONDS
+            )
         case RetryLater():
             return retryable_problem(
-                503, "the service asks to retry later", error.after or RETRY_AFTER
+                503, "the service asks to retry later", error.after or UNAVAILABLE_RETRY_SECONDS
             )
         case _:
             return Problem(500, "the function failed; its log has this invocation's id")

@@ -17,7 +17,11 @@ from aiohttp.http_exceptions import LineTooLong
 from eventmesh.aio.clock import Clock, sleep
 from eventmesh.http.server.access_log import CLIENT_GONE, LOGGER, AccessLog, log_request
 from eventmesh.http.server.connection import ConnectionLimits, ServerConnection
-from eventmesh.http.server.problems import RETRY_AFTER, problem_from, retryable_problem
+from eventmesh.http.server.problems import (
+    UNAVAILABLE_RETRY_SECONDS,
+    problem_from,
+    retryable_problem,
+)
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse, BytesResponse, problem_response
 from eventmesh.http.server.routing import Endpoint, Router
@@ -108,7 +112,11 @@ class HttpServer(web.Server):
         return [task for task in tasks if task is not None and not task.done()]
 
     def _open(self) -> Sequence[ServerConnection]:
-        return [one for one in self.connections if isinstance(one, ServerConnection)]
+        return [
+            connection
+            for connection in self.connections
+            if isinstance(connection, ServerConnection)
+        ]
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         request = Request(raw)
@@ -135,7 +143,7 @@ class HttpServer(web.Server):
         method, path = request.method, request.path
         router = self.router
         if router is None:
-            raise retryable_problem(503, "the routes are not known yet", RETRY_AFTER)
+            raise retryable_problem(503, "the routes are not known yet", UNAVAILABLE_RETRY_SECONDS)
         try:
             if not path.startswith("/"):
                 # The absolute form that proxies are sent (RFC 9112, section 3.2.2).

@@ -77,7 +77,7 @@ async def test_a_result_that_the_broker_does_not_carry_is_told(rabbitmq):
             await client.invoke(copy)
 
 
-async def test_a_message_full_of_headers_is_set_aside_all_the_same(rabbitmq):
+async def test_a_message_full_of_headers_is_dead_lettered_all_the_same(rabbitmq):
     url = await rabbitmq.new_virtual_host()
     app = Service("full")
 

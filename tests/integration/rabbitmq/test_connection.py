@@ -7,7 +7,7 @@ import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq import error_translation as faults
-from eventmesh.brokers.rabbitmq.management import connection as session
+from eventmesh.brokers.rabbitmq.management import connection as management_connection
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 from eventmesh.model.topology import inbox, named
 
@@ -62,7 +62,7 @@ async def test_a_virtual_host_may_have_any_name(rabbitmq, connecting, function):
 async def test_a_broker_that_is_away_is_an_error_after_a_while(
     proxy, rabbitmq, connecting, function, monkeypatch
 ):
-    monkeypatch.setattr(session, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(management_connection, "CONNECT_SECONDS", 1.0)
     await proxy.refuse()
     async with connecting(proxy.url(rabbitmq.url)) as client:
         async with asyncio.TaskGroup() as calls:
@@ -87,7 +87,7 @@ async def test_a_broker_that_does_not_answer_is_an_error_after_a_while(
     proxy, rabbitmq, connecting, function, monkeypatch
 ):
     monkeypatch.setattr(faults, "CALL_SECONDS", 0.5)
-    monkeypatch.setattr(session, "CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 0.5)
     async with connecting(proxy.url(rabbitmq.url)) as client:
         await client.management.declare([inbox(function)])
         proxy.stall()

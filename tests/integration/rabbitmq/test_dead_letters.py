@@ -34,7 +34,7 @@ async def test_who_looks_at_the_same_time_sees_all_of_them(letters):
     assert [letter.id for letter in shown] == sorted(IDS)[:5]
 
 
-async def test_what_was_just_given_back_is_redriven(letters):
+async def test_what_was_just_requeued_is_redriven(letters):
     async with asyncio.timeout(60):
         await letters.list(FUNCTION)
         assert await letters.redrive(FUNCTION, id="id-7") == 1

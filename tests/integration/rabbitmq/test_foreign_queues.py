@@ -80,7 +80,7 @@ async def dead_letters_of(broker, function, count):
 
 
 async def running(url, app, came):
-    """Run the service until all that fits came; say what was set aside."""
+    """Run the service until all that fits came; say what was dead-lettered."""
     async with (
         RabbitBroker(url, connect_timeout=30) as broker,
         host_services([app], broker, Settings(grace=5), http=None),
@@ -101,7 +101,7 @@ async def untouched(rabbitmq, url, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_fits_is_handled_and_the_rest_is_set_aside(rabbitmq, url, theirs, kind):
+async def test_what_fits_is_handled_and_the_rest_is_dead_lettered(rabbitmq, url, theirs, kind):
     app, came, headers = Service("app"), asyncio.Queue(), {}
 
     @app.function(on.queue("theirs", declare=False), retry=Retry(2, initial=0.1))

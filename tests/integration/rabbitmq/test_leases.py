@@ -8,7 +8,7 @@ import pytest
 from eventmesh.brokers.rabbitmq import error_translation as faults
 from eventmesh.brokers.rabbitmq.coordination import lease
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
-from eventmesh.brokers.rabbitmq.management import connection as session
+from eventmesh.brokers.rabbitmq.management import connection as management_connection
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import named
 
@@ -88,9 +88,9 @@ async def test_whoever_waits_is_told_when_the_connection_is_lost(
 async def test_a_holder_that_falls_silent_is_followed(
     proxy, rabbitmq, connecting, client, name, soon, monkeypatch
 ):
-    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(management_connection, "HEARTBEAT_SECONDS", 1)
     monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
-    monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 1.0)
     async with (
         connecting(proxy.url(rabbitmq.url)) as other,
         asyncio.TaskGroup() as tasks,
@@ -118,7 +118,7 @@ async def test_the_state_outlives_the_broker(rabbitmq, connecting, name, soon):
 @pytest.mark.disruptive
 async def test_a_save_that_fails_loses_the_lease(rabbitmq, connecting, name, soon, monkeypatch):
     monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
-    monkeypatch.setattr(session, "CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 1.0)
 
     async def save_until_it_fails(client):
         async with hold_lease(client.management, name) as ours:

@@ -72,7 +72,7 @@ async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followe
                 lease_name("clock"), vhost
             )
     assert "the timers of clock are not fired by this process" in caplog.text
-    assert "and what it allowed has to end" in caplog.text
+    assert "and the work that needs it ends" in caplog.text
     moments = sorted(fired)
     steps = {round((after - before).total_seconds(), 3) for before, after in pairwise(moments)}
     assert steps == {0.2}

@@ -7,7 +7,7 @@ import pytest
 from certificates import Certificates
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.brokers.rabbitmq.management import connection as session
+from eventmesh.brokers.rabbitmq.management import connection as management_connection
 from eventmesh.model.errors import InvocationError
 from eventmesh.model.message import Message
 from eventmesh.model.topology import inbox, to_function
@@ -79,7 +79,7 @@ def another_authority(tmp_path):
 
 async def unreachable(connecting, url, function, monkeypatch):
     """What both kinds of connections say: those of the data path, and that for control."""
-    monkeypatch.setattr(session, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(management_connection, "CONNECT_SECONDS", 1.0)
     with pytest.raises(InvocationError) as raised:
         async with RabbitBroker(url, connect_timeout=1):
             pytest.fail("it was let in")

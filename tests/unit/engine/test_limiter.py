@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.limiter import RETRY_AFTER, Limiter, limit_concurrency
+from eventmesh.engine.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
 from eventmesh.model.errors import InvocationTimeout, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.result import Result
@@ -70,7 +70,7 @@ async def test_a_synchronous_caller_is_refused_at_once_when_the_queue_is_full(vi
         Throttled, match=f"all 1 permits are in use and {max_pending} callers wait"
     ) as error:
         await refused.task
-    assert error.value.retry_after == RETRY_AFTER
+    assert error.value.retry_after == THROTTLED_RETRY_SECONDS
     assert state(limiter) == (1, max_pending, 1)
     assert not any(one.task.done() for one in waiting)
     for one in waiting:
@@ -260,18 +260,18 @@ class TestLimited:
         assert state(limiter)[0] == 0
         return (await limit(fine, limiter)(INVOCATION)).body == b"1"
 
-    async def test_the_permit_is_given_back_after_a_run(self, limit):
+    async def test_the_permit_is_released_after_a_run(self, limit):
         limiter = Limiter(1, max_pending=0)
         assert (await limit(fine, limiter)(INVOCATION)).body == b"1"
         assert await self.free(limit, limiter)
 
-    async def test_the_permit_is_given_back_after_a_bug(self, limit):
+    async def test_the_permit_is_released_after_a_bug(self, limit):
         limiter = Limiter(1, max_pending=0)
         with pytest.raises(ZeroDivisionError):
             await limit(raising, limiter)(INVOCATION)
         assert await self.free(limit, limiter)
 
-    async def test_the_permit_is_given_back_after_a_cancellation(self, limit, clock):
+    async def test_the_permit_is_released_after_a_cancellation(self, limit, clock):
         limiter = Limiter(1, max_pending=0)
         run = asyncio.create_task(limit(hanging, limiter)(INVOCATION))
         await clock.settle()
@@ -289,7 +289,7 @@ class TestLimited:
         assert [item async for item in result.stream] == [b"2"]
         assert await self.free(limit, limiter)
 
-    async def test_the_permit_is_given_back_once_when_a_stream_is_closed_unread(self, limit):
+    async def test_the_permit_is_released_once_when_a_stream_is_closed_unread(self, limit):
         limiter = Limiter(1, max_pending=0)
         result = await limit(streaming, limiter)(INVOCATION)
         await result.stream.aclose()

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.limiter import RETRY_AFTER, Limiter, limit_concurrency
+from eventmesh.engine.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
 from eventmesh.model.errors import BrokerUnavailable, InvocationTimeout, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.limits import DEFAULT_TIMEOUT
@@ -101,7 +101,7 @@ class TestPatience:
         error = (await task).error
         assert isinstance(error, Throttled)
         assert f"within {seconds:g} s" in str(error)
-        assert error.retry_after == RETRY_AFTER
+        assert error.retry_after == THROTTLED_RETRY_SECONDS
         assert limiter.statistics()["waiting"] == 0
         assert limiter.statistics()["throttled"] == 1
 

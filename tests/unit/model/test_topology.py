@@ -6,7 +6,7 @@ from pamqp import commands
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import (
     EVENTS,
-    PREFIX,
+    NAME_PREFIX,
     Binding,
     Queue,
     Route,
@@ -43,7 +43,7 @@ def test_all_names_of_one_function_differ_and_begin_with_the_prefix():
         EVENTS,
     ]
     assert len(set(names)) == len(names)
-    assert all(name.startswith(f"{PREFIX}.") for name in names)
+    assert all(name.startswith(f"{NAME_PREFIX}.") for name in names)
 
 
 def test_the_names_of_the_longest_function_name_fit():

@@ -27,8 +27,8 @@ def failing():
     return service
 
 
-async def test_leaving_raises_what_was_set_aside(failing):
-    expected = r"(?s)shop\.work was set aside.*in work.*ValueError: no such order"
+async def test_leaving_raises_what_was_dead_lettered(failing):
+    expected = r"(?s)shop\.work became a dead letter.*in work.*ValueError: no such order"
     with pytest.raises(AssertionError, match=expected):
         await send_and_settle(failing)
 

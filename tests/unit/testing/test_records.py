@@ -83,7 +83,7 @@ async def test_what_is_invoked():
         assert mesh.sent == []
 
 
-async def test_what_is_retried_and_set_aside():
+async def test_what_is_retried_and_dead_lettered():
     shop = Service("shop")
 
     @shop.function(retry=Retry(2, initial="1m", jitter="none"))
@@ -138,7 +138,7 @@ def test_the_oldest_records_go_first():
     history, route = History(), to_function("shop.work")
     for number in range(HISTORY + 1):
         message = Message(b"", str(number), START, headers=event_headers("/", START))
-        history.published(route, message, 0.0, START)
-    kept = history.of(Sent)
+        history.record_publish(route, message, 0.0, START)
+    kept = history.select(Sent)
     assert len(kept) == HISTORY
     assert kept[0].id == "1"

@@ -171,9 +171,9 @@ async def test_a_replaced_resource_is_not_opened_and_others_get_it():
 
 
 async def test_a_resource_that_nobody_declared_is_refused():
-    with pytest.raises(DeclarationError, match="there are Database, Repository"):
+    with pytest.raises(DeclarationError, match="which have Database, Repository"):
         TestMesh(service_with_resources([]), resources={Order: object()})
-    with pytest.raises(DeclarationError, match="none at all"):
+    with pytest.raises(DeclarationError, match="which have none"):
         TestMesh(Service("shop"), resources={Database: Database("fake")})
 
 

@@ -1,6 +1,6 @@
-"""The part of AMQP 0-9-1 that carries messages, spoken by hand because it is what costs.
+"""An AMQP 0-9-1 client for the data path, where speed matters.
 
-Consuming, acknowledging, publishing with confirms, and request/reply. Frames of those four are
-walked with `struct`; every other method goes through pamqp. Declaring, inspecting and the like is
-done by aio-pika, in `control.py` one folder up.
+It consumes, acks, publishes with confirms, and does request/reply. It reads and writes the frames
+of these with `struct`, and all other methods with pamqp. Declarations and inspection use aio-pika,
+in the folder `management` beside this one.
 """

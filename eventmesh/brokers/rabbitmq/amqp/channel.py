@@ -1,4 +1,4 @@
-"""One channel: calls and their replies, contents put together, confirms, consumers."""
+"""One channel: method calls and their replies, contents, confirms and consumers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class DeliveryCallback(Protocol):
 
 
 class _Content:
-    """A message whose frames are coming in: what is known of it so far.
+    """A message of which not all frames have come.
 
     The method comes first: frames.DELIVER, whose `target` is the tag of a consumer, or
     frames.RETURN, whose `target` is an exchange and a routing key. The header follows and says how
-    many bytes of the body are `missing`. A body of several frames gathers in `pieces`.
+    many bytes of the body are `missing`. A body of several frames is collected in `pieces`.
     """
 
     __slots__ = ("bits", "kind", "missing", "pieces", "properties", "tag", "target")
@@ -49,7 +49,7 @@ class _Content:
 
 
 class ChannelTransport(Protocol):
-    """What a channel needs of its connection."""
+    """The interface of a connection that its channels use."""
 
     @property
     def frame_max(self) -> int: ...
@@ -61,11 +61,11 @@ class ChannelTransport(Protocol):
 
 
 class Channel:
-    """A channel. `closed` is done when it is not open any more, with why.
+    """A channel. `closed` is done, with the reason, when it is not open any more.
 
-    `paused` says whether the broker has asked not to publish on it (channel.flow). What is
-    answered or acknowledged on a channel that is closed, or is being closed, goes nowhere: the
-    broker has taken the deliveries back.
+    `paused` says whether the broker has asked not to publish on it (channel.flow). Acks and
+    requeues on a channel that is closed or closing have no effect: the broker has requeued its
+    deliveries.
     """
 
     def __init__(self, transport: ChannelTransport, number: int) -> None:
@@ -91,8 +91,8 @@ class Channel:
     async def call(self, command: base.Frame) -> base.Frame:
         """Send a method and wait for its reply. Raises BrokerUnavailable.
 
-        A caller that is cancelled leaves its reply to come: replies have no numbers, only an
-        order (AMQP 0-9-1, section 2.2.2).
+        The reply to a cancelled caller still comes, and is awaited: replies have no numbers, only
+        an order (AMQP 0-9-1, section 2.2.2).
         """
         self._check_open()
         data = frames.method(self.number, command)
@@ -113,8 +113,8 @@ class Channel:
     ) -> str:
         """Start a consumer with a prefetch of its own, and return its tag.
 
-        Per consumer, not per channel: RabbitMQ reads `global` that way
-        (https://www.rabbitmq.com/docs/consumer-prefetch).
+        The prefetch applies to the consumer, not to the channel: RabbitMQ interprets `global` that
+        way (https://www.rabbitmq.com/docs/consumer-prefetch).
         """
         tag = f"c{self.number}.{next(self._tags)}"
         if prefetch:
@@ -125,14 +125,14 @@ class Channel:
         return tag
 
     async def cancel(self, tag: str) -> None:
-        """End a consumer, if it has not ended: nothing is delivered to it from then on."""
+        """Cancel a consumer, if it has not ended. Nothing is delivered to it after that."""
         if tag.encode() not in self._consumers:
             return
         await self.call(commands.Basic.Cancel(consumer_tag=tag))
         self._consumers.pop(tag.encode(), None)
 
     def abandon(self) -> None:
-        """Close the channel without waiting; the broker takes back what was not answered."""
+        """Close the channel without waiting; the broker requeues unacked deliveries."""
         if not self._is_open:
             return
         self._is_open = False
@@ -141,7 +141,7 @@ class Channel:
         self._transport.write(frames.method(self.number, close))
 
     async def close(self) -> None:
-        """Close the channel and wait until it is. If the broker is silent, so is the connection."""
+        """Close the channel and wait for that. A broker that is silent costs the connection."""
         self.abandon()
         await asyncio.wait((self.closed,), timeout=CALL_SECONDS)
         if not self.closed.done():
@@ -162,10 +162,10 @@ class Channel:
     def publish(
         self, target: bytes, properties: bytes, body: bytes, id: str
     ) -> asyncio.Future[None]:
-        """Publish on a channel in confirm mode; `id` is the message's own, as in its properties.
+        """Publish on a channel in confirm mode; `id` is the message id in the properties.
 
-        The future is done when the broker holds the message, and raises Refused, Returned,
-        or BrokerUnavailable if the channel ends first: nobody knows then.
+        The future is done when the broker holds the message. It raises Refused, Returned, or
+        BrokerUnavailable if the channel ends first: then the outcome is unknown.
 
         Raises PayloadInvalid for headers that are too large, and BrokerUnavailable.
         """
@@ -173,31 +173,31 @@ class Channel:
         return self.confirms.add(target, id)
 
     def publish_unconfirmed(self, target: bytes, properties: bytes, body: bytes) -> None:
-        """Publish on a channel without confirm mode, and hear no more of it."""
+        """Publish on a channel without confirm mode."""
         self._check_open()
         frame_max = self._transport.frame_max
         if len(properties) > frame_max - frames.HEADER_OVERHEAD:
             # The broker would end the whole connection (AMQP 0-9-1, section 4.2.6).
             raise PayloadInvalid(
                 f"the message has {len(properties):,} bytes of headers, and they must fit into one "
-                f"frame of {frame_max:,} bytes: put what is long into the body"
+                f"frame of {frame_max:,} bytes: put long values into the body"
             )
         self._transport.write(frames.publish(self.number, target, properties, body, frame_max))
 
-    # What the connection hands over
+    # Calls from the connection
 
     def on_deliver(self, payload: bytes) -> None:
-        """The payload of a basic.deliver; the frames that follow are its content."""
+        """Handle the payload of a basic.deliver; the frames that follow are its content."""
         end = 5 + payload[4]
         tag, bits = _TAG.unpack_from(payload, end)
         self._begin(_Content(frames.DELIVER, payload[5:end], tag, bits))
 
     def on_return(self, payload: bytes) -> None:
-        """The payload of a basic.return; the frames that follow are the message's own content."""
+        """Handle the payload of a basic.return; the frames that follow are its content."""
         self._begin(_Content(frames.RETURN, payload[7 + payload[6] :]))
 
     def on_method(self, command: base.Frame) -> None:
-        """Any other method."""
+        """Handle any other method."""
         match command:
             case commands.Channel.Close():
                 self._on_close(command)
@@ -215,7 +215,7 @@ class Channel:
                 self._on_reply(command)
 
     def on_header(self, payload: bytes) -> None:
-        """A content header: how long the body is, and the properties."""
+        """Handle a content header: the length of the body, and the properties."""
         content = self._content
         _, _, size = _CONTENT_HEADER.unpack_from(payload)
         if content is None or content.missing:
@@ -229,7 +229,7 @@ class Channel:
                 self._complete(content, b"")
 
     def on_body(self, payload: bytes) -> None:
-        """A piece of a body."""
+        """Handle a piece of a body."""
         content = self._content
         if content is None or not 0 < len(payload) <= content.missing:
             self._transport.fail("a piece of a body came where none belongs")
@@ -240,7 +240,7 @@ class Channel:
                 self._complete(content, payload)
                 return
             content.pieces = bytearray()
-        # Joined as they come: a list of small pieces would be far larger than what they make.
+        # Joined at once: a list of small pieces would be far larger than the body.
         content.pieces += payload
         if not content.missing:
             self._complete(content, bytes(content.pieces))
@@ -251,7 +251,7 @@ class Channel:
         self._content = content
 
     def _complete(self, content: _Content, body: bytes) -> None:
-        """All frames of a message are there: call its consumer."""
+        """Call the consumer of a message whose frames have all come."""
         self._content = None
         if content.kind == frames.RETURN:
             self.confirms.on_return(content.target, content.properties)
@@ -264,7 +264,7 @@ class Channel:
             callback(content.tag, content.properties, body, redelivered=redelivered)
 
     def end(self, reason: str) -> None:
-        """The channel is no more: whoever waits for something on it is told."""
+        """End the channel, and fail everything that waits for it."""
         if self.closed.done():
             return
         self._is_open = False
@@ -273,13 +273,13 @@ class Channel:
         for _, reply in self._calls:
             if not reply.done():
                 reply.set_exception(BrokerUnavailable(self._why_closed()))
-                reply.exception()  # If nobody waits any more, there is nothing to report.
+                reply.exception()  # Marks it as retrieved: its caller may be gone.
         self._calls.clear()
         self.confirms.end(self._why_closed())
 
     def _on_close(self, command: commands.Channel.Close) -> None:
         self._transport.write(frames.method(self.number, commands.Channel.CloseOk()))
-        # If our own close was under way, its answer is still to come, and the number not free.
+        # If our own close is under way, its reply is still to come, and the number is not free.
         answered = self._is_open
         self.end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
         if answered:

@@ -1,4 +1,4 @@
-"""What was published on a channel in confirm mode, until the broker has answered for it."""
+"""The unconfirmed messages of a channel in confirm mode."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TAG: Final = Struct(">QB")
 _MULTIPLE: Final = 1
 _METHOD_SIZE: Final = 4
 _EXCHANGE: Final = 6
-"""Where the exchange's name begins in a target: behind the method and two reserved octets."""
+"""The offset of the exchange's name in a target, after the method and two reserved octets."""
 _MANDATORY: Final = b"\x01"
 
 
 class Refused(Exception):
-    """The broker did not take a published message: basic.nack."""
+    """The broker refused a published message: basic.nack."""
 
 
 class Returned(Exception):
@@ -28,7 +28,7 @@ class Returned(Exception):
 
 
 class _Publish:
-    """A published message that the broker has not answered for yet."""
+    """A published message that the broker has not confirmed yet."""
 
     __slots__ = ("confirmed", "id", "returned", "target")
 
@@ -41,14 +41,14 @@ class _Publish:
     def fail(self, error: Exception) -> None:
         if not self.confirmed.done():
             self.confirmed.set_exception(error)
-            self.confirmed.exception()  # If nobody waits any more, there is nothing to report.
+            self.confirmed.exception()  # Marks it as retrieved: its publisher may be gone.
 
 
 class Confirms:
-    """The unanswered messages of one channel, in the order of publishing.
+    """The unconfirmed messages of one channel, in the order of publishing.
 
-    `on_resolved` is called for each that is answered for, or never will be. That nobody waits for
-    an answer any more is none: until it comes, the message counts.
+    `on_resolved` is called for each message that is confirmed or refused, or never will be. A
+    message whose publisher was cancelled counts until its confirm comes.
     """
 
     __slots__ = ("_loop", "_published", "_unconfirmed", "on_resolved")
@@ -57,14 +57,14 @@ class Confirms:
         self.on_resolved: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._published = 0
-        # A plain dict looks for its first key past all that were deleted before it.
+        # A plain dict searches for its first key past all deleted ones.
         self._unconfirmed: OrderedDict[int, _Publish] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._unconfirmed)
 
     def add(self, target: bytes, id: str) -> asyncio.Future[None]:
-        """One more was published: the future of its confirm, or of why there is none."""
+        """Add a published message, and return the future of its confirm."""
         confirmed: asyncio.Future[None] = self._loop.create_future()
         # The broker counts the same way (https://www.rabbitmq.com/docs/confirms).
         self._published += 1
@@ -72,7 +72,7 @@ class Confirms:
         return confirmed
 
     def on_confirm(self, payload: bytes, *, acked: bool) -> None:
-        """The payload of a basic.ack or basic.nack: for one message, or all up to it."""
+        """Handle the payload of a basic.ack or basic.nack, for one message or all up to it."""
         tag, bits = _TAG.unpack_from(payload, _METHOD_SIZE)
         if not bits & _MULTIPLE:
             self._answer(tag, acked=acked)
@@ -81,10 +81,10 @@ class Confirms:
             self._answer(first, acked=acked)
 
     def on_return(self, exchange_and_key: bytes, properties: bytes) -> None:
-        """A mandatory message came back. Its confirm follows, and says nothing of that.
+        """Handle the return of a mandatory message. Its confirm follows as if it was routed.
 
-        A return does not say which message it answers for: it is the first that is unanswered
-        of those with this id that were to go there, because returns keep the order.
+        A return does not carry the number of its message. It is the first unconfirmed one with
+        this id and this target, because returns keep the order.
         """
         id = decode_properties(properties, b"", 0.0, redelivered=False).message.id
         target = exchange_and_key + _MANDATORY
@@ -96,7 +96,7 @@ class Confirms:
                 return
 
     def end(self, reason: str) -> None:
-        """No answer can come any more."""
+        """Fail all messages: no confirm can come any more."""
         unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
         for publish in unconfirmed.values():
             publish.fail(BrokerUnavailable(f"{reason}; the message may or may not be stored"))

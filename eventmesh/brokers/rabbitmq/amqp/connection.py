@@ -1,4 +1,4 @@
-"""One connection: frames in and out, heartbeats, and its end."""
+"""One connection: frames in both directions, heartbeats, and the end."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from eventmesh.brokers.rabbitmq.timing import CLOSE_SECONDS
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 
 FLUSH_AT: Final = 64 * 1024
-"""Bytes that are written at once: transports say only of those whether they are too many."""
+"""Bytes that are written at once: transports report too many bytes only after a write."""
 
 MAX_UNSENT: Final = 128 * 1024 * 1024
-"""Bytes that may wait for a socket that takes none. Who publishes stops long before, but answers,
-such as acknowledgements, are written whatever waits."""
+"""Bytes that may wait for a socket that takes none. Publishers stop long before, but acks and
+replies are written regardless of that."""
 
 FrameT = TypeVar("FrameT", bound=base.Frame)
 
 
 class AmqpConnection(asyncio.Protocol):
-    """An open connection, until `closed` is done: with why it ended.
+    """A connection that is open until `closed` is done, with the reason of its end.
 
-    What is written during one pass of the event loop goes out in one write. `blocked` is why
-    the broker takes no messages now (connection.blocked), or "". `writable` says whether the
-    socket takes more; a slow broker thus slows its publishers down.
+    All data of one pass of the event loop goes out in one write. `blocked` is why the broker
+    refuses messages now (connection.blocked), or "". `writable` says whether the socket takes
+    more, so that a slow broker slows its publishers down.
     """
 
     def __init__(self, address: Address) -> None:
@@ -61,10 +61,10 @@ class AmqpConnection(asyncio.Protocol):
         self._heard = self._loop.time()
         self._written = False
 
-    # asyncio's side
+    # Calls from asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, because uvloop's transports are no subclasses of asyncio's.
+        # A cast, because uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(frames.PROTOCOL_HEADER)
 
@@ -88,20 +88,20 @@ class AmqpConnection(asyncio.Protocol):
                 if self.closed.done():
                     return
         except (ValueError, IndexError, struct.error) as error:
-            # Whatever stands in a frame that cannot be read, nothing after it can be trusted.
+            # Nothing after an unreadable frame can be trusted.
             self.fail(f"a frame cannot be read: {error}")
 
     def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
         channel = self._channels.get(number)
-        if kind == frames.METHOD:
+        if kind == frames.METHOD_TYPE:
             self._on_method(channel, number, payload)
-        elif kind == frames.HEARTBEAT:
+        elif kind == frames.HEARTBEAT_TYPE:
             return
         elif channel is None:
             raise ValueError(f"it is of type {kind} on channel {number}, which is not open")
-        elif kind == frames.HEADER:
+        elif kind == frames.HEADER_TYPE:
             channel.on_header(payload)
-        elif kind == frames.BODY:
+        elif kind == frames.BODY_TYPE:
             channel.on_body(payload)
         else:
             raise ValueError(f"its type {kind} is unknown")
@@ -145,20 +145,20 @@ class AmqpConnection(asyncio.Protocol):
         self._flush()
         self._end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
         if self._transport is not None:
-            # Not aborted, so that the answer goes out; but a peer that reads nothing ends too.
+            # Not aborted, so that the close-ok goes out; the timer ends a peer that reads nothing.
             self._transport.close()
             self._set_timer(self._loop.call_later(CLOSE_SECONDS, self._transport.abort))
 
-    # Our side
+    # Calls from the users of the connection
 
     @property
     def buffered(self) -> int:
-        """Bytes that were written and that the socket has not taken yet."""
+        """The written bytes that the socket has not taken yet."""
         waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return waiting + self._outgoing_size
 
     def write(self, data: bytes) -> None:
-        """Send with all else that is written in this pass of the event loop."""
+        """Send together with all other data of this pass of the event loop."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(data)
@@ -167,7 +167,7 @@ class AmqpConnection(asyncio.Protocol):
             self._flush()
 
     async def wait_writable(self) -> None:
-        """Wait until the socket takes more, the broker takes nothing, or the connection ends."""
+        """Wait until the socket takes more, the broker blocks, or the connection ends."""
         while not (self.writable or self.blocked or self.closed.done()):
             await self._changed.wait()
 
@@ -180,7 +180,7 @@ class AmqpConnection(asyncio.Protocol):
                 self.fail(f"RabbitMQ takes nothing, and {self.buffered:,} bytes wait to be sent")
 
     async def open_channel(self, *first: base.Frame) -> Channel:
-        """A new channel, on which the methods `first` have been called.
+        """Open a channel, and call the methods `first` on it.
 
         Raises BrokerUnavailable, also when all channels are in use.
         """
@@ -203,12 +203,12 @@ class AmqpConnection(asyncio.Protocol):
         return channel
 
     def release_channel(self, channel: int) -> None:
-        """A channel was closed: its number may be used again."""
+        """Make the number of a closed channel available again."""
         if self._channels.pop(channel, None) is not None:
             self._free_numbers.append(channel)
 
     def fail(self, reason: str) -> None:
-        """Give the connection up, because of a fault in what came over it or did not."""
+        """End the connection at once, because of an error or of silence."""
         self._end(reason)
         if self._transport is not None:
             self._transport.abort()
@@ -224,7 +224,7 @@ class AmqpConnection(asyncio.Protocol):
         self._channels.clear()
 
     def _wake(self) -> None:
-        """Let all who wait for a change look again."""
+        """Wake all waiters, which check their condition again."""
         self._changed.set()
         self._changed.clear()
 
@@ -234,7 +234,7 @@ class AmqpConnection(asyncio.Protocol):
         self._timer = timer
 
     def tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
-        """Keep to what was agreed on; from now on a silent broker is given up."""
+        """Apply the negotiated limits; from now on a silent broker ends the connection."""
         self.frame_max = frame_max
         self._reader.limit = frame_max + frames.SIZE_SLACK
         self._numbers = iter(range(1, channel_max + 1))
@@ -246,9 +246,10 @@ class AmqpConnection(asyncio.Protocol):
         self.write(frames.method(0, command))
 
     async def receive(self, expected: type[FrameT]) -> FrameT:
-        """The next method on channel 0, which must be this one. The caller limits the wait.
+        """Wait for the next method on channel 0, which must be this one.
 
-        Raises AccessDenied if the broker has refused us, and BrokerUnavailable.
+        The caller limits the wait.
+        Raises AccessDenied if the broker refuses the login, and BrokerUnavailable.
         """
         while not self._said:
             if self.closed.done():
@@ -266,13 +267,13 @@ class AmqpConnection(asyncio.Protocol):
         return BrokerUnavailable(f"the connection to RabbitMQ ended: {reason}")
 
     async def close(self) -> None:
-        """Say good-bye and close (AMQP 0-9-1, section 2.2.4); soon, also if nobody answers."""
+        """Close (AMQP 0-9-1, section 2.2.4), within a short limit even if nobody answers."""
         if not self.closed.done():
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._say_goodbye()
             except (TimeoutError, InvocationError):
-                pass  # It ended another way; closed it is in any case.
+                pass  # It ended otherwise, so it is closed.
             finally:
                 self.fail("it was closed from here")
         if self._transport is not None:
@@ -285,12 +286,12 @@ class AmqpConnection(asyncio.Protocol):
         await self.receive(commands.Connection.CloseOk)
 
     def _on_beat(self) -> None:
-        """Half a heartbeat has passed (AMQP 0-9-1, section 4.2.7)."""
+        """Handle the passing of half a heartbeat (AMQP 0-9-1, section 4.2.7)."""
         if self._loop.time() - self._heard > 2 * self._heartbeat:
             self.fail(f"nothing came from RabbitMQ for {2 * self._heartbeat} s")
             return
         if not self._written:
             self.write(frames.HEARTBEAT_FRAME)
-            self._flush()  # Now: it is no reason to leave out the next one.
+            self._flush()  # Now, so that it does not count as traffic of the next interval.
         self._written = False
         self._set_timer(self._loop.call_later(self._heartbeat / 2, self._on_beat))

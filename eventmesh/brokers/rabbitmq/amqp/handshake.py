@@ -1,4 +1,4 @@
-"""Opening a connection: logging in, and agreeing on sizes (AMQP 0-9-1, section 2.2.4)."""
+"""Opens a connection: logs in and negotiates limits (AMQP 0-9-1, section 2.2.4)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 
 async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS) -> AmqpConnection:
-    """Open a connection; `name` is what RabbitMQ's tools show.
+    """Open a connection; `name` is its name in RabbitMQ's tools.
 
-    Raises AccessDenied when the credentials or the virtual host are refused, and
-    BrokerUnavailable for everything else, also when it takes longer than `timeout` seconds.
+    Raises AccessDenied when the credentials or the virtual host are refused, and BrokerUnavailable
+    for everything else, also after `timeout` seconds.
     """
     connection = AmqpConnection(address)
     try:
@@ -64,11 +64,11 @@ async def _log_in(connection: AmqpConnection, name: str) -> None:
 
 
 def _agree(tune: commands.Connection.Tune) -> commands.Connection.TuneOk:
-    """The smaller of what both sides want; 0 is no wish (section 1.4.2.5)."""
+    """Return the smaller limits of both sides; 0 means no limit (section 1.4.2.5)."""
     frame_max = min(tune.frame_max or SIZE_MAX, SIZE_MAX)
     if frame_max < SIZE_MIN:
         raise BrokerUnavailable(
-            f"RabbitMQ takes frames of {frame_max} bytes at most, and AMQP says {SIZE_MIN} at "
+            f"RabbitMQ takes frames of {frame_max} bytes at most, and AMQP requires {SIZE_MIN} at "
             "least: correct its setting frame_max"
         )
     return commands.Connection.TuneOk(

@@ -1,8 +1,7 @@
 """Messages as AMQP properties, and back (AMQP 0-9-1, sections 4.2.5, 4.2.6.1 and 1.8.1).
 
-What a message always has is in properties that cost little; headers are for what it sometimes
-has. Their names, and what a message of another system is taken for, are in
-docs/rabbitmq-messages.md.
+Fields that every message has are properties, which are cheap; optional ones are headers.
+docs/rabbitmq-messages.md lists their names, and how messages of other systems are read.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ TIME: Final = "em-time"
 DEADLINE: Final = "em-deadline"
 PRINCIPAL: Final = "em-principal"
 UNREADABLE: Final = "em-unreadable"
-"""A header made here, not sent: why the properties a message came with could not be read."""
+"""A header that is set here, not sent: why the properties of a message could not be read."""
 
 _COPIES: Final = ("CC", "BCC")
-"""Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes the
-channel of whoever writes them as a text."""
+"""Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes a
+channel on which they are written as a text."""
 
 _RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, PRINCIPAL, *_COPIES))
 _DELIVERY_COUNT: Final = "x-delivery-count"
@@ -42,7 +41,7 @@ _NOTES: Final = frozenset(
         ),
     )
 )
-"""What RabbitMQ notes of a message's way, such as that through the delay ladder."""
+"""Headers in which RabbitMQ records the path of a message, such as through the delay ladder."""
 
 _MORE_FLAGS: Final = 1
 _CONTENT_TYPE: Final = 1 << 15
@@ -69,7 +68,7 @@ _JSON: Final = bytes((len(JSON),)) + JSON.encode()
 _PERSISTENT: Final = b"\x02"
 _TRANSIENT: Final = b"\x01"
 _MAX_ATTEMPT: Final = 2**31 - 1
-"""What the header `em-attempt` holds as it is written here."""
+"""The largest value of the header `em-attempt` in the encoding used here."""
 
 _STRING_KIND: Final = ord("S")
 _DECIMAL_KIND: Final = ord("D")
@@ -78,20 +77,20 @@ _NUMBERS: Final = {
 }
 """Fixed-size values by their kind (https://www.rabbitmq.com/amqp-0-9-1-errata, section 3)."""
 _SKIPPED: Final = frozenset(b"AFx")
-"""Arrays, tables (such as x-death) and bytes: no header of a function's."""
+"""Arrays, tables (such as x-death) and bytes, which functions do not see as headers."""
 _VOID: Final = frozenset(b"V\0")
 
 _LATEST: Final = 253_402_214_400.0
-"""The beginning of the last day of the year 9999: nothing that handles dates goes further, and
-this is one in every time zone."""
+"""The beginning of the last day of the year 9999: dates go no further, and this one exists in every
+time zone."""
 _MILLISECONDS: Final = 1 << 32
-"""Who gives a time beyond this (the year 2106) in seconds has given milliseconds."""
+"""Seconds since the epoch in the year 2106: a larger timestamp is in milliseconds."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class Received(NamedTuple):
-    """A message, and how often the broker had delivered it before, as far as it says."""
+    """A message, and how often the broker delivered it before, as far as it says."""
 
     message: Message
     redeliveries: int
@@ -105,9 +104,9 @@ def encode_properties(
     reply_to: str = "",
     correlation_id: str = "",
 ) -> bytes:
-    """The property flags and list of a message; `expiration` is milliseconds.
+    """Encode the property flags and list of a message; `expiration` is in milliseconds.
 
-    `reply_to` and `correlation_id`, where they are given, stand in place of the message's own.
+    `reply_to` and `correlation_id`, if given, replace those of the message.
 
     Raises ValueError for a property or header name that is too long for AMQP's short strings, and
     for a time or a number that does not fit.
@@ -155,7 +154,7 @@ _ATTEMPT_ENTRY: Final = _short(ATTEMPT) + b"I"
 
 
 def _table(message: Message) -> bytes:
-    # Whole seconds, which is what the timestamp property has, are too coarse for an age.
+    # The timestamp property has whole seconds, which are too coarse for an age.
     entries = [_TIME_ENTRY, _DOUBLE.pack(message.timestamp)]
     if message.deadline is not None:
         entries += (_DEADLINE_ENTRY, _DOUBLE.pack(message.deadline))
@@ -178,10 +177,10 @@ def _text_entry(name: str, text: str) -> bytes:
 
 
 def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
-    """The message of a delivery, whatever its properties are.
+    """Decode the message of a delivery, however bad its properties are.
 
-    Properties that cannot be read are left out, and the header em-unreadable says why: one such
-    message must not cost the connection, which would only bring it again.
+    Properties that cannot be read are left out, and the header em-unreadable says why. One bad
+    message must not cost the connection: the next connection would get it again.
     """
     try:
         return decode_properties(properties, body, now, redelivered=redelivered)
@@ -192,9 +191,9 @@ def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
 
 
 def decode_properties(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
-    """The message of these properties and this body. What it does not say gets a likely value.
+    """Decode a message. Fields that its properties do not give get a likely value.
 
-    Raises ValueError for bytes that are no property list.
+    Raises ValueError for bytes that are not a property list.
     """
     try:
         return _decode(properties, body, now, redelivered=redelivered)
@@ -211,7 +210,7 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
         reader.place = headers.read(properties, reader.place)
     reader.skip(_DELIVERY_MODE, 1)
     reader.skip(_PRIORITY, 1)
-    # These two go back to whoever sent them, byte for byte, also where they are no text.
+    # These two go back to the sender byte for byte, even if they are not UTF-8.
     correlation_id = reader.text(_CORRELATION_ID, "surrogateescape")
     reply_to = reader.text(_REPLY_TO, "surrogateescape")
     reader.text(_EXPIRATION)
@@ -235,12 +234,12 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
         correlation_id=correlation_id,
         principal=headers.principal,
     )
-    # A quorum queue counts; a classic one only says that it was not the first time.
+    # A quorum queue counts deliveries; a classic one only says that it is not the first.
     return Received(message, headers.deliveries or int(redelivered))
 
 
 class _Reader:
-    """Reads the property list in its order; what the flags leave out is empty."""
+    """Reads the property list in its order; properties without a flag are empty."""
 
     __slots__ = ("data", "flags", "place")
 
@@ -272,7 +271,7 @@ class _Reader:
 
 
 class _Headers:
-    """The header table: what is eventmesh's own, and the rest as text."""
+    """The header table: eventmesh's own headers, and the others as text."""
 
     __slots__ = ("attempt", "deadline", "deliveries", "own", "principal", "time", "trigger")
 
@@ -286,7 +285,7 @@ class _Headers:
         self.trigger = "invoke"
 
     def read(self, data: bytes, place: int) -> int:
-        """Read the table at `place`, and return where it ends. Every entry takes it further."""
+        """Read the table at `place`, and return its end. Each entry moves `place` on."""
         place, end = _sized(data, place)
         while place < end:
             name, place = _text(data, place)
@@ -329,12 +328,12 @@ class _Headers:
         elif name == _DELIVERY_COUNT and isinstance(number, int):
             self.deliveries = max(number, 0)
         elif name not in _NOTES:
-            # As JSON has it: True is no word outside Python.
+            # As in JSON: "True" is Python's word only.
             self.own[name] = str(number).lower() if isinstance(number, bool) else str(number)
 
 
 def _text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
-    """The short string at `place`, and where it ends: AMQP says UTF-8, RabbitMQ does not check."""
+    """Read the short string at `place`, and return it with its end. RabbitMQ checks no UTF-8."""
     start = place + 1
     end = start + data[place]
     if end > len(data):
@@ -347,9 +346,9 @@ def _text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
 
 
 def _readable(short: bytes, errors: str) -> str:
-    """A short string that is no UTF-8, as a text that is written in 255 bytes again.
+    """Decode a short string that is not UTF-8 to a text that fits into 255 bytes again.
 
-    What stands in place of one byte that cannot be read has three.
+    The replacement character for one unreadable byte has three bytes.
     """
     text = short.decode(errors=errors)
     if errors == "surrogateescape":
@@ -358,7 +357,7 @@ def _readable(short: bytes, errors: str) -> str:
 
 
 def _sized(data: bytes, place: int) -> tuple[int, int]:
-    """Where what has its length before it begins and ends."""
+    """Return the start and end of a length-prefixed value."""
     size: int
     (size,) = _LENGTH.unpack_from(data, place)
     start = place + _LENGTH.size
@@ -368,6 +367,6 @@ def _sized(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _seconds(number: float) -> float:
-    """A moment in seconds since the epoch; 0 for what is none."""
+    """Return a time in seconds since the epoch; 0 for a number that is not a time."""
     seconds = number / 1000 if number > _MILLISECONDS else float(number)
     return seconds if 0 < seconds <= _LATEST else 0.0

@@ -1,4 +1,4 @@
-"""From what a socket gives to whole frames (AMQP 0-9-1, section 4.2.3)."""
+"""Splits the bytes of a socket into frames (AMQP 0-9-1, section 4.2.3)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from eventmesh.brokers.rabbitmq.amqp import frames
 
 
 class FrameReader:
-    """Finds the frames in a stream of bytes, however it is cut up.
+    """Finds the frames in a stream of bytes, however it is split.
 
-    It holds one unfinished frame at the most, of `limit` bytes, and joins the pieces of it
-    once, when they are all there: what a frame costs does not depend on how many they are.
+    It holds at most one unfinished frame of `limit` bytes. It joins the pieces once, when all have
+    come, so that the cost of a frame does not depend on their number.
     """
 
     __slots__ = ("_missing", "_pieces", "limit")
@@ -22,9 +22,9 @@ class FrameReader:
         self._missing = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Type, channel and payload of each frame that `data` completes.
+        """Yield type, channel and payload of each frame that `data` completes.
 
-        Raises ValueError for what is no frame; nothing that follows can then be read.
+        Raises ValueError for bytes that are not a frame; nothing after them can be read.
         """
         if self._pieces:
             self._pieces.append(data)
@@ -57,7 +57,7 @@ class FrameReader:
 
 def _oversize(data: bytes, size: int, limit: int) -> str:
     if data.startswith(b"AMQP"):
-        # How a server refuses the version of ours (section 4.2.2).
+        # A server refuses our version this way (section 4.2.2).
         version = ".".join(map(str, data[5:8]))
         return f"the server speaks AMQP {version} instead of 0.9.1: is it RabbitMQ?"
-    return f"it has {size:,} bytes, and {limit:,} are the most that is taken"
+    return f"it has {size:,} bytes, and at most {limit:,} are accepted"

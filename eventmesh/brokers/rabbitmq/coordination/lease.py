@@ -1,9 +1,9 @@
 """Leases: the right to do something alone in the mesh, with a state that outlives the holder.
 
 A lease is a quorum queue with a single active consumer (https://www.rabbitmq.com/docs/consumers
-#single-active-consumer), and the state is a message in it that the holder keeps unanswered. A new
-state is published before the old one is acknowledged, so that one is always stored; when a holder
-dies in between there are two, and the one with the higher version counts.
+#single-active-consumer). The state is a message in it that the holder keeps unacked. A new state is
+published before the old one is acked, so that one is always stored. A holder that dies in between
+leaves two, of which the one with the higher version counts.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable
 
 REFRESH_SECONDS: Final = 600.0
-"""A state that is held for this long is saved again: RabbitMQ takes back what stays unanswered for
-half an hour (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)."""
+"""A state that is held for this long is saved again: RabbitMQ requeues messages that are unacked
+for half an hour (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)."""
 
 PREFETCH: Final = 100
 MAX_LENGTH: Final = 1000
@@ -41,10 +41,10 @@ ARGUMENTS: Final = quorum(
 
 
 class Version(NamedTuple):
-    """Of two states the one with the higher version counts.
+    """The version of a state; of two states the one with the higher version counts.
 
-    Each holder begins a new epoch: what a holder that was lost publishes late is never newer than
-    what its successor saved.
+    Each holder begins a new epoch: a state that a lost holder publishes late is never newer than a
+    state of its successor.
     """
 
     epoch: int
@@ -53,11 +53,11 @@ class Version(NamedTuple):
 
 @asynccontextmanager
 async def hold_lease(management: Management, name: str) -> AsyncGenerator[RabbitLease]:
-    """Wait until the lease `name` is ours, and hold it while entered.
+    """Acquire the lease `name`, waiting for it, and hold it while entered.
 
-    When it is lost meanwhile (the connection was, or the queue) the block is cancelled, and
-    BrokerUnavailable is raised in its place. Only when the whole broker was closed here is the
-    block left alone: its owner knows.
+    If it is lost meanwhile (with the connection or the queue), the block is cancelled and
+    BrokerUnavailable raised. The block is not cancelled if this process closed the broker: its
+    owner knows.
     """
     async with AsyncExitStack() as stack:
         await management.carry_out([QueueDeclaration(name, ARGUMENTS)])
@@ -77,7 +77,7 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
                 raise
             raise lease.lost() from None
         finally:
-            lease.end("it was given back")
+            lease.end("it was released")
 
 
 async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Timeout) -> None:
@@ -89,7 +89,7 @@ async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Tim
 
 
 class RabbitLease:
-    """A lease in the hands of one holder, or of one who waits for it."""
+    """One holder's lease, or that of a process which waits for it."""
 
     def __init__(self, name: str, channel: AbstractChannel, publishing: AbstractChannel) -> None:
         self._name = name
@@ -112,18 +112,18 @@ class RabbitLease:
 
     @property
     def version(self) -> Version:
-        """How new the state is."""
+        """The version of the state."""
         return self._version
 
     async def take(self) -> None:
-        """Wait until the queue gives its messages to this consumer, and find the newest state."""
-        # Something has to be there for the first one who comes to be given.
+        """Wait until this consumer is the active one, and find the newest state."""
+        # A message to wait for: without one, nothing says that this consumer became active.
         await self._publish(_claim(uuid4().hex))
         async with translate_errors(f"waiting for the lease {self._name!r}"):
             await self._channel.basic_qos(prefetch_count=PREFETCH)
             await self._channel.basic_consume(self._name, self._on_message)
         first = await self._next()
-        # Behind all that the last holder left: when it arrives, all the rest has.
+        # After all messages of the last holder: when it arrives, they all have arrived.
         claim = uuid4().hex
         await self._publish(_claim(claim))
         await self._find(first, claim)
@@ -137,11 +137,11 @@ class RabbitLease:
                     self._state = message.body
                 message = await self._next()
             await self._drop(message)
-        # So old is what was found, and whatever a holder that was lost stores from now on.
+        # Newer than the state found, and than any that a lost holder still stores.
         self._version = self._held_version = Version(self._held_version.epoch + 1, 0)
 
     async def hold(self) -> None:
-        """Keep the newest state unanswered, and young, until the lease is lost.
+        """Keep the newest state unacked, and save it again in time, until the lease is lost.
 
         Raises BrokerUnavailable then.
         """
@@ -170,7 +170,7 @@ class RabbitLease:
             self._state = state
 
     def end(self, reason: str) -> None:
-        """It is not ours any more."""
+        """Mark the lease as lost or released."""
         if not self._ended:
             self._ended = reason
             self._seen.put_nowait(None)
@@ -178,7 +178,7 @@ class RabbitLease:
     def lost(self) -> BrokerUnavailable:
         """What to raise once it has ended."""
         return BrokerUnavailable(
-            f"the lease {self._name!r} is lost, and what it allowed has to end: {self._ended}"
+            f"the lease {self._name!r} is lost, and the work that needs it ends: {self._ended}"
         )
 
     async def _on_message(self, message: DeliveredMessage) -> None:
@@ -191,7 +191,7 @@ class RabbitLease:
         return message
 
     async def _keep_newer(self, message: DeliveredMessage) -> bool:
-        """Hold the message in place of the one that is held, if its state is newer; or drop it."""
+        """Hold the message in place of the held one if its state is newer; drop it otherwise."""
         version = _version(message)
         if version is None or version <= self._held_version:
             await self._drop(message)
@@ -223,7 +223,7 @@ def _state(version: Version) -> commands.Basic.Properties:
 
 
 def _version(message: DeliveredMessage) -> Version | None:
-    """The version of a state; None for a claim, and for whatever else somebody put there."""
+    """Return the version of a state; None for a claim and for a foreign message."""
     headers = message.header.properties.headers or {}
     epoch, number = headers.get(EPOCH), headers.get(NUMBER)
     if isinstance(epoch, int) and isinstance(number, int):

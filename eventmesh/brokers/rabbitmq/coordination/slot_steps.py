@@ -1,4 +1,4 @@
-"""Decides what to do about the tokens of one process: pure, and without RabbitMQ."""
+"""Decides the next step with the tokens of one process, purely and without RabbitMQ."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, TypeAlias
 from eventmesh.model.value import value
 
 SURPLUS_GRACE_SECONDS: Final = 0.005
-"""How long a token that nobody here needs is kept, should somebody need it after all."""
+"""Seconds for which an unneeded token is kept, because the next run may need it."""
 
 
 class TokenConsumer:
-    """An AMQP consumer that takes one token: it holds one, or waits for one."""
+    """An AMQP consumer that holds one token, or waits for one."""
 
     __slots__ = ("returning", "since", "tag", "token")
 
@@ -21,9 +21,9 @@ class TokenConsumer:
         self.token: int | None = None
         """The delivery tag of the token that it holds."""
         self.since = 0.0
-        """When it got that token."""
+        """The time at which it got that token."""
         self.returning = False
-        """Whether the token is to go back, because its turn here is over."""
+        """Whether to return the token, because this process has used it for its turn."""
 
     @property
     def usable(self) -> bool:
@@ -33,10 +33,10 @@ class TokenConsumer:
 
 @value
 class SlotsState:
-    """What the next step depends on.
+    """The state from which the next step follows.
 
-    `tokens` is how many there are in the whole mesh. `surplus_since` is since when there have been
-    more consumers than are needed; None if there are not.
+    `tokens` is the number of tokens in the whole mesh. `surplus_since` is the time since which
+    there are more consumers than needed; None if there are not.
     """
 
     consumers: Sequence[TokenConsumer]
@@ -48,9 +48,9 @@ class SlotsState:
 
     @property
     def surplus(self) -> int:
-        """How many consumers too many there are; below zero, how many too few.
+        """The number of consumers too many; below zero, the number of missing ones.
 
-        Each run and each waiting caller needs one, but more than there are tokens get nothing.
+        Each run and each waiting caller needs one, but no more consumers than tokens are useful.
         """
         return len(self.consumers) - min(self.running + self.waiting, self.tokens)
 
@@ -76,7 +76,7 @@ class Remove:
 
 @value
 class Wait:
-    """Do nothing until something changes, or until that moment."""
+    """Do nothing until the state changes, or until that time."""
 
     until: float | None
 
@@ -85,7 +85,7 @@ Step: TypeAlias = Add | Return | Remove | Wait
 
 
 def next_step(state: SlotsState) -> Step:
-    """The one thing to do now."""
+    """Return the one step to take now."""
     surplus = state.surplus
     returning = next((each for each in state.consumers if each.returning), None)
     if returning is not None:
@@ -98,7 +98,7 @@ def next_step(state: SlotsState) -> Step:
 
 
 def _reduce(state: SlotsState) -> Step:
-    """Remove a consumer without a token; one with a token only after a while, the oldest first."""
+    """Remove a consumer without a token at once; one with a token after a grace, oldest first."""
     for consumer in state.consumers:
         if consumer.token is None:
             return Remove(consumer)
@@ -110,5 +110,5 @@ def _reduce(state: SlotsState) -> Step:
 
 
 def get_since(consumer: TokenConsumer) -> float:
-    """When the consumer got its token."""
+    """Return the time at which the consumer got its token."""
     return consumer.since

@@ -1,8 +1,8 @@
 """Mesh-wide slots: a slot is a token, a message that its holder keeps unacked.
 
-When a holder dies, RabbitMQ gives its tokens to others. When it only loses its connection, RabbitMQ
-does the same, and what runs there goes on: until that has ended, or has its tokens again, more may
-run in the mesh than the limit says. The same holds for a while after the limit was changed.
+When a holder dies or loses its connection, RabbitMQ requeues its tokens and others get them. The
+runs of a holder without a connection go on. Until they end or get tokens again, the mesh may run
+more than the limit. The same holds for a while after the limit was changed.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from eventmesh.brokers.rabbitmq.timing import backoff
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 
 TURN_SECONDS: Final = 1.0
-"""For how long one process uses a token again and again before others get a chance of it."""
+"""Seconds for which a process may reuse a token before it must return it for others."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 @asynccontextmanager
 async def hold_slots(management: Management, name: str, limit: int) -> AsyncGenerator[RabbitSlots]:
-    """Share the mesh-wide slots under `name`, of which there are `limit`, while entered.
+    """Share the `limit` mesh-wide slots under `name` while entered.
 
-    Entering does not wait; the slots come when RabbitMQ is there. Leaving returns all of them.
+    Entering does not wait for RabbitMQ; the slots come when it is reachable. Leaving returns all.
     """
     management.connection.check_open()
     slots = RabbitSlots(management, name, limit)
@@ -57,11 +57,11 @@ async def hold_slots(management: Management, name: str, limit: int) -> AsyncGene
 
 
 class RabbitSlots:
-    """One process's part in the slots of the mesh.
+    """The share of one process in the slots of the mesh.
 
-    Tokens and runs are counted: a run belongs to no token in particular. A run that lost its token
-    counts like a caller that waits, and comes first. `run` sees to it that there is a consumer of
-    tokens for each run and each waiting caller, and no more.
+    Tokens and runs are counted: a run has no token in particular. A run that lost its token counts
+    like a waiting caller, and comes first. `run` keeps one token consumer for each run and each
+    waiting caller, and no more.
     """
 
     def __init__(self, management: Management, name: str, limit: int) -> None:
@@ -79,7 +79,7 @@ class RabbitSlots:
         self._closed = ""
 
     async def acquire(self) -> None:
-        """As the contract says. Without a connection it waits for one; the caller limits that."""
+        """Acquire a slot. Without a connection it waits for one; the caller limits the wait."""
         if self._closed:
             raise BrokerUnavailable(self._closed)
         if self._has_free_token and not self._waiting:
@@ -93,7 +93,7 @@ class RabbitSlots:
             raise
 
     def release(self) -> None:
-        """Return a slot; nothing happens without one in hand."""
+        """Return a slot; does nothing if none is acquired."""
         if not self._running:
             return
         self._running -= 1
@@ -104,12 +104,12 @@ class RabbitSlots:
         self._changed.set()
 
     def close(self) -> None:
-        """Give out no more, and raise BrokerUnavailable in all who wait."""
+        """Grant no more slots, and raise BrokerUnavailable in all waiting callers."""
         self._closed = f"the slots {self._name!r} are closed in this process"
         self._waiting.fail_all(lambda: BrokerUnavailable(self._closed))
 
     async def run(self) -> None:
-        """Take tokens and return them, over one connection after another."""
+        """Take and return tokens, over one connection after another."""
         waits = backoff()
         while not self._management.connection.closed_for_good:
             failure: InvocationError | None = None
@@ -119,14 +119,14 @@ class RabbitSlots:
             except InvocationError as error:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
-                    # aiormq may answer a cancellation with another error: this task is to end.
+                    # aiormq may turn a cancellation into another error; this task must end.
                     raise asyncio.CancelledError from error
                 failure = error
             if self._ended:
                 waits = backoff()
             await asyncio.sleep(next(waits))
             if failure is not None:
-                # Only now: RabbitMQ may cancel consumers a moment before it closes the connection.
+                # Only now: RabbitMQ may cancel consumers just before it closes the connection.
                 lost = self._management.connection_generation != generation
                 self._report(failure, lost=lost or not self._management.connection.is_open)
         self.close()
@@ -141,8 +141,8 @@ class RabbitSlots:
         elif self._running:
             _log.log(
                 level,
-                "%s: %d runs go on without their slots, until they get them again more may run "
-                "in the mesh than the limit says: %s",
+                "%s: %d runs go on without their slots; until they get them again, the mesh may "
+                "run more than the limit: %s",
                 self._name,
                 self._running,
                 error,
@@ -154,7 +154,7 @@ class RabbitSlots:
         self._reported = True
 
     async def _share(self) -> None:
-        """Take part on one channel until it ends: then all tokens are back with RabbitMQ."""
+        """Share on one channel until it ends, which returns all tokens to RabbitMQ."""
         self._ended = ""
         tokens = await find_tokens(self._management, self._name, self._limit, insist=self._insist)
         self._insist = False
@@ -215,7 +215,7 @@ class RabbitSlots:
             consumed = await channel.basic_consume(queue, partial(self._on_token, consumer))
         consumer.tag = consumed.consumer_tag or ""
         self._consumers.append(consumer)
-        self._grant()  # Its token may be there already.
+        self._grant()  # Its token may have come already.
 
     async def _on_token(self, consumer: TokenConsumer, message: DeliveredMessage) -> None:
         consumer.token = message.delivery_tag
@@ -224,22 +224,22 @@ class RabbitSlots:
         self._changed.set()
 
     async def _remove(self, channel: AbstractChannel, consumer: TokenConsumer) -> None:
-        # The consumer first: its own token would come back to it otherwise.
+        # The consumer first: RabbitMQ would deliver its token to it again otherwise.
         self._consumers.remove(consumer)
-        async with translate_errors(f"giving up a slot of {self._name!r}"):
+        async with translate_errors(f"returning a slot of {self._name!r}"):
             await channel.basic_cancel(consumer.tag)
         await self._return_token(channel, consumer)
 
     async def _return_token(self, channel: AbstractChannel, consumer: TokenConsumer) -> None:
-        """To the next consumer in RabbitMQ's turn, which is this one if nobody else waits."""
+        """Return the token; RabbitMQ gives it to the next consumer, maybe to this one."""
         token, consumer.token, consumer.returning = consumer.token, None, False
         if token is not None:
-            async with translate_errors(f"giving back a slot of {self._name!r}"):
+            async with translate_errors(f"returning a slot of {self._name!r}"):
                 await channel.basic_nack(token, requeue=True, wait=False)
 
     @property
     def _has_free_token(self) -> bool:
-        """Whether there is a token here that no run needs."""
+        """Whether this process has a token that no run uses."""
         return len(self._usable()) > self._running
 
     def _usable(self) -> list[TokenConsumer]:

@@ -1,4 +1,4 @@
-"""Notices what ends a channel of a lease or of slots."""
+"""Notices the end of a channel of a lease or of slots."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from eventmesh.brokers.rabbitmq.error_translation import closing_reason
 def on_channel_close(channel: AbstractChannel, on_end: Callable[[str], None]) -> None:
     """Call `on_end`, with the reason, when the channel ends or the broker cancels a consumer.
 
-    That happens when the connection is lost, an operator closes something, the queue is deleted
-    or moved, or a delivery stays unanswered for too long. It may be called more than once.
+    That happens when the connection is lost, an operator closes it, the queue is deleted or moved,
+    or a delivery stays unacked for too long. `on_end` may be called more than once.
     """
 
     def on_closed(closing: asyncio.Future[Any]) -> None:
@@ -26,6 +26,6 @@ def on_channel_close(channel: AbstractChannel, on_end: Callable[[str], None]) ->
         del cancel
         on_end("RabbitMQ cancelled its consumer: the queue was deleted or moved")
 
-    # aiormq does not say what this future is of.
+    # aiormq does not type this future.
     cast(Any, channel).closing.add_done_callback(on_closed)
     channel.on_consumer_cancel_callbacks.add(on_cancelled)

@@ -1,13 +1,13 @@
 """The tokens of mesh-wide slots: a queue with one message for each slot.
 
-How many there are is decided under a lease, whose state names the queue. A queue gets its tokens
-once, before the state names it: so it has exactly as many, whatever crashes. Another limit means
-another queue; RabbitMQ tells the consumers of the old one when that is deleted.
+Their number is decided under a lease, whose state names the queue. A queue gets its tokens once,
+before the state names it: so their number is exact, whatever crashes. Another limit means another
+queue; RabbitMQ cancels the consumers of the old one when it is deleted.
 
-The queue is a classic one: a token is requeued thousands of times, and a quorum queue keeps
-every one of these in its log until the message itself is gone, which a token never is
-(https://www.rabbitmq.com/docs/quorum-queues#repeated-requeues). Nor has a classic queue a delivery
-limit. When its node is lost, so is the queue, and another is made elsewhere.
+The queue is a classic one. A token is requeued thousands of times, and a quorum queue keeps every
+requeue in its log until the message is acked, which a token never is
+(https://www.rabbitmq.com/docs/quorum-queues#repeated-requeues). A classic queue also has no
+delivery limit. It is lost with its node, and another one is created elsewhere.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.value import value
 
 UNUSED_TOKENS_MS: Final = 24 * 3600 * 1000
-"""Milliseconds after which tokens that nobody uses go; they are made again when needed."""
+"""Milliseconds after which an unused queue of tokens expires; it is created again when needed."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 @value
 class Tokens:
-    """A queue, and how many tokens there are in it and in the hands of its consumers."""
+    """A queue, and the number of its tokens, including those that its consumers hold."""
 
     queue: str
     count: int
 
 
 async def find_tokens(management: Management, name: str, limit: int, *, insist: bool) -> Tokens:
-    """The tokens under `name`, made if there are none; with `insist`, `limit` of them.
+    """Find the tokens under `name`, or create `limit` of them; with `insist`, exactly `limit`.
 
     Raises BrokerUnavailable and AccessDenied.
     """
@@ -59,7 +59,7 @@ async def find_tokens(management: Management, name: str, limit: int, *, insist: 
             retired.append(tokens.queue)
             tokens = await _mint(management, lease, name, limit, retired)
         if retired:
-            # Also what somebody who crashed right here has left.
+            # Also the queues of a process that crashed at this point.
             for queue in retired:
                 await management.delete(queue)
             await lease.save(_state(tokens, []))
@@ -88,10 +88,10 @@ async def _mint(
 
 
 def token_arguments(version: tuple[int, ...]) -> QueueArguments:
-    """The arguments of a queue of tokens in that version of RabbitMQ.
+    """Return the arguments of a queue of tokens in that version of RabbitMQ.
 
-    A token may be held for as long as a function runs. From 4.3 on no classic queue takes back what
-    is unanswered for long, and none knows the argument.
+    A token may be held for as long as a function runs. From 4.3 on classic queues have no timeout
+    for unacked messages, and do not support the argument.
     """
     arguments: dict[str, str | int | bool] = {
         "x-queue-type": "classic",
@@ -107,12 +107,13 @@ def _state(tokens: Tokens, retired: list[str]) -> bytes:
 
 
 def _read(state: bytes) -> tuple[Tokens | None, list[str]]:
-    """The tokens, and the queues that are to be deleted."""
+    """Return the tokens, and the queues to delete."""
     try:
         read = json.loads(state)
-        return Tokens(str(read["queue"]), int(read["count"])), [str(one) for one in read["retired"]]
+        tokens = Tokens(str(read["queue"]), int(read["count"]))
+        return tokens, [str(queue) for queue in read["retired"]]
     except (ValueError, TypeError, KeyError):
-        return None, []  # Nothing was saved yet.
+        return None, []  # No state was saved yet.
 
 
 async def _exists(management: Management, queue: str) -> bool:
@@ -123,5 +124,5 @@ async def _exists(management: Management, queue: str) -> bool:
         try:
             await channel.queue_declare(queue, passive=True)
         except ChannelNotFoundEntity:
-            return False  # Or its node is down: then others are made on another one.
+            return False  # Or its node is down: then new tokens are created on another one.
         return True

@@ -1,1 +1,1 @@
-"""Publishing, consuming and RPC on the AMQP client of our own."""
+"""Publishing, consuming and RPC, on our own AMQP client."""

@@ -1,4 +1,4 @@
-"""A connection that is opened again whenever it is lost, for as long as it is wanted."""
+"""A connection that is opened again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from eventmesh.brokers.rabbitmq.timing import LONGEST_WAIT, backoff
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
 
 Prepare = Callable[[AmqpConnection], Awaitable[None]]
-"""Makes a new connection ready for use, before anybody gets it."""
+"""Prepares a new connection before it is offered to its users."""
 
 
 class ReconnectingConnection:
-    """One supervised connection: `run` opens it whenever it is lost, and others wait for it.
+    """One supervised connection: `run` opens it whenever it is lost, and its users wait for it.
 
-    `failure` is why there is no connection. `closed_for_good` says that there will be none any
-    more, because `run` has ended.
+    `failure` is why there is no connection. `closed_for_good` says that there will be no more,
+    because `run` has ended.
     """
 
     def __init__(
@@ -32,10 +32,10 @@ class ReconnectingConnection:
         log: ConnectionLog | None = None,
         retry_refused_login: bool = True,
     ) -> None:
-        """`log` is that of the process, if it has other connections to the same broker.
+        """Pass the `log` of the process if it has other connections to the same broker.
 
-        With `retry_refused_login` a refused user or virtual host is tried again until it exists.
-        Without it, whoever waits for the connection is told at once.
+        With `retry_refused_login` a refused login is retried until the user and the virtual host
+        exist. Without it, AccessDenied is raised at once in all who wait for the connection.
         """
         self.failure = "it was not opened yet"
         self.closed_for_good = False
@@ -51,20 +51,20 @@ class ReconnectingConnection:
 
     @property
     def current(self) -> AmqpConnection | None:
-        """The open connection, if there is one now."""
+        """The open connection; None if there is none now."""
         connection = self._current
         return None if connection is None or connection.closed.done() else connection
 
     @property
     def unavailable_reason(self) -> str:
-        """Why there is no connection now, as a sentence for an error."""
+        """Why there is no connection now, as the text of an error."""
         return f"there is no connection to RabbitMQ: {self.failure}"
 
     async def wait_connected(self) -> AmqpConnection:
         """Return the open connection, once there is one. The caller limits the wait.
 
-        Raises BrokerUnavailable when there will be none any more, and AccessDenied when RabbitMQ
-        refuses the login and that is not tried again.
+        Raises BrokerUnavailable when it is closed for good, and AccessDenied when RabbitMQ refuses
+        the login and that is not retried.
         """
         while (connection := self.current) is None:
             if self.closed_for_good:
@@ -89,7 +89,7 @@ class ReconnectingConnection:
             self._changed.set()
 
     async def _offer(self, connection: AmqpConnection) -> float:
-        """Offer the connection until it ends, and return after how many seconds that was."""
+        """Offer the connection until it ends, and return how many seconds it lasted."""
         self._log.log_connected(self._name)
         opened = asyncio.get_running_loop().time()
         self.failure = ""
@@ -125,7 +125,7 @@ class ReconnectingConnection:
         return connection
 
     def _refuse(self, error: AccessDenied) -> None:
-        # Not logged: whoever waits raises it.
+        # Not logged: it is raised in those who wait.
         self.failure = str(error)
         self._refusal = error
         self._changed.set()

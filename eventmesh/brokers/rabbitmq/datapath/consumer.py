@@ -1,4 +1,4 @@
-"""Consumers that stay: started again after every loss, one a subscription, no more."""
+"""Consumers that start again after every loss, exactly one for each subscription."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 PATIENCE: Final = 8
-"""After how many failed starts in a row a consumer that lacks RabbitMQ warns: 6 s or more."""
+"""Failed starts in a row after which a consumer warns that RabbitMQ is unavailable: 6 s or more."""
 
 
 class RabbitDelivery:
-    """A message, and the channel on which it is acked or requeued."""
+    """A delivered message, with the channel on which it is acked or requeued."""
 
     __slots__ = ("_acks", "_tag", "message", "redeliveries")
 
@@ -51,9 +51,9 @@ class RabbitDelivery:
 class AckBatcher:
     """Acks the deliveries of one channel, in one write for each pass of the event loop.
 
-    Delivery tags count up within their channel and die with it (AMQP 0-9-1, section 1.8.3). What
-    is finished without a gap is acked at once, with `multiple`; what is finished beyond a gap is
-    acked one by one, so that a slow delivery holds up nothing but itself.
+    Delivery tags count up within their channel and end with it (AMQP 0-9-1, section 1.8.3).
+    Finished deliveries without a gap are acked at once, with `multiple`; those after a gap are
+    acked one by one, so that a slow delivery delays only itself.
     """
 
     __slots__ = ("_acked", "_flushing", "_unacked", "channel")
@@ -65,7 +65,7 @@ class AckBatcher:
         self._flushing = False
 
     def add(self, tag: int) -> None:
-        """A delivery has come, and waits for its ack or requeue."""
+        """Add a delivery that waits for its ack or requeue."""
         self._unacked[tag] = None
 
     def ack(self, tag: int) -> None:
@@ -82,7 +82,7 @@ class AckBatcher:
             self.channel.requeue(tag)
 
     def flush(self) -> None:
-        """Write the acks that have gathered."""
+        """Write the collected acks."""
         self._flushing = False
         acked, self._acked = self._acked, set()
         prefix: list[int] = []
@@ -101,10 +101,10 @@ class AckBatcher:
 
 
 class Consumer:
-    """One subscription to one queue, and the AMQP consumer that is active for it now.
+    """One subscription to one queue, and its active AMQP consumer.
 
-    `live` is set while there is one. Each is on a channel of its own, which is closed before the
-    next one is started: so there is never more than one.
+    `live` is set while there is one. Each AMQP consumer has a channel of its own, which is closed
+    before the next one starts: so there is never more than one.
     """
 
     def __init__(
@@ -118,10 +118,9 @@ class Consumer:
         declare: Callable[[], Awaitable[None]],
         reply_connection: ReconnectingConnection | None = None,
     ) -> None:
-        """`declare` makes the queue and its bindings again, after they may have been lost.
+        """`declare` creates the queue and its bindings again, after they may have been lost.
 
-        `reply_connection` carries the replies to what is delivered: nothing is consumed while it is
-        away.
+        `reply_connection` carries the replies to the deliveries: without it nothing is consumed.
         """
         self.live = asyncio.Event()
         self._connection = connection
@@ -138,34 +137,34 @@ class Consumer:
 
     @property
     def ready(self) -> bool:
-        """Whether `Broker.ready` need not wait for it: it consumes, or it was stopped."""
+        """Whether it consumes or was stopped, so that `Broker.ready` need not wait for it."""
         return self._stopped or self.live.is_set()
 
     async def start(self) -> None:
-        """Start to consume, as soon as RabbitMQ is there.
+        """Start to consume, as soon as RabbitMQ is reachable.
 
-        Raises what `declare` raises about the queue itself, and BrokerUnavailable once the
+        Raises the errors of `declare` about the queue itself, and BrokerUnavailable once the
         connection is closed for good.
         """
         await self._start(BrokerUnavailable)
 
     async def run(self) -> None:
-        """Start again whenever the consumer ends, until it is stopped or the connection closed."""
+        """Start again whenever the consumer ends, until it is stopped or the connection closes."""
         while (active := self._active) is not None:
             reason = await active.wait_ended()
             self.abandon()
             # Always the first wait of a backoff: the later ones are for starts that fail.
             await asyncio.sleep(next(backoff()))
             try:
-                # Any error: what has worked before is not given up.
+                # Any error: a consumer that has worked before is retried without a limit.
                 await self._start(EventmeshError)
             except EventmeshError:
-                return  # It is not wanted any more, or the connection is closed for good.
+                return  # It was stopped, or the connection is closed for good.
             if not self._stopped:  # Else it was not started, or is being stopped.
                 self._log_restart(active, reason)
 
     async def stop(self) -> None:
-        """As `Subscription.stop` says. The channel stays, for the acks that are to come."""
+        """Stop the intake; see `Subscription.stop`. The channel stays open for later acks."""
         self._stopped = True
         async with self._starting:
             active = self._active
@@ -173,16 +172,16 @@ class Consumer:
             try:
                 await active.channel.cancel(active.tag)
             except BrokerUnavailable:
-                return  # Lost at this moment: then nothing is delivered either.
+                return  # It was lost just now, so nothing is delivered any more.
 
     async def close(self) -> None:
-        """Close the channel after the last ack; what is unacked goes back to RabbitMQ."""
+        """Close the channel after the last ack; RabbitMQ requeues unacked messages."""
         if self._active is not None:
             self._active.acks.flush()
             await self._active.channel.close()
 
     async def _start(self, temporary: type[EventmeshError]) -> None:
-        """Try until it consumes, or was stopped; after `temporary` errors it is tried again."""
+        """Try until it consumes or was stopped; retry after `temporary` errors."""
         for number, wait in enumerate(backoff(), start=1):
             try:
                 await self._reply_connection.wait_connected()
@@ -213,7 +212,7 @@ class Consumer:
         self.live.set()
 
     def abandon(self) -> None:
-        """End the consumer that is active, if there is one: what it holds unacked goes back."""
+        """End the active consumer, if there is one; RabbitMQ requeues its unacked messages."""
         active, self._active = self._active, None
         self.live.clear()
         if active is not None:
@@ -231,13 +230,13 @@ class Consumer:
         return on_delivery
 
     def _log_restart(self, ended: _ActiveConsumer, reason: str) -> None:
-        # A lost connection takes all its consumers with it, and ConnectionLog reports it once. But
-        # RabbitMQ may cancel the consumers before it closes the connection: so it is asked here.
+        # A lost connection ends all its consumers, and ConnectionLog reports it once. RabbitMQ may
+        # cancel the consumers before it closes the connection, so its state now decides.
         level = logging.DEBUG if ended.connection.closed.done() else logging.WARNING
         _log.log(level, "the consumer of %s was started again: %s", self._queue, reason)
 
     def _log_failed_start(self, error: EventmeshError, number: int) -> None:
-        """Warn once a reason, not once an attempt; and not while RabbitMQ goes down or comes up."""
+        """Warn once for each reason, not for each attempt, and not while RabbitMQ restarts."""
         expected = isinstance(error, BrokerUnavailable) and number < PATIENCE
         level = logging.DEBUG if expected or str(error) == self._warned else logging.WARNING
         if level == logging.WARNING:

@@ -1,4 +1,4 @@
-"""A channel to publish on, for as long as there is a connection."""
+"""A channel to publish on, whenever there is a connection."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from eventmesh.model.errors import BrokerUnavailable
 
 
 class PublishChannel:
-    """The channel of the present connection, opened again if it was closed alone.
+    """The channel of the current connection, opened again if only the channel was closed.
 
-    The broker closes a channel for what one message did, such as going to an exchange that is not
-    there; the others must not suffer for that.
+    The broker closes a channel because of one bad message, such as one to an exchange that does not
+    exist. Other messages must not suffer from that.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class PublishChannel:
         *,
         wait_for_connection: bool,
     ) -> None:
-        """`make` opens the channel; with `wait_for_connection`, `wait` waits for a connection."""
+        """`make` opens the channel. With `wait_for_connection`, `wait` waits for a connection."""
         self._connection = connection
         self._make = make
         self._wait_for_connection = wait_for_connection
@@ -37,9 +37,9 @@ class PublishChannel:
         self._channel = await self._make(connection)
 
     def get(self) -> Channel | None:
-        """The channel, if it takes a message now.
+        """Return the channel if it takes a message now, else None.
 
-        Raises BrokerUnavailable when the broker has said that it takes none.
+        Raises BrokerUnavailable while the broker refuses messages.
         """
         connection, channel = self._connection.current, self._channel
         if connection is None:
@@ -56,7 +56,7 @@ class PublishChannel:
         return channel
 
     async def wait(self) -> Channel:
-        """The channel, once it takes a message. The caller limits the wait. Raises as `get`."""
+        """Wait until the channel takes a message. The caller limits the wait. Raises as `get`."""
         while (channel := self.get()) is None:
             if self._connection.current is None and not self._wait_for_connection:
                 raise BrokerUnavailable(self._connection.unavailable_reason)
@@ -70,7 +70,7 @@ class PublishChannel:
     async def _reopen(self, connection: AmqpConnection) -> None:
         async with self._opening:
             if self._channel is not None and self._channel.is_open:
-                return  # Somebody else has opened it meanwhile.
+                return  # Another task has opened it meanwhile.
             try:
                 await self.open(connection)
             except BrokerUnavailable:

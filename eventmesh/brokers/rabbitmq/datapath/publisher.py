@@ -1,4 +1,4 @@
-"""Publishing with confirms: at most so many messages under way, and no wait without an end."""
+"""Publishes with confirms: a bounded window of unconfirmed messages, and bounded waits."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from eventmesh.model.topology import EVENTS, PRESENCE, Route
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 WINDOW: Final = 2_000
-"""Messages that may be under way, published and not confirmed. More wait for their turn."""
+"""Messages that may be published and unconfirmed at once. Others wait for room in the window."""
 
 PUBLISH_SECONDS: Final = 10.0
-"""How long one publish may take, waiting for a connection included."""
+"""The limit for one publish, including the wait for a connection."""
 
-RETRY_AFTER: Final = 1.0
+QUEUE_FULL_RETRY_SECONDS: Final = 1.0
 
 _EXCHANGES: Final = tuple(
     commands.Exchange.Declare(exchange=name, exchange_type="topic", durable=True)
     for name in (EVENTS, PRESENCE)
 )
-"""Those to which is published whether or not anybody listens: so there may be nobody to make them.
-They are made with each channel, because RabbitMQ closes it when one is not there."""
+"""Exchanges that may have no subscribers, so that publishers must declare them. They are declared
+with each channel, because RabbitMQ closes it when a message goes to one that does not exist."""
 
 encode_route: Final = lru_cache(maxsize=8192)(publish_target)
 """The payload of basic.publish for a route; there are about as many as functions."""
@@ -51,15 +51,15 @@ encode_route: Final = lru_cache(maxsize=8192)(publish_target)
 class Publisher:
     """Publishes durable messages, each confirmed by the broker.
 
-    `channel_generation` counts the channels that ended: what was published to may be gone.
+    `channel_generation` counts the channels that ended: exchanges may be gone after each.
     """
 
     def __init__(
         self, connection: ReconnectingConnection, clock: Clock, timeout: float, window: int = WINDOW
     ) -> None:
-        """`timeout` is seconds for one publish in all, waiting for a connection included.
+        """`timeout` is the seconds for one publish, including the wait for a connection.
 
-        0 fails at once while there is no connection, and waits PUBLISH_SECONDS for a confirm.
+        With 0 it fails at once without a connection, and waits PUBLISH_SECONDS for a confirm.
         """
         self._connection = connection
         self._clock = clock
@@ -81,7 +81,7 @@ class Publisher:
         try:
             channel = await connection.open_channel(*_EXCHANGES, commands.Confirm.Select())
         except BrokerUnavailable as error:
-            # A user who may not make them, or finds them made otherwise, uses them as they are.
+            # The user may not declare them, or they exist with other arguments: use them as is.
             _log.info("the exchanges of events are not declared: %s", error)
             channel = await connection.open_channel(commands.Confirm.Select())
         channel.confirms.on_resolved = self._release_window
@@ -110,7 +110,7 @@ class Publisher:
             raise FunctionNotFound(route.name) from None
         except Refused:
             raise Throttled(
-                f"the queue of {route.name} is full, or just going away", RETRY_AFTER
+                f"the queue of {route.name} is full, or being deleted", QUEUE_FULL_RETRY_SECONDS
             ) from None
         finally:
             self._unconfirmed.remove(confirmed)
@@ -118,7 +118,7 @@ class Publisher:
     def _send(
         self, channel: Channel, route: Route, properties: bytes, message: Message
     ) -> asyncio.Future[None]:
-        """Publish: from then on, the turn is the channel's."""
+        """Publish. From then on the channel's confirm releases the room in the window."""
         try:
             target = encode_route(route.exchange, route.key, mandatory=route.mandatory)
             return channel.publish(target, properties, message.body, message.id)
@@ -127,7 +127,7 @@ class Publisher:
             raise
 
     def _acquire_window_nowait(self) -> Channel | None:
-        """The channel and a turn on it, if both are there now."""
+        """Return the channel with room in its window, if both are available now."""
         if self._under_way >= self._window:
             return None
         channel = self._publish_channel.get()
@@ -136,7 +136,7 @@ class Publisher:
         return channel
 
     async def _wait(self, route: Route) -> Channel:
-        """The channel and a turn on it, once they are there."""
+        """Wait for the channel, and for room in its window."""
         try:
             with TimeLimit(self._clock, self._timeout):
                 await self._acquire_window()
@@ -155,7 +155,7 @@ class Publisher:
             await self._waiting.wait(self._release_window)
 
     def _release_window(self) -> None:
-        """Give the place in the window to whoever has waited longest."""
+        """Pass the room in the window to the longest-waiting publish."""
         if not self._waiting.wake_oldest():
             self._under_way -= 1
 
@@ -181,7 +181,7 @@ def encode_message(
     reply_to: str = "",
     correlation_id: str = "",
 ) -> bytes:
-    """As `encode_properties`. Raises PayloadInvalid for a message that does not fit into AMQP."""
+    """Encode the properties. Raises PayloadInvalid for a message that does not fit into AMQP."""
     try:
         return encode_properties(
             message,

@@ -1,7 +1,7 @@
-"""Replies to others' requests, by RabbitMQ's direct reply-to.
+"""Replies to requests by RabbitMQ's direct reply-to.
 
-An address to reply to names a channel of who asked (https://www.rabbitmq.com/docs/direct-reply-to),
-so a reply reaches it over any connection: over the next one, when the present one is lost.
+A reply address names a channel of the requester (https://www.rabbitmq.com/docs/direct-reply-to). A
+reply reaches it over any connection of ours, also over the next one when the current one is lost.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from eventmesh.model.message import Message, check_size
 from eventmesh.model.value import value
 
 MAX_BUFFERED: Final = 64 * 1024 * 1024
-"""Bytes that wait for the socket before replies are dropped: nothing slows them down."""
+"""Bytes that may wait for the socket. More replies are dropped: nothing else slows them down."""
 
 MAX_HELD: Final = 10_000
-"""Replies that wait for the next connection; of their bodies, there are MAX_BUFFERED bytes."""
+"""Replies that may wait for the next connection, with MAX_BUFFERED bytes of bodies at most."""
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 @value
 class _Held:
-    """A reply that waits for a connection, for as long as somebody waits for it."""
+    """A reply that waits for a connection until the deadline of its request."""
 
     deadline: float
     target: bytes
@@ -42,7 +42,7 @@ class _Held:
 
 
 class ReplySender:
-    """Sends replies; nobody waits for that, and none is confirmed."""
+    """Sends replies, without waiting and without confirms."""
 
     def __init__(self, connection: ReconnectingConnection, clock: Clock) -> None:
         self._connection = connection
@@ -52,19 +52,19 @@ class ReplySender:
         self._held_bytes = 0
 
     async def prepare(self, connection: AmqpConnection) -> None:
-        """Open the channel of a new connection, and send what waits for it.
+        """Open the channel of a new connection, and send the replies that wait for it.
 
         Raises BrokerUnavailable.
         """
         channel = self._channel = await connection.open_channel()
-        # Nobody who replies can wait for another channel, so the whole connection is made anew.
+        # `reply` cannot wait for another channel, so the whole connection is opened anew.
         channel.closed.add_done_callback(
             lambda closed: connection.fail(f"the channel for replies ended: {closed.result()}")
         )
         held, now = self._take_held(), self._clock.now()
-        wanted = [one for one in held if one.deadline > now]
-        for one in wanted:
-            channel.publish_unconfirmed(one.target, one.properties, one.body)
+        wanted = [reply for reply in held if reply.deadline > now]
+        for reply in wanted:
+            channel.publish_unconfirmed(reply.target, reply.properties, reply.body)
         if len(wanted) < len(held):
             _log.warning(
                 "replies lost: %d; there was no connection to RabbitMQ until after their "
@@ -73,13 +73,13 @@ class ReplySender:
             )
 
     def close(self) -> None:
-        """There will be no connection any more."""
+        """Drop the waiting replies: there will be no more connections."""
         lost = len(self._take_held())
         if lost:
             _log.warning("replies lost: %d; %s", lost, self._connection.unavailable_reason)
 
     def reply(self, request: Message, reply: Message) -> None:
-        """As `Broker.reply` says. Without a connection it is sent over the next one.
+        """Send a reply; see `Broker.reply`. Without a connection it waits for the next one.
 
         Raises PayloadTooLarge, PayloadInvalid, and BrokerUnavailable if too many wait already.
         """

@@ -1,6 +1,6 @@
-"""Request and reply, by RabbitMQ's direct reply-to (https://www.rabbitmq.com/docs/direct-reply-to).
+"""Request and reply by RabbitMQ's direct reply-to (https://www.rabbitmq.com/docs/direct-reply-to).
 
-Requests go out, and replies come in, on one channel: the broker knows a requester by its channel.
+Requests and replies use one channel: the broker knows a requester by its channel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnectio
 from eventmesh.brokers.rabbitmq.datapath.publish_channel import PublishChannel
 from eventmesh.brokers.rabbitmq.datapath.publisher import (
     PUBLISH_SECONDS,
-    RETRY_AFTER,
+    QUEUE_FULL_RETRY_SECONDS,
     encode_message,
     encode_route,
 )
@@ -38,14 +38,14 @@ from eventmesh.model.topology import Route
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 MAX_OPEN: Final = 10_000
-"""Requests of one process that may wait for their replies; more are throttled."""
+"""Requests of one process that may wait for replies at once; more are throttled."""
 
 
 class RpcClient:
-    """Requests whose replies are awaited here."""
+    """Sends requests and waits for their replies."""
 
     def __init__(self, connection: ReconnectingConnection, clock: Clock, timeout: float) -> None:
-        """`timeout` is seconds to wait for a connection, if the deadline allows; 0 not to wait."""
+        """`timeout` is the seconds to wait for a connection, within the deadline; 0 to not wait."""
         self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
@@ -70,15 +70,17 @@ class RpcClient:
         return channel
 
     async def request(self, route: Route, message: Message) -> Message:
-        """As `Broker.request` says."""
+        """Send a request and wait for its reply; see `Broker.request`."""
         check_size(message)
         if message.deadline is None:
-            raise ValueError(f"the request {message.id!r} has no deadline: no wait is for ever")
+            raise ValueError(f"the request {message.id!r} has no deadline: set one")
         if message.deadline <= self._clock.now():
             raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
         channel = self._publish_channel.get() or await self._wait(route, message.deadline)
         if len(self._open) >= MAX_OPEN:
-            raise Throttled(f"{MAX_OPEN:,} requests of this process wait for replies", RETRY_AFTER)
+            raise Throttled(
+                f"{MAX_OPEN:,} requests of this process wait for replies", QUEUE_FULL_RETRY_SECONDS
+            )
         remaining = message.deadline - self._clock.now()
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(remaining, partial(_time_out, reply, route, remaining))
@@ -112,7 +114,7 @@ class RpcClient:
         return channel.publish(target, properties, message.body, message.id)
 
     async def _wait(self, route: Route, deadline: float) -> Channel:
-        """The channel to publish on, once there is one."""
+        """Wait for the channel to publish on."""
         try:
             with TimeLimit(self._clock, min(deadline - self._clock.now(), self._timeout)):
                 return await self._publish_channel.wait()
@@ -132,7 +134,7 @@ class RpcClient:
             waiting.set_result(reply)
 
     def _on_closed(self, closed: asyncio.Future[str]) -> None:
-        """The channel of all open requests is gone, and with it the way back to them."""
+        """Fail all open requests: their replies cannot come on another channel."""
         for reply in self._open.values():
             _fail(
                 reply,
@@ -155,11 +157,12 @@ def _time_out(reply: asyncio.Future[Message], route: Route, waited: float) -> No
 def _published(
     reply: asyncio.Future[Message], route: Route, confirmed: asyncio.Future[None]
 ) -> None:
-    """The request was stored, or why it was not: then nobody will reply."""
+    """Fail the request if it was not stored: no reply will come."""
     error = confirmed.exception()
     if isinstance(error, Returned):
         _fail(reply, FunctionNotFound(route.name))
     elif isinstance(error, Refused):
-        _fail(reply, Throttled(f"the line of callers of {route.name} is full", RETRY_AFTER))
+        reason = f"the RPC queue of {route.name} is full"
+        _fail(reply, Throttled(reason, QUEUE_FULL_RETRY_SECONDS))
     elif isinstance(error, BrokerUnavailable):
         _fail(reply, error)

@@ -1,1 +1,1 @@
-"""Declaring, inspecting and basic.get on aio-pika."""
+"""Declarations, inspection and basic.get, on aio-pika."""

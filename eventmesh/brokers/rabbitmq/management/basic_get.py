@@ -1,4 +1,4 @@
-"""Taking single messages out of queues, to be answered later: dead letters above all."""
+"""Gets single messages out of queues, which are acked or requeued later: mostly dead letters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.message import Message
 
 MAX_TAKEN: Final = 10_000
-"""Messages that may be taken and not answered."""
+"""Messages that may be unacked at once."""
 
 _ROUGHLY: Final = 256.0
 """Seconds by which a time of this century in 32 bits may be wrong, and more."""
@@ -27,124 +27,126 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class GetDelivery:
-    """A message that was taken out of a queue and wants one answer."""
+    """A message that was taken out of a queue, to be acked or requeued once."""
 
-    __slots__ = ("_desk", "_tag", "message", "redeliveries")
+    __slots__ = ("_channel", "_tag", "message", "redeliveries")
 
-    def __init__(self, message: Message, redeliveries: int, desk: GetChannel, tag: int) -> None:
+    def __init__(self, message: Message, redeliveries: int, channel: GetChannel, tag: int) -> None:
         self.message = message
         self.redeliveries = redeliveries
-        self._desk: GetChannel | None = desk
+        self._channel: GetChannel | None = channel
         self._tag = tag
 
     @property
     def stale(self) -> bool:
-        return self._desk is None or self._desk.channel.is_closed
+        return self._channel is None or self._channel.amqp.is_closed
 
     def ack(self) -> None:
-        self._answer(ack=True)
+        self._settle(ack=True)
 
     def requeue(self) -> None:
-        self._answer(ack=False)
+        self._settle(ack=False)
 
-    def _answer(self, *, ack: bool) -> None:
-        desk, self._desk = self._desk, None
-        if desk is not None:
-            desk.answer(self._tag, ack=ack)
+    def _settle(self, *, ack: bool) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.settle(self._tag, ack=ack)
 
 
 class GetChannel:
-    """The channel on which the messages of one queue are taken and answered.
+    """The channel on which the messages of one queue are taken, acked and requeued.
 
-    One a queue: the broker closes a channel on which a queue is asked for that is not there, and
-    takes back what was taken on it. `taken` counts what was asked for and not answered: one with
-    something of that is not closed.
+    There is one for each queue. The broker closes a channel that asks for a queue which does not
+    exist, and requeues what was taken on it. `taken` counts the messages that were asked for and
+    are unacked; a channel is not closed before there are none.
     """
 
-    __slots__ = ("_answers", "channel", "taken")
+    __slots__ = ("_dispositions", "amqp", "taken")
 
-    def __init__(self, channel: AbstractChannel, answers: asyncio.Queue[Answer | None]) -> None:
-        self.channel = channel
+    def __init__(
+        self, amqp: AbstractChannel, dispositions: asyncio.Queue[Disposition | None]
+    ) -> None:
+        self.amqp = amqp
         self.taken = 0
-        self._answers = answers
+        self._dispositions = dispositions
 
-    def answer(self, tag: int, *, ack: bool) -> None:
-        self._answers.put_nowait((self, tag, ack))
+    def settle(self, tag: int, *, ack: bool) -> None:
+        self._dispositions.put_nowait((self, tag, ack))
 
 
-Answer = tuple[GetChannel, int, bool]
+Disposition = tuple[GetChannel, int, bool]
 
 
 class Getter:
-    """Takes messages. `run` sends the answers, which are given without waiting for that."""
+    """Takes messages. `run` sends their acks and requeues, so that callers need not wait."""
 
     def __init__(self, connection: ManagementConnection) -> None:
         self._connection = connection
-        self._desks: dict[str, GetChannel] = {}
+        self._channels: dict[str, GetChannel] = {}
         self._choosing = asyncio.Lock()
         # No longer than what is taken: MAX_TAKEN.
-        self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
+        self._dispositions: asyncio.Queue[Disposition | None] = asyncio.Queue()
 
     async def get(self, queue: str) -> GetDelivery | None:
-        """One message, if there is one, once RabbitMQ was told what was requeued before.
+        """Return one message, or None, after all earlier acks and requeues were sent.
 
-        A quorum queue may have that some milliseconds later all the same.
+        A quorum queue may still need some milliseconds to requeue them.
 
-        Raises Throttled beyond MAX_TAKEN unanswered ones.
+        Raises Throttled beyond MAX_TAKEN unacked messages.
         """
         self._connection.check_open()
-        async with translate_errors("answering messages"):
-            await self._answers.join()
-        desk = await self._desk(queue)
+        async with translate_errors("acking messages"):
+            await self._dispositions.join()
+        channel = await self._reserve(queue)
         try:
             async with translate_errors(f"taking a message from {queue!r}"):
-                taken = await _take(desk.channel, queue)
+                taken = await _take(channel.amqp, queue)
         except BaseException:
-            desk.taken -= 1
-            # aiormq closes a channel on which a call was given up, some time later.
-            if self._desks.get(queue) is desk:
-                del self._desks[queue]
+            channel.taken -= 1
+            # aiormq closes a channel some time after a call on it was cancelled.
+            if self._channels.get(queue) is channel:
+                del self._channels[queue]
             raise
         if taken is None or taken.delivery_tag is None:
-            desk.taken -= 1
+            channel.taken -= 1
             return None
-        return _read(taken, desk, taken.delivery_tag)
+        return _read(taken, channel, taken.delivery_tag)
 
-    async def _desk(self, queue: str) -> GetChannel:
-        """The desk of the queue, with one more message taken: so nobody closes it."""
+    async def _reserve(self, queue: str) -> GetChannel:
+        """Return the channel of the queue, with one more message taken: so it is not closed."""
         async with self._choosing:
-            if sum(desk.taken for desk in self._desks.values()) >= MAX_TAKEN:
+            if sum(channel.taken for channel in self._channels.values()) >= MAX_TAKEN:
                 raise Throttled(
-                    f"{MAX_TAKEN:,} messages are taken and not answered: answer some first"
+                    f"{MAX_TAKEN:,} messages are taken and unacked: ack or requeue some first"
                 )
-            desk = self._desks.get(queue)
-            if desk is None or desk.channel.is_closed:
+            channel = self._channels.get(queue)
+            if channel is None or channel.amqp.is_closed:
                 await self._close_idle()
-                desk = GetChannel(await self._connection.open_channel(), self._answers)
-                self._desks[queue] = desk
-            desk.taken += 1
-            return desk
+                channel = GetChannel(await self._connection.open_channel(), self._dispositions)
+                self._channels[queue] = channel
+            channel.taken += 1
+            return channel
 
     async def _close_idle(self) -> None:
-        # Only now: whoever looks at one message of a queue mostly looks at the next one as well.
-        for queue, desk in list(self._desks.items()):
-            if not desk.taken or desk.channel.is_closed:
-                del self._desks[queue]
-                await self._connection.close_channel(desk.channel)
+        # Only now: the next message is mostly taken from the same queue.
+        for queue, channel in list(self._channels.items()):
+            if not channel.taken or channel.amqp.is_closed:
+                del self._channels[queue]
+                await self._connection.close_channel(channel.amqp)
 
     async def run(self) -> None:
-        """Send the answers until `finish`, and those that were given by then."""
-        while (answer := await self._answers.get()) is not None:
-            desk, tag, ack = answer
-            desk.taken -= 1
-            if not desk.channel.is_closed:
-                await self._send(desk.channel, tag, ack=ack)
-            self._answers.task_done()
-        self._answers.task_done()  # For the end itself: whoever waits for all answers goes on.
+        """Send acks and requeues until `finish`, including those that are queued by then."""
+        while (disposition := await self._dispositions.get()) is not None:
+            channel, tag, ack = disposition
+            channel.taken -= 1
+            if not channel.amqp.is_closed:
+                await self._send(channel.amqp, tag, ack=ack)
+            self._dispositions.task_done()
+        self._dispositions.task_done()  # For the end itself: `join` may return.
 
     async def _send(self, channel: AbstractChannel, tag: int, *, ack: bool) -> None:
         try:
-            async with translate_errors("answering a message"):
+            async with translate_errors("acking a message"):
                 if ack:
                     await channel.basic_ack(tag)
                 else:
@@ -155,7 +157,7 @@ class Getter:
 
     def finish(self) -> None:
         """Make `run` end."""
-        self._answers.put_nowait(None)
+        self._dispositions.put_nowait(None)
 
 
 async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None:
@@ -165,7 +167,7 @@ async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None
         return None
 
 
-def _read(taken: DeliveredMessage, desk: GetChannel, tag: int) -> GetDelivery:
+def _read(taken: DeliveredMessage, channel: GetChannel, tag: int) -> GetDelivery:
     properties = taken.header.properties
     # pamqp writes floating-point numbers in 32 bits, in which a time is wrong by up to a minute.
     written_at = (properties.headers or {}).get(TIME)
@@ -175,4 +177,4 @@ def _read(taken: DeliveredMessage, desk: GetChannel, tag: int) -> GetDelivery:
     message = received.message
     if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:
         message = replace(message, timestamp=written_at)
-    return GetDelivery(message, received.redeliveries, desk, tag)
+    return GetDelivery(message, received.redeliveries, channel, tag)

@@ -1,8 +1,8 @@
-"""A connection by aio-pika, for all that is not on the data path.
+"""A connection with aio-pika, for everything that is not on the data path.
 
-aio-pika's robust classes are not used: they declare and consume again by themselves, and do not
-notice everything that ends a consumer. Nor are its channels used, which do not say why they were
-closed; those of aiormq, on which they are built, do.
+aio-pika's robust classes are not used: they declare and consume again by themselves, and miss some
+events that end a consumer. Its channels are not used because they do not say why they were closed;
+those of aiormq, on which they are built, do.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ManagementConnection:
     """
 
     def __init__(self, address: Address, name: str, log: ConnectionLog | None = None) -> None:
-        """`log` is that of the process, if it has other connections to the same broker."""
+        """Pass the `log` of the process if it has other connections to the same broker."""
         self._address = address
         self._name = name
         self._log = log or ConnectionLog(name, address)
@@ -63,13 +63,16 @@ class ManagementConnection:
         return self._live is not None and not self._live.is_closed
 
     def check_open(self) -> None:
-        """Raises BrokerUnavailable once it is closed."""
+        """Raise BrokerUnavailable if it is closed."""
         if self.closed_for_good:
             raise BrokerUnavailable(f"{self._name}: the connection to RabbitMQ is closed")
 
     @asynccontextmanager
     async def channel(self, *, confirms: bool = False) -> AsyncGenerator[AbstractChannel]:
-        """A channel, closed on leaving; unrouted mandatory messages raise where it confirms."""
+        """Open a channel, and close it on leaving.
+
+        With `confirms`, publishing a mandatory message that cannot be routed raises.
+        """
         channel = await self.open_channel(confirms=confirms)
         try:
             yield channel
@@ -77,25 +80,25 @@ class ManagementConnection:
             await self.close_channel(channel)
 
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
-        """A channel for whoever closes it with `close_channel`."""
+        """Open a channel. The caller closes it with `close_channel`."""
         connection = await self._connected()
         async with translate_errors("opening a channel"):
             return await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
 
     async def close_channel(self, channel: AbstractChannel) -> None:
-        """Close it; nothing happens to one that is closed already."""
+        """Close a channel, if it is not closed already."""
         try:
             async with translate_errors("closing a channel", CLOSE_SECONDS):
                 await channel.close()
         except BrokerUnavailable as error:
-            _log.debug("%s: %s", self._name, error)  # The broker closes what it does not hear of.
+            _log.debug("%s: %s", self._name, error)  # The broker closes it with the connection.
 
     async def server_version(self) -> tuple[int, ...]:
-        """The version of RabbitMQ: (3, 10, 8)."""
+        """Return the version of RabbitMQ, such as (3, 10, 8)."""
         return parse_version(str((await self.server_properties()).get("version")))
 
     async def server_properties(self) -> Mapping[str, Any]:
-        """What the broker said of itself when the connection was opened."""
+        """Return the properties that the broker sent when the connection was opened."""
         return (await self._connected()).server_properties
 
     async def _connected(self) -> AbstractConnection:
@@ -117,7 +120,7 @@ class ManagementConnection:
         )
 
     async def _open(self) -> AbstractConnection:
-        """One attempt. Raises AccessDenied or BrokerUnavailable."""
+        """Try once to open it. Raises AccessDenied or BrokerUnavailable."""
         await self._discard()
         address = self._address
         url = make_url(
@@ -139,7 +142,7 @@ class ManagementConnection:
         transport = self._connection.transport
         if transport is None:
             raise BrokerUnavailable(f"{address!r} closed the connection at once")
-        # aiormq does not say what this future is of.
+        # aiormq does not type this future.
         cast(Any, transport.connection).closing.add_done_callback(self._on_closed)
         return transport.connection
 
@@ -150,14 +153,14 @@ class ManagementConnection:
             self._log.log_unused_lost(self._name, self._failure)
 
     async def _discard(self) -> None:
-        # One that is left open closes itself when it is collected, in a task that nobody owns;
-        # one that failed or was lost is open in this sense.
+        # A connection that is not closed closes itself when it is garbage-collected, in a task
+        # that nobody owns. That includes one that failed or was lost.
         connection, self._connection, self._live = self._connection, None, None
         if connection is not None:
             await connection.close()
 
     async def close(self) -> None:
-        """Close the connection, at once if the broker does not answer."""
+        """Close the connection, even if the broker does not answer."""
         self.closed_for_good = True
         try:
             async with translate_errors("closing the connection", CLOSE_SECONDS):
@@ -167,5 +170,5 @@ class ManagementConnection:
 
 
 def parse_version(text: str) -> tuple[int, ...]:
-    """The first three numbers in a version: (3, 10, 8)."""
+    """Return the first three numbers of a version, such as (3, 10, 8)."""
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])

@@ -1,4 +1,4 @@
-"""Looking into a RabbitMQ without changing anything in it."""
+"""Inspects a RabbitMQ without changing anything in it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NEEDED: Final = (
     "per_consumer_qos",
     "publisher_confirms",
 )
-"""What a broker has to be capable of, in the words of RabbitMQ's server properties."""
+"""The capabilities that a broker must have, by their names in RabbitMQ's server properties."""
 
 
 TESTED: Final = ((3, 10), (4, 3))
@@ -48,13 +48,13 @@ COMMANDS: Final = BrokerCommands(
 
 
 class RabbitInspector:
-    """Looks into the RabbitMQ at a URL, while entered.
+    """Inspects the RabbitMQ at a URL, while entered.
 
-    Everything may raise BrokerUnavailable and AccessDenied.
+    Every method may raise BrokerUnavailable and AccessDenied.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        """`name` is what RabbitMQ's tools call the connection. Raises SettingsError."""
+        """`name` is the connection's name in RabbitMQ's tools. Raises SettingsError."""
         self._connection = ManagementConnection(parse_address(url), name)
 
     async def __aenter__(self) -> Self:
@@ -69,7 +69,7 @@ class RabbitInspector:
         await self._connection.close()
 
     async def server(self) -> BrokerInfo:
-        """What the broker says of itself."""
+        """Return the broker's product, version, cluster and missing capabilities."""
         properties = await self._connection.server_properties()
         capabilities = properties.get("capabilities", {})
         version = str(properties.get("version", ""))
@@ -79,57 +79,57 @@ class RabbitInspector:
             cluster=str(properties.get("cluster_name", "")),
             missing=tuple(name for name in NEEDED if not capabilities.get(name)),
             tested=is_tested(version),
-            tested_versions=" to ".join(".".join(map(str, one)) for one in TESTED),
+            tested_versions=" to ".join(".".join(map(str, tested)) for tested in TESTED),
             commands=COMMANDS,
         )
 
     async def describe(self, queue: Queue) -> QueueInfo | None:
-        """The queue as it is; None if it is not there. RabbitMQ tells one difference at a time."""
-        there = await self._counts(queue.name)
-        if there is None:
+        """Describe the queue; None if it does not exist. RabbitMQ reports only one difference."""
+        counts = await self._count(queue.name)
+        if counts is None:
             return None
-        difference = await self._difference(queue) if queue.declare else None
-        return QueueInfo(*there, difference)
+        difference = await self._compare(queue) if queue.declare else None
+        return QueueInfo(*counts, difference)
 
     async def lost(self) -> LostMessages:
-        """The messages that came to the end of the delay ladder and found no queue."""
-        messages, _ = await self._counts(LOST) or (0, 0)
+        """Count the messages that found no queue at the end of the delay ladder."""
+        messages, _ = await self._count(LOST) or (0, 0)
         return LostMessages(LOST, messages)
 
-    async def _counts(self, name: str) -> tuple[int, int] | None:
-        """Messages that wait in a queue, and its consumers; None if it is not there."""
-        async with self._connection.channel() as channel, translate_errors(f"looking at {name!r}"):
+    async def _count(self, name: str) -> tuple[int, int] | None:
+        """Count the waiting messages and the consumers of a queue; None if it does not exist."""
+        async with self._connection.channel() as channel, translate_errors(f"inspecting {name!r}"):
             try:
-                there = await channel.queue_declare(name, passive=True)
+                declared = await channel.queue_declare(name, passive=True)
             except ChannelNotFoundEntity:
                 return None
-        return there.message_count or 0, there.consumer_count or 0
+        return declared.message_count or 0, declared.consumer_count or 0
 
-    async def _difference(self, queue: Queue) -> ArgumentDifference | None:
-        # It is there: so declaring it makes nothing, but compares.
+    async def _compare(self, queue: Queue) -> ArgumentDifference | None:
+        # The queue exists: so declaring it creates nothing, but compares the arguments.
         async with (
             self._connection.channel() as channel,
-            translate_errors(f"looking at {queue.name!r}"),
+            translate_errors(f"inspecting {queue.name!r}"),
         ):
             try:
                 await channel.queue_declare(
                     queue.name, durable=True, arguments=dict(queue_arguments(queue))
                 )
             except ChannelPreconditionFailed as error:
-                told = INEQUIVALENT.search(str(error))
-                if told is None:
-                    return ArgumentDifference("something", str(error), "what the code says")
-                argument, there, wanted = told.group("argument", "found", "wanted")
-                return ArgumentDifference(argument, _plain(there), _plain(wanted))
+                match = INEQUIVALENT.search(str(error))
+                if match is None:
+                    return ArgumentDifference("declaration", str(error), "otherwise")
+                argument, found, wanted = match.group("argument", "found", "wanted")
+                return ArgumentDifference(argument, _strip_type(found), _strip_type(wanted))
         return None
 
 
 def is_tested(version: str) -> bool:
-    """Whether a version is among those that eventmesh was tested with."""
+    """Return whether eventmesh was tested with a version."""
     oldest, newest = TESTED
     return oldest <= parse_version(version)[:2] <= newest
 
 
-def _plain(text: str) -> str:
-    """A value as RabbitMQ writes it, without its type."""
+def _strip_type(text: str) -> str:
+    """Return a value as RabbitMQ writes it, without its type."""
     return _TYPED.sub(r"\1", text)

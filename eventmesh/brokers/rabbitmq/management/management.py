@@ -1,4 +1,4 @@
-"""Declaring queues and looking into them: everything that is not the data path."""
+"""Declares and inspects queues: everything that is not the data path."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ INEQUIVALENT: Final = re.compile(
 class Management:
     """The operations on queues, over a connection of their own that publishes nothing.
 
-    So it is never blocked by an alarm (https://www.rabbitmq.com/docs/connection-blocked): a full
-    disk does not keep anybody from looking at dead letters, or from returning a slot.
-    `publish_connection` is for the few messages of leases and slots.
+    An alarm therefore never blocks it (https://www.rabbitmq.com/docs/connection-blocked): dead
+    letters can be read and slots returned while a disk is full. `publish_connection` is for the
+    few messages of leases and slots.
     """
 
     def __init__(self, address: Address, name: str, log: ConnectionLog | None = None) -> None:
-        """`log` is that of the process, if it has other connections to the same broker."""
+        """Pass the `log` of the process if it has other connections to the same broker."""
         log = log or ConnectionLog(name, address)
         self.connection = ManagementConnection(address, name, log)
         self.publish_connection = ManagementConnection(address, f"{name}, publishing", log)
@@ -67,7 +67,7 @@ class Management:
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self.publish_connection.close)
         self._stack.push_async_callback(self.connection.close)
-        # Left first: answers that were given go out before the connection is closed.
+        # Left first: queued acks are sent before the connection is closed.
         tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(self._getter.run())
         self._stack.callback(self._getter.finish)
@@ -80,37 +80,37 @@ class Management:
         traceback: TracebackType | None,
     ) -> None:
         self.connection.closed_for_good = self.publish_connection.closed_for_good = True
-        # Without the error: a task group would put it into a group of errors.
+        # Without the error: a task group would wrap it into an ExceptionGroup.
         await self._stack.aclose()
 
     @property
     def connection_generation(self) -> int:
-        """How many connections were lost: what was there before may be gone."""
+        """The number of lost connections: earlier declarations may be gone after each."""
         return self.connection.connection_generation
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
-        """Make the queues and bindings that are not there yet.
+        """Create the queues and bindings that do not exist yet.
 
-        A queue of ours that is there with other arguments stays as it is, with a warning. Raises
-        FunctionNotFound if another system's queue is not there, DeclarationError for what
-        RabbitMQ will not make, AccessDenied and BrokerUnavailable.
+        A queue of ours that exists with other arguments is not changed, with a warning. Raises
+        FunctionNotFound if another system's queue does not exist, DeclarationError if RabbitMQ
+        refuses a declaration, AccessDenied and BrokerUnavailable.
         """
         plan = list(_plan(queues, bindings))
-        if any(isinstance(one, BindingDeclaration) and one.source == DUE for one in plan):
+        if any(isinstance(step, BindingDeclaration) and step.source == DUE for step in plan):
             await self._make_end_of_ladder()
         await self.carry_out(plan)
 
     async def _make_end_of_ladder(self) -> None:
-        # Once a connection, not with each of a thousand queues.
+        # Once for each connection, not for each of a thousand queues.
         generation = self.connection_generation
         if self._end_made_after != generation:
             await self.carry_out(list(due()))
             self._end_made_after = generation
 
     async def carry_out(self, declarations: Sequence[Declaration]) -> None:
-        """Make what is not there yet, in this order. Raises as `declare` does.
+        """Create what does not exist yet, in this order. Raises as `declare` does.
 
-        FunctionNotFound is also raised for a binding to a queue that is not there.
+        FunctionNotFound is also raised for a binding to a queue that does not exist.
         """
         remaining = deque(declarations)
         while remaining:
@@ -124,38 +124,38 @@ class Management:
             try:
                 await _declare(channel, declaration)
             except ChannelPreconditionFailed as error:
-                # It closes the channel; what remains is declared on another.
+                # It closes the channel; the rest is declared on another one.
                 self._keep(name, str(error))
             except ChannelNotFoundEntity as error:
                 self._end_made_after = None
                 raise _missing(declaration, str(error)) from None
 
     def _keep(self, name: str, reason: str) -> None:
-        """Say once that `name` is there with other arguments."""
+        """Warn once that `name` exists with other arguments."""
         difference = INEQUIVALENT.search(reason)
         if difference is None:
-            raise DeclarationError(f"RabbitMQ does not make {name!r}: {reason}")
+            raise DeclarationError(f"RabbitMQ does not create {name!r}: {reason}")
         if name in self._kept:
             return
         self._kept.add(name)
         _log.warning(
-            "%r is there already, with %s %s where this version of the code wants %s, and is used "
-            "as it is. To have what the code wants, stop what uses it, let it run empty and delete "
-            "it ('rabbitmqctl delete_queue' for a queue): it is then made anew. 'eventmesh doctor' "
-            "lists all such differences",
+            "%r exists already: its %s is %s and this version of the code wants %s. It is used as "
+            "it is. To change it, stop its users, let it run empty and delete it ('rabbitmqctl "
+            "delete_queue' for a queue): it is then created anew. 'eventmesh doctor' lists all "
+            "such differences",
             name,
             *difference.group("argument", "found", "wanted"),
         )
 
     async def get(self, queue: Queue) -> Delivery | None:
-        """One message, if there is one. It goes back if it is not answered before the end."""
+        """Take one message; None if there is none. It is requeued if it is unacked at the end."""
         return await self._getter.get(queue.name)
 
     async def depth(self, queue: Queue) -> int:
-        """How many messages wait in the queue; 0 if there is no such queue."""
+        """Return how many messages wait in the queue; 0 if there is no such queue."""
         async with (
             self.connection.channel() as channel,
-            translate_errors(f"looking into {queue.name!r}"),
+            translate_errors(f"inspecting {queue.name!r}"),
         ):
             try:
                 declared = await channel.queue_declare(queue.name, passive=True)
@@ -164,10 +164,10 @@ class Management:
             return declared.message_count or 0
 
     async def purge(self, queue: Queue) -> int:
-        """Drop the waiting messages and say how many they were."""
+        """Drop the waiting messages, and return how many there were."""
         async with (
             self.connection.channel() as channel,
-            translate_errors(f"emptying {queue.name!r}"),
+            translate_errors(f"purging {queue.name!r}"),
         ):
             try:
                 purged = await channel.queue_purge(queue.name)
@@ -176,7 +176,7 @@ class Management:
             return purged.message_count or 0
 
     async def delete(self, queue: str) -> None:
-        """Delete the queue `queue` with all that is in it; nothing happens if it is not there."""
+        """Delete the queue `queue` with its messages, if it exists."""
         async with self.connection.channel() as channel, translate_errors(f"deleting {queue!r}"):
             try:
                 await channel.queue_delete(queue)
@@ -185,7 +185,7 @@ class Management:
 
 
 def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Declaration]:
-    """All that has to be there for these, each thing after what it needs."""
+    """Yield all declarations that these need, in the order of their dependencies."""
     wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
     for exchange in sorted({bound.exchange for bound in bindings}):
         yield ExchangeDeclaration(exchange)
@@ -201,8 +201,8 @@ def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Decl
 
 
 _DELAYED: Final = frozenset(("inbox", "named", "broadcast"))
-"""Kinds of queues to which messages are sent that are due later. Bound here, a queue that was
-deleted and made again gets what was already on its way to it."""
+"""Kinds of queues to which delayed messages are sent. They are bound here, so that a queue that was
+deleted and created again gets the messages that were already delayed for it."""
 
 
 async def _declare(channel: AbstractChannel, declaration: Declaration) -> None:
@@ -233,10 +233,10 @@ def _missing(declaration: Declaration, reason: str) -> InvocationError:
         case ForeignQueue():
             return FunctionNotFound(
                 declaration.name,
-                "the queue belongs to another system (declare=False), which has to make it first; "
-                "without declare=False, eventmesh makes it",
+                "the queue belongs to another system (declare=False), which must create it first; "
+                "without declare=False, eventmesh creates it",
             )
         case BindingDeclaration() if "no queue" in reason:
             return FunctionNotFound(declaration.destination)
         case _:
-            return BrokerUnavailable(f"something was deleted meanwhile, try again: {reason}")
+            return BrokerUnavailable(f"a queue or exchange was deleted meanwhile, retry: {reason}")

@@ -1,4 +1,4 @@
-"""Places in a queue, redeliveries, and the line of synchronous callers."""
+"""Places in a queue, redeliveries, and the queue of synchronous callers."""
 
 import asyncio
 

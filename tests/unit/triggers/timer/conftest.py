@@ -14,7 +14,7 @@ from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.spec import Environment, SourceContext
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.model.event import PREFIX
+from eventmesh.model.event import ATTRIBUTE_PREFIX
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.settings import Settings
@@ -46,8 +46,8 @@ def connect() -> Callable[[MemoryBroker], Connection]:
 
 
 @pytest.fixture
-def runtime(broker, clock) -> SourceContext:
-    return runtime_of(broker, clock)
+def context(broker, clock) -> SourceContext:
+    return build_context(broker, clock)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ class ConnectedLease:
 
 def moment(message: Message) -> str:
     """The moment a firing was scheduled for, without its offset, which is UTC's."""
-    time = datetime.fromisoformat(message.headers[f"{PREFIX}time"])
+    time = datetime.fromisoformat(message.headers[f"{ATTRIBUTE_PREFIX}time"])
     return time.replace(tzinfo=None).isoformat(" ")
 
 
@@ -149,12 +149,12 @@ async def open_replica(*triggers: TimerTrigger, broker, clock) -> AsyncGenerator
 
     await broker.declare([inbox(FUNCTION)])
     async with TimerTrigger.source(
-        [(tick.spec, trigger) for trigger in triggers], runtime_of(broker, clock)
+        [(tick.spec, trigger) for trigger in triggers], build_context(broker, clock)
     ):
         yield
 
 
-def runtime_of(broker, clock) -> SourceContext:
+def build_context(broker, clock) -> SourceContext:
     async def dispatch(_) -> Result:
         return Result(b"")
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from eventmesh.engine.codecs.envelope import invocation_from
 from eventmesh.engine.context import Context
 from eventmesh.engine.function import Function
-from eventmesh.model.event import PREFIX, TIMER_TYPE
+from eventmesh.model.event import ATTRIBUTE_PREFIX, TIMER_TYPE
 from eventmesh.model.topology import inbox, lease_name
 from eventmesh.service import Service
 from eventmesh.triggers import on
@@ -75,10 +75,10 @@ async def test_a_firing_is_an_event(running, clock, fired):
     assert message.type == TIMER_TYPE
     assert message.timestamp == clock.now() - 3600
     assert message.headers == {
-        f"{PREFIX}specversion": "1.0",
-        f"{PREFIX}source": "/timers/orders.tick",
-        f"{PREFIX}time": "2026-01-01T02:00:00Z",
-        f"{PREFIX}subject": "cron 0 3 * * * (Europe/Berlin)",
+        f"{ATTRIBUTE_PREFIX}specversion": "1.0",
+        f"{ATTRIBUTE_PREFIX}source": "/timers/orders.tick",
+        f"{ATTRIBUTE_PREFIX}time": "2026-01-01T02:00:00Z",
+        f"{ATTRIBUTE_PREFIX}subject": "cron 0 3 * * * (Europe/Berlin)",
     }
 
 
@@ -106,7 +106,7 @@ async def test_jitter_delays_the_run_and_not_the_moment(running, broker, clock, 
         assert broker.statistics()[inbox("orders.tick").name].delayed == 1
         await clock.advance("10m")
         (message,) = await fired()
-        assert message.headers[f"{PREFIX}time"] == "2026-01-01T01:00:00Z"
+        assert message.headers[f"{ATTRIBUTE_PREFIX}time"] == "2026-01-01T01:00:00Z"
 
 
 def test_jitter_is_spread_and_the_same_for_whoever_fires():
@@ -141,14 +141,14 @@ async def test_the_next_goes_on_when_the_one_that_fires_leaves(running, clock, s
     assert len(await scheduled()) == 3
 
 
-async def test_each_service_has_a_holder_of_its_own(broker, clock, running, runtime):
+async def test_each_service_has_a_holder_of_its_own(broker, clock, running, context):
     functions = [_function(on.every("10s"), service) for service in ("orders", "mailer")]
     bound = [(function.spec, function.spec.triggers[0]) for function in functions]
     await broker.declare([inbox(function.full_name) for function in functions])
     # The timers of "orders" are fired by another process; those of "mailer" still are by this one.
     async with (
         broker.lease(lease_name("orders")),
-        TimerTrigger.source(bound, runtime),
+        TimerTrigger.source(bound, context),
     ):
         await clock.advance("10s")
         assert await broker.depth(inbox("mailer.tick")) == 1
@@ -194,7 +194,7 @@ async def test_firings_in_quick_succession_are_saved_together(running, connect, 
     assert connection.saved == 3
 
 
-async def test_thousands_of_timers(broker, clock, runtime):
+async def test_thousands_of_timers(broker, clock, context):
     orders = Service("orders")
     functions = [
         orders.function(on.cron(f"{number % 60} * * * *"), name=f"tick_{number}")(_tick)
@@ -202,7 +202,7 @@ async def test_thousands_of_timers(broker, clock, runtime):
     ]
     await broker.declare([inbox(function.full_name) for function in functions])
     bound = [(function.spec, function.spec.triggers[0]) for function in functions]
-    async with TimerTrigger.source(bound, runtime):
+    async with TimerTrigger.source(bound, context):
         await clock.advance("1h")
     depths = [await broker.depth(inbox(function.full_name)) for function in functions]
     assert depths == [1] * 3_000

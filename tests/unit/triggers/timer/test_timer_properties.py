@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.model.event import PREFIX
+from eventmesh.model.event import ATTRIBUTE_PREFIX
 from eventmesh.model.message import Message
 from eventmesh.model.topology import inbox
 from eventmesh.testing.clock import START, ManualClock
@@ -121,4 +121,4 @@ async def _messages(broker: MemoryBroker) -> list[Message]:
 
 
 def moment(message: Message) -> int:
-    return to_microseconds(datetime.fromisoformat(message.headers[f"{PREFIX}time"]))
+    return to_microseconds(datetime.fromisoformat(message.headers[f"{ATTRIBUTE_PREFIX}time"]))

@@ -113,7 +113,7 @@ async def test_a_confirm_for_nothing_that_is_open_is_ignored(channel, session):
 
 async def test_a_returned_message_is_told_from_its_confirm(channel, session):
     future = publish(channel, "a")
-    session.give_back(1, await session.next(Published))
+    session.return_message(1, await session.next(Published))
     session.confirm(1, 1)
     assert await outcome(future) is Returned
     await channel.call(commands.Confirm.Select())
@@ -129,7 +129,7 @@ async def test_a_return_is_matched_by_id_and_by_where_it_was_to_go(channel, sess
         publish(channel, "a", QUEUE),
     ]
     published = [await session.next(Published) for _ in futures]
-    session.give_back(1, published[3])
+    session.return_message(1, published[3])
     session.confirm(1, 4, multiple=True)
     assert await outcomes(*futures) == [None, None, None, Returned]
 
@@ -138,8 +138,8 @@ async def test_two_with_one_id_to_one_place_are_both_returned(channel, session):
     futures = [publish(channel, "a"), publish(channel, "a"), publish(channel, "a")]
     published = [await session.next(Published) for _ in futures]
     futures[0].cancel()
-    session.give_back(1, published[0])
-    session.give_back(1, published[1])
+    session.return_message(1, published[0])
+    session.return_message(1, published[1])
     session.confirm(1, 3, multiple=True)
     assert await outcomes(*futures[1:]) == [Returned, None]
 

@@ -91,7 +91,10 @@ for _ in range(580):
 
 HOSTILE = {
     "wrong end octet": (METHOD[:-1] + b"\0", "frame-end octet"),
-    "oversize frame": (b"\x03\0\x01\0\x02\x0f\xf9.", "135,169 bytes, and 135,168 are the most"),
+    "oversize frame": (
+        b"\x03\0\x01\0\x02\x0f\xf9.",
+        "135,169 bytes, and at most 135,168 are accepted",
+    ),
     "unknown type": (b"\x07\0\x01\0\0\0\x01x\xce", "type 7 is unknown"),
     "unknown type on channel 0": (b"\x07\0\0\0\0\0\x01x\xce", "type 7 on channel 0"),
     "content on an unknown channel": (BODY.replace(b"\0\x01", b"\0\x02", 1), "channel 2"),
@@ -130,7 +133,7 @@ HOSTILE = {
     "answer to nothing": (frame.marshal(commands.Basic.QosOk(), 1), "answers nothing"),
     "close-ok to nothing": (frame.marshal(commands.Channel.CloseOk(), 1), "answers nothing"),
     "endless talk": (frame.marshal(commands.Connection.OpenOk(), 0) * 2, "answers nothing"),
-    "garbage": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "are the most"),
+    "garbage": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "are accepted"),
 }
 
 

@@ -74,9 +74,9 @@ def test_chunks_of_one_size_give_the_same_frames(size):
     ("data", "reason"),
     [
         (b"\x01\0\x01\0\0\0\x01x!", "does not end with a frame-end"),
-        (b"\x01\0\x01\0\x10\0\0.", r"1,048,584 bytes, and 4,096 are"),
-        (b"\x01\0\x01\0\0\x0f\xf9.", r"4,097 bytes, and 4,096 are"),
-        (b"HTTP/1.1 400 Bad Request\r\n", "bytes, and 4,096 are"),
+        (b"\x01\0\x01\0\x10\0\0.", r"1,048,584 bytes, and at most 4,096 are"),
+        (b"\x01\0\x01\0\0\x0f\xf9.", r"4,097 bytes, and at most 4,096 are"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "bytes, and at most 4,096 are"),
         (b"AMQP\0\1\0\0", "speaks AMQP 1.0.0 instead of 0.9.1"),
         (b"\x15\x03\x03\0\x02\x02\x50\0\0", "does not end with a frame-end|bytes, and"),
     ],

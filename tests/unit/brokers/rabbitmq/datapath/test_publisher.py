@@ -113,7 +113,7 @@ async def test_an_event_need_not_reach_anybody(shop, session, message, soon):
 
 async def test_a_message_that_reaches_no_queue(shop, session, message, soon):
     send = shop.send(message())
-    session.give_back(1, await session.next(Published))
+    session.return_message(1, await session.next(Published))
     session.confirm(1, 1)
     error = await soon(send)
     assert isinstance(error, FunctionNotFound)
@@ -135,7 +135,7 @@ async def test_what_amqp_cannot_carry_is_refused_at_once(shop, session, message)
         await publish(ROUTE, message(bytes(MAX_BODY + 1)))
     with pytest.raises(PayloadInvalid, match="short string has 255 at most"):
         await publish(ROUTE, message(headers={"n" * 300: ""}))
-    with pytest.raises(PayloadInvalid, match="put what is long into the body"):
+    with pytest.raises(PayloadInvalid, match="put long values into the body"):
         await publish(ROUTE, message(headers={"n": "v" * 200_000}))
     assert session.count(commands.Basic.Publish) == 0
 
@@ -152,7 +152,7 @@ async def test_so_many_are_under_way_and_the_others_wait_in_line(shop, session, 
     assert seen == [one.id for one in messages]
 
 
-async def test_a_turn_is_given_back_when_the_broker_answers(shop, session, message, clock, soon):
+async def test_the_window_has_room_again_after_a_confirm(shop, session, message, clock, soon):
     """Not when the sender stops waiting: a broker that confirms nothing would gather messages."""
     gone, late = shop.send(message()), shop.send(message())
     kept = shop.send(message())

@@ -140,7 +140,7 @@ async def test_a_second_reply_is_ignored(shop, session, message, soon):
 
 async def test_a_request_that_reaches_no_function(shop, session, message, soon):
     asked = shop.ask(message(wait=5))
-    session.give_back(1, await session.next(Published))
+    session.return_message(1, await session.next(Published))
     session.confirm(1, 1)
     error = await soon(asked)
     assert isinstance(error, FunctionNotFound)
@@ -159,7 +159,7 @@ async def test_a_line_that_is_full(shop, session, message, soon):
 async def test_a_deadline_that_has_passed_is_not_asked_for(shop, session, message):
     with pytest.raises(InvocationTimeout, match="was not called"):
         await shop.requests.request(ROUTE, message(wait=0))
-    with pytest.raises(ValueError, match="no wait is for ever"):
+    with pytest.raises(ValueError, match="has no deadline: set one"):
         await shop.requests.request(ROUTE, message())
     with pytest.raises(PayloadTooLarge):
         await shop.requests.request(ROUTE, message(bytes(MAX_BODY + 1), wait=5))

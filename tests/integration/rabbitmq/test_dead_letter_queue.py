@@ -1,4 +1,4 @@
-"""Setting a message aside when the queue for that was deleted: it is made again."""
+"""Dead-lettering after the dead-letter queue was deleted: it is created again."""
 
 import asyncio
 import json

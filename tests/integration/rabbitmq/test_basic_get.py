@@ -1,11 +1,11 @@
-"""Taking single messages: the answers, and when they are not given."""
+"""Getting single messages: acks, requeues, and messages that get neither."""
 
 import asyncio
 
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.brokers.rabbitmq.management import basic_get as browsing
+from eventmesh.brokers.rabbitmq.management import basic_get
 from eventmesh.model.errors import Throttled
 from eventmesh.model.message import Message
 from eventmesh.model.topology import dead_letters, named, to_queue
@@ -25,7 +25,7 @@ async def taken(client, queue, count):
     return [await client.management.get(queue) for _ in range(count)]
 
 
-async def test_browsing_over_and_over_loses_nothing_and_keeps_the_order(client, letters):
+async def test_getting_over_and_over_loses_nothing_and_keeps_the_order(client, letters):
     for _ in range(30):
         deliveries = await taken(client, letters, 10)
         assert [one.message.body for one in deliveries] == [b"%d" % number for number in range(10)]
@@ -86,7 +86,7 @@ async def test_who_looks_into_a_queue_at_once_shares_a_channel(connecting, rabbi
 
 
 async def test_the_bound_holds_for_whoever_takes_at_once(client, letters, monkeypatch):
-    monkeypatch.setattr(browsing, "MAX_TAKEN", 3)
+    monkeypatch.setattr(basic_get, "MAX_TAKEN", 3)
     looks = (client.management.get(letters) for _ in range(5))
     outcomes = await asyncio.gather(*looks, return_exceptions=True)
     assert sum(isinstance(one, Throttled) for one in outcomes) == 2
@@ -110,9 +110,9 @@ async def test_what_is_not_answered_goes_back_at_the_end(connecting, rabbitmq_ur
 
 
 async def test_there_is_a_bound_to_what_is_taken_and_not_answered(client, letters, monkeypatch):
-    monkeypatch.setattr(browsing, "MAX_TAKEN", 3)
+    monkeypatch.setattr(basic_get, "MAX_TAKEN", 3)
     held = await taken(client, letters, 3)
-    with pytest.raises(Throttled, match="answer some first"):
+    with pytest.raises(Throttled, match="ack or requeue some first"):
         await client.management.get(letters)
     held[0].ack()
     await client.depth_reaches(letters, 7)
