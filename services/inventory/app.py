@@ -1,4 +1,4 @@
-"""Inventory: holds what is ordered, until the order is confirmed or cancelled."""
+"""Inventory: reserves ordered articles until the order is confirmed or cancelled."""
 
 import os
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from .storage import Store, opened
 inventory = Service("inventory")
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
-"""For what must happen some time: a database that is away for an hour loses no event."""
+"""For events that must not be lost: it outlasts a database that is unavailable for an hour."""
 
 _SWEEP_LIMIT: Final = 500
 
@@ -32,9 +32,9 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 
 @inventory.function(timeout="10s", concurrency=20, max_pending=100)
 async def reserve(hold: Hold, store: Store, settings: Settings, ctx: Context) -> Reservation:
-    """Hold everything that an order asks for, or nothing. Repeated, it is the same reservation.
+    """Reserve all lines of an order, or none. Repeating the call returns the same reservation.
 
-    What asks for other counts than the first for an order is refused.
+    A second call for an order with other counts is refused.
     """
     expires = ctx.now + timedelta(seconds=settings.hold_seconds)
     reservation = await store.reserve(hold, expires)
@@ -46,16 +46,16 @@ async def reserve(hold: Hold, store: Store, settings: Settings, ctx: Context) ->
 
 @inventory.function(retry=PATIENT)
 async def expire(expiry: Expiry, store: Store, ctx: Context) -> None:
-    """Say that a reservation is over. What is held stays so until orders has answered."""
+    """Announce that a reservation has expired. It is held until orders has decided."""
     if await store.is_held(expiry.order_id):
-        await _say_expired(expiry.order_id, ctx)
+        await _emit_expired(expiry.order_id, ctx)
 
 
 @inventory.function(on.every("1m"))
 async def sweep(store: Store, settings: Settings, ctx: Context) -> None:
-    """Say it of reservations that are held for too long: a process died at the wrong moment."""
+    """Announce overdue reservations whose `expire` was never sent, because the process died."""
     for order_id in await store.expired(ctx.now - timedelta(minutes=1), _SWEEP_LIMIT):
-        await _say_expired(order_id, ctx)
+        await _emit_expired(order_id, ctx)
         await store.extend(order_id, ctx.now + timedelta(seconds=settings.hold_seconds))
 
 
@@ -76,16 +76,16 @@ async def list_items(store: Store) -> list[Item]:
 
 @inventory.function(on.put("/inventory/items/{sku}"))
 async def put_item(sku: Sku, stock: Stock, store: Store) -> Stock:
-    """Set an article's price and the pieces that may be sold; what is reserved stays so."""
+    """Set an article's price and the number of available pieces; reservations stay."""
     await store.put(sku, stock)
     return stock
 
 
 @inventory.function(on.get("/inventory/ledger"))
 async def get_ledger(store: Store) -> Ledger:
-    """How many reservations have which status, and how many pieces are where."""
+    """Count the reservations by status, and the pieces by place."""
     return await store.ledger()
 
 
-async def _say_expired(order_id: str, ctx: Context) -> None:
+async def _emit_expired(order_id: str, ctx: Context) -> None:
     await ctx.emit("reservation.expired", OrderRef(order_id=order_id), subject=order_id)

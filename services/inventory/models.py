@@ -1,4 +1,4 @@
-"""Articles, and what is held of them for an order. Money is in cents."""
+"""Articles, and their reservations for orders. Money is in cents."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
 
 
 class Stock(BaseModel):
-    """What is written of an article: its price, and how many pieces may be sold."""
+    """The price of an article, and the number of available pieces."""
 
     price: int = Field(ge=0)
     available: int = Field(ge=0)
@@ -24,24 +24,24 @@ class Item(Stock):
 
 
 class Line(BaseModel):
-    """So many pieces of one article."""
+    """A number of pieces of one article."""
 
     sku: Sku
     count: int = Field(ge=1)
 
 
 class Hold(BaseModel):
-    """What is to be reserved for an order."""
+    """The lines to reserve for an order."""
 
     order_id: str
     lines: list[Line]
 
 
 class Reservation(BaseModel):
-    """The prices of what is held; or what is not in stock, or why it was refused.
+    """The prices of the reserved articles; or the missing ones, or why it was refused.
 
-    It is refused if other counts were reserved for the order ("conflict"), and once what was
-    reserved has been released: that stays so.
+    It is refused if other counts were reserved for the order ("conflict"), and for good after the
+    reservation was released ("released").
     """
 
     prices: dict[str, int] = {}
@@ -54,19 +54,19 @@ class Reservation(BaseModel):
 
 
 class OrderRef(BaseModel):
-    """Which order an event is about."""
+    """The order that an event is about."""
 
     order_id: str
 
 
 class Expiry(OrderRef):
-    """When a reservation is over."""
+    """The time at which a reservation expires."""
 
     expires: datetime
 
 
 class Ledger(BaseModel):
-    """How many reservations have which status, and how many pieces are where."""
+    """The number of reservations by status, and of pieces by place."""
 
     held: int
     committed: int

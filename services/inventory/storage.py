@@ -1,7 +1,7 @@
 """The database of articles and reservations.
 
-Each transaction begins with a write: two of them then wait for each other and never fail halfway,
-on SQLite too, where a reader cannot become a writer once somebody else has written.
+Each transaction begins with a write. Concurrent ones then wait for each other and never fail
+halfway, also on SQLite, where a reader cannot become a writer after another one has written.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from .models import Hold, Item, Ledger, Reservation, Stock
 
 SEED: Final = {"tea": Stock(price=450, available=1000), "pot": Stock(price=3900, available=50)}
-"""What a new shop has."""
+"""The stock of a new shop."""
 
 _metadata = MetaData()
 _items = Table(
@@ -59,7 +59,7 @@ _reservations = Table(
 
 
 class _OutOfStock(Exception):
-    """Undoes the transaction in which something was missing."""
+    """Rolls back the transaction of an order with missing articles."""
 
 
 class Store:
@@ -69,7 +69,7 @@ class Store:
         self._engine = engine
 
     async def reserve(self, hold: Hold, expires: datetime) -> Reservation:
-        """Hold all lines of an order, or none; the same counts again are the same reservation."""
+        """Reserve all lines of an order, or none. The same counts return the same reservation."""
         counts = Counter[str]()
         for line in hold.lines:
             counts[line.sku] += line.count
@@ -89,11 +89,11 @@ class Store:
         return Reservation(prices=prices)
 
     async def commit(self, order_id: str) -> bool:
-        """What is held for an order is sold; False if nothing is held."""
+        """Sell the articles held for an order; False if nothing is held."""
         return await self._end(order_id, "committed", "sold")
 
     async def release(self, order_id: str) -> bool:
-        """What is held for an order is available again; False if nothing is held."""
+        """Make the articles held for an order available again; False if nothing is held."""
         return await self._end(order_id, "released", "available")
 
     async def is_held(self, order_id: str) -> bool:
@@ -102,7 +102,7 @@ class Store:
             return await connection.scalar(query) == "held"
 
     async def expired(self, now: datetime, limit: int) -> list[str]:
-        """Orders for which something is held that should not be any more."""
+        """List orders whose reservations are overdue."""
         query = (
             select(_reservations.c.order_id)
             .where(_reservations.c.status == "held", _reservations.c.expires <= now)
@@ -126,7 +126,7 @@ class Store:
             return [Item.model_validate(row) for row in rows.mappings()]
 
     async def put(self, sku: str, stock: Stock) -> None:
-        """Set an article's price and available pieces; make it, if there is none."""
+        """Set an article's price and available pieces; create it if there is none."""
         async with self._engine.begin() as connection:
             changed = await connection.execute(
                 update(_items).where(_items.c.sku == sku).values(stock.model_dump())
@@ -182,7 +182,7 @@ async def _take(connection: AsyncConnection, counts: Counter[str]) -> dict[str, 
     """Move the pieces from available to reserved, and return their prices."""
     prices: dict[str, int] = {}
     missing: list[str] = []
-    for sku, count in sorted(counts.items()):  # All orders lock in one order: no deadlock.
+    for sku, count in sorted(counts.items()):  # A fixed order of locks: no deadlock.
         taken = await connection.execute(
             update(_items)
             .where(_items.c.sku == sku, _items.c.available >= count)
@@ -209,7 +209,7 @@ def _new(sku: str, stock: Stock) -> dict[str, Any]:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
-    """The store in the database at `url`, whose tables are made and filled if they are missing."""
+    """Open the store in the database at `url`, and create and fill missing tables."""
     engine = _engine(url)
     try:
         await _prepare(engine, [_new(sku, stock) for sku, stock in SEED.items()])
@@ -221,14 +221,14 @@ async def opened(url: str) -> AsyncGenerator[Store]:
 def _engine(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url)
-    # SQLite's writers poll for their turn. Tasks that wait for the one connection do not.
+    # SQLite's writers poll for the lock. Tasks that wait for the one connection do not.
     engine = create_async_engine(url, pool_size=1, max_overflow=0)
     event.listen(engine.sync_engine, "connect", _sync_rarely)
     return engine
 
 
 def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    """Sync rarely: a crash of the process loses nothing, one of the machine the last moments."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
@@ -237,7 +237,7 @@ def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 async def _prepare(engine: AsyncEngine, seed: Iterable[dict[str, Any]]) -> None:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            # Readers then do not wait for the writer, and replicas create the tables in turns.
             await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         await connection.run_sync(_metadata.create_all)

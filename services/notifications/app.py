@@ -17,12 +17,12 @@ from .storage import Store, opened
 notifications = Service("notifications")
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
-"""For what must happen some time: a mail server that is away for an hour is waited for."""
+"""For mails that must not be lost: it outlasts a mail server that is unavailable for an hour."""
 
 TIMEOUT: Final = timedelta(minutes=2)
 CLAIM: Final = TIMEOUT + timedelta(minutes=1)
-"""A mail stays claimed for as long as the run that sends it may last; a minute more, because the
-clocks of replicas differ."""
+"""How long a mail stays claimed: the longest run that sends it, and a minute for differences of the
+replicas' clocks."""
 
 MAILS: Final = "notifications.mails"
 
@@ -54,19 +54,19 @@ async def write(order: EndedOrder, ctx: Context) -> None:
     on.queue(MAILS, batch=100, batch_window="500ms"), timeout=TIMEOUT, concurrency=2, retry=PATIENT
 )
 async def deliver(mails: list[Mail], store: Store, mailer: Mailer, ctx: Context) -> None:
-    """Send what was not sent yet; only what fails comes back.
+    """Send the mails that were not sent yet; only failed ones are retried.
 
-    Of several runs with the same mail one sends it. It goes out twice only if its run ends after
-    the mail server took it and before that is noted (the process dies, the server's answer is lost
-    or late, the database is away, the time is up), or after its claim (the process was halted,
-    clocks differ by more than a minute).
+    Of several runs with the same mail only one sends it. A mail is sent twice in two cases only.
+    Its run ends after the mail server took it and before that is recorded: the process dies, the
+    reply is lost or late, the database is unavailable, the time is up. Or its run lasts longer than
+    its claim: the process was halted, or clocks differ by more than a minute.
     """
     failures: dict[int, Exception | str] = {}
     async with mailer.connected() as smtp:
         for index, mail in enumerate(mails):
             try:
                 await _send_once(mail, smtp, mailer, store, ctx)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this mail's
+            except Exception as error:  # noqa: BLE001 - any error fails this mail only
                 failures[index] = error
     if failures:
         raise PartialFailure(failures)
@@ -74,7 +74,7 @@ async def deliver(mails: list[Mail], store: Store, mailer: Mailer, ctx: Context)
 
 @notifications.function(on.get("/notifications/ledger"))
 async def get_ledger(store: Store) -> Ledger:
-    """How many mails of each kind were sent."""
+    """Count the sent mails by kind."""
     return await store.ledger()
 
 

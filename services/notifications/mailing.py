@@ -13,7 +13,7 @@ from .models import EndedOrder, Mail
 from .settings import Settings
 
 _PERMANENT = 500
-"""Replies from here on mean that it is no use to try again (RFC 5321, section 4.2.1)."""
+"""Replies from this code on are permanent failures (RFC 5321, section 4.2.1)."""
 
 
 class MailDelayed(Exception):
@@ -21,7 +21,7 @@ class MailDelayed(Exception):
 
 
 def mail_about(order: EndedOrder) -> Mail:
-    """What its customer is told of an order."""
+    """Write the mail to the customer about an order."""
     if order.status == "confirmed":
         text = f"Thank you! Your order is paid ({order.total / 100:.2f}) and on its way."
     else:
@@ -36,14 +36,14 @@ def mail_about(order: EndedOrder) -> Mail:
 
 
 class Mailer:
-    """Sends mails as the settings say."""
+    """Sends mails to the server in the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[SMTP]:
-        """A connection for some mails. Raises SMTPException and OSError."""
+        """Open a connection for several mails. Raises SMTPException and OSError."""
         settings = self._settings
         smtp = SMTP(
             hostname=settings.smtp_host,
@@ -57,10 +57,10 @@ class Mailer:
             yield smtp
 
     async def send(self, smtp: SMTP, mail: Mail) -> None:
-        """Hand a mail to the server.
+        """Send a mail to the server.
 
-        Raises Reject if it cannot be written or will never be taken, MailDelayed if it is not
-        taken now, and SMTPException or OSError if the connection is gone.
+        Raises Reject if it cannot be written or is refused for good, MailDelayed if it is refused
+        for now, and SMTPException or OSError if the connection is lost.
         """
         sender = self._settings.sender
         message = _message(mail, sender.partition("@")[2])
@@ -74,23 +74,23 @@ class Mailer:
 
 
 def _message(mail: Mail, domain: str) -> EmailMessage:
-    """The mail without its sender. Raises Reject if it, or its address, cannot be written."""
+    """Build the mail without its sender. Raises Reject if it or its address is not valid."""
     message = EmailMessage()
     try:
         message["To"] = mail.to
         message["Subject"] = mail.subject
-        # The same whenever it is sent: what gets it twice can tell (RFC 5322, section 3.6.4).
+        # The same each time, so that receivers recognise repetitions (RFC 5322, section 3.6.4).
         message["Message-ID"] = f"<{mail.key}@{domain}>"
         message.set_content(mail.text)
         _check_address(message, mail.to)
-    except Exception as error:  # What the parser of headers raises is of all kinds.
+    except Exception as error:  # The parser of headers raises errors of many kinds.
         raise Reject(f"the mail cannot be written: {error!r}") from error
     return message
 
 
 def _check_address(message: EmailMessage, address: str) -> None:
-    """Raise ValueError for what is not exactly one address, or none that SMTP can name."""
-    addresses = [one.addr_spec for one in message["To"].addresses]
+    """Raise ValueError unless this is exactly one address that SMTP can carry."""
+    addresses = [address.addr_spec for address in message["To"].addresses]
     if addresses != [address] or not address.isprintable():
         raise ValueError(f"its recipient is not one address: {addresses}")
     quote_address(address)

@@ -18,7 +18,7 @@ class EndedOrder(BaseModel):
 
 
 class Mail(BaseModel):
-    """One mail; there is one of each kind an order."""
+    """One mail; there is one of each kind for an order."""
 
     order_id: str
     kind: Kind
@@ -32,7 +32,7 @@ class Mail(BaseModel):
 
 
 class Ledger(BaseModel):
-    """How many mails of each kind were sent."""
+    """The number of sent mails by kind."""
 
     confirmed: int
     cancelled: int

@@ -1,4 +1,4 @@
-"""What the environment decides: NOTIFICATIONS_DATABASE_URL, and so on."""
+"""Settings from environment variables: NOTIFICATIONS_DATABASE_URL, and so on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr
 
 
 class Settings(BaseModel):
-    """Each field is the variable NOTIFICATIONS_ and its name; with _FILE, a file that has it."""
+    """Each field is a variable NOTIFICATIONS_ plus its name; with _FILE, a file with the value."""
 
     database_url: str = "sqlite+aiosqlite:///notifications.db?timeout=30"
     smtp_host: str = "127.0.0.1"
@@ -21,7 +21,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The settings that the variables make. Raises ValueError, and OSError for a file."""
+        """Read the settings. Raises ValueError, and OSError for a file that cannot be read."""
         texts = {name: _text(environ, f"NOTIFICATIONS_{name.upper()}") for name in cls.model_fields}
         return cls.model_validate({name: text for name, text in texts.items() if text})
 

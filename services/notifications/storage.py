@@ -37,15 +37,16 @@ _mails = Table(
 
 
 class Store:
-    """Which mails were sent, and which of them somebody is sending."""
+    """The mails that were sent, and those that are claimed for sending."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def claim(self, mail: Mail, now: datetime, until: datetime) -> bool:
-        """Take a mail, to send it; False if it was sent, or is claimed until later than `now`.
+        """Claim a mail for sending; False if it was sent, or is claimed until later than `now`.
 
-        Of all who try at once one gets it: a row is inserted once, and updated by one at a time.
+        Only one of several concurrent calls succeeds: a row is inserted once, and updated by one at
+        a time.
         """
         row = {"order_id": mail.order_id, "kind": mail.kind, "claimed_until": until}
         try:
@@ -66,7 +67,7 @@ class Store:
             await connection.execute(update(_mails).where(_is_open(mail)).values(claimed_until=now))
 
     async def record(self, mail: Mail, now: datetime) -> None:
-        """Note that a claimed mail was sent; a second time changes nothing."""
+        """Record that a claimed mail was sent; a second call changes nothing."""
         async with self._engine.begin() as connection:
             await connection.execute(update(_mails).where(_is_open(mail)).values(sent=now))
 
@@ -93,7 +94,7 @@ def _is_open(mail: Mail) -> ColumnElement[bool]:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
-    """The store in the database at `url`, whose tables are made where they are missing."""
+    """Open the store in the database at `url`, and create missing tables."""
     engine = _engine(url)
     try:
         await _prepare(engine)
@@ -105,14 +106,14 @@ async def opened(url: str) -> AsyncGenerator[Store]:
 def _engine(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url)
-    # SQLite's writers poll for their turn. Tasks that wait for the one connection do not.
+    # SQLite's writers poll for the lock. Tasks that wait for the one connection do not.
     engine = create_async_engine(url, pool_size=1, max_overflow=0)
     event.listen(engine.sync_engine, "connect", _sync_rarely)
     return engine
 
 
 def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    """Sync rarely: a crash of the process loses nothing, one of the machine the last moments."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
@@ -121,7 +122,7 @@ def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 async def _prepare(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            # Readers then do not wait for the writer, and replicas create the tables in turns.
             await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         await connection.run_sync(_metadata.create_all)

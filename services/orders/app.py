@@ -1,7 +1,7 @@
-"""Orders: taken over HTTP, confirmed or cancelled by what becomes of their payment.
+"""Orders: placed over HTTP, confirmed or cancelled by the outcome of their payment.
 
-An order's status decides for the whole shop: inventory and payments follow the event that tells
-of it, so that they cannot disagree about an order, whatever overtakes what.
+The status of an order decides for the whole shop. Inventory and payments follow its events, so that
+they cannot disagree about an order, in whatever order events arrive.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from .models import (
     Status,
 )
 from .settings import Settings
-from .storage import Parcel, Store, opened
+from .storage import OutboxEvent, Store, opened
 
 orders = Service("orders")
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
-"""For what must happen some time: a database that is away for an hour loses no event."""
+"""For events that must not be lost: it outlasts a database that is unavailable for an hour."""
 
 _KEYS: Final = uuid.UUID("5ac5e1a3-2f0b-4a52-9f51-0d2f3d5c1c8e")
 _OUTBOX_AGE: Final = timedelta(seconds=5)
@@ -51,7 +51,7 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
-# More than can be done in time are refused at once, with 429.
+# Requests that could not be handled in time are refused at once, with 429.
 @orders.function(
     on.post("/orders", status=201, problems=[409, 422, 503]),
     timeout="10s",
@@ -64,13 +64,13 @@ async def place_order(
     ctx: Context,
     key: Annotated[str, Header("idempotency-key"), Field(max_length=200)] = "",
 ) -> Order:
-    """Place an order. Repeated with the same Idempotency-Key, it is the same order."""
+    """Place an order. Repeating it with the same Idempotency-Key returns the same order."""
     try:
         async with asyncio.timeout(_PLACE_SECONDS):
             return await _place(order, key, store, ctx)
     except TimeoutError as error:
-        # Done or not, whoever repeats it with its key has one order in the end.
-        raise Problem(503, "there is too much to do", headers={"Retry-After": "2"}) from error
+        # Placed or not: a client that repeats it with its key has one order in the end.
+        raise Problem(503, "the shop is overloaded", headers={"Retry-After": "2"}) from error
 
 
 @orders.function(on.get("/orders/{order_id}", problems=[404]))
@@ -88,33 +88,33 @@ async def list_orders(
     after: str = "",
     limit: Annotated[int, Field(ge=1, le=500)] = 100,
 ) -> OrderPage:
-    """A page of orders; `next` of one page is `after` for the next."""
+    """List a page of orders; `next` of one page is `after` for the next."""
     return await store.page(status, after, limit)
 
 
 @orders.function(on.event("payment.succeeded"), retry=PATIENT)
 async def confirm(payment: Payment, store: Store, ctx: Context) -> None:
-    await _tell(await store.close(payment.order_id, "confirmed"), ctx)
+    await _announce(await store.close(payment.order_id, "confirmed"), ctx)
 
 
 @orders.function(on.event("payment.failed"), retry=PATIENT)
 async def cancel(payment: Payment, store: Store, ctx: Context) -> None:
-    await _tell(await store.close(payment.order_id, "cancelled", payment.reason), ctx)
+    await _announce(await store.close(payment.order_id, "cancelled", payment.reason), ctx)
 
 
 @orders.function(on.event("reservation.expired"), retry=PATIENT)
 async def expire(expired: Expired, store: Store, ctx: Context) -> None:
-    """Cancel an order that nobody has paid in time; tell again of one that has been closed."""
+    """Cancel an order that was not paid in time, or announce again how it ended."""
     order_id = expired.order_id
     if await store.abandon(order_id, ctx.now):
         await ctx.emit("order.abandoned", {"order_id": order_id}, subject=order_id)
     else:
-        await _tell(await store.close(order_id, "cancelled", "not paid in time"), ctx)
+        await _announce(await store.close(order_id, "cancelled", "not paid in time"), ctx)
 
 
 @orders.function(on.every("5s"))
 async def post_outbox(store: Store, ctx: Context) -> None:
-    """Emit what was stored but not emitted: its process died, or the broker was away."""
+    """Emit the stored events that were not emitted: a process died, or the broker was down."""
     for event in await store.waiting(ctx.now - _OUTBOX_AGE, _OUTBOX_LIMIT):
         await _emit(event, store, ctx)
 
@@ -124,12 +124,12 @@ async def _place(order: NewOrder, key: str, store: Store, ctx: Context) -> Order
     known = await store.order(order_id) if key else None
     if known is not None:
         return _repeated(known, order)
-    # Should the process die from here on, the reservation expires by itself.
+    # If the process dies after this, the reservation expires by itself.
     reservation = await _reserve(Hold(order_id=order_id, lines=order.lines), ctx)
     if reservation.refused == "released":
         return _repeated(await store.order(order_id), order)
     placed = _priced(order, order_id, reservation.prices, ctx)
-    event = Parcel(f"{order_id}.placed", "order.placed", placed.model_dump(mode="json"))
+    event = OutboxEvent(f"{order_id}.placed", "order.placed", placed.model_dump(mode="json"))
     if not await store.place(placed, event):
         return _repeated(await store.order(order_id), order)
     await _emit(event, store, ctx)
@@ -141,7 +141,7 @@ async def _reserve(hold: Hold, ctx: Context) -> Reservation:
         reservation = await ctx.invoke("inventory.reserve", hold, returns=Reservation, timeout=5)
     except InvocationError as error:
         ctx.logger.warning("nothing could be reserved: %s", error)
-        # What was reserved all the same expires, or is found when the request is repeated.
+        # If it was reserved anyway, it expires, or a repeated request finds it.
         busy = f"{error.retry_after:.0f}" if isinstance(error, Throttled) else "1"
         raise Problem(503, "inventory does not answer", headers={"Retry-After": busy}) from error
     if reservation.missing:
@@ -168,8 +168,8 @@ def _other_basket() -> Problem:
     return Problem(422, "the Idempotency-Key was used for another order: take a new one")
 
 
-async def _emit(event: Parcel, store: Store, ctx: Context) -> None:
-    """Tell of what is stored. While the broker is away nobody waits: it will be told later."""
+async def _emit(event: OutboxEvent, store: Store, ctx: Context) -> None:
+    """Emit a stored event. If the broker is down, `post_outbox` emits it later."""
     try:
         async with asyncio.timeout(_EMIT_SECONDS):
             await ctx.emit(
@@ -181,7 +181,7 @@ async def _emit(event: Parcel, store: Store, ctx: Context) -> None:
         await store.emitted(event.event_id)
 
 
-async def _tell(order: Order | None, ctx: Context) -> None:
-    """Tell how an order ended. Told twice, whoever hears it does nothing the second time."""
+async def _announce(order: Order | None, ctx: Context) -> None:
+    """Announce how an order ended. Subscribers ignore repetitions."""
     if order is not None:
         await ctx.emit(f"order.{order.status}", order, subject=order.order_id)

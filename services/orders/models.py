@@ -1,4 +1,4 @@
-"""What orders look like: in requests, in answers and in events. Money is in cents."""
+"""Orders in requests, responses and events. Money is in cents."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -6,21 +6,21 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field
 
 _ADDRESS: Final = r'^[^@\s()<>\[\]:;,\\"]+@[^@\s()<>\[\]:;,\\"]+$'
-"""Without the characters that have a meaning of their own in a mail (RFC 5322, section 3.2.3)."""
+"""A text without the special characters of a mail address (RFC 5322, section 3.2.3)."""
 
 Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
 Status = Literal["placed", "confirmed", "cancelled"]
 
 
 class Line(BaseModel):
-    """So many pieces of one article."""
+    """A number of pieces of one article."""
 
     sku: Sku
     count: int = Field(ge=1, le=1000)
 
 
 class NewOrder(BaseModel):
-    """What a customer asks for."""
+    """The order that a customer places."""
 
     customer: str = Field(pattern=_ADDRESS, max_length=200, description="e-mail")
     lines: list[Line] = Field(min_length=1, max_length=50)
@@ -29,7 +29,7 @@ class NewOrder(BaseModel):
 class Order(NewOrder):
     """An order as it stands; `reason` says why it was cancelled."""
 
-    customer: str  # Whatever was once taken can be read.
+    customer: str  # Not validated: orders that were once stored stay readable.
     order_id: str
     status: Status = "placed"
     total: int
@@ -45,14 +45,14 @@ class OrderPage(BaseModel):
 
 
 class Hold(BaseModel):
-    """What inventory is asked to reserve."""
+    """A request to inventory to reserve articles."""
 
     order_id: str
     lines: list[Line]
 
 
 class Reservation(BaseModel):
-    """What inventory answers: the prices; or what is not in stock, or why it was refused."""
+    """Inventory's response: the prices; or the missing articles, or why it was refused."""
 
     prices: dict[str, int]
     missing: list[str]
@@ -60,13 +60,13 @@ class Reservation(BaseModel):
 
 
 class Payment(BaseModel):
-    """What became of a payment."""
+    """The outcome of a payment."""
 
     order_id: str
     reason: str = ""
 
 
 class Expired(BaseModel):
-    """A reservation that has been held long enough."""
+    """A reservation that has expired."""
 
     order_id: str

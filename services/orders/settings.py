@@ -1,4 +1,4 @@
-"""What the environment decides: ORDERS_DATABASE_URL, and so on."""
+"""Settings from environment variables: ORDERS_DATABASE_URL, and so on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from pydantic import BaseModel
 
 
 class Settings(BaseModel):
-    """Each field is the variable ORDERS_ and its name; with _FILE, a file that has it."""
+    """Each field is the variable ORDERS_ plus its name; with _FILE, a file with the value."""
 
     database_url: str = "sqlite+aiosqlite:///orders.db?timeout=30"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The settings that the variables make. Raises ValueError, and OSError for a file."""
+        """Read the settings. Raises ValueError, and OSError for a file that cannot be read."""
         texts = {name: _text(environ, f"ORDERS_{name.upper()}") for name in cls.model_fields}
         return cls.model_validate({name: text for name, text in texts.items() if text})
 

@@ -1,7 +1,7 @@
 """The database of orders, and the outbox beside them.
 
-Each transaction begins with a write: two of them then wait for each other and never fail halfway,
-on SQLite too, where a reader cannot become a writer once somebody else has written.
+Each transaction begins with a write. Concurrent ones then wait for each other and never fail
+halfway, also on SQLite, where a reader cannot become a writer after another one has written.
 """
 
 from collections.abc import AsyncGenerator
@@ -33,7 +33,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from .models import Order, OrderPage, Status
 
 ABANDONED: Final = "abandoned"
-"""The status of an id under which nothing was ordered, and nothing may be any more."""
+"""The status of an id without an order, under which none may be placed any more."""
 
 _metadata = MetaData()
 _orders = Table(
@@ -58,8 +58,8 @@ _outbox = Table(
 )
 
 
-class Parcel(NamedTuple):
-    """An event that is to be emitted."""
+class OutboxEvent(NamedTuple):
+    """A stored event that is still to be emitted."""
 
     event_id: str
     type: str
@@ -72,10 +72,10 @@ class Store:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def place(self, order: Order, parcel: Parcel) -> bool:
-        """Store the order and the event that tells of it, both or neither; False if it is there."""
+    async def place(self, order: Order, event: OutboxEvent) -> bool:
+        """Store the order and its event, both or neither; False if the order exists."""
         row = order.model_dump() | {"lines": [line.model_dump() for line in order.lines]}
-        posted = parcel._asdict() | {"stored": order.placed}
+        posted = event._asdict() | {"stored": order.placed}
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(insert(_orders).values(row))
@@ -89,7 +89,7 @@ class Store:
             return await _order(connection, order_id)
 
     async def page(self, status: Status | None, after: str, limit: int) -> OrderPage:
-        """The orders behind `after`, of one status or of any."""
+        """List the orders after the id `after`, of one status or of any."""
         query = select(_orders).where(_orders.c.order_id > after)
         query = query.where(_orders.c.status == status if status else _orders.c.status != ABANDONED)
         async with self._engine.connect() as connection:
@@ -100,9 +100,9 @@ class Store:
         )
 
     async def close(self, order_id: str, status: Status, reason: str = "") -> Order | None:
-        """Give a placed order its last status, and return it as it then is; None if there is none.
+        """Give a placed order its final status, and return it; None if there is none.
 
-        An order that has its last status already keeps it.
+        An order that already has its final status keeps it.
         """
         async with self._engine.begin() as connection:
             await connection.execute(
@@ -113,7 +113,7 @@ class Store:
             return await _order(connection, order_id)
 
     async def abandon(self, order_id: str, now: datetime) -> bool:
-        """See to it that nothing is ordered under this id any more; False if something was."""
+        """Forbid an order under this id from now on; False if there is one."""
         row: dict[str, Any] = {"order_id": order_id, "customer": "", "lines": [], "total": 0}
         try:
             async with self._engine.begin() as connection:
@@ -124,22 +124,22 @@ class Store:
             return await self.order(order_id) is None
         return True
 
-    async def waiting(self, before: datetime, limit: int) -> list[Parcel]:
-        """What lies in the outbox since `before`, the oldest first."""
+    async def waiting(self, before: datetime, limit: int) -> list[OutboxEvent]:
+        """List the events that are in the outbox since `before`, the oldest first."""
         query = select(_outbox.c.event_id, _outbox.c.type, _outbox.c.data)
         query = query.where(_outbox.c.stored <= before).order_by(_outbox.c.stored).limit(limit)
         async with self._engine.connect() as connection:
-            return [Parcel(*row) for row in await connection.execute(query)]
+            return [OutboxEvent(*row) for row in await connection.execute(query)]
 
     async def emitted(self, event_id: str) -> None:
-        """Take an event out of the outbox."""
+        """Delete an emitted event from the outbox."""
         async with self._engine.begin() as connection:
             await connection.execute(delete(_outbox).where(_outbox.c.event_id == event_id))
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
-    """The store in the database at `url`, whose tables are made where they are missing."""
+    """Open the store in the database at `url`, and create missing tables."""
     engine = _engine(url)
     try:
         await _prepare(engine)
@@ -151,14 +151,14 @@ async def opened(url: str) -> AsyncGenerator[Store]:
 def _engine(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url)
-    # SQLite's writers poll for their turn. Tasks that wait for the one connection do not.
+    # SQLite's writers poll for the lock. Tasks that wait for the one connection do not.
     engine = create_async_engine(url, pool_size=1, max_overflow=0)
     event.listen(engine.sync_engine, "connect", _sync_rarely)
     return engine
 
 
 def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    """Sync rarely: a crash of the process loses nothing, one of the machine the last moments."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
@@ -167,7 +167,7 @@ def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 async def _prepare(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            # Readers then do not wait for the writer, and replicas create the tables in turns.
             await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         await connection.run_sync(_metadata.create_all)

@@ -1,4 +1,4 @@
-"""Payments: charges for orders at a provider that is slow, flaky and sometimes away."""
+"""Payments: charges for orders at a provider that is slow, flaky and sometimes down."""
 
 import os
 from collections.abc import AsyncIterator, Generator
@@ -17,13 +17,13 @@ from .storage import Store, opened
 payments = Service("payments")
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
-"""For what must happen some time: a database that is away for an hour loses no event."""
+"""For events that must not be lost: it outlasts a database that is unavailable for an hour."""
 
 CHARGING: Final = Retry(attempts=30, initial="1s", maximum="1m", max_age="10m")
-"""So many attempts that only the age ends it. It ends before inventory's reservation does."""
+"""With so many attempts only the age ends it, before inventory's reservation expires."""
 
 REFUNDING: Final = Retry(attempts=1500, initial="1s", maximum="1h", max_age="30d")
-"""Only the age ends it, and late: until it succeeds, somebody's money may be kept."""
+"""Only the age ends it, and late: until it succeeds, a customer's money may be kept."""
 
 AT_PROVIDER: Final = 8
 """Requests that the provider takes from us at once, from all replicas together: half of them are
@@ -50,14 +50,14 @@ async def charging(settings: Settings) -> AsyncIterator[Charging]:
 
 @payments.function(retry=PATIENT)
 async def give_up(failure: Failure, store: Store, ctx: Context) -> None:
-    """Let a payment fail that the provider has not answered for in time.
+    """Fail a payment for which the provider did not answer in time.
 
-    It may have charged all the same: when the order is cancelled, that is given back.
+    The provider may have charged anyway: that is refunded when the order is cancelled.
     """
     order = failure.request
     await store.begin(order.order_id, order.total)
     reason = "the payment provider cannot be reached"
-    await _tell(await store.decide(order.order_id, "failed", reason), ctx)
+    await _announce(await store.decide(order.order_id, "failed", reason), ctx)
 
 
 @payments.function(
@@ -68,7 +68,7 @@ async def give_up(failure: Failure, store: Store, ctx: Context) -> None:
     on_failure=give_up,
 )
 async def charge(order: PlacedOrder, store: Store, charging: Charging, ctx: Context) -> None:
-    """Charge for an order; delivered again, tell again what became of it."""
+    """Charge for an order. A repeated delivery announces the outcome again."""
     payment = await store.begin(order.order_id, order.total)
     if payment.status == "pending":
         try:
@@ -78,7 +78,7 @@ async def charge(order: PlacedOrder, store: Store, charging: Charging, ctx: Cont
             payment = await store.decide(order.order_id, "failed", str(declined))
         else:
             payment = await store.decide(order.order_id, "succeeded")
-    await _tell(payment, ctx)
+    await _announce(payment, ctx)
 
 
 @payments.function(
@@ -88,17 +88,17 @@ async def charge(order: PlacedOrder, store: Store, charging: Charging, ctx: Cont
     reserved_concurrency=AT_PROVIDER // 2,
 )
 async def refund(order: OrderRef, store: Store, charging: Charging, ctx: Context) -> None:
-    """Give back what was charged for a cancelled order, and see to it that nothing will be."""
+    """Refund a cancelled order, and prevent later charges for it."""
     await store.begin(order.order_id, 0)
     await store.decide(order.order_id, "failed", "the order was cancelled")
     with _pausing(REFUNDING, ctx):
         await charging.refund(order.order_id)
-    await store.refunded(order.order_id)
+    await store.refund(order.order_id)
 
 
 @payments.function(on.get("/payments/ledger"))
 async def get_ledger(store: Store) -> Ledger:
-    """How many payments have which status."""
+    """Count the payments by status."""
     return await store.ledger()
 
 
@@ -112,13 +112,13 @@ async def get_payment(order_id: str, store: Store) -> Payment:
 
 @contextmanager
 def _pausing(retry: Retry, ctx: Context) -> Generator[None]:
-    """Come back after the pause that the provider asks for, and no sooner than without it."""
+    """Retry after the pause that the provider asks for, and no sooner than the policy."""
     try:
         yield
     except Pause as pause:
         raise RetryLater(max(pause.seconds, retry.delay(ctx.attempt)), str(pause)) from pause
 
 
-async def _tell(payment: Payment, ctx: Context) -> None:
-    """Tell how a payment ended; whoever hears it twice does nothing the second time."""
+async def _announce(payment: Payment, ctx: Context) -> None:
+    """Announce the outcome of a payment. Subscribers ignore repetitions."""
     await ctx.emit(f"payment.{payment.status}", payment, subject=payment.order_id)

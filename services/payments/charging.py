@@ -1,4 +1,4 @@
-"""The payment provider, as its HTTP API looks from here."""
+"""A client of the payment provider's HTTP API."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from .models import PlacedOrder
 
 
 class ProviderError(Exception):
-    """The provider did not answer as agreed: whether it has charged is not known."""
+    """The provider failed, or its reply was not valid: it may or may not have charged."""
 
 
 class Pause(Exception):
-    """The provider asks not to be asked again before so many `seconds`."""
+    """The provider asks for a pause of `seconds` before the next request."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"the provider asks for a pause of {seconds} s")
@@ -20,11 +20,11 @@ class Pause(Exception):
 
 
 class Declined(Exception):
-    """The provider will not charge this; the reason is for the customer."""
+    """The provider declined the charge; the reason is for the customer."""
 
 
 class Charging:
-    """Charges and refunds. Orders are the idempotency keys: repeated, a call does nothing."""
+    """Charges and refunds, with the order as idempotency key: a repeated call has no effect."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -36,7 +36,7 @@ class Charging:
             raise Declined(answer["reason"])
 
     async def refund(self, order_id: str) -> None:
-        """Give back what was charged; what was not will never be. Raises as `charge` does."""
+        """Refund a charge, or prevent it for good if there was none. Raises as `charge` does."""
         await self._post("/refunds", {"key": order_id})
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -53,5 +53,5 @@ class Charging:
 
 
 def _seconds(retry_after: str) -> int:
-    """How long to wait (RFC 9110, section 10.2.3); 0 if it says a date, or nothing."""
+    """Return the seconds of a Retry-After (RFC 9110, section 10.2.3); 0 for a date or none."""
     return int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0

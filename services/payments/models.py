@@ -8,13 +8,13 @@ Status = Literal["pending", "succeeded", "failed", "refunded"]
 
 
 class OrderRef(BaseModel):
-    """Which order an event is about."""
+    """The order that an event is about."""
 
     order_id: str
 
 
 class PlacedOrder(OrderRef):
-    """An order that is to be paid."""
+    """An order to charge for."""
 
     total: int
 
@@ -28,14 +28,14 @@ class Payment(OrderRef):
 
 
 class Failure(BaseModel):
-    """That an order could not be charged for, and why; from the mesh, after the last attempt."""
+    """The failure of the last attempt to charge for an order, as the mesh sends it."""
 
     request: PlacedOrder
     reason: str
 
 
 class Ledger(BaseModel):
-    """How many payments have which status, and what those that succeeded amount to."""
+    """The number of payments by status, and the sum of those that succeeded."""
 
     pending: int
     succeeded: int

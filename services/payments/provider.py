@@ -1,8 +1,8 @@
-"""A payment provider to try the shop with: slow and flaky, but it never charges a key twice.
+"""A payment provider for trials of the shop: slow and flaky, but it never charges a key twice.
 
     python -m payments.provider        # settings: PROVIDER_PORT, PROVIDER_FAILURE_RATE, …
 
-It belongs to somebody else, so it shares nothing with the service, and forgets all when it ends.
+It stands for a foreign system, so it shares no code with the service. It stores nothing.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from pydantic import BaseModel, Field
 
 
 class Behaviour(BaseModel):
-    """How it behaves; each field is read from PROVIDER_ and its name.
+    """Its behaviour; each field is read from the variable PROVIDER_ plus its name.
 
-    Of `failure_rate` of the requests (0 to 1), half fail before they have an effect, the others
-    after it. An amount over `decline_over` (cents) is declined. If `pause_seconds` is not 0, all
-    requests are refused with 429, which asks for that pause.
+    A share `failure_rate` (0 to 1) of the requests fails: half before the effect, half after it. An
+    amount over `decline_over` (cents) is declined. If `pause_seconds` is not 0, all requests are
+    refused with a 429 that asks for that pause.
     """
 
     failure_rate: float = Field(default=0.2, ge=0, le=1)
@@ -90,7 +90,7 @@ class Provider:
         return web.json_response({"status": "ok"})
 
     def ledger(self) -> dict[str, int]:
-        """What was charged and not given back: how many charges, and cents; and all requests."""
+        """Count the charges that were not refunded, their cents, and all requests."""
         kept = [amount for key, amount in self.charges.items() if key not in self.refunds]
         return {"charges": len(kept), "amount": sum(kept), "requests": self.requests}
 

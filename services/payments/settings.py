@@ -1,4 +1,4 @@
-"""What the environment decides: PAYMENTS_DATABASE_URL, and so on."""
+"""Settings from environment variables: PAYMENTS_DATABASE_URL, and so on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Settings(BaseModel):
-    """Each field is the variable PAYMENTS_ and its name; with _FILE, a file that has it."""
+    """Each field is the variable PAYMENTS_ plus its name; with _FILE, a file with the value."""
 
     database_url: str = "sqlite+aiosqlite:///payments.db?timeout=30"
     provider_url: str = "http://127.0.0.1:8090"
@@ -16,7 +16,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The settings that the variables make. Raises ValueError, and OSError for a file."""
+        """Read the settings. Raises ValueError, and OSError for a file that cannot be read."""
         texts = {name: _text(environ, f"PAYMENTS_{name.upper()}") for name in cls.model_fields}
         return cls.model_validate({name: text for name, text in texts.items() if text})
 

@@ -1,7 +1,7 @@
 """The database of payments.
 
-Each transaction begins with a write: two of them then wait for each other and never fail halfway,
-on SQLite too, where a reader cannot become a writer once somebody else has written.
+Each transaction begins with a write. Concurrent ones then wait for each other and never fail
+halfway, also on SQLite, where a reader cannot become a writer after another one has written.
 """
 
 from collections.abc import AsyncGenerator
@@ -38,13 +38,13 @@ _payments = Table(
 
 
 class Store:
-    """The payments: one an order, pending until it is decided once."""
+    """The payments: one for each order, pending until it is decided once."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def begin(self, order_id: str, amount: int) -> Payment:
-        """The payment of an order; a new one is pending."""
+        """Return the payment of an order, or create it as pending."""
         payment = Payment(order_id=order_id, amount=amount, status="pending")
         try:
             async with self._engine.begin() as connection:
@@ -55,11 +55,11 @@ class Store:
         return payment
 
     async def decide(self, order_id: str, status: Status, reason: str = "") -> Payment:
-        """Give a pending payment its outcome, and return it as it then is: decided once."""
+        """Give a pending payment its outcome, and return it. A decided payment stays as it is."""
         return await self._change(order_id, "pending", status, reason)
 
-    async def refunded(self, order_id: str) -> Payment:
-        """Note that a payment that succeeded, if it did, was given back."""
+    async def refund(self, order_id: str) -> Payment:
+        """Record the refund of a payment, if it succeeded."""
         return await self._change(order_id, "succeeded", "refunded")
 
     async def payment(self, order_id: str) -> Payment | None:
@@ -101,7 +101,7 @@ async def _payment(connection: AsyncConnection, order_id: str) -> Payment | None
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
-    """The store in the database at `url`, whose tables are made where they are missing."""
+    """Open the store in the database at `url`, and create missing tables."""
     engine = _engine(url)
     try:
         await _prepare(engine)
@@ -113,14 +113,14 @@ async def opened(url: str) -> AsyncGenerator[Store]:
 def _engine(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url)
-    # SQLite's writers poll for their turn. Tasks that wait for the one connection do not.
+    # SQLite's writers poll for the lock. Tasks that wait for the one connection do not.
     engine = create_async_engine(url, pool_size=1, max_overflow=0)
     event.listen(engine.sync_engine, "connect", _sync_rarely)
     return engine
 
 
 def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    """Sync rarely: a crash of the process loses nothing, one of the machine the last moments."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
@@ -129,7 +129,7 @@ def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 async def _prepare(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            # Readers then do not wait for the writer, and replicas create the tables in turns.
             await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         await connection.run_sync(_metadata.create_all)

@@ -1,4 +1,4 @@
-"""Reports: what was ordered each day, and all orders for download."""
+"""Reports: the sums of each day, and all orders for download."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from .storage import Store, opened
 reports = Service("reports")
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
-"""For what must happen some time: a database that is away for an hour loses no event."""
+"""For events that must not be lost: it outlasts a database that is unavailable for an hour."""
 
 COLUMNS: Final = ("order_id", "customer", "total", "status", "placed")
 
@@ -38,13 +38,13 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 @reports.function(
     on.event("order.placed", "order.confirmed", "order.cancelled"), concurrency=20, retry=PATIENT
 )
-async def hear(order: Order, store: Store) -> None:
-    await store.hear(order)
+async def record(order: Order, store: Store) -> None:
+    await store.record(order)
 
 
 @reports.function(on.cron("5 0 * * *", catch_up="all"), retry=PATIENT)
 async def close_day(event: Event, store: Store, ctx: Context) -> None:
-    """Keep the sums of the day that is over. They are those of now: late events count."""
+    """Store the sums of yesterday as they are now; late events are included."""
     yesterday = event.time.date() - timedelta(days=1)
     for day in await store.days(yesterday, yesterday):
         await store.close(day)
@@ -53,7 +53,7 @@ async def close_day(event: Event, store: Store, ctx: Context) -> None:
 
 @reports.function(on.get("/reports/days", problems=[422]))
 async def list_days(store: Store, ctx: Context, first: date | None = None) -> list[Day]:
-    """The sums of each day since `first`, or of the last 30 days; a year at most."""
+    """List the sums of each day since `first`, or of the last 30 days; a year at most."""
     today = ctx.now.date()
     first = first or today - timedelta(days=30)
     if first < today - timedelta(days=366):
@@ -63,13 +63,13 @@ async def list_days(store: Store, ctx: Context, first: date | None = None) -> li
 
 @reports.function(on.get("/reports/closed"))
 async def list_closed(store: Store, limit: Annotated[int, Field(ge=1, le=366)] = 31) -> list[Day]:
-    """What was kept at night of the latest days."""
+    """List the stored sums of the latest days."""
     return await store.closed(limit)
 
 
 @reports.function(on.get("/reports/orders.csv"), timeout="10m", concurrency=4)
 async def download(store: Store) -> AsyncIterator[bytes]:
-    """All orders as CSV (RFC 4180), sent while they are read."""
+    """Stream all orders as CSV (RFC 4180)."""
     yield _csv_line(COLUMNS)
     async with aclosing(store.orders()) as orders:
         async for order in orders:
@@ -79,7 +79,7 @@ async def download(store: Store) -> AsyncIterator[bytes]:
 
 @reports.function(on.get("/reports/orders.ndjson"), timeout="10m", concurrency=4)
 async def stream(store: Store) -> AsyncIterator[Order]:
-    """All orders, one JSON document a line, sent while they are read."""
+    """Stream all orders, one JSON document on each line."""
     async with aclosing(store.orders()) as orders:
         async for order in orders:
             yield order

@@ -1,4 +1,4 @@
-"""Orders as they are reported, and sums of them. Money is in cents."""
+"""Orders in reports, and their sums. Money is in cents."""
 
 import datetime as dt
 from typing import Literal
@@ -9,7 +9,7 @@ Status = Literal["placed", "confirmed", "cancelled"]
 
 
 class Order(BaseModel):
-    """An order, as its latest event has it."""
+    """An order, as in its latest event."""
 
     order_id: str
     customer: str

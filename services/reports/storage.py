@@ -1,7 +1,7 @@
-"""The database of reports: one row an order, and the days that were closed.
+"""The database of reports: one row for each order, and the days that were closed.
 
-Each transaction begins with a write: two of them then wait for each other and never fail halfway,
-on SQLite too, where a reader cannot become a writer once somebody else has written.
+Each transaction begins with a write. Concurrent ones then wait for each other and never fail
+halfway, also on SQLite, where a reader cannot become a writer after another one has written.
 """
 
 import datetime as dt
@@ -57,13 +57,13 @@ _days = Table(
 
 
 class Store:
-    """What was heard of the orders. Heard twice, or in the wrong order, it is the same."""
+    """The orders by their events. Repeated and reordered events give the same rows."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def hear(self, order: Order) -> None:
-        """Note an order as an event has it; that it was placed says nothing once it has ended."""
+    async def record(self, order: Order) -> None:
+        """Store an order from an event; a late `placed` does not change one that has ended."""
         placed = order.placed.astimezone(dt.UTC)
         row = order.model_dump() | {"placed": placed, "day": placed.date()}
         try:
@@ -80,7 +80,7 @@ class Store:
                 )
 
     async def days(self, first: dt.date, last: dt.date) -> list[Day]:
-        """The sums of each day on which something was ordered, as they are now."""
+        """Sum up each day with orders, as it is now."""
         confirmed = _orders.c.status == "confirmed"
         query = (
             select(
@@ -99,7 +99,7 @@ class Store:
             return [Day.model_validate(row) for row in rows.mappings()]
 
     async def close(self, day: Day) -> None:
-        """Keep the sums of a day, in place of those that were kept of it before."""
+        """Store the sums of a day, and replace those stored before."""
         async with self._engine.begin() as connection:
             changed = await connection.execute(
                 update(_days).where(_days.c.day == day.day).values(day.model_dump())
@@ -108,14 +108,14 @@ class Store:
                 await connection.execute(insert(_days).values(day.model_dump()))
 
     async def closed(self, limit: int) -> list[Day]:
-        """The latest days that were closed, the latest one first."""
+        """List the closed days, the latest one first."""
         query = select(_days).order_by(_days.c.day.desc()).limit(limit)
         async with self._engine.connect() as connection:
             rows = await connection.execute(query)
             return [Day.model_validate(row) for row in rows.mappings()]
 
     async def orders(self) -> AsyncGenerator[Order]:
-        """All orders by their ids, some at a time: no connection is held meanwhile."""
+        """Yield all orders by their ids, in pages, so that no connection is held meanwhile."""
         page = await self._page("")
         while page:
             for order in page:
@@ -136,7 +136,7 @@ class Store:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
-    """The store in the database at `url`, whose tables are made where they are missing."""
+    """Open the store in the database at `url`, and create missing tables."""
     engine = _engine(url)
     try:
         await _prepare(engine)
@@ -148,14 +148,14 @@ async def opened(url: str) -> AsyncGenerator[Store]:
 def _engine(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url)
-    # SQLite's writers poll for their turn. Tasks that wait for the one connection do not.
+    # SQLite's writers poll for the lock. Tasks that wait for the one connection do not.
     engine = create_async_engine(url, pool_size=1, max_overflow=0)
     event.listen(engine.sync_engine, "connect", _sync_rarely)
     return engine
 
 
 def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """A process that dies loses nothing then; a machine that does may lose the last moments."""
+    """Sync rarely: a crash of the process loses nothing, one of the machine the last moments."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
@@ -164,7 +164,7 @@ def _sync_rarely(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 async def _prepare(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Readers do not wait for the writer then; and replicas make the tables one by one.
+            # Readers then do not wait for the writer, and replicas create the tables in turns.
             await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         await connection.run_sync(_metadata.create_all)

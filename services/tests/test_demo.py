@@ -14,7 +14,7 @@ POST /orders  1 tea  →  201 placed, 4.50
     │   └── inventory.expire waits in the broker
     └── ◆ order.placed
         ├── payments.charge  ✗ ProviderError: the provider answered /charges with 50*
-        ├── reports.hear
+        ├── reports.record
         └── payments.charge  attempt 2
             └── ◆ payment.succeeded
                 └── orders.confirm
@@ -22,7 +22,7 @@ POST /orders  1 tea  →  201 placed, 4.50
                         ├── inventory.commit
                         ├── notifications.write
                         │   └── notifications.deliver  takes a batch of 1
-                        └── reports.hear
+                        └── reports.record
 """
 
 

@@ -20,7 +20,7 @@ async def reserve(store, order_id):
 async def main():
     async with opened(sys.argv[1]) as store:
         orders = [sys.argv[2] + str(number) for number in range(20)]
-        print(json.dumps(sum(await asyncio.gather(*(reserve(store, one) for one in orders)))))
+        print(json.dumps(sum(await asyncio.gather(*(reserve(store, order) for order in orders)))))
 
 asyncio.run(main())
 """

@@ -21,8 +21,8 @@ def order(number, status="confirmed"):
 
 
 async def end(mesh, *orders):
-    for one in orders:
-        await mesh.emit(f"order.{one['status']}", one)
+    for order in orders:
+        await mesh.emit(f"order.{order['status']}", order)
     await mesh.advance("1s")
 
 

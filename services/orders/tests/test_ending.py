@@ -6,7 +6,7 @@ from eventmesh import BrokerUnavailable
 
 from ..app import get_order, place_order, post_outbox
 from ..models import Order
-from ..storage import Parcel, opened
+from ..storage import OutboxEvent, opened
 from .conftest import TEA
 
 
@@ -56,14 +56,14 @@ async def test_a_reservation_without_an_order_is_given_up_for_good(mesh, tmp_pat
     async with opened(f"sqlite+aiosqlite:///{tmp_path}/orders.db") as store:
         assert await store.order("lost") is None
         assert (await store.page(None, "", 10)).orders == []
-        assert not await store.place(an_order("lost", mesh), Parcel("1", "order.placed", {}))
+        assert not await store.place(an_order("lost", mesh), OutboxEvent("1", "order.placed", {}))
 
 
 async def test_what_a_crash_left_in_the_outbox_is_emitted_later(mesh, tmp_path):
     order = an_order("7", mesh)
-    parcel = Parcel("7.placed", "order.placed", order.model_dump(mode="json"))
+    event = OutboxEvent("7.placed", "order.placed", order.model_dump(mode="json"))
     async with opened(f"sqlite+aiosqlite:///{tmp_path}/orders.db") as store:
-        assert await store.place(order, parcel)
+        assert await store.place(order, event)
         await mesh.advance("15s")
         (event,) = mesh.emitted
         assert (event.type, event.id, event.read(Order)) == ("order.placed", "7.placed", order)
