@@ -170,7 +170,7 @@ async def _drain_sources(clock: Clock, grace: float) -> AsyncGenerator[AsyncExit
                 await sources.aclose()
         except TimeoutError:
             _log.warning(
-                "the grace time of %g s is over: running invocations were cancelled and given back",
+                "the grace time of %g s is over: running invocations were cancelled and requeued",
                 grace,
             )
 

@@ -32,7 +32,7 @@ async def book(payments: list[Payment], ctx: Context) -> None:
         if payment.account == "closed":
             failures[index] = Reject("the account is closed")  # Trying again cannot help.
         elif payment.amount < 0:
-            failures[index] = "there is no money to give back yet"  # It may help: retried.
+            failures[index] = "there is no money to refund yet"  # It may help: retried.
     booked = sum(one.amount for index, one in enumerate(payments) if index not in failures)
     await ctx.emit("payments.booked", {"total": booked, "failed": len(failures)})
     if failures:

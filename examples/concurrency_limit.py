@@ -1,4 +1,4 @@
-r"""A concurrency limit: so many runs at once, a short line of callers, and no more.
+r"""A concurrency limit: so many runs at once, a short queue of callers, and no more.
 
 Run it:   eventmesh dev examples/concurrency_limit.py
 Fire it:  seq 6 | xargs -P6 -I{} curl -s -o /dev/null -w '%{http_code}\n' \

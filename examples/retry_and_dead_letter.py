@@ -3,7 +3,7 @@
 Run it:   eventmesh dev examples/retry_and_dead_letter.py
 Fire it:  eventmesh send mailer.deliver '{"to": "flaky@example.com"}'      # twice wrong, then right
           eventmesh send mailer.deliver '{"to": "down@example.com"}'       # wrong for ever
-          eventmesh send mailer.deliver '{"to": "nobody@example.com"}'     # set aside at once
+          eventmesh send mailer.deliver '{"to": "nobody@example.com"}'     # a dead letter at once
           eventmesh dlq list mailer.deliver
           eventmesh dlq redrive mailer.deliver --all
 

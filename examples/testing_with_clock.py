@@ -4,7 +4,7 @@ Run it:   pytest examples/testing_with_clock.py
           (and as a service: eventmesh dev examples/testing_with_clock.py)
 
 A reminder three days later, a retry in an hour and a cron of next Monday run in milliseconds, in
-the same order each time. Everything that was sent, emitted, retried or set aside can be asserted.
+the same order each time. All messages, events, retries and dead letters can be asserted.
 With pytest-asyncio in its "strict" mode, each test wants the mark @pytest.mark.asyncio.
 """
 

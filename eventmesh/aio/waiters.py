@@ -10,26 +10,26 @@ from collections.abc import Callable
 class WaitQueue:
     """Tasks that wait until they are woken, the first one first.
 
-    Waking a task hands it what it waits for, such as a permit; whoever wakes counts what there is
-    to hand over. Each call to `wake_oldest` or `wake_newest` that returns True ends in exactly one
-    of two ways: one call of `wait` returns, or its `hand_back` is called.
+    Waking a task grants it what it waits for, such as a permit. The caller that wakes counts the
+    permits. Each call to `wake_oldest` or `wake_newest` that returns True ends in exactly one of
+    two ways: one call of `wait` returns, or its `release` is called.
     """
 
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
         # Ordered, to drop one from the middle at once. A plain dict would be slow to find its first
-        # key: it walks past all that were deleted before it.
+        # key: it searches past all deleted ones.
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(self, hand_back: Callable[[], object]) -> None:
+    async def wait(self, release: Callable[[], object]) -> None:
         """Wait until woken.
 
-        `hand_back` is called if this task is cancelled after it was woken and before it could run:
-        what it was handed then belongs to another waiter. Raises what `fail_all` was given.
+        `release` is called if this task is cancelled after it was woken and before it could run:
+        its grant then goes to another waiter. Raises the error that `fail_all` was given.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[turn] = None
@@ -38,7 +38,7 @@ class WaitQueue:
         except BaseException:
             self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                hand_back()
+                release()
             raise
 
     def wake_oldest(self) -> bool:

@@ -1,4 +1,4 @@
-"""The result of an examination, as a value."""
+"""The result of an inspection, as a value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eventmesh.model.value import value
 
 @value
 class Report:
-    """What was examined of a mesh: a finding for each subject, well or not."""
+    """The findings about a mesh: at least one for each subject that was checked."""
 
     findings: Sequence[Finding]
 

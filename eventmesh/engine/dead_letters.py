@@ -127,8 +127,8 @@ class DeadLetters(Protocol):
     ) -> int:
         """Store them in the function's inbox again, as if they were new, and say how many.
 
-        The one with that id, if `show` finds it; or the oldest ones, at most `limit`. What is set
-        aside meanwhile is not among them. Raises FunctionNotFound if the function has no inbox.
+        The one with that id, if `show` finds it; or the oldest ones, at most `limit`. New dead
+        letters meanwhile are not among them. Raises FunctionNotFound if the function has no inbox.
         """
         ...
 

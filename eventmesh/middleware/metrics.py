@@ -58,7 +58,7 @@ OTHER: Final = "other"
 WATCHED: Final[Mapping[str, str]] = {
     "throttles_total": "Invocations refused: the queue for a permit was full or too slow.",
     "retries_total": "Invocations that failed and were stored to be tried again.",
-    "dead_letters_total": "Invocations set aside as dead letters.",
+    "dead_letters_total": "Invocations that became dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",
     "waiting": "Invocations that wait in this process for a permit to run.",
 }

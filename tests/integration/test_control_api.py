@@ -37,7 +37,7 @@ def orders():
     return Orders()
 
 
-async def set_aside(served, orders, *ids):
+async def add_dead_letters(served, orders, *ids):
     for id in ids:
         body = b'{"sku": "bad"}'
         async with served.http.post(f"/_eventmesh/send/orders.place?id={id}", data=body) as answer:
@@ -226,7 +226,7 @@ async def test_what_is_no_event_is_422(serving, orders, body):
 
 async def test_dead_letters_are_listed_and_shown(serving, orders):
     async with serving(orders.service) as served:
-        await set_aside(served, orders, "a", "b", "c")
+        await add_dead_letters(served, orders, "a", "b", "c")
         assert await listed(served) == ["a", "b", "c"]
         assert await listed(served, "?limit=2") == ["a", "b"]
         assert await listed(served, "?id=b") == ["b"]
@@ -243,7 +243,7 @@ async def test_dead_letters_of_all_functions_are_counted(serving, orders):
     async with serving(orders.service) as served:
         async with served.http.get("/_eventmesh/dead-letters") as answer:
             assert await answer.json() == {"functions": []}
-        await set_aside(served, orders, "a", "b")
+        await add_dead_letters(served, orders, "a", "b")
         async with served.http.get("/_eventmesh/dead-letters") as answer:
             (counted,) = (await answer.json())["functions"]
 
@@ -254,13 +254,13 @@ async def test_dead_letters_of_all_functions_are_counted(serving, orders):
 async def test_dead_letters_are_redriven_and_purged(serving, orders):
     path = "/_eventmesh/dead-letters/orders.place"
     async with serving(orders.service) as served:
-        await set_aside(served, orders, "a", "b", "c")
+        await add_dead_letters(served, orders, "a", "b", "c")
         async with served.http.post(f"{path}/redrive?id=b") as answer:
             assert await answer.json() == {"redriven": 1}
         assert (await orders.next())[1] == "b"
         async with served.http.post(f"{path}/redrive?limit=1") as answer:
             done = await answer.json()
-            # "b" may have been set aside again.
+            # "b" may have been dead-lettered again.
             assert done["redriven"] == 1
             assert done["remaining"] in (1, 2)
         assert (await orders.next())[1] == "a"

@@ -198,7 +198,7 @@ async def test_a_worker_that_dies_takes_the_host_down_and_is_heard_of(
             await host.caller.send("app.work")
             await asyncio.Event().wait()
     assert events == ["Pool opened", "Pool closed"]
-    # What ran beside it was handed back; what it died of counts as a crash.
+    # What ran beside it was requeued; what it died of counts as a crash.
     assert (await broker.get(inbox("app.wait"))).redeliveries == 0
     assert (await broker.get(inbox("app.work"))).redeliveries == 1
 

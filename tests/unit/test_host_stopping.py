@@ -1,4 +1,4 @@
-"""A host that is told to stop: what runs gets its time, and what is left is handed back."""
+"""A host that is told to stop: what runs gets its time, and what is left is requeued."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -103,7 +103,7 @@ async def test_what_runs_may_finish_within_the_grace_time(slow, app, start, cloc
     assert await broker.depth(inbox("app.work")) == 0
 
 
-async def test_what_still_runs_after_it_is_cancelled_and_handed_back(
+async def test_what_still_runs_after_it_is_cancelled_and_requeued(
     slow, app, start, clock, broker, caplog
 ):
     async with asyncio.TaskGroup() as tasks:

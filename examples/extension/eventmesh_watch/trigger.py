@@ -2,7 +2,7 @@
 
 The source looks into the folder once a period, and stores a message for each such file in the
 function's inbox. From there on the message is like any other: it is delivered until the function
-succeeds, retried by its policy, and set aside as a dead letter in the end.
+succeeds, retried by its policy, and becomes a dead letter in the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Workers are killed and the broker is restarted: each invocation is handled, none is set aside."""
+"""Workers are killed and the broker is restarted: each invocation is handled, no dead letters."""
 
 import asyncio
 import random
@@ -67,5 +67,5 @@ async def test_killed_workers_and_a_restarted_broker_lose_nothing(
     assert progress.seen.keys() == set(range(total))
     record_figure(
         f"crash: {total:,} handled in {seconds:.0f} s, {kills} kill -9 of 4 workers, one "
-        f"broker restart, {progress.duplicates} handled twice, none lost, none set aside"
+        f"broker restart, {progress.duplicates} handled twice, none lost, none dead-lettered"
     )

@@ -34,7 +34,7 @@ async def waiting():
     queue, order = WaitQueue(), []
 
     async def wait(number):
-        await queue.wait(lambda: order.append(f"{number} hands back"))
+        await queue.wait(lambda: order.append(f"{number} releases"))
         order.append(number)
 
     async with asyncio.TaskGroup() as group:
@@ -85,7 +85,7 @@ async def test_a_task_that_is_cancelled_once_woken_hands_back(waiting):
     assert queue.wake_oldest()
     tasks[0].cancel()
     await turn()
-    assert woken == ["0 hands back"]
+    assert woken == ["0 releases"]
     assert tasks[0].cancelled()
 
 
@@ -106,15 +106,15 @@ async def test_all_that_wait_can_be_failed(waiting):
 
 
 async def test_a_task_that_is_cancelled_as_it_fails_hands_nothing_back():
-    queue, handed_back = WaitQueue(), []
-    wait = asyncio.ensure_future(queue.wait(lambda: handed_back.append(1)))
+    queue, released = WaitQueue(), []
+    wait = asyncio.ensure_future(queue.wait(lambda: released.append(1)))
     await asyncio.sleep(0)
     queue.fail_all(OSError)
     wait.cancel()
     with suppress(asyncio.CancelledError):
         await wait
     assert wait.cancelled()
-    assert handed_back == []
+    assert released == []
 
 
 class Crowd:

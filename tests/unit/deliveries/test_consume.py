@@ -1,4 +1,4 @@
-"""The one loop: what is taken is handled or handed back, whatever happens meanwhile."""
+"""The one loop: what is taken is handled or requeued, whatever happens meanwhile."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -153,9 +153,7 @@ async def test_what_no_worker_has_begun_goes_back(broker, work, put, waiting, co
     assert await waiting() == [1, 2, 3]
 
 
-async def test_with_finish_what_was_taken_is_handled_and_not_handed_back(
-    clock, put, waiting, consume
-):
+async def test_with_finish_what_was_taken_is_handled_and_not_requeued(clock, put, waiting, consume):
     work = Work(clock, takes=0)
     await put(1, 2, 3)
     async with consume(ConsumerSpec(QUEUE, work.handle, 2, finish=True)):

@@ -105,7 +105,7 @@ async def test_what_succeeds_is_gone(work, send, take):
     assert await take(INBOX) == await take(DEAD) == []
 
 
-async def test_a_failure_is_tried_again_after_the_policys_waits_and_then_set_aside(
+async def test_a_failure_is_tried_again_after_the_policys_waits_and_then_dead_lettered(
     work, send, take, clock
 ):
     start = clock.now()
@@ -153,7 +153,7 @@ async def test_the_handler_may_say_when_to_come_again(work, send, take):
     assert dead.headers[ERROR_MESSAGE] == "not yet"
 
 
-async def test_a_rejection_is_set_aside_at_once(work, send, take):
+async def test_a_rejection_is_dead_lettered_at_once(work, send, take):
     work.script = [Reject("it is fake")]
     await send(work, advance=1000)
     (dead,) = await take(DEAD)
@@ -184,7 +184,7 @@ async def test_a_rejection_for_an_exceptions_sake_takes_nobody_down(work, send, 
     assert dead.headers[REASON] == "'colour'"
 
 
-async def test_a_payload_that_does_not_fit_is_set_aside_at_once(work, start, clock, take):
+async def test_a_payload_that_does_not_fit_is_dead_lettered_at_once(work, start, clock, take):
     async with start(work.service) as host:
         await host.caller.send("app.work", {"number": "many"})
         await host.caller.send("app.work", b"no json")
@@ -197,7 +197,7 @@ async def test_a_payload_that_does_not_fit_is_set_aside_at_once(work, start, clo
     assert "Invalid JSON" in no_json.headers[REASON]
 
 
-async def test_a_payload_over_the_limit_is_set_aside_at_once(clock, start, take):
+async def test_a_payload_over_the_limit_is_dead_lettered_at_once(clock, start, take):
     work = Work(clock, max_payload=10)
     async with start(work.service) as host:
         await host.caller.send("app.work", b"x" * 11)
@@ -234,7 +234,9 @@ async def test_nothing_is_tried_again_that_would_be_too_old_by_then(clock, send,
     assert dead.headers[REASON] == "older than 100 s before it succeeded"
 
 
-async def test_what_kills_whoever_runs_it_is_set_aside(work, start, stored, broker, clock, take):
+async def test_a_message_that_kills_its_process_is_dead_lettered(
+    work, start, stored, broker, clock, take
+):
     await stored()
     for _ in range(MAX_CRASHES):
         async with broker.consume(INBOX, lambda _: None, prefetch=1):
@@ -274,7 +276,7 @@ async def test_what_was_kept_from_running_spends_no_attempt(clock, send, error, 
     assert work.runs == [(began + 5 * wait, 1)]
 
 
-async def test_a_run_that_a_stop_cancels_is_handed_back_and_spends_no_attempt(start, broker, clock):
+async def test_a_run_that_a_stop_cancels_is_requeued_and_spends_no_attempt(start, broker, clock):
     app, begun = Service("app"), []
 
     @app.function
@@ -299,7 +301,7 @@ class Refusing(MemoryBroker):
         super().__init__(clock, max_delayed=0)
 
 
-async def test_a_retry_that_cannot_be_stored_is_handed_back_after_a_pause(work, start, clock):
+async def test_a_retry_that_cannot_be_stored_is_requeued_after_a_pause(work, start, clock):
     work.script = [ValueError("a"), ValueError("b")]
     async with Refusing(clock) as broker, start(work.service, broker=broker) as host:
         await host.caller.send("app.work")

@@ -71,7 +71,7 @@ def work(start, clock):
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=repr)
-async def test_a_retry_that_can_never_be_stored_is_set_aside(work, clock, refusal):
+async def test_a_retry_that_can_never_be_stored_is_dead_lettered(work, clock, refusal):
     runs, dead = await work(Picky(clock, later=refusal), KeyError("colour"))
     assert runs == 1
     assert dead.headers[REASON] == f"it cannot be stored for another attempt: {refusal}"

@@ -24,7 +24,7 @@ def letters(mesh):
     return BrokerDeadLetters(mesh.broker, mesh.clock)
 
 
-async def set_aside(mesh, *ids, body=b"{}"):
+async def add_dead_letters(mesh, *ids, body=b"{}"):
     await mesh.broker.declare([DEAD])
     error = FunctionError("ValueError", "no stock", "Traceback…")
     for id in ids:
@@ -38,7 +38,7 @@ async def ids(letters):
 
 
 async def test_a_dead_letter_tells_where_it_came_from_and_why(mesh, letters):
-    await set_aside(mesh, "a", body=b'{"sku": "x"}')
+    await add_dead_letters(mesh, "a", body=b'{"sku": "x"}')
 
     (letter,) = await letters.list(FUNCTION)
 
@@ -63,20 +63,20 @@ async def test_a_time_that_is_none_keeps_nobody_from_looking(mesh, letters, time
 
 
 async def test_what_may_be_secret_or_long_is_not_in_its_repr(mesh, letters):
-    await set_aside(mesh, "a", body=b'"hunter2"')
+    await add_dead_letters(mesh, "a", body=b'"hunter2"')
 
     assert "hunter2" not in repr(await letters.show(FUNCTION, "a"))
 
 
 async def test_the_oldest_are_listed_and_stay_in_their_order(mesh, letters):
-    await set_aside(mesh, *"abcd")
+    await add_dead_letters(mesh, *"abcd")
 
     assert [letter.id for letter in await letters.list(FUNCTION, 2)] == ["a", "b"]
     assert await ids(letters) == ["a", "b", "c", "d"]
 
 
 async def test_one_is_shown_by_its_id(mesh, letters):
-    await set_aside(mesh, *"abc")
+    await add_dead_letters(mesh, *"abc")
 
     assert (await letters.show(FUNCTION, "b")).id == "b"
     assert await letters.show(FUNCTION, "x") is None
@@ -84,7 +84,7 @@ async def test_one_is_shown_by_its_id(mesh, letters):
 
 
 async def test_no_more_are_held_than_may_be(mesh, letters, monkeypatch):
-    await set_aside(mesh, *"abcd", body=b"12345")
+    await add_dead_letters(mesh, *"abcd", body=b"12345")
     monkeypatch.setattr(module, "MAX_LISTED", 3)
     assert await ids(letters) == ["a", "b", "c"]
 
@@ -103,7 +103,7 @@ async def test_a_function_without_any_has_none(letters):
 
 async def test_what_is_redriven_starts_afresh(mesh, letters):
     await mesh.keeps(FUNCTION)
-    await set_aside(mesh, "a", body=b"[1]")
+    await add_dead_letters(mesh, "a", body=b"[1]")
 
     assert await letters.redrive(FUNCTION) == 1
 
@@ -128,15 +128,15 @@ async def test_what_is_redriven_starts_afresh(mesh, letters):
 )
 async def test_all_some_or_one_are_redriven(mesh, letters, which, count, left):
     await mesh.keeps(FUNCTION)
-    await set_aside(mesh, *"abc")
+    await add_dead_letters(mesh, *"abc")
 
     assert await letters.redrive(FUNCTION, **which) == count
     assert await ids(letters) == left
 
 
-async def test_what_is_set_aside_meanwhile_is_not_redriven_for_ever(mesh, letters, monkeypatch):
+async def test_what_is_dead_lettered_meanwhile_is_not_redriven_for_ever(mesh, letters, monkeypatch):
     await mesh.keeps(FUNCTION)
-    await set_aside(mesh, *"ab")
+    await add_dead_letters(mesh, *"ab")
     publish = mesh.broker.publish
 
     async def store_and_fail(route, message):
@@ -154,7 +154,7 @@ async def test_what_is_set_aside_meanwhile_is_not_redriven_for_ever(mesh, letter
 @pytest.mark.parametrize("which", [{}, {"id": "a"}])
 @pytest.mark.parametrize("trouble", [BrokerUnavailable("away"), asyncio.CancelledError()])
 async def test_an_interruption_loses_nothing(mesh, letters, monkeypatch, which, trouble):
-    await set_aside(mesh, *"ab")
+    await add_dead_letters(mesh, *"ab")
 
     async def fail(*_, **__):
         raise trouble
@@ -167,7 +167,7 @@ async def test_an_interruption_loses_nothing(mesh, letters, monkeypatch, which, 
 
 
 async def test_without_an_inbox_they_stay(mesh, letters):
-    await set_aside(mesh, "a")
+    await add_dead_letters(mesh, "a")
 
     with pytest.raises(FunctionNotFound):
         await letters.redrive(FUNCTION)
@@ -176,7 +176,7 @@ async def test_without_an_inbox_they_stay(mesh, letters):
 
 
 async def test_a_listing_that_breaks_off_gives_all_back(mesh, letters, monkeypatch):
-    await set_aside(mesh, *"ab")
+    await add_dead_letters(mesh, *"ab")
     get = mesh.broker.get
 
     async def get_once(queue):
@@ -195,7 +195,7 @@ async def test_a_listing_that_breaks_off_gives_all_back(mesh, letters, monkeypat
 
 
 async def test_they_are_purged(mesh, letters):
-    await set_aside(mesh, *"ab")
+    await add_dead_letters(mesh, *"ab")
 
     assert await letters.purge(FUNCTION) == 2
     assert await ids(letters) == []
@@ -222,7 +222,7 @@ def slow(mesh, monkeypatch):
 
 async def test_who_looks_at_the_same_time_sees_all_of_them(mesh, letters, slow):
     await mesh.keeps(FUNCTION)
-    await set_aside(mesh, *"abcd")
+    await add_dead_letters(mesh, *"abcd")
 
     listed, shown, redriven, others, purged = await asyncio.gather(
         letters.list(FUNCTION),
@@ -242,7 +242,7 @@ async def test_who_looks_at_the_same_time_sees_all_of_them(mesh, letters, slow):
 @pytest.fixture
 async def held(mesh, letters, monkeypatch):
     """Somebody is looking, and does not end."""
-    await set_aside(mesh, "a")
+    await add_dead_letters(mesh, "a")
     get, begun = mesh.broker.get, asyncio.Event()
 
     async def hang(queue):
@@ -289,7 +289,7 @@ async def refused(letters):
     return str(refusal.value)
 
 
-async def set_aside_at(mesh, function, *times, header=True):
+async def add_dead_letters_at(mesh, function, *times, header=True):
     queue = dead_letters(function)
     await mesh.broker.declare([queue])
     for time in times:
@@ -300,8 +300,8 @@ async def set_aside_at(mesh, function, *times, header=True):
 
 async def test_a_summary_has_each_function_with_dead_letters(mesh, letters):
     await mesh.broker.declare([dead_letters("orders.cancel"), named("em.dead.not a function")])
-    await set_aside_at(mesh, "shop.sell", 7.0)
-    await set_aside_at(mesh, "orders.place", 5.0, 3.0, 9.0)
+    await add_dead_letters_at(mesh, "shop.sell", 7.0)
+    await add_dead_letters_at(mesh, "orders.place", 5.0, 3.0, 9.0)
 
     assert await letters.summarize() == [
         DeadLetterSummary("orders.place", 3, 4.0, 10.0),
@@ -311,13 +311,13 @@ async def test_a_summary_has_each_function_with_dead_letters(mesh, letters):
 
 
 async def test_a_summary_goes_by_when_it_was_stored_if_no_failure_is_known(mesh, letters):
-    await set_aside_at(mesh, "orders.place", 5.0, header=False)
+    await add_dead_letters_at(mesh, "orders.place", 5.0, header=False)
     assert await letters.summarize() == [DeadLetterSummary("orders.place", 1, 5.0, 5.0)]
 
 
 async def test_the_newest_of_very_many_is_not_known(mesh, letters, monkeypatch):
     monkeypatch.setattr(module, "MAX_LISTED", 2)
-    await set_aside_at(mesh, "orders.place", 5.0, 6.0, 7.0)
+    await add_dead_letters_at(mesh, "orders.place", 5.0, 6.0, 7.0)
     assert await letters.summarize() == [DeadLetterSummary("orders.place", 3, 6.0, 0.0)]
 
 
@@ -332,6 +332,6 @@ async def test_a_broker_that_lists_no_queues_is_asked_about_the_functions_that_a
 
     monkeypatch.setattr(mesh.broker, "list_queues", list_queues)
     letters = BrokerDeadLetters(mesh.broker, mesh.clock, list_functions)
-    await set_aside_at(mesh, "orders.place", 5.0)
-    await set_aside_at(mesh, "shop.sell", 5.0)
+    await add_dead_letters_at(mesh, "orders.place", 5.0)
+    await add_dead_letters_at(mesh, "shop.sell", 5.0)
     assert [summary.function for summary in await letters.summarize()] == ["orders.place"]

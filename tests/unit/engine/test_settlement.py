@@ -109,7 +109,7 @@ def test_what_was_kept_from_running_spends_no_attempt(error, wait, attempt):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_cannot_get_better_is_set_aside_at_once(error):
+def test_what_cannot_get_better_is_dead_lettered_at_once(error):
     assert decide_settlement(error, 1, 0.0, RETRY) == MoveToDeadLetters(str(error))
 
 
@@ -262,7 +262,7 @@ def test_of_a_dead_letter_that_is_refused_what_any_broker_takes_is_kept():
     assert truncated(dead, PayloadTooLarge(9, 8)).body == b""
 
 
-def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_set_aside():
+def test_a_header_that_utf_8_cannot_carry_keeps_nothing_from_being_dead_lettered():
     own = {"baggage": "a=\udcff", "large": "\ud800" * MAX_HEADERS_BYTES}
     dead = dead_letter(Message(b"", "a", 1.0, headers=own), "a.b", BROKEN, "…", 150.0)
     assert dead.headers["baggage"] == "a=\udcff"

@@ -192,7 +192,7 @@ class TestBatches:
         dead = await take(dead_letters("app.work"))
         assert [(one.body, one.attempt) for one in dead] == [(b'{"n": 1}', 3), (b'{"n": 3}', 3)]
 
-    async def test_items_that_do_not_fit_are_set_aside_alone_and_at_once(
+    async def test_items_that_do_not_fit_are_dead_lettered_alone_and_at_once(
         self, app, start, put, clock, seen, take
     ):
         @app.function(on.queue("jobs", batch=10), max_payload=20)
@@ -211,7 +211,7 @@ class TestBatches:
         ]
 
     @pytest.mark.parametrize("end", [hang, fail])
-    async def test_items_that_do_not_fit_are_set_aside_however_the_run_ends(
+    async def test_items_that_do_not_fit_are_dead_lettered_however_the_run_ends(
         self, app, start, put, clock, seen, take, end
     ):
         def ending_badly(handler):
