@@ -107,6 +107,6 @@ def test_the_repr_of_an_event_shows_its_data_for_the_user_reads_it():
 
 
 def test_no_headers_are_shared_and_stay_empty():
-    with pytest.raises(TypeError, match="make a dict"):
+    with pytest.raises(TypeError, match="use a dict of your own"):
         NO_HEADERS["a"] = "b"
     assert NO_HEADERS == {} == Message(b"", "id-1", 0.0).headers
