@@ -47,3 +47,15 @@ async def background_task(work: Coroutine[Any, Any, None]) -> AsyncGenerator[Non
             working.cancel()
     if raised is not None:
         raise raised
+
+
+def check_cancelled() -> None:
+    """Raise CancelledError in a task that is to end, also where it was told so in vain.
+
+    asyncio.wait_for of Python 3.11 forgets a cancellation that comes together with the result
+    (https://github.com/python/cpython/issues/86296): a loop over calls of a library that uses it
+    goes on for ever unless it asks.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -1,8 +1,9 @@
 import asyncio
+from contextlib import suppress
 
 import pytest
 
-from eventmesh.aio.tasks import task_group
+from eventmesh.aio.tasks import background_task, check_cancelled, task_group
 
 
 async def test_leaving_waits_for_the_tasks():
@@ -62,3 +63,21 @@ async def test_an_error_of_a_task_ends_the_block():
         await own()
 
     assert [type(error) for error in failed.value.exceptions] == [KeyError]
+
+
+async def test_a_cancellation_that_was_swallowed_is_raised_where_it_is_asked_for():
+    running = asyncio.Event()
+
+    async def work():
+        while True:
+            check_cancelled()
+            running.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), background_task(work()):
+        await running.wait()
+
+
+async def test_a_task_that_is_not_cancelled_goes_on():
+    check_cancelled()

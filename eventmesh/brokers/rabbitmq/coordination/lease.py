@@ -17,7 +17,7 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp import commands
 
-from eventmesh.aio.tasks import background_task
+from eventmesh.aio.tasks import background_task, check_cancelled
 from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
 from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, quorum
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
@@ -185,6 +185,7 @@ class RabbitLease:
         self._seen.put_nowait(message)
 
     async def _next(self) -> DeliveredMessage:
+        check_cancelled()
         message = await self._seen.get()
         if message is None:
             raise self.lost()

@@ -16,7 +16,7 @@ from typing import Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from eventmesh.aio.tasks import background_task
+from eventmesh.aio.tasks import background_task, check_cancelled
 from eventmesh.aio.waiters import WaitQueue
 from eventmesh.brokers.rabbitmq.coordination.slot_steps import (
     Add,
@@ -117,11 +117,8 @@ class RabbitSlots:
             try:
                 await self._share()
             except InvocationError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    # aiormq may turn a cancellation into another error; this task must end.
-                    raise asyncio.CancelledError from error
                 failure = error
+            check_cancelled()  # aiormq may turn a cancellation into another error.
             if self._ended:
                 waits = backoff()
             await asyncio.sleep(next(waits))
@@ -165,6 +162,7 @@ class RabbitSlots:
                     await channel.basic_qos(prefetch_count=1)
                 self._reported = False
                 while not self._ended:
+                    check_cancelled()
                     self._changed.clear()
                     await self._take_step(channel, tokens)
             finally:
