@@ -38,7 +38,8 @@ class Rabbitmqctl:
     """The rabbitmqctl of an installed RabbitMQ, for one node.
 
     It takes more than a second of CPU to load, and a few milliseconds to run a command: it is
-    loaded once. Where it is not packed as an escript, each command is a process of its own.
+    loaded once. Where it is not packed as an escript, with the Elixir that it needs, each command
+    is a process of its own.
     """
 
     def __init__(self, program: Path, node: str, environment: dict[str, str]) -> None:
@@ -46,13 +47,14 @@ class Rabbitmqctl:
         self._node = ("-n", node)
         self._environment = environment
         self._escript = program.resolve().parents[1] / "escript" / "rabbitmqctl"
+        self._is_whole = _has_elixir(self._escript)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._modules: tempfile.TemporaryDirectory[str] | None = None
 
     def __call__(self, *arguments: str) -> str:
         """Return what a command prints; raises RuntimeError if it fails."""
-        if not self._escript.exists():
+        if not self._is_whole:
             return run([str(self._program), *self._node, *arguments], self._environment)
         with self._lock:
             if self._process is None:
@@ -106,3 +108,10 @@ class Rabbitmqctl:
             self._process.communicate()
             self._modules.cleanup()
             self._process = None
+
+
+def _has_elixir(escript: Path) -> bool:
+    if not escript.exists():
+        return False
+    with zipfile.ZipFile(escript) as archive:
+        return "elixir.app" in {Path(name).name for name in archive.namelist()}
