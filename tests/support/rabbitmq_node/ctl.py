@@ -114,4 +114,4 @@ def _has_elixir(escript: Path) -> bool:
     if not escript.exists():
         return False
     with zipfile.ZipFile(escript) as archive:
-        return "elixir.app" in {Path(name).name for name in archive.namelist()}
+        return "elixir.app" in archive.namelist()  # In a folder of it, nothing finds it.
