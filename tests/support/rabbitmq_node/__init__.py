@@ -5,9 +5,11 @@ under a node name, ports and folders of its own, or a container where EVENTMESH_
 image or nothing is installed. Nothing a node starts outlives the tests, even if those are killed.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from machine import quiet, run
@@ -29,6 +31,14 @@ def new_node() -> PrivateNode:
     image = os.environ.get(IMAGE_VARIABLE)
     if image:
         return ContainerNode(image)
+    # One at a time: all worker processes of the tests ask at once, and a package that is only half
+    # installed has its programs already.
+    with (Path(tempfile.gettempdir()) / "eventmesh-rabbitmq-package.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return find_or_install()
+
+
+def find_or_install() -> PrivateNode:
     programs = installed_programs()
     if programs is not None:
         return InstalledNode(programs)
