@@ -24,7 +24,6 @@ _HEADERS: Final = {
         "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 _PAGE: Final = """\
 <!DOCTYPE html>

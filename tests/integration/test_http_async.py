@@ -100,7 +100,7 @@ async def test_a_trace_with_bytes_that_are_no_text_is_stored_and_may_fail(servin
     async with serving(worker.service) as served:
         reader, writer = await served.connect()
         writer.write(
-            b"PUT /orders/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n"
+            b"PUT /orders/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n"
             b"traceparent: 00-1-2-01\r\nbaggage: a=\xff\r\n\r\n" + b'{"sku":"a"}'
         )
         assert b" 202 " in await reader.readline()

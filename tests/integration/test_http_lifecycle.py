@@ -140,7 +140,8 @@ async def test_a_body_that_never_ends_does_not_outlive_the_grace_time(serving):
     async with serving(service, grace=0.05) as served:
         reader, writer = await served.connect()
         writer.write(
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
         )
         async with asyncio.timeout(10):
             await reader.readuntil(b"\r\n\r\n")

@@ -8,14 +8,11 @@ point here (DNS rebinding).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
-from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs
 
-LOOPBACK_NAME: Final = "localhost"
-"""Always the machine itself (RFC 6761, section 6.3)."""
+from eventmesh.model.access.addresses import is_loopback
 
 
 class SameOriginCheck:
@@ -35,16 +32,6 @@ class SameOriginCheck:
         if origin is not None and urlsplit(origin).netloc != host:
             return f"pages of {origin!r} may not do this"
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address always means the machine itself."""
-    if host.lower() == LOOPBACK_NAME:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _name(host: str) -> str:

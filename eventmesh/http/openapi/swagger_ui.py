@@ -53,9 +53,8 @@ _PAGE_HEADERS: Final = {
         "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
-_FILE_HEADERS: Final = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+_FILE_HEADERS: Final = {"Cache-Control": "max-age=3600"}
 
 
 def docs_routes(document: Callable[[], dict[str, Any]]) -> Sequence[BuiltinRoute]:

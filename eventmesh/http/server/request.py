@@ -8,8 +8,11 @@ from urllib.parse import parse_qs, parse_qsl
 
 from aiohttp import HttpVersion, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from multidict import MultiMapping
 
 from eventmesh.aio.clock import TimeLimit
+from eventmesh.http.edge.door import Edge
+from eventmesh.http.edge.proxies import Client
 from eventmesh.http.protocol import MESSAGE_HEADERS
 from eventmesh.http.server.connection import ServerConnection
 from eventmesh.model.errors import PayloadTooLarge, Problem
@@ -55,11 +58,21 @@ class Request:
 
     `target` is as the client sent it (RFC 9112, section 3.2); `headers` ignore the case of names.
     Made once for each request, from that of aiohttp, with the parts that the server uses.
+    `response_headers` are lines that its response gets, whatever that will be.
     """
 
-    __slots__ = ("_raw", "connection", "headers", "method", "target")
+    __slots__ = (
+        "_client",
+        "_edge",
+        "_raw",
+        "connection",
+        "headers",
+        "method",
+        "response_headers",
+        "target",
+    )
 
-    def __init__(self, raw: web.BaseRequest) -> None:
+    def __init__(self, raw: web.BaseRequest, edge: Edge) -> None:
         connection = raw.protocol
         if not isinstance(connection, ServerConnection):
             raise TypeError("this request came by the connection of another server")
@@ -67,7 +80,10 @@ class Request:
         self.connection = connection
         self.method: str = raw.method
         self.target: str = raw.raw_path
-        self.headers: Mapping[str, str] = raw.headers
+        self.headers: MultiMapping[str] = raw.headers
+        self.response_headers = edge.response_headers
+        self._edge = edge
+        self._client: Client | None = None
 
     @property
     def path(self) -> str:
@@ -79,9 +95,27 @@ class Request:
         return self._raw.version
 
     @property
+    def client(self) -> Client:
+        """Who sent it, behind the proxies that are trusted."""
+        if self._client is None:
+            peer, proxies = self._raw.remote or "", self._edge.proxies
+            self._client = (
+                Client(peer) if proxies is None else proxies.find_client(peer, self.headers)
+            )
+        return self._client
+
+    @property
     def remote(self) -> str:
         """The client's address; empty where there is none."""
-        return self._raw.remote or ""
+        if self._edge.proxies is None:
+            return self._raw.remote or ""
+        return self.client.address
+
+    @property
+    def host(self) -> str:
+        """The host that it is for, perhaps with a port, as the client named it; perhaps empty."""
+        given = self.headers.get(hdrs.HOST, "")
+        return given if self._edge.proxies is None else self.client.host or given
 
     @property
     def content(self) -> StreamReader:

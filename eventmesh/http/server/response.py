@@ -25,7 +25,15 @@ from eventmesh.model.result import ResponseHeaders
 
 _WITHOUT_BODY: Final = (204, 304)
 _SERVER_HEADERS: Final = frozenset(
-    ("connection", "content-length", "content-type", "date", "keep-alive", "transfer-encoding")
+    (
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "keep-alive",
+        "transfer-encoding",
+        "x-content-type-options",
+    )
 )
 """Headers that the server sets: those of a handler by these names are left out."""
 
@@ -92,7 +100,7 @@ class BaseResponse(ABC):
         parts = [self._head_start, b"Date: ", _encode_date(int(now)), framing]
         if self.invocation_id:
             parts += (_ID, self.invocation_id.encode(), b"\r\n")
-        parts.append(self._own_headers)
+        parts += (self._own_headers, request.response_headers)
         if not self.keep_alive:
             parts.append(b"Connection: close\r\n")
         elif request.version < HttpVersion11:
@@ -159,6 +167,8 @@ def target_path(target: str) -> str:
 @lru_cache(maxsize=256)
 def _encode_head_start(status: int, content_type: str) -> bytes:
     line = f"HTTP/1.1 {status} {status_phrase(status)}\r\n".encode("ascii")
+    # No browser is to guess that an answer is a page (https://fetch.spec.whatwg.org/#nosniff).
+    line += b"X-Content-Type-Options: nosniff\r\n"
     if not content_type:
         return line
     return line + _encode_headers({"Content-Type": content_type}, left_out=frozenset())

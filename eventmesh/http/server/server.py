@@ -15,6 +15,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from eventmesh.aio.clock import Clock, sleep
+from eventmesh.http.edge.door import build_edge
+from eventmesh.http.edge.hosts import HostCheck
 from eventmesh.http.server.access_log import CLIENT_GONE, LOGGER, AccessLog, log_request
 from eventmesh.http.server.connection import ConnectionLimits, ServerConnection
 from eventmesh.http.server.problems import (
@@ -60,6 +62,7 @@ class HttpServer(web.Server):
         self._limits = ConnectionLimits(settings.http_header_timeout, settings.http_read_timeout)
         self._handover = 0.0 if settings.http_fd is None else HANDOVER
         self._tls = bool(settings.http_tls_certificate)
+        self._edge = build_edge(settings)
         self._draining = False
         self._aborting = False
 
@@ -119,7 +122,7 @@ class HttpServer(web.Server):
         ]
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
-        request = Request(raw)
+        request = Request(raw, self._edge)
         started = self._clock.now()
         response: BaseResponse
         try:
@@ -141,6 +144,8 @@ class HttpServer(web.Server):
 
     async def _respond(self, request: Request) -> BaseResponse:
         method, path = request.method, request.path
+        if self._edge.check_host is not None:
+            check_hosts(request, self._edge.check_host)
         router = self.router
         if router is None:
             raise retryable_problem(503, "the routes are not known yet", UNAVAILABLE_RETRY_SECONDS)
@@ -160,7 +165,7 @@ class HttpServer(web.Server):
         self, raw: web.BaseRequest, status: int, error: BaseException | None
     ) -> web.StreamResponse:
         """The response to what is not HTTP, or to a fault of the server itself."""
-        request = Request(raw)
+        request = Request(raw, self._edge)
         if status >= 500:  # noqa: PLR2004
             _log.error("answering %s %s failed", request.method, raw.path, exc_info=error)
             problem = Problem(500, "the server failed")
@@ -169,6 +174,18 @@ class HttpServer(web.Server):
         else:
             problem = Problem(400, "this is not an HTTP/1.1 request")
         return problem_response(problem, request.target).answer(request)
+
+
+def check_hosts(request: Request, check: HostCheck) -> None:
+    """Check the host that a request is for. Raises Problem: 400 or 421.
+
+    A target in absolute form names it, too, and wins over Host (RFC 9112, section 3.2.2): a request
+    for one of ours by one of them and for another one by the other is for nobody.
+    """
+    check(request.host)
+    scheme, separator, rest = request.target.partition("://")
+    if separator and "/" not in scheme:
+        check(rest.partition("/")[0].partition("?")[0])
 
 
 def _respond_without_endpoint(router: Router[Endpoint], method: str, path: str) -> BaseResponse:
