@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from eventmesh.cli.output import format_age
+from eventmesh.cli.output import add_row, format_age
 from eventmesh.engine.dead_letters import DeadLetter, DeadLetterSummary
+from eventmesh.observability.printable import indented, printable, printable_line
 
 
 def summary_table(summaries: Sequence[DeadLetterSummary]) -> Table:
@@ -18,7 +19,7 @@ def summary_table(summaries: Sequence[DeadLetterSummary]) -> Table:
     now = time.time()
     for summary in summaries:
         ages = (format_age(now - then) if then else "" for then in (summary.oldest, summary.newest))
-        table.add_row(summary.function, str(summary.count), *ages)
+        add_row(table, summary.function, str(summary.count), *ages)
     return table
 
 
@@ -26,7 +27,8 @@ def dead_letter_table(letters: Sequence[DeadLetter]) -> Table:
     """Build a table with a row for each dead letter."""
     table = Table("Id", "Last failure", "Reason", "Attempts", "Error")
     for letter in letters:
-        table.add_row(
+        add_row(
+            table,
             letter.id,
             _format_time(letter.last_failure),
             letter.reason,
@@ -48,12 +50,12 @@ def dead_letter_text(letter: DeadLetter) -> str:
         "Stored": _format_time(letter.created),
         "First failure": _format_time(letter.first_failure),
         "Last failure": _format_time(letter.last_failure),
-        **{f"Header {name}": text for name, text in letter.headers.items()},
+        **{f"Header {printable_line(name)}": text for name, text in letter.headers.items()},
         "Content type": letter.content_type,
         "Payload": letter.payload.decode(errors="replace"),
     }
-    lines = [f"{name + ':':<15} {text}" for name, text in facts.items()]
-    return "\n".join([*lines, "", letter.traceback]).rstrip()
+    lines = [f"{name + ':':<15} {indented(text)}" for name, text in facts.items()]
+    return "\n".join([*lines, "", printable(letter.traceback)]).rstrip()
 
 
 def count_dead_letters(count: int) -> str:

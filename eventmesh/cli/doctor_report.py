@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
-from eventmesh.cli.output import print_table
+from eventmesh.cli.output import add_row, print_table
 from eventmesh.doctor.checks import Finding
 from eventmesh.doctor.report import Report
 
@@ -28,5 +28,5 @@ def _table(findings: Sequence[Finding]) -> Table:
     styles = {"ok": "green", "note": "yellow", "problem": "red"}
     for finding in findings:
         row = (finding.level, finding.subject, finding.what, finding.advice)
-        table.add_row(*row, style=styles[finding.level])
+        add_row(table, *row, style=styles[finding.level])
     return table

@@ -20,6 +20,7 @@ from eventmesh.model.errors import (
     SettingsError,
     Throttled,
 )
+from eventmesh.observability.printable import printable
 from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.targets.source_location import find_user_line
 
@@ -40,9 +41,9 @@ def print_error(error: Exception, *, debug: bool) -> ExitCode:
     """Print an error to standard error and return its exit code; `debug` adds the traceback."""
     error = _first(error)
     if debug:
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        click.echo(printable("".join(traceback.format_exception(error))), err=True)
     click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(_message(error), err=True)
+    click.echo(printable(_message(error)), err=True)
     codes = (code for kind, code in _CODES.items() if isinstance(error, kind))
     return next(codes, ExitCode.FAILED)
 

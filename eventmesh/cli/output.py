@@ -11,6 +11,9 @@ from typing import Any, Final
 import click
 import orjson
 from rich.console import Console, RenderableType
+from rich.table import Table
+
+from eventmesh.observability.printable import printable
 
 _WIDTH: Final = 200
 """Columns if standard output is not a terminal."""
@@ -23,7 +26,8 @@ def print_json(value: Any) -> None:
     """Print a value as JSON: indented and in colour on a terminal, on one line elsewhere."""
     text = orjson.dumps(value).decode()
     if sys.stdout.isatty():
-        Console().print_json(text)
+        # JSON escapes C0 controls alone.
+        Console().print_json(printable(text))
     else:
         click.echo(text)
 
@@ -31,6 +35,11 @@ def print_json(value: Any) -> None:
 def print_table(table: RenderableType) -> None:
     """Print a table, as wide as the terminal allows."""
     console().print(table)
+
+
+def add_row(table: Table, *cells: str, style: str | None = None) -> None:
+    """Add a row of texts, of which any may come from outside."""
+    table.add_row(*map(printable, cells), style=style)
 
 
 def format_age(seconds: float) -> str:

@@ -13,7 +13,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from eventmesh.cli.output import console, format_age, print_json, print_table
+from eventmesh.cli.output import add_row, console, format_age, print_json, print_table
 from eventmesh.client.mesh import check_accepting, open_mesh
 from eventmesh.presence import Instance
 from eventmesh.processes.stop_signals import on_stop_signals
@@ -86,7 +86,8 @@ def _instances_table(instances: Sequence[Instance]) -> Table:
     for instance in instances:
         versions = instance.services.items()
         services = ", ".join(f"{name} {version}".rstrip() for name, version in versions)
-        table.add_row(
+        add_row(
+            table,
             instance.id,
             instance.host,
             str(instance.pid),
@@ -110,7 +111,8 @@ def _functions_table(instances: Sequence[Instance]) -> Table:
         service = name.partition(".")[0]
         versions = {instance.services[service] for instance in serving[name]}
         running = sum(instance.running.get(name, 0) for instance in serving[name])
-        table.add_row(
+        add_row(
+            table,
             name,
             triggers[name] or "by name only",
             ", ".join(sorted(versions)),

@@ -14,6 +14,7 @@ import orjson
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import LogFormat
 from eventmesh.observability.log_fields import extra_fields, format_fields, redundant_fields
+from eventmesh.observability.printable import indented
 
 
 def configure_logging(
@@ -99,7 +100,8 @@ class TextFormatter(logging.Formatter):
         start = f"{_timestamp(record)} {record.levelname:<8} {record.name}:"
         line = f"{start} {record.getMessage()}{format_fields(record, redundant_fields(record))}"
         traceback = _traceback(record)
-        return f"{line}\n{traceback}" if traceback else line
+        # Texts from outside may have line breaks: no part of them begins a line.
+        return indented(f"{line}\n{traceback}" if traceback else line)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -243,3 +243,35 @@ def test_a_format_or_level_that_does_not_exist_is_refused():
     with pytest.raises(SettingsError, match="no log level 'LOUD': use DEBUG"):
         configure_logging("json", "LOUD")
     assert logging.getLogger().handlers == before
+
+
+FORGED = "2026-01-01T00:00:00.000Z INFO     eventmesh.access: POST /admin 200"
+
+
+def test_no_text_from_outside_begins_a_line_of_the_log():
+    stream = io.StringIO()
+    configure_logging("text", stream=stream)
+    try:
+        raise ValueError(f"card\n{FORGED}")
+    except ValueError:
+        logging.getLogger("shop").exception("no\n%s", FORGED, extra={"note": f"x\n{FORGED}"})
+    first, *others = stream.getvalue().splitlines()
+    assert "shop: no" in first
+    assert FORGED in "".join(others)
+    assert all(other.startswith("    ") for other in others)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_text_from_outside_controls_a_terminal(terminal):
+    stream = Terminal() if terminal else io.StringIO()
+    configure_logging("text", stream=stream)
+    try:
+        raise ExceptionGroup("\x1b[2J", [ValueError("\x1b]52;c;eA==\x07")])
+    except ExceptionGroup as error:
+        error.add_note("\x9b2J")
+        logging.getLogger("shop").exception("\x1b]0;owned\x07", extra={"note": "\x1b[2J"})
+    # What is left without the colours of our own.
+    written = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert not {"\x1b", "\x07", "\x9b"} & set(written)
+    assert "\\x1b]0;owned\\x07" in written
+    assert "\\x1b]52;c;eA==\\x07" in written
