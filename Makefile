@@ -47,7 +47,9 @@ secrets:
 	@umask 022 && mkdir -m 700 secrets.new \
 	&& password=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n') \
 	&& echo "amqp://eventmesh:$$password@rabbitmq:5672/" > secrets.new/broker_url \
-	&& printf 'default_user = eventmesh\ndefault_pass = %s\n' "$$password" > secrets.new/rabbitmq.conf \
+	&& { printf 'default_user = eventmesh\ndefault_pass = %s\n' "$$password" \
+	; echo 'default_user_tags.administrator = false'; } > secrets.new/rabbitmq.conf \
+	&& echo '*' > secrets.new/.gitignore \
 	&& mv secrets.new secrets
 
 test: install ## run the tests, those that kill RabbitMQ and workers too (ARGS="..." goes to pytest)

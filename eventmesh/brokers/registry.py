@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import Final
-from urllib.parse import urlsplit
 
 from eventmesh.abc import Broker, BrokerAdapter
 from eventmesh.model.errors import SettingsError
+from eventmesh.model.settings import scheme_of
 from eventmesh.plugins import BROKERS, find_plugin
 
 _BUILT_IN: Final = {
@@ -33,7 +33,7 @@ def open_broker(url: str, name: str, *, connect_timeout: float | None = None) ->
 
 def find_adapter(url: str) -> BrokerAdapter:
     """The adapter for the scheme of a URL. Raises SettingsError where none is registered."""
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme in _BUILT_IN:
         built_in: BrokerAdapter = import_module(_BUILT_IN[scheme]).ADAPTER
         return built_in
@@ -57,7 +57,7 @@ def is_registered(scheme: str) -> bool:
 
 def check_registered(url: str) -> None:
     """Raise SettingsError if there is no adapter for a URL. It is not imported."""
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if not is_registered(scheme):
         raise _unknown(scheme)
 

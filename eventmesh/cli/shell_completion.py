@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import CompletionItem
+
+from eventmesh.model.settings import scheme_of
 
 HTTP_SECONDS: Final = 0.5
 """Seconds to wait for a process that serves the mesh: a user has pressed Tab and waits."""
@@ -40,7 +41,7 @@ def complete_function(
 
 
 def _functions(url: str) -> Sequence[str]:
-    if urlsplit(url).scheme in ("http", "https"):
+    if scheme_of(url) in ("http", "https"):
         return _functions_served(url)
     return asyncio.run(_functions_on_broker(url))
 

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
-from urllib.parse import urlsplit
 
 from eventmesh.abc import Broker, Transport
 from eventmesh.aio.clock import SystemClock
@@ -16,7 +15,7 @@ from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.middleware.tracing import trace_transport
 from eventmesh.model.errors import SettingsError
-from eventmesh.model.settings import redacted
+from eventmesh.model.settings import redacted, scheme_of
 
 CLIENT_CONNECT_SECONDS: Final = 15.0
 """How long a client tries to reach a broker before it gives up."""
@@ -91,7 +90,7 @@ async def _list_announced(broker: Broker) -> Iterable[str]:
 
 
 def _choose_opener(url: str) -> Open:
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme in ("http", "https"):
         return _open_http
     if not is_registered(scheme):

@@ -28,6 +28,7 @@ from eventmesh.model.errors import (
     InvocationError,
     InvocationTimeout,
     PayloadTooLarge,
+    SettingsError,
 )
 from eventmesh.model.event import ATTRIBUTE_PREFIX
 from eventmesh.model.message import JSON, NO_HEADERS, Message
@@ -150,7 +151,14 @@ class HttpClient:
 
 @asynccontextmanager
 async def open_http_client(url: str) -> AsyncGenerator[HttpClient]:
-    """Open a client for the server at that URL."""
+    """Open a client for the server at that URL. Raises SettingsError if it is none."""
+    try:
+        URL(url)
+    except ValueError:  # Its message may contain a part of a password.
+        raise SettingsError(
+            "the URL of the mesh cannot be read: write http://host:port, with an IPv6 address in "
+            "square brackets, and percent-encode special characters"
+        ) from None
     # Each request has a deadline of its own, on our clock.
     async with ClientSession(timeout=ClientTimeout(total=None)) as session:
         yield HttpClient(session, url, SystemClock())

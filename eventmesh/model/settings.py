@@ -100,6 +100,12 @@ def variable(name: str) -> str:
     return f"EVENTMESH_{name.upper()}"
 
 
+def scheme_of(url: str) -> str:
+    """The scheme of a URL; "" if it has none. Raises nothing: an error would show the password."""
+    scheme, separator, _ = url.partition("://")
+    return scheme.lower() if separator else ""
+
+
 def redacted(url: str) -> str:
     """The URL as it may be shown: without user, password, query and fragment."""
     scheme, _, rest = url.partition("://")

@@ -8,6 +8,7 @@ from eventmesh.cli.main import cli
 
 FILES = {
     ".dockerignore",
+    ".gitignore",
     "Dockerfile",
     "README.md",
     "__init__.py",

@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from click.testing import CliRunner
 from eventmesh.cli.main import cli
 
 ROOT = Path(__file__).parents[3]
+
+NO_ADMINISTRATOR = "default_user_tags.administrator = false\n"
 
 ORDERS = """
 from eventmesh import Service, on
@@ -128,10 +131,10 @@ def test_the_password_is_in_files_alone(run, project):
     names = ("compose.yaml", "secrets/broker_url", "secrets/rabbitmq.conf")
     assert result.stdout == "".join(f"wrote deploy/{name}\n" for name in names)
     url, conf = ((project / "deploy" / name).read_text() for name in names[1:])
-    password = conf.rpartition("default_pass = ")[2].strip()
+    password = conf.partition("default_pass = ")[2].partition("\n")[0]
     assert len(password) >= 32
     assert url == f"amqp://eventmesh:{password}@rabbitmq:5672/\n"
-    assert conf == f"default_user = eventmesh\ndefault_pass = {password}\n"
+    assert conf == f"default_user = eventmesh\ndefault_pass = {password}\n{NO_ADMINISTRATOR}"
     document = yaml.safe_load((project / "deploy/compose.yaml").read_text())
     assert password not in str(document)
     assert {name: one["file"] for name, one in document["secrets"].items()} == {
@@ -146,6 +149,31 @@ def test_the_password_is_in_files_alone(run, project):
         for name in ("secrets", "secrets/broker_url", "secrets/rabbitmq.conf")
     ]
     assert modes == [0o700, 0o444, 0o444]
+
+
+def test_secrets_are_kept_from_others_in_a_folder_that_was_there(run, project):
+    secrets = project / "secrets"
+    secrets.mkdir(mode=0o755)
+    assert run("shop/orders", "-o", "compose.yaml").exit_code == 0
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_git_ignores_secrets(run, project):
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    assert run("shop/orders", "-o", "compose.yaml").exit_code == 0
+    subprocess.run(["git", "add", "--all"], cwd=project, check=True)
+    staged = subprocess.run(
+        ["git", "ls-files"], cwd=project, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "compose.yaml" in staged
+    assert not [name for name in staged if "secrets" in name]
+
+
+def test_a_secret_is_not_written_through_a_link(run, project):
+    (project / "secrets").mkdir()
+    (project / "secrets/broker_url").symlink_to(project / "public")
+    assert run("shop/orders", "-o", "compose.yaml").exit_code == 2
+    assert not (project / "public").exists()
 
 
 def test_paths_are_those_from_the_file(run, project):
