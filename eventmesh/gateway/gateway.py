@@ -21,7 +21,7 @@ from eventmesh.http.server.problems import (
     problem_from,
     retryable_problem,
 )
-from eventmesh.http.server.request import Request, body_limit, read_body, read_trace_headers
+from eventmesh.http.server.request import Request, body_limit, read_body
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
@@ -138,7 +138,7 @@ def build_relay_endpoint(remote: RemoteRoute, context: SourceContext) -> Endpoin
             encode_request(request, remote.route, path, body),
             new_id(),
             moment,
-            headers=read_trace_headers(request.headers),
+            headers=request.trace_headers,
             trigger="http",
             deadline=moment + wait,
             type=RELAYED_REQUEST,

@@ -20,7 +20,6 @@ from eventmesh.http.server.request import (
     parse_query,
     read_body,
     read_content_type,
-    read_trace_headers,
 )
 from eventmesh.http.server.response import BytesResponse, json_response, problem_response
 from eventmesh.http.server.routing import Endpoint, PathValues
@@ -87,7 +86,7 @@ def _build_reader(
             created=now(),
             mode=SYNC,  # Also on an async route: `message_from` keeps no mode.
             content_type=content_type,
-            headers=read_trace_headers(request.headers),
+            headers=request.trace_headers,
             trigger="http",
             http=HttpRequest(
                 template,

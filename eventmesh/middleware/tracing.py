@@ -1,15 +1,16 @@
 """OpenTelemetry spans, where a tracer is configured.
 
 Only OpenTelemetry's API is used: without a configured SDK there are no spans, and an invocation
-costs nothing more. The trace continues all the same, because its headers (W3C Trace Context) are
-copied from an invocation to what it calls, and stay with a message over retries.
+without a trace costs one look-up. The trace continues all the same, because its headers (W3C Trace
+Context) are copied from an invocation to what it calls, and stay with a message over retries. They
+are the current context of the handler, too, for whatever else it calls.
 
 Names of attributes are those of the semantic conventions for FaaS and messaging.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -50,13 +51,13 @@ def trace_invocations(code_name: str = "", provider: TracerProvider | None = Non
 
     It is a server span if a caller waits and a consumer span otherwise, and continues the trace of
     the invocation's headers. `code_name` is the handler's own name, "module.function". Without
-    a configured `provider` (the process's own, unless given) handlers stay as they are; so
-    configure it before pipelines are built.
+    a configured `provider` (the process's own, unless given) handlers run in the context of their
+    caller; so configure it before pipelines are built.
     """
     tracer = _tracer(provider)
 
     def wrap(handler: Handler) -> Handler:
-        return handler if tracer is None else _trace(handler, tracer, code_name)
+        return _continue(handler) if tracer is None else _trace(handler, tracer, code_name)
 
     return wrap
 
@@ -81,6 +82,30 @@ def _tracer(provider: TracerProvider | None) -> Tracer | None:
     if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
         return None
     return provider.get_tracer(_SYSTEM)
+
+
+def _continue(handler: Handler) -> Handler:
+    """Make the context of the caller current, without a span."""
+
+    async def run_within(invocation: Invocation) -> Result:
+        scope = partial(_attach, _parent(invocation))
+        with scope():
+            result = await handler(invocation)
+        if result.stream is None:
+            return result
+        return replace(result, stream=ObservedStream(result.stream, _ignore, scope))
+
+    def run(invocation: Invocation) -> Awaitable[Result]:
+        # No coroutine of its own around those that have no trace.
+        if "traceparent" in invocation.headers:
+            return run_within(invocation)
+        return handler(invocation)
+
+    return run
+
+
+def _ignore(_: BaseException | None) -> None:
+    """Do nothing at the end of a stream."""
 
 
 def _trace(handler: Handler, tracer: Tracer, code_name: str) -> Handler:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlsplit
 
-from eventmesh.model.access.addresses import parse_hosts, parse_networks
+from eventmesh.model.access.addresses import parse_hosts, parse_networks, parse_trust
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, SettingsError
 from eventmesh.model.value import value
@@ -48,8 +48,9 @@ class Settings:
 
     Requests are answered that are for one of `allowed_hosts`; if there are none, for local names
     where `http_host` is one, and for any name elsewhere. The headers by which proxies name the
-    client are believed from the networks `trusted_proxies`. Over TLS browsers are told to come by
-    TLS only for `http_hsts` seconds (RFC 6797), with 0 they are not.
+    client are believed from the networks `trusted_proxies`, and the sampling decision and the
+    baggage of a trace from clients in `trace_trust`. Over TLS browsers are told to come by TLS only
+    for `http_hsts` seconds (RFC 6797), with 0 they are not.
     """
 
     broker: str = MEMORY
@@ -64,6 +65,7 @@ class Settings:
     http_hsts: float = 30 * 86400.0
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    trace_trust: tuple[str, ...] = ()
     admin_host: str = "127.0.0.1"
     admin_port: int = 9464
     max_body: int = 6 * 1024 * 1024
@@ -236,6 +238,7 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "http_hsts": (_duration, "a time: seconds, or with a unit such as 30d, or 0 for none"),
     "allowed_hosts": (parse_hosts, "names such as shop.example.org, *.example.org, or * for any"),
     "trusted_proxies": (parse_networks, "addresses or networks, such as 10.0.0.0/8, ::1"),
+    "trace_trust": (parse_trust, "true, false, or addresses and networks such as 10.0.0.0/8"),
     "admin_host": _HOST,
     "admin_port": _PORT,
     "max_body": (_whole(1, float("inf")), "a number of bytes, 1 or more"),

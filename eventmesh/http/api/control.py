@@ -23,7 +23,6 @@ from eventmesh.http.server.request import (
     read_body,
     read_content_type,
     read_message_headers,
-    read_trace_headers,
 )
 from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues
@@ -212,7 +211,7 @@ class ControlApi:
 
 def _message_headers(request: Request) -> Mapping[str, str]:
     """Read the headers of the message that a request stores."""
-    return {**read_trace_headers(request.headers), **read_message_headers(request.headers)}
+    return {**request.trace_headers, **read_message_headers(request.headers)}
 
 
 def _query_value(request: Request, name: str, default: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventmesh.http.edge.hosts import HostCheck, build_host_check
 from eventmesh.http.edge.proxies import TrustedProxies, build_trusted_proxies
+from eventmesh.http.edge.traces import TraceReader, build_trace_reader
 from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.settings import Settings
 from eventmesh.model.value import value
@@ -18,6 +19,7 @@ class Edge:
 
     check_host: HostCheck | None
     proxies: TrustedProxies | None
+    traces: TraceReader
     response_headers: bytes
 
 
@@ -26,6 +28,7 @@ def build_edge(settings: Settings) -> Edge:
     return Edge(
         build_host_check(settings),
         build_trusted_proxies(settings),
+        build_trace_reader(settings),
         _response_headers(settings),
     )
 

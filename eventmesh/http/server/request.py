@@ -18,7 +18,6 @@ from eventmesh.http.server.connection import ServerConnection
 from eventmesh.model.errors import PayloadTooLarge, Problem
 from eventmesh.model.message import JSON, NO_HEADERS, utf8
 from eventmesh.model.settings import Settings, variable
-from eventmesh.model.trace_context import trace_headers
 from eventmesh.model.value import value
 
 MAX_QUERY_FIELDS: Final = 1000
@@ -118,6 +117,13 @@ class Request:
         return given if self._edge.proxies is None else self.client.host or given
 
     @property
+    def trace_headers(self) -> Mapping[str, str]:
+        """The headers of the caller's trace, as far as they are valid and believed."""
+        if "traceparent" not in self.headers:
+            return NO_HEADERS
+        return self._edge.traces.read(self.headers, self.remote)
+
+    @property
     def content(self) -> StreamReader:
         """The body, as a stream."""
         return self._raw.content
@@ -211,14 +217,6 @@ def parse_query(target: str) -> Mapping[str, Sequence[str]]:
         raise Problem(
             400, f"the query is not UTF-8, or has more than {MAX_QUERY_FIELDS} fields"
         ) from None
-
-
-def read_trace_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Read the headers of the caller's trace (W3C Trace Context)."""
-    if "traceparent" not in headers:
-        return NO_HEADERS
-    # Bytes that are not UTF-8 come as lone surrogates: a fault of a trace ends no request.
-    return {name: utf8(text) for name, text in trace_headers(headers).items()}
 
 
 def read_message_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -64,11 +64,46 @@ class Recorder:
         self.sent.append(event)
 
 
-@pytest.mark.parametrize("provider", [None, trace.NoOpTracerProvider()])
-def test_without_a_configured_provider_nothing_stands_in_the_way(provider):
-    handler, transport = ends_with(), Recorder()
-    assert trace_invocations(provider=provider)(handler) is handler
+WITHOUT = pytest.mark.parametrize("provider", [None, trace.NoOpTracerProvider()])
+
+
+@WITHOUT
+async def test_without_a_configured_provider_nothing_stands_in_the_way(provider, invocation):
+    transport = Recorder()
     assert trace_transport(transport, provider) is transport
+    result, given = Result(), invocation()
+
+    async def handler(invocation):
+        assert invocation is given
+        assert not trace.get_current_span().get_span_context().is_valid
+        return result
+
+    assert await trace_invocations(provider=provider)(handler)(given) is result
+
+
+@WITHOUT
+async def test_without_a_provider_the_callers_context_is_the_handlers(provider, invocation):
+    current = []
+
+    def note():
+        headers = {}
+        inject(headers)
+        current.append(headers.get("traceparent"))
+
+    async def generate():
+        note()
+        yield b"1"
+        note()
+
+    async def handler(invocation):
+        note()
+        return Result(stream=generate())
+
+    run = trace_invocations(provider=provider)(handler)
+    result = await run(invocation(headers={"traceparent": TRACEPARENT}))
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert [item async for item in result.stream] == [b"1"]
+    assert current == [TRACEPARENT] * 3
 
 
 async def test_an_asynchronous_invocation_is_a_consumers_span(provider, spans, invocation):

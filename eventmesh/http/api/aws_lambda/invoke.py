@@ -40,7 +40,6 @@ from eventmesh.http.server.request import (
     read_body,
     read_content_type,
     read_message_headers,
-    read_trace_headers,
 )
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import PathValues
@@ -110,7 +109,7 @@ class LambdaApi:
             self._context.clock.now(),
             read_content_type(request.headers),
             {
-                **read_trace_headers(request.headers),
+                **request.trace_headers,
                 **_client_context(request),
                 **read_message_headers(request.headers),
             },

@@ -5,23 +5,11 @@ from multidict import CIMultiDict
 
 from eventmesh.http.api.events import parse_event
 from eventmesh.http.protocol import MESSAGE_HEADERS
-from eventmesh.http.server.request import (
-    read_content_type,
-    read_message_headers,
-    read_trace_headers,
-)
+from eventmesh.http.server.request import read_content_type, read_message_headers
 from eventmesh.model.errors import Problem
 
 BYTE = "\udcff"
 """How aiohttp tells of the byte 0xFF."""
-
-
-def test_the_trace_goes_on_without_them():
-    headers = {"traceparent": "00-1-2-01", "baggage": f"a={BYTE},b=é", "cookie": BYTE}
-    assert read_trace_headers(CIMultiDict(**headers)) == {
-        "traceparent": "00-1-2-01",
-        "baggage": "a=?,b=é",
-    }
 
 
 def test_a_content_type_is_told_without_them():
