@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test versions interpreters e2e faults faultsfull check ruff format mypy pyright layers lengths docs bench constraints clean
+.PHONY: help install demo up down test versions interpreters e2e faults faultsfull check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,21 @@ lengths:
 
 docs: install ## build the pages of docs/ into build/docs/index.html; a broken link is an error
 	$(BIN)/zensical build --strict --clean
+
+audit: install ## ask whether a package that is installed here has a known advisory
+	$(BIN)/python .ci/audit
+
+# Of what users install, in a virtual environment without our tools.
+sbom: install ## write build/sbom.json: what the package installs, as CycloneDX
+	@rm -rf build/sbom
+	$(BIN)/python -m venv build/sbom
+	build/sbom/bin/python -m pip install -qq --constraint constraints.txt --upgrade pip
+	build/sbom/bin/python -m pip install -qq --constraint constraints.txt \
+		--build-constraint constraints.txt '.[otel]'
+	build/sbom/bin/python -m pip uninstall -qq --yes pip setuptools
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --validate \
+		--output-reproducible --output-format JSON --output-file build/sbom.json \
+		build/sbom/bin/python
 
 bench: build/bench/.installed ## run the benchmarks (ARGS="..." goes to them); wrk must be there
 	build/bench/bin/python -m benchmarks $(ARGS)
