@@ -34,6 +34,7 @@ from eventmesh.model.event import ATTRIBUTE_PREFIX
 from eventmesh.model.message import JSON, NO_HEADERS, Message
 from eventmesh.model.result import Result
 from eventmesh.model.settings import redacted
+from eventmesh.model.trace_context import TRACE_HEADERS, trace_headers
 from eventmesh.model.value import value
 
 WAIT: Final = 30.0
@@ -247,9 +248,12 @@ def _message_headers(message: Message) -> dict[str, str]:
     own = {
         name: text
         for name, text in message.headers.items()
-        if not name.startswith(ATTRIBUTE_PREFIX)
+        if not name.startswith(ATTRIBUTE_PREFIX) and name not in TRACE_HEADERS
     }
-    headers = {"Content-Type": message.content_type}
+    trace = trace_headers(message.headers)
+    # One that HTTP cannot carry is no trace by the standard.
+    headers = {name: text for name, text in trace.items() if text.isascii() and text.isprintable()}
+    headers["Content-Type"] = message.content_type
     if own:
         headers[MESSAGE_HEADERS] = urlencode(own)
     return headers

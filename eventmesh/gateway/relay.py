@@ -16,7 +16,13 @@ from multidict import CIMultiDict
 
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.http.endpoint import Responder, build_binding, build_responder, check_content_type
+from eventmesh.http.endpoint import (
+    Responder,
+    build_binding,
+    build_responder,
+    check_content_type,
+    check_declared,
+)
 from eventmesh.http.protocol import RELAYED_RESPONSE
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
@@ -95,6 +101,7 @@ class RemoteRoutes:
         headers = CIMultiDict(head["headers"])
         content_type = read_content_type(headers)
         check_content_type(binding, content_type)
+        check_declared(binding, headers, body)
         if len(body) > self._limit:
             raise PayloadTooLarge(len(body), self._limit, "max_payload")
         target = head["target"]

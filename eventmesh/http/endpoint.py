@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, cast
 
 from aiohttp import hdrs
@@ -24,9 +24,10 @@ from eventmesh.http.server.request import (
 from eventmesh.http.server.response import BytesResponse, json_response, problem_response
 from eventmesh.http.server.routing import Endpoint, PathValues
 from eventmesh.http.server.streaming import StreamingResponse, stream_response
-from eventmesh.model.errors import InvocationError
+from eventmesh.model.errors import InvocationError, Problem
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, make_invocation
+from eventmesh.model.message import JSON
 
 Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | StreamingResponse]]
 """Answers the invocations that were made of requests to one route."""
@@ -79,6 +80,7 @@ def _build_reader(
         if has_body:
             check_content_type(binding, content_type)
             body = await read_body(request, limit)
+            check_declared(binding, request.headers, body)
         return make_invocation(
             function=name,
             id=new_id(),
@@ -106,6 +108,21 @@ def check_content_type(binding: HttpBinding, content_type: str) -> None:
     """Raise Problem 415 for a body of a content type that the route does not take."""
     if binding.body is not None and not binding.body.raw:
         check_json(content_type)
+
+
+def check_declared(binding: HttpBinding, headers: Mapping[str, str], body: bytes) -> None:
+    """Raise Problem 415 for a body without a content type, where the route takes JSON.
+
+    Browsers let pages of other sites send such a body without asking first (a Blob without a type;
+    https://fetch.spec.whatwg.org/#cors-safelisted-request-header), but not JSON.
+    """
+    takes_json = binding.body is not None and not binding.body.raw
+    if body and takes_json and hdrs.CONTENT_TYPE not in headers:
+        raise Problem(
+            415,
+            f"the body has no type: send it with the header Content-Type: {JSON}",
+            headers={"Accept": JSON},
+        )
 
 
 def _build_sync_responder(

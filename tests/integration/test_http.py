@@ -282,11 +282,19 @@ async def test_all_that_is_json_is_taken(shop, media_type):
         assert answer.status == 201
 
 
-async def test_a_body_of_no_type_is_taken_for_json(shop):
+async def test_a_body_of_no_type_is_415(shop):
     async with shop.post(
         "/orders", data=b'{"sku": "a"}', skip_auto_headers=["Content-Type"]
     ) as answer:
-        assert answer.status == 201
+        assert answer.status == 415
+        assert "Content-Type: application/json" in (await problem(answer))["detail"]
+
+
+async def test_no_body_needs_no_type(shop):
+    async with shop.post("/orders", skip_auto_headers=["Content-Type"]) as answer:
+        assert answer.status == 422
+    async with shop.put("/files/a", data=b"abc", skip_auto_headers=["Content-Type"]) as answer:
+        assert await answer.read() == b"cba"
 
 
 @pytest.mark.parametrize(

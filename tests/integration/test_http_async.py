@@ -97,11 +97,14 @@ async def test_without_the_api_there_is_no_location(serving, worker):
 
 async def test_a_trace_with_bytes_that_are_no_text_is_stored_and_may_fail(serving, worker):
     worker.error = ValueError("no")
-    async with serving(worker.service) as served:
+    async with serving(worker.service, trace_trust=("127.0.0.0/8",)) as served:
         reader, writer = await served.connect()
         writer.write(
             b"PUT /orders/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n"
-            b"traceparent: 00-1-2-01\r\nbaggage: a=\xff\r\n\r\n" + b'{"sku":"a"}'
+            b"Content-Type: application/json\r\n"
+            b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+            b"baggage: a=\xff\r\n\r\n"
+            b'{"sku":"a"}'
         )
         assert b" 202 " in await reader.readline()
         writer.close()

@@ -12,6 +12,7 @@ from multidict import MultiMapping
 
 from eventmesh.aio.clock import TimeLimit
 from eventmesh.http.edge.door import Edge
+from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.edge.proxies import Client
 from eventmesh.http.protocol import MESSAGE_HEADERS
 from eventmesh.http.server.connection import ServerConnection
@@ -226,8 +227,9 @@ def read_message_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
         return NO_HEADERS
     try:
         given.encode()  # Fails for bytes that were not UTF-8, as the next line does.
-        return dict(parse_qsl(given, strict_parsing=True, errors="strict"))
+        headers = dict(parse_qsl(given, strict_parsing=True, errors="strict"))
     except ValueError:
         raise Problem(
             400, f"{MESSAGE_HEADERS} is not written like a query: name=text&name=text"
         ) from None
+    return accept_message_headers(headers)

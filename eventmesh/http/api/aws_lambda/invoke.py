@@ -32,6 +32,7 @@ from eventmesh.http.api.aws_lambda.responses import (
 )
 from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
 from eventmesh.http.server.request import (
     Request,
@@ -227,13 +228,14 @@ def _client_context(request: Request) -> Mapping[str, str]:
     try:
         context: Any = orjson.loads(base64.b64decode(given[:MAX_CLIENT_CONTEXT], validate=True))
         custom: Mapping[str, Any] = context.get("custom") or {}
-        return {name: str(text) for name, text in custom.items()}
+        headers = {name: str(text) for name, text in custom.items()}
     except (binascii.Error, ValueError, AttributeError):
         raise LambdaError(
             _INVALID,
             f"Client context must be a Base64-encoded JSON object of {MAX_CLIENT_CONTEXT} "
             "characters at most",
         ) from None
+    return accept_message_headers(headers)
 
 
 def _seconds(text: str) -> float:

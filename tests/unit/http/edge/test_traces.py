@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.sampling import (
 from eventmesh.http.edge import traces
 from eventmesh.http.edge.traces import MAX_BAGGAGE, TraceReader, find_sampler
 from eventmesh.middleware.tracing import trace_invocations
+from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result
 
 LOW, HIGH = f"{'0' * 31}1", "f" * 32
@@ -52,7 +53,7 @@ def sampled_by(monkeypatch):
 )
 @pytest.mark.parametrize("flags", ["00", "01", "03"])
 async def test_our_sampler_decides_and_the_spans_keep_to_it(
-    sampled_by, invocation, sampler, trace, recorded, flags
+    sampled_by, sampler, trace, recorded, flags
 ):
     reader, provider = sampled_by(sampler)
     headers = read(reader, ("traceparent", parent(trace, flags)))
@@ -61,12 +62,14 @@ async def test_our_sampler_decides_and_the_spans_keep_to_it(
     seen = []
 
     async def handler(invocation):
-        seen.append(traces.trace.get_current_span())
+        span = traces.trace.get_current_span()
+        seen.append((span.is_recording(), f"{span.get_span_context().trace_id:032x}"))
         return Result()
 
-    await trace_invocations(provider=provider)(handler)(invocation(headers=headers))
-    assert seen[0].is_recording() is recorded
-    assert f"{seen[0].get_span_context().trace_id:032x}" == trace
+    await trace_invocations(provider=provider)(handler)(
+        Invocation("s.f", "1", b"", 0.0, headers=headers)
+    )
+    assert seen == [(recorded, trace)]
     provider.shutdown()
 
 
