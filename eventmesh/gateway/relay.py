@@ -32,7 +32,7 @@ from eventmesh.http.server.streaming import StreamingResponse
 from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadTooLarge, Problem
 from eventmesh.model.invocation import SYNC, HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.message import Message
-from eventmesh.model.result import Result
+from eventmesh.model.result import Result, is_final_status
 
 _Head: TypeAlias = dict[str, Any]
 
@@ -55,11 +55,23 @@ def encode_request(
 
 
 def decode_response(result: Result, invocation_id: str) -> BytesResponse:
-    """Decode the response that a result carries. Raises Problem 502 where it carries none."""
+    """Decode the response that a result carries.
+
+    Raises Problem 502 where it carries none, or one that would not be one response to its client:
+    a line break in a status or a header would begin another one (response splitting).
+    """
     if result.content_type != RELAYED_RESPONSE:
         raise Problem(502, "the service has a version that this gateway does not support")
-    head, body = _split(result.body)
-    return BytesResponse(head["status"], body, head["content_type"], head["headers"], invocation_id)
+    try:
+        head, body = _split(result.body)
+        status = head["status"]
+        if not is_final_status(status):
+            raise ValueError(f"the status {status!r:.40} ends no request")
+        headers = {**head["headers"]}
+        return BytesResponse(status, body, head["content_type"], headers, invocation_id)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        _log.warning("the response to %s cannot be passed on: %s", invocation_id, error)
+        raise Problem(502, "the service sent a response that cannot be passed on") from None
 
 
 class RemoteRoutes:

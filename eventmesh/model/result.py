@@ -44,6 +44,7 @@ class Response:
 
     `content` is encoded like any value; bytes are sent unchanged. A header that is sent several
     times, such as Set-Cookie, has a list of its values. Other callers get only the content.
+    `status` is from 200 to 599: what ends a request (RFC 9110, section 15.2).
     """
 
     content: Any = None
@@ -52,7 +53,15 @@ class Response:
     content_type: str = JSON
 
     def __post_init__(self) -> None:
-        """Raise TypeError for headers that are not a mapping of names to texts."""
+        """Raise ValueError for a status that ends no request.
+
+        Raise TypeError for headers that are not a mapping of names to texts.
+        """
+        if not is_final_status(self.status):
+            raise ValueError(
+                f"Response(status={self.status!r}): write a status that ends a request, from 200 "
+                "to 599"
+            )
         given: object = self.headers
         if not isinstance(given, Mapping):
             raise TypeError(f"Response(headers=…) is a {type(given).__name__}: {_HEADERS_ADVICE}")
@@ -61,6 +70,14 @@ class Response:
                 # Only the type of the text: it may be secret.
                 what = f"{name!r}, a {type(text).__name__}"
                 raise TypeError(f"Response(headers=…) has {what}: {_HEADERS_ADVICE}")
+
+
+_FINAL: Final = range(200, 600)
+
+
+def is_final_status(status: object) -> bool:
+    """Whether it is a status that ends a request (RFC 9110, section 15)."""
+    return isinstance(status, int) and not isinstance(status, bool) and status in _FINAL
 
 
 _HEADERS_ADVICE: Final = (

@@ -29,9 +29,17 @@ class SameOriginCheck:
         if self._loopback and not is_loopback(_name(host)):
             return f"only this machine may do this, and {host!r} is not one of its local names"
         origin = headers.get(hdrs.ORIGIN)
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             return f"pages of {origin!r} may not do this"
         return ""
+
+
+def _place(origin: str) -> str | None:
+    """The name and port in an Origin header; None for one that cannot be read."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # Such as `http://[`.
+        return None
 
 
 def _name(host: str) -> str:

@@ -1,4 +1,5 @@
 import asyncio
+from http import HTTPStatus
 from types import MappingProxyType
 
 import pytest
@@ -48,6 +49,19 @@ async def items(*chunks, error=None, cleanup=None):
 def test_a_response_refuses_headers_that_are_none(headers, advice):
     with pytest.raises(TypeError, match=advice):
         Response(headers=headers)
+
+
+@pytest.mark.parametrize(
+    "status", [0, 100, 101, 199, 600, 99999, True, "200", 200.0, None], ids=repr
+)
+def test_a_response_refuses_a_status_that_ends_no_request(status):
+    with pytest.raises(ValueError, match="from 200 to 599"):
+        Response(status=status)
+
+
+@pytest.mark.parametrize("status", [200, 304, 599, HTTPStatus.CREATED])
+def test_a_response_takes_a_status_that_ends_a_request(status):
+    assert Response(status=status).status == status
 
 
 def test_a_response_takes_any_mapping_of_texts():

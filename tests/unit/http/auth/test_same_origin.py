@@ -27,7 +27,9 @@ def test_an_address_for_others_is_reached_by_any_name():
     assert find_violation("0.0.0.0", host="orders.example") == ""
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://["]
+)
 def test_a_page_of_another_origin_is_refused(origin):
     assert "may not do this" in find_violation("127.0.0.1", host="127.0.0.1:8080", origin=origin)
 
