@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 import orjson
@@ -14,9 +16,26 @@ from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.settings import Settings
 
+_PASSWORD: Final = re.compile(r"[^:/]+://[^/?#]*?:(?!guest@)[^/?#]+@")
+"""A URL with a password; RabbitMQ's own default, which works on its own machine alone, is none."""
 
-def _read_url(_ctx: click.Context, _parameter: click.Parameter, url: str | None) -> str:
-    return url or Settings.from_environment(os.environ).mesh
+
+def _read_url(ctx: click.Context, parameter: click.Parameter, url: str | None) -> str:
+    given = warn_of_password(ctx, parameter, url)
+    return given or Settings.from_environment(os.environ).mesh
+
+
+def warn_of_password(
+    _ctx: click.Context, _parameter: click.Parameter, url: str | None
+) -> str | None:
+    """Return the URL of an option, as click's callback, and warn if others see a password in it."""
+    if url and _PASSWORD.match(url):
+        click.echo(
+            "Warning: every user of this machine sees the password in the list of processes: put "
+            "the URL into EVENTMESH_BROKER, or the password into a file, ?password_file=…",
+            err=True,
+        )
+    return url
 
 
 def read_duration(

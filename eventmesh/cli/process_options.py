@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from eventmesh.cli.options import grace_option
+from eventmesh.cli.options import grace_option, warn_of_password
 from eventmesh.model.settings import LogFormat, LogLevel, Settings, variable
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -90,6 +90,7 @@ def cores() -> int:
 broker_option = click.option(
     "--broker",
     metavar="URL",
+    callback=warn_of_password,
     help="Where RabbitMQ is, amqp://USER:PASSWORD@HOST:PORT/VHOST.  [env var: EVENTMESH_BROKER]",
 )
 workers_option = click.option(

@@ -28,9 +28,9 @@ class ContainerEngine:
     def __init__(self, command: str) -> None:
         self._command = command
 
-    def build(self, image: Image, tag: str) -> None:
-        """Build an image. Raises EngineError if that fails."""
-        self._run(*build_arguments(self._command, image, tag))
+    def build(self, image: Image, tag: str, base: str | None = None) -> None:
+        """Build an image, on the base image of its Dockerfile or on another. Raises EngineError."""
+        self._run(*build_arguments(self._command, image, tag, base))
 
     def push(self, tag: str, remote: str) -> None:
         """Push an image under another name. Raises EngineError if that fails."""
@@ -52,12 +52,13 @@ class ContainerEngine:
             )
 
 
-def build_arguments(command: str, image: Image, tag: str) -> Sequence[str]:
+def build_arguments(command: str, image: Image, tag: str, base: str | None = None) -> Sequence[str]:
     """Return the arguments with which an engine's command builds an image."""
     # Podman writes no health check into an image of its own format.
     image_format = ("--format", "docker") if command == _PODMAN else ()
+    on = () if base is None else ("--build-arg", f"BASE={base}")
     files = ("--file", str(image.dockerfile), "--tag", tag, str(image.context))
-    return ("build", *image_format, *files)
+    return ("build", *image_format, *on, *files)
 
 
 def detect_engine() -> ContainerEngine:

@@ -9,13 +9,14 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
-from eventmesh.model.errors import SettingsError
+from eventmesh.model.errors import AccessDenied, SettingsError
 from eventmesh.model.value import value
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 TLS_OPTIONS: Final = ("cafile", "certfile", "keyfile", "verify", "auth")
 OPTIONS: Final = (*TLS_OPTIONS, "password_file")
 
+_FILES: Final = frozenset(("password_file", "cafile", "certfile", "keyfile"))
 _GUEST: Final = "guest"
 
 
@@ -31,6 +32,20 @@ class Address:
     tls: ssl.SSLContext | None = None
     external: bool = False
     """Authenticate by the client's certificate (SASL EXTERNAL)."""
+    url: str = ""
+    """The URL that it was parsed from, if files are named in it."""
+
+    def renewed(self) -> Address:
+        """Return the address with what its files have now: they may have been replaced.
+
+        Raises AccessDenied if they cannot be used.
+        """
+        if not self.url:
+            return self
+        try:
+            return parse_address(self.url)
+        except SettingsError as error:
+            raise AccessDenied(str(error)) from None
 
     def __repr__(self) -> str:
         scheme = "amqp" if self.tls is None else "amqps"
@@ -49,7 +64,8 @@ def parse_address(url: str) -> Address:
     client certificate), `auth=external` (log in by that certificate), and `verify=none` (accept
     any certificate: for tests).
 
-    Raises SettingsError, which never shows the password.
+    The files are read again for every new connection, so that a password or a certificate can be
+    replaced while a process runs. Raises SettingsError, which never shows the password.
     """
     parts, port = _split(url)
     options = _options(parts.query)
@@ -69,6 +85,7 @@ def parse_address(url: str) -> Address:
         _password(password, options),
         _tls(options) if secure else None,
         options.get("auth") == "external",
+        url if _FILES & options.keys() else "",
     )
     _check(address)
     return address

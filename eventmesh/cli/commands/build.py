@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 @click.command()
 @targets_argument
 @click.option("--tag", default="latest", show_default=True, help="The tag of the images.")
+@click.option(
+    "--base",
+    metavar="IMAGE",
+    help="The image to build on, such as python:3.13-slim@sha256:…  [default: the Dockerfile's]",
+)
 @click.option("--push", "registry", metavar="REGISTRY", help="Also push them there.")
 @click.option(
     "--prepare", is_flag=True, help="Only write the files that the build needs; use no engine."
 )
-def command(*, targets: tuple[str, ...], tag: str, registry: str | None, prepare: bool) -> None:
+def command(
+    *, targets: tuple[str, ...], tag: str, base: str | None, registry: str | None, prepare: bool
+) -> None:
     """Build an image of each TARGET's folder, with Docker or Podman.
 
     A TARGET is a file or a folder with an app.py. The image is named after the folder. Missing
@@ -36,13 +43,13 @@ def command(*, targets: tuple[str, ...], tag: str, registry: str | None, prepare
     images = [image_for_target(read_target(target)) for target in targets]
     check_image_names(images)
     if prepare:
-        _prepare(images, tag)
+        _prepare(images, tag, base)
         return
     engine = detect_engine()
     for image in images:
         _write_missing(image)
         name = f"{image.name}:{tag}"
-        engine.build(image, name)
+        engine.build(image, name, base)
         click.echo(f"built {name}")
         if registry is not None:
             remote = f"{registry.rstrip('/')}/{name}"
@@ -50,7 +57,7 @@ def command(*, targets: tuple[str, ...], tag: str, registry: str | None, prepare
             click.echo(f"pushed {remote}")
 
 
-def _prepare(images: list[Image], tag: str) -> None:
+def _prepare(images: list[Image], tag: str, base: str | None) -> None:
     """Write the files of the images, and print the commands that build them."""
     from eventmesh.packaging.container_engine import DOCKER, build_arguments  # noqa: PLC0415
 
@@ -58,7 +65,7 @@ def _prepare(images: list[Image], tag: str) -> None:
         _write_missing(image)
     click.echo("\nBuild with:")
     for image in images:
-        arguments = build_arguments(DOCKER, image, f"{image.name}:{tag}")
+        arguments = build_arguments(DOCKER, image, f"{image.name}:{tag}", base)
         click.echo(f"  {shlex.join([DOCKER, *arguments])}")
 
 

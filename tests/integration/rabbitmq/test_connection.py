@@ -51,6 +51,25 @@ async def test_a_service_waits_for_its_user_to_be_created(rabbitmq, function, so
         await soon(entering)
 
 
+async def test_a_password_is_replaced_while_a_service_runs(
+    rabbitmq, function, soon, until, tmp_path, caplog
+):
+    password = tmp_path / "password"
+    password.write_text("old")
+    await rabbitmq.ctl("add_user", function, "old")
+    await rabbitmq.ctl("set_permissions", function, ".*", ".*", ".*")
+    url = rabbitmq.url.replace("guest:guest", function)
+    async with RabbitBroker(f"{url}?password_file={password}", name=function) as broker:
+        await broker.declare([inbox(function)])
+        await rabbitmq.ctl("change_password", function, "new")
+        await rabbitmq.close_connections(function)
+        # As operators do who replace the password at the broker first.
+        await until(lambda: "403 ACCESS_REFUSED" in caplog.text)
+        password.write_text("new")
+        await until(lambda: broker.ready)
+        assert await soon(broker.depth(inbox(function))) == 0
+
+
 async def test_a_virtual_host_may_have_any_name(rabbitmq, connecting, function):
     await rabbitmq.ctl("add_vhost", "a/b c%")
     await rabbitmq.ctl("set_permissions", "-p", "a/b c%", "guest", ".*", ".*", ".*")

@@ -50,6 +50,17 @@ def test_an_image_of_each_folder(engines, build, project):
     assert result.stdout.endswith("built other-one:1.2\n")
 
 
+def test_the_base_image_can_be_another(engines, build, project):
+    engines("docker")
+    base = f"python:3.13-slim@sha256:{'0' * 64}"
+    assert build("hello", "--base", base).exit_code == 0
+    assert f" --build-arg BASE={base} --file " in calls(project)[1]
+    dockerfile = (project / "hello" / "Dockerfile").read_text()
+    froms = [line for line in dockerfile.splitlines() if line.startswith("FROM ")]
+    outside = [line for line in froms if line.split()[1] not in ("eventmesh", "runtime")]
+    assert outside == ["FROM $BASE AS eventmesh", "FROM $BASE AS runtime"]
+
+
 def test_two_images_of_one_name(engines, build, write, project):
     engines("docker")
     write("other_one/app.py", "")

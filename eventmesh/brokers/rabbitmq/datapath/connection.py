@@ -105,7 +105,7 @@ class ReconnectingConnection:
     async def _open(self) -> AmqpConnection | None:
         self._refusal = None
         try:
-            connection = await connect(self._address, self._name)
+            connection = await connect(self._address.renewed(), self._name)
         except InvocationError as error:
             if isinstance(error, AccessDenied) and not self._retry_refused_login:
                 self._refuse(error)

@@ -122,7 +122,7 @@ class ManagementConnection:
     async def _open(self) -> AbstractConnection:
         """Try once to open it. Raises AccessDenied or BrokerUnavailable."""
         await self._discard()
-        address = self._address
+        address = self._address.renewed()
         url = make_url(
             host=address.host,
             port=address.port,

@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.model.errors import SettingsError
+from eventmesh.model.errors import AccessDenied, SettingsError
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,20 @@ def test_an_address_shows_neither_user_nor_password():
     address = parse_address("amqps://anna:s3cr3t@rabbit/shop")
     assert repr(address) == str(address) == "amqps://rabbit:5671/shop"
     assert repr(parse_address("amqp://[::1]:9/a%2Fb")) == "amqp://[::1]:9/a%2Fb"
+
+
+def test_files_are_read_again_for_a_new_connection(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("old")
+    address = parse_address(f"amqp://anna@rabbit?password_file={file}")
+    file.write_text("new")
+    assert (address.password, address.renewed().password) == ("old", "new")
+    file.unlink()
+    with pytest.raises(AccessDenied, match="password_file cannot be read"):
+        address.renewed()
+
+
+def test_an_address_without_files_stays_as_it_is():
+    address = parse_address("amqp://anna:s3cr3t@rabbit")
+    assert address.renewed() is address
+    assert address.url == ""
