@@ -91,7 +91,9 @@ class Service:
         self, handler: Callable[P, R], triggers: tuple[Trigger, ...], options: DeclaredOptions
     ) -> Function[P, R]:
         _check_bound(handler)
-        signature = compile_signature(handler, [resource.kind for resource in self.resources])
+        signature = compile_signature(
+            handler, [resource.kind for resource in self.resources], options.limits.max_nodes
+        )
         own_name = _own_name(handler) if options.name is None else options.name
         full_name = check_function(f"{self.name}.{own_name}")
         code = unwrap_handler(handler)

@@ -8,7 +8,13 @@ from typing import Any, Final, TypeAlias, TypedDict, cast
 from eventmesh.abc import Callee
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
-from eventmesh.model.limits import DEFAULT_CONCURRENCY, DEFAULT_MAX_PAYLOAD, DEFAULT_TIMEOUT, Limits
+from eventmesh.model.limits import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_NODES,
+    DEFAULT_MAX_PAYLOAD,
+    DEFAULT_TIMEOUT,
+    Limits,
+)
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import Route, parse_destination
 from eventmesh.model.value import value
@@ -27,8 +33,9 @@ class FunctionOptions(TypedDict, total=False):
     unless given), and `reserved_concurrency` in the whole mesh, None for no limit there.
     `max_pending` is how many synchronous callers may wait for a permit (as many as `concurrency`
     unless given). `max_payload` is bytes, of the payload and of the result that a caller by name
-    gets (6 MiB unless given). `retry` is for asynchronous invocations. `on_success` and
-    `on_failure` get records of their outcomes.
+    gets (6 MiB unless given), and `max_nodes` the values in a payload that is JSON (200,000 unless
+    given): each takes memory, however few bytes it has. `retry` is for asynchronous invocations.
+    `on_success` and `on_failure` get records of their outcomes.
 
     `runtime` names how the handler is run: "inline", in the event loop, where it is a coroutine
     function, and "thread", in one of `concurrency` threads, where it is not, unless given. Other
@@ -42,6 +49,7 @@ class FunctionOptions(TypedDict, total=False):
     reserved_concurrency: int | None
     max_pending: int | None
     max_payload: int
+    max_nodes: int
     retry: Retry
     on_success: Destination | None
     on_failure: Destination | None
@@ -72,6 +80,7 @@ def read_options(given: FunctionOptions) -> DeclaredOptions:
         reserved_concurrency=given.get("reserved_concurrency"),
         max_pending=concurrency if max_pending is None else max_pending,
         max_payload=given.get("max_payload", DEFAULT_MAX_PAYLOAD),
+        max_nodes=given.get("max_nodes", DEFAULT_MAX_NODES),
     )
     retry = given.get("retry", DEFAULT_RETRY)
     _check_retry(retry, limits)

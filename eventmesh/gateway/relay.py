@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from multidict import CIMultiDict
 
 from eventmesh.engine.binding import HttpBinding
+from eventmesh.engine.codecs.json_bounds import check_nodes
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.endpoint import (
     Responder,
@@ -35,6 +36,12 @@ from eventmesh.model.message import Message
 from eventmesh.model.result import Result, is_final_status
 
 _Head: TypeAlias = dict[str, Any]
+
+_UNREADABLE: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError, RecursionError),
+    PayloadTooLarge,
+)
+"""What reading the head of a response that is none may raise."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -69,7 +76,7 @@ def decode_response(result: Result, invocation_id: str) -> BytesResponse:
             raise ValueError(f"the status {status!r:.40} ends no request")
         headers = {**head["headers"]}
         return BytesResponse(status, body, head["content_type"], headers, invocation_id)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except _UNREADABLE as error:
         _log.warning("the response to %s cannot be passed on: %s", invocation_id, error)
         raise Problem(502, "the service sent a response that cannot be passed on") from None
 
@@ -160,5 +167,7 @@ def _join(head: _Head, body: bytes) -> bytes:
 
 
 def _split(body: bytes) -> tuple[_Head, bytes]:
+    """Split a message. Raises ValueError, PayloadTooLarge or RecursionError for a bad head."""
     head, _, rest = body.partition(b"\n")
+    check_nodes(head)
     return json.loads(head), rest

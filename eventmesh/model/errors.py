@@ -132,23 +132,25 @@ def _reason(error: Mapping[str, Any]) -> str:
 
 
 class PayloadTooLarge(InvocationError):
-    """The payload has more bytes than the function or the broker accepts.
+    """The payload has more bytes, or values, than the function or the broker accepts.
 
-    `setting` names the option or the variable that sets the limit, where there is one.
+    `size` and `limit` are in `unit`: "bytes", or "JSON values". `setting` names the option or the
+    variable that sets the limit, where there is one.
     """
 
     code = "payload_too_large"
 
-    def __init__(self, size: int, limit: int, setting: str = "") -> None:
-        super().__init__(size, limit, setting)
+    def __init__(self, size: int, limit: int, setting: str = "", unit: str = "bytes") -> None:
+        super().__init__(size, limit, setting, unit)
         self.size = size
         self.limit = limit
         self.setting = setting
+        self.unit = unit
 
     def __str__(self) -> str:
         setting = f" ({self.setting})" if self.setting else ""
         return (
-            f"the payload has {self.size:,} bytes, the limit is {self.limit:,}{setting}: "
+            f"the payload has {self.size:,} {self.unit}, the limit is {self.limit:,}{setting}: "
             "send a reference to the data instead, or raise the limit"
         )
 

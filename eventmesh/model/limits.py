@@ -13,6 +13,9 @@ DEFAULT_CONCURRENCY: Final = 100
 DEFAULT_MAX_PAYLOAD: Final = 6 * 1024 * 1024
 """Bytes. The limit of a synchronous payload on AWS Lambda, and well under RabbitMQ's 16 MiB."""
 
+DEFAULT_MAX_NODES: Final = 200_000
+"""Values in one piece of JSON: some 25 MB of memory at the most."""
+
 
 @value
 class Limits:
@@ -20,7 +23,8 @@ class Limits:
 
     `timeout` is seconds a run, None for no limit. `concurrency` is runs at once in one process,
     `reserved_concurrency` in the whole mesh (None: not limited there). `max_pending` is how many
-    synchronous callers may wait for a permit. `max_payload` is bytes.
+    synchronous callers may wait for a permit. `max_payload` is bytes, and `max_nodes` the values in
+    a payload that is JSON.
     """
 
     timeout: float | None = DEFAULT_TIMEOUT
@@ -28,6 +32,7 @@ class Limits:
     reserved_concurrency: int | None = None
     max_pending: int = DEFAULT_CONCURRENCY
     max_payload: int = DEFAULT_MAX_PAYLOAD
+    max_nodes: int = DEFAULT_MAX_NODES
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0 < self.timeout < math.inf:
@@ -49,6 +54,10 @@ class Limits:
             )
         if not is_whole(self.max_payload, 1):
             raise DeclarationError(f"max_payload={self.max_payload!r}: it is bytes, 1 or more")
+        if not is_whole(self.max_nodes, 1):
+            raise DeclarationError(
+                f"max_nodes={self.max_nodes!r}: it counts the values in JSON, 1 or more"
+            )
 
 
 def is_whole(number: object, least: int) -> bool:

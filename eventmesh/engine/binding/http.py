@@ -28,6 +28,7 @@ from eventmesh.engine.binding.text_values import (
 from eventmesh.engine.codecs.json import payload_error
 from eventmesh.model.errors import DeclarationError, PayloadInvalid
 from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
+from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.value import value
 
 Source: TypeAlias = Literal["path", "query", "header", "body"]
@@ -81,7 +82,10 @@ class HttpBinding:
 
 
 def bind_route(
-    function: str, parameters: Sequence[Parameter], template: RouteTemplate
+    function: str,
+    parameters: Sequence[Parameter],
+    template: RouteTemplate,
+    max_nodes: int = DEFAULT_MAX_NODES,
 ) -> HttpBinding:
     """Find where each parameter comes from on a route.
 
@@ -105,7 +109,7 @@ def bind_route(
         raise DeclarationError(
             f"{function}() has two parameters of one name in the body: give each its own"
         )
-    return HttpBinding(function, tuple(fields), build_payload(function, body))
+    return HttpBinding(function, tuple(fields), build_payload(function, body, max_nodes))
 
 
 def _request_name(parameter: Parameter, source: Source) -> str:

@@ -13,9 +13,11 @@ from pydantic_core import CoreSchema, core_schema
 from eventmesh.engine.binding.annotations import format_type
 from eventmesh.engine.binding.parameters import Parameter
 from eventmesh.engine.codecs.json import payload_error
+from eventmesh.engine.codecs.json_bounds import check_finite, check_nodes, is_always_finite
 from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.event import Event, event_from
 from eventmesh.model.invocation import Invocation
+from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.value import value
 
 Arguments: TypeAlias = dict[str, Any]
@@ -37,12 +39,14 @@ class Payload:
     """The payload as a handler takes it: the value of one parameter, or an object of fields.
 
     `fields` has the parameters by their names in the object. With `whole`, the payload is the value
-    of the one parameter in `fields`. `adapter` validates it, and has its JSON schema.
+    of the one parameter in `fields`. `adapter` validates it, and has its JSON schema. As JSON it
+    has at most `max_nodes` values.
     """
 
     fields: Mapping[str, Parameter]
     whole: bool
     adapter: TypeAdapter[Any]
+    max_nodes: int = DEFAULT_MAX_NODES
 
     @property
     def required(self) -> bool:
@@ -55,14 +59,16 @@ class Payload:
         return self.whole and all(parameter.raw for parameter in self.fields.values())
 
 
-def build_payload(function: str, fields: Mapping[str, Parameter]) -> Payload | None:
+def build_payload(
+    function: str, fields: Mapping[str, Parameter], max_nodes: int = DEFAULT_MAX_NODES
+) -> Payload | None:
     """Describe the payload that fills these parameters, by name; None without parameters."""
     if not fields:
         return None
     first, *others = fields.values()
     if not others and first.fills_body:
-        return Payload(fields, whole=True, adapter=first.adapter)
-    return Payload(fields, whole=False, adapter=build_object_adapter(function, fields))
+        return Payload(fields, True, first.adapter, max_nodes)  # noqa: FBT003 - `whole`
+    return Payload(fields, False, build_object_adapter(function, fields), max_nodes)  # noqa: FBT003
 
 
 def build_object_adapter(function: str, fields: Mapping[str, Parameter]) -> TypeAdapter[Arguments]:
@@ -108,7 +114,7 @@ def build_payload_binder(payload: Payload | None) -> Binder:
     bind = (
         _build_raw_binder(parameter.name)
         if parameter.raw
-        else _build_whole_binder(parameter.name, parameter.adapter)
+        else _build_whole_binder(parameter.name, build_json_validator(payload))
     )
     if parameter.kind == "event":
         return _build_event_binder(parameter.name, bind)
@@ -119,9 +125,32 @@ def _bind_nothing(_: Invocation) -> Arguments:
     return {}
 
 
-def _build_whole_binder(name: str, adapter: TypeAdapter[Any]) -> Binder:
-    validate = adapter.validator.validate_json
+def build_json_validator(payload: Payload) -> Callable[[bytes], Any]:
+    """Build what validates JSON as that payload, within its limits.
 
+    It raises pydantic's ValidationError, PayloadTooLarge, or PayloadInvalid for NaN and infinities.
+    """
+    return build_bounded_validator(payload.adapter, payload.max_nodes)
+
+
+def build_bounded_validator(adapter: TypeAdapter[Any], max_nodes: int) -> Callable[[bytes], Any]:
+    """Build what validates JSON of at most so many values. It raises as `build_json_validator`."""
+    validate: Callable[[bytes], Any] = adapter.validator.validate_json
+
+    def validate_bounded(body: bytes) -> Any:
+        if len(body) >= max_nodes:
+            check_nodes(body, max_nodes, "max_nodes")
+        return validate(body)
+
+    def validate_finite(body: bytes) -> Any:
+        valid = validate_bounded(body)
+        check_finite(body, _WHAT)
+        return valid
+
+    return validate_bounded if is_always_finite(adapter) else validate_finite
+
+
+def _build_whole_binder(name: str, validate: Callable[[bytes], Any]) -> Binder:
     def bind(invocation: Invocation) -> Arguments:
         try:
             return {name: validate(invocation.payload or b"null")}
@@ -140,19 +169,20 @@ def _build_optional_binder(bind: Binder) -> Binder:
 
 
 def _fields(payload: Payload) -> Binder:
-    validate: Callable[[bytes], Arguments] = payload.adapter.validator.validate_json
+    validate = build_json_validator(payload)
     expected = _expected_object(payload.fields)
 
     def bind(invocation: Invocation) -> Arguments:
         body = invocation.payload
         try:
-            return validate(b"{}" if body in _NONE else body)
+            arguments: Arguments = validate(b"{}" if body in _NONE else body)
         except ValidationError as error:
             invalid = payload_error(error, _WHAT)
             if any(reason["type"] == _NO_OBJECT and not reason["loc"] for reason in invalid.errors):
                 reason = {"loc": (), "msg": expected, "type": _NO_OBJECT}
                 raise PayloadInvalid(invalid.message, [reason]) from None
             raise invalid from None
+        return arguments
 
     return bind
 

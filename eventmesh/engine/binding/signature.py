@@ -31,6 +31,7 @@ from eventmesh.engine.binding.results import (
 )
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import Invocation, RouteTemplate
+from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.value import value
 
 
@@ -41,7 +42,8 @@ class Signature:
     `function` is its name in error messages. `payload` is what it takes if it is invoked by name;
     None if it takes no payload. `result_type` is the annotation of its result; for a handler that
     yields, a list of `item_type`. `encode` encodes a result and `encode_item` one item; both raise
-    FunctionError for a value that does not fit. Without `yield`, the item is the result.
+    FunctionError for a value that does not fit. Without `yield`, the item is the result. A payload
+    that is JSON has at most `max_nodes` values.
     """
 
     function: str
@@ -55,6 +57,7 @@ class Signature:
     item_adapter: TypeAdapter[Any]
     encode: Encoder
     encode_item: Encoder
+    max_nodes: int = DEFAULT_MAX_NODES
 
     @property
     def context(self) -> str | None:
@@ -94,14 +97,14 @@ class Signature:
 
         Raises DeclarationError if the handler takes anything else.
         """
-        return build_batch_binder(self.function, self.parameters)
+        return build_batch_binder(self.function, self.parameters, self.max_nodes)
 
     def http_binding(self, route: RouteTemplate) -> HttpBinding:
         """Find which part of a request to that route fills which parameter.
 
         Raises DeclarationError if the route and the signature do not fit together.
         """
-        return bind_route(self.function, self.parameters, route)
+        return bind_route(self.function, self.parameters, route, self.max_nodes)
 
     def build_async_payload(self, route: RouteTemplate) -> Callable[[Invocation], bytes]:
         """Build a function that checks a request to that route and returns the payload to store.
@@ -124,11 +127,14 @@ class Signature:
         )
 
 
-def compile_signature(handler: AnyCallable, resources: Collection[type] = ()) -> Signature:
+def compile_signature(
+    handler: AnyCallable, resources: Collection[type] = (), max_nodes: int = DEFAULT_MAX_NODES
+) -> Signature:
     """Compile the signature of a handler: a function, a bound method or a callable object.
 
     A parameter annotated with one of the `resources`, or with a base class of one, gets that
-    resource. Raises DeclarationError, with advice, for a handler that no payload can fit.
+    resource. A payload that is JSON may have `max_nodes` values. Raises DeclarationError, with
+    advice, for a handler that no payload can fit.
     """
     target = unwrap_handler(handler)
     function = handler_name(handler)
@@ -146,7 +152,7 @@ def compile_signature(handler: AnyCallable, resources: Collection[type] = ()) ->
     return Signature(
         function,
         parameters,
-        build_payload(function, payload_parameters(parameters)),
+        build_payload(function, payload_parameters(parameters), max_nodes),
         is_async,
         is_stream,
         result_type,
@@ -155,6 +161,7 @@ def compile_signature(handler: AnyCallable, resources: Collection[type] = ()) ->
         item_adapter,
         build_encoder(function, result_type, result_adapter) if is_stream else encode_item,
         encode_item,
+        max_nodes,
     )
 
 

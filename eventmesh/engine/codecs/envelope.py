@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from eventmesh.engine.codecs.json import MAX_MESSAGE, MAX_TRACEBACK, decode, truncate_middle
+from eventmesh.engine.codecs.json_bounds import is_small_json
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -119,9 +120,7 @@ def outcome_record(
 
 
 def _json_or_text(body: bytes) -> Any:
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError:
+    if not is_small_json(body):
         return body.decode(errors="replace") or None
     return orjson.Fragment(body)  # As it came: nothing is lost of long numbers and deep nesting.
 
@@ -150,7 +149,12 @@ def dump_error(failure: Failure) -> dict[str, Any]:
             reasons = [_reason(reason) for reason in error.errors]
             fields |= {"message": _text(error.message), "errors": reasons}
         case PayloadTooLarge():
-            fields |= {"size": error.size, "limit": error.limit, "setting": error.setting}
+            fields |= {
+                "size": error.size,
+                "limit": error.limit,
+                "setting": _text(error.setting),
+                "unit": _text(error.unit),
+            }
         case InvocationTimeout() | AccessDenied() | BrokerUnavailable():
             pass
         case _:  # A kind of the user's own.
@@ -205,6 +209,7 @@ class _ErrorFields(BaseModel):
     size: int = 0
     limit: int = 0
     setting: str = ""
+    unit: str = "bytes"
 
 
 def _function_error(fields: _ErrorFields) -> InvocationError:
@@ -218,7 +223,9 @@ _KINDS: Final[Mapping[str, Callable[[_ErrorFields], InvocationError]]] = {
     PayloadInvalid.code: lambda fields: PayloadInvalid(
         fields.message, [reason.model_dump() for reason in fields.errors]
     ),
-    PayloadTooLarge.code: lambda fields: PayloadTooLarge(fields.size, fields.limit, fields.setting),
+    PayloadTooLarge.code: lambda fields: PayloadTooLarge(
+        fields.size, fields.limit, fields.setting, fields.unit
+    ),
     AccessDenied.code: lambda fields: AccessDenied(fields.message),
     BrokerUnavailable.code: lambda fields: BrokerUnavailable(fields.message),
 }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
+from eventmesh.engine.codecs.json_bounds import check_nodes
 from eventmesh.model.errors import DeclarationError, FunctionError, PayloadInvalid
 
 T = TypeVar("T")
@@ -59,12 +60,13 @@ def _encode_plain(payload: object) -> bytes:
 
 
 def decode(body: bytes, what: str = "the payload") -> Any:
-    """Decode JSON; an empty body is None. Raises PayloadInvalid.
+    """Decode JSON; an empty body is None. Raises PayloadInvalid or PayloadTooLarge.
 
     An integer of more than 64 bits becomes a float; `decode_as` keeps it exact.
     """
     if not body:
         return None
+    check_nodes(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -100,7 +102,11 @@ _cached = lru_cache(maxsize=1024)(_compiled)
 
 
 def decode_as(body: bytes, get_adapter: TypeAdapter[T], what: str = "the payload") -> T:
-    """Decode JSON as the type of the adapter; an empty body is null. Raises PayloadInvalid."""
+    """Decode JSON as the type of the adapter; an empty body is null.
+
+    Raises PayloadInvalid or PayloadTooLarge.
+    """
+    check_nodes(body)
     try:
         return get_adapter.validate_json(body or b"null")
     except ValidationError as error:

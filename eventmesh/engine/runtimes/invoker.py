@@ -18,7 +18,7 @@ from eventmesh.engine.spec import Environment
 from eventmesh.model.errors import DeclarationError, FunctionError, PayloadInvalid, PayloadTooLarge
 from eventmesh.model.invocation import SYNC, Invocation, RouteTemplate
 from eventmesh.model.message import BYTES, JSON
-from eventmesh.model.result import HANDLER_ERRORS, Response, Result
+from eventmesh.model.result import HANDLER_ERRORS, Failure, Response, Result
 
 Arguments: TypeAlias = dict[str, Any]
 
@@ -62,9 +62,7 @@ def build_handler(
         try:
             arguments = bind(invocation) if http is None else routes.get(http.route)(invocation)
         except HANDLER_ERRORS as error:
-            # Anything but PayloadInvalid is a bug in a validator of the user's own.
-            failure = error if isinstance(error, PayloadInvalid) else failure_from(error)
-            return Result(b"", error=failure)
+            return Result(b"", error=_find_refusal(error))
         inject(arguments, invocation)
         try:
             if items_from is None:
@@ -81,6 +79,13 @@ def build_handler(
         return result
 
     return handle
+
+
+def _find_refusal(error: BaseException) -> Failure:
+    """Return why a payload was not bound."""
+    if isinstance(error, (PayloadInvalid, PayloadTooLarge)):
+        return error
+    return failure_from(error)  # A bug in a validator of the user's own.
 
 
 class _RouteBinders:

@@ -7,13 +7,15 @@ from typing import Any
 
 import orjson
 
+from eventmesh.engine.codecs.json_bounds import is_small_json
 from eventmesh.engine.dead_letters import DeadLetter
 
 
 def dead_letter_members(dead_letter: DeadLetter) -> dict[str, Any]:
     """The members of a dead letter's JSON object.
 
-    A payload that is JSON is the member `payload` as it is, any other is `payload_base64`.
+    A payload that is JSON is the member `payload` as it is, any other is `payload_base64`: JSON
+    with so many values that it was never parsed, too.
     """
     return {
         "id": dead_letter.id,
@@ -34,8 +36,6 @@ def dead_letter_members(dead_letter: DeadLetter) -> dict[str, Any]:
 
 
 def _payload(payload: bytes) -> dict[str, Any]:
-    try:
-        orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return {"payload_base64": base64.b64encode(payload).decode()}
-    return {"payload": orjson.Fragment(payload)}
+    if is_small_json(payload):
+        return {"payload": orjson.Fragment(payload)}
+    return {"payload_base64": base64.b64encode(payload).decode()}

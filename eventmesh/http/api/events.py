@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import orjson
 
 from eventmesh.engine.codecs.json import encode
+from eventmesh.engine.codecs.json_bounds import check_nodes
 from eventmesh.http.server.request import read_content_type
 from eventmesh.model.errors import DeclarationError, Problem
 from eventmesh.model.event import ATTRIBUTE_PREFIX, SPEC_VERSION, check_type, event_headers
@@ -31,7 +32,8 @@ _OWN: Final = ("data", "data_base64", "datacontenttype", "id", "source", "specve
 def parse_event(headers: Mapping[str, str], body: bytes, now: float) -> Message | None:
     """Parse the event that a request carries, structured or binary; None if it carries none.
 
-    Raises Problem 422 for an event that breaks the rules.
+    Raises Problem 422 for an event that breaks the rules, and PayloadTooLarge for one with too many
+    values.
     """
     if read_content_type(headers).partition(";")[0].strip().lower() == STRUCTURED:
         return _structured(body, now)
@@ -48,6 +50,7 @@ def parse_event(headers: Mapping[str, str], body: bytes, now: float) -> Message 
 
 def _structured(body: bytes, now: float) -> Message:
     try:
+        check_nodes(body)
         members = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(422, f"the event is not JSON: {error}") from None

@@ -38,7 +38,7 @@ def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each ki
             return Problem(422, error.message, errors=[dict(reason) for reason in error.errors])
         case PayloadTooLarge():
             setting = f" ({error.setting})" if error.setting else ""
-            detail = f"the body may have {error.limit:,} bytes at the most{setting}"
+            detail = f"the body may have {error.limit:,} {error.unit} at the most{setting}"
             return Problem(413, detail, limit=error.limit)
         case Throttled():
             return retryable_problem(429, "too many requests at once", error.retry_after)

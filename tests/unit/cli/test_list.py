@@ -64,6 +64,7 @@ def test_json_has_every_option(run):
             "reserved_concurrency": 4,
             "max_pending": 100,
             "max_payload": 1000,
+            "max_nodes": 200_000,
         },
         "retry": {
             "attempts": 1,

@@ -112,6 +112,7 @@ def test_the_defaults_of_limits_are_limits():
         {"reserved_concurrency": 1},
         {"max_pending": 0},
         {"max_payload": 1},
+        {"max_nodes": 1},
     ],
 )
 def test_the_least_that_a_limit_can_be(limits):
@@ -119,7 +120,7 @@ def test_the_least_that_a_limit_can_be(limits):
 
 
 @pytest.mark.parametrize(
-    "name", ["concurrency", "reserved_concurrency", "max_pending", "max_payload"]
+    "name", ["concurrency", "reserved_concurrency", "max_pending", "max_payload", "max_nodes"]
 )
 @pytest.mark.parametrize("number", [-1, 0.5, nan, "3", True])
 def test_a_limit_that_counts_is_a_whole_number(name, number):
@@ -127,7 +128,9 @@ def test_a_limit_that_counts_is_a_whole_number(name, number):
         Limits(**{name: number})
 
 
-@pytest.mark.parametrize("name", ["concurrency", "reserved_concurrency", "max_payload"])
+@pytest.mark.parametrize(
+    "name", ["concurrency", "reserved_concurrency", "max_payload", "max_nodes"]
+)
 def test_a_limit_of_nothing_is_refused(name):
     with pytest.raises(DeclarationError, match=f"^{name}=0: "):
         Limits(**{name: 0})

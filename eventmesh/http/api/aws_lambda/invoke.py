@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from eventmesh.engine.codecs.envelope import invocation_from
+from eventmesh.engine.codecs.json_bounds import check_nodes, find_syntax_error
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.api.aws_lambda.idempotency import IdempotencyCache
 from eventmesh.http.api.aws_lambda.names import LATEST, arn, parse_name
@@ -48,12 +49,14 @@ from eventmesh.model.errors import (
     DeclarationError,
     FunctionNotFound,
     InvocationError,
+    PayloadInvalid,
     PayloadTooLarge,
     Problem,
     Throttled,
 )
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import SYNC
+from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.message import Message
 from eventmesh.model.topology import check_function
 
@@ -68,6 +71,8 @@ MAX_CLIENT_CONTEXT: Final = 3583
 
 _CREDENTIAL: Final = re.compile(r"Credential=([^/,\s]+)/")
 _INVALID: Final = "InvalidRequestContentException"
+_NOT_JSON: Final = "Could not parse request body into json"
+_WAIT: Final = "RequestResponse"
 
 
 class LambdaApi:
@@ -115,7 +120,7 @@ class LambdaApi:
                 **read_message_headers(request.headers),
             },
         )
-        match request.headers.get("X-Amz-Invocation-Type", "RequestResponse"):
+        match _invocation_type(request):
             case "RequestResponse":
                 return await self._run(request, name, message)
             case "Event":
@@ -133,19 +138,10 @@ class LambdaApi:
                 )
 
     async def _payload(self, request: Request, function: FunctionSpec | None) -> bytes:
-        max_payload, raw = None, False
-        if function is not None:
-            max_payload = function.limits.max_payload
-            raw = function.schema.payload is not None and function.schema.payload.raw
+        max_payload = None if function is None else function.limits.max_payload
         body = await read_body(request, body_limit(self._context.settings, max_payload))
-        if body and not raw:
-            try:
-                orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise LambdaError(
-                    _INVALID,
-                    f"Could not parse request body into json: {error}",
-                ) from None
+        if body and not _is_parsed_later(request, function):
+            _check_json(body, DEFAULT_MAX_NODES if function is None else function.limits.max_nodes)
         return body
 
     async def _send(self, name: str, message: Message) -> BytesResponse:
@@ -168,8 +164,11 @@ class LambdaApi:
         except Throttled as error:
             raise lambda_error_from(error, name) from error
         failure = finished.result.error
-        if failure is not None and was_not_run(failure, message.body):
-            raise lambda_error_from(failure, name)
+        if failure is not None:
+            if was_not_run(failure, message.body):
+                raise lambda_error_from(failure, name)
+            if isinstance(failure, PayloadInvalid) and (why := find_syntax_error(failure)):
+                raise LambdaError(_INVALID, f"{_NOT_JSON}: {why}")
         function = self._context.functions.get(name)
         timeout = None if function is None else function.limits.timeout
         tail = request.headers.get("X-Amz-Log-Type") == "Tail"
@@ -191,6 +190,27 @@ class LambdaApi:
         else:
             result = await self._context.environment.transport.request(name, message)
         return FinishedCall(message.id, result, clock.now() - started)
+
+
+def _is_parsed_later(request: Request, function: FunctionSpec | None) -> bool:
+    """Whether the function itself finds out if the payload is JSON, while its caller waits."""
+    if function is None:
+        return _invocation_type(request) == _WAIT
+    payload = function.schema.payload
+    return payload is not None and (payload.raw or _invocation_type(request) == _WAIT)
+
+
+def _invocation_type(request: Request) -> str:
+    return request.headers.get("X-Amz-Invocation-Type", _WAIT)
+
+
+def _check_json(body: bytes, max_nodes: int) -> None:
+    """Raise LambdaError for what is not JSON, and PayloadTooLarge for what has too many values."""
+    check_nodes(body, max_nodes, "max_nodes")
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise LambdaError(_INVALID, f"{_NOT_JSON}: {error}") from None
 
 
 def _function_name(request: Request, text: str) -> str:

@@ -99,7 +99,8 @@ class LambdaError(Exception):
 def was_not_run(error: Failure | None, payload: bytes) -> bool:
     """Whether the function was not run, as far as the error says."""
     if isinstance(error, PayloadTooLarge):
-        return error.size == len(payload)  # It may be the result that is too large.
+        # It may be the result that is too large, in bytes: its values are not counted.
+        return error.unit != "bytes" or error.size == len(payload)
     return isinstance(error, NOT_RUN)
 
 
