@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eventmesh.engine.binding.markers import Body, Header, Path, Query
     from eventmesh.engine.context import Context
     from eventmesh.engine.function import Function
+    from eventmesh.model.access.cors import Cors
     from eventmesh.model.errors import (
         AccessDenied,
         BrokerUnavailable,
@@ -42,6 +43,7 @@ _MODULES = {
     "eventmesh.engine.binding.markers": ("Body", "Header", "Path", "Query"),
     "eventmesh.client": ("Client",),
     "eventmesh.engine.context": ("Context",),
+    "eventmesh.model.access.cors": ("Cors",),
     "eventmesh.model.errors": (
         "AccessDenied",
         "BrokerUnavailable",
@@ -75,6 +77,7 @@ __all__ = [
     "BrokerUnavailable",
     "Client",
     "Context",
+    "Cors",
     "DeclarationError",
     "Event",
     "EventmeshError",

@@ -24,6 +24,7 @@ from eventmesh.engine.options import (
 from eventmesh.engine.resources import Resource, SourceT, read_resource
 from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
+from eventmesh.model.access.cors import Cors
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import check_function, check_service
 from eventmesh.plugins import MIDDLEWARE, load_plugin, plugin_names
@@ -43,16 +44,23 @@ class Service:
     """
 
     def __init__(
-        self, name: str, *, version: str = "", middleware: Sequence[Middleware | str] = ()
+        self,
+        name: str,
+        *,
+        version: str = "",
+        middleware: Sequence[Middleware | str] = (),
+        cors: Cors | None = None,
     ) -> None:
         """`version` is shown by `eventmesh ps`: "1.4.2", a commit, or other words of your own.
 
         `middleware` wraps every handler of the service, the first one outermost. A string is the
-        name of one that an installed package provides.
+        name of one that an installed package provides. `cors` says which pages of other origins may
+        use its routes; none unless given.
         """
         self.name = check_service(name)
         self.version = _check_version(version)
         self.middleware = tuple(map(_read_middleware, middleware))
+        self.cors = _check_cors(cors)
         self.functions: dict[str, Implementation] = {}
         self.resources: list[Resource] = []
 
@@ -108,6 +116,7 @@ class Service:
             schema=signature,
             description=inspect.getdoc(handler) or "",
             code_name=f"{code.__module__}.{code.__qualname__}",
+            cors=self.cors,
         )
         return Function(handler, spec, signature)
 
@@ -161,6 +170,12 @@ def _check_version(version: str) -> str:
             "printable characters at most, such as '1.4.2'"
         )
     return version
+
+
+def _check_cors(given: Any) -> Cors | None:
+    if given is None or isinstance(given, Cors):
+        return given
+    raise DeclarationError(f"cors={given!r} is no Cors: write cors=Cors(origins=[…])")
 
 
 def _read_middleware(given: Any) -> Middleware:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
+from eventmesh.model.access.cors import Cors
 from eventmesh.model.invocation import Invocation, RouteTemplate
 from eventmesh.model.limits import Limits
 from eventmesh.model.retry import Retry
@@ -139,6 +140,7 @@ class FunctionSpec:
 
     `runtime` is the name of the runtime that runs it. `description` is for the documentation.
     `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
+    `cors` says which pages of other origins may use its routes; None means none.
     """
 
     full_name: str
@@ -151,6 +153,7 @@ class FunctionSpec:
     schema: Schema
     description: str = ""
     code_name: str = ""
+    cors: Cors | None = None
 
     @property
     def service(self) -> str:

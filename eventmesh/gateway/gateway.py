@@ -16,6 +16,7 @@ from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import add_builtin_routes, build_apis
+from eventmesh.http.server.cross_origin import with_cors
 from eventmesh.http.server.problems import (
     UNAVAILABLE_RETRY_SECONDS,
     problem_from,
@@ -25,6 +26,7 @@ from eventmesh.http.server.request import Request, body_limit, read_body
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
+from eventmesh.model.access.cors import Cors
 from eventmesh.model.errors import DeclarationError, FunctionNotFound, Problem
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
@@ -41,12 +43,14 @@ _log: Final = logging.getLogger(__name__)
 class RemoteRoute:
     """A route, and the function of another process that answers it.
 
-    `timeout` is that function's, in seconds, None for none.
+    `timeout` is that function's, in seconds, None for none. `cors` is its service's: the gateway
+    itself answers the preflight requests of browsers.
     """
 
     route: HttpRoute
     function: str
     timeout: float | None
+    cors: Cors | None = None
 
 
 @value
@@ -109,9 +113,10 @@ class Gateway:
         for remote in self._catalogue.routes:
             route = remote.route
             try:
-                router.add(
-                    route.method, route.path, build_relay_endpoint(remote, context), remote.function
+                endpoint = with_cors(
+                    build_relay_endpoint(remote, context), remote.cors, route.method
                 )
+                router.add(route.method, route.path, endpoint, remote.function)
             except DeclarationError as error:
                 self._warn(str(error))
         add_builtin_routes(

@@ -18,7 +18,10 @@ from eventmesh.http.landing_page import Links, landing_route
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.server.routing import BuiltinRoute, Endpoint, Router
+from eventmesh.http.server.cross_origin import with_cors
+from eventmesh.http.server.request import Request
+from eventmesh.http.server.response import BaseResponse
+from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.model.settings import Settings, variable
 
 OWNER: Final = "eventmesh"
@@ -50,7 +53,7 @@ def build_router(
     router: Router[Endpoint] = Router()
     bound = function_routes(context.functions)
     for function, route in bound:
-        endpoint = build_endpoint(function, route, context)
+        endpoint = with_cors(build_endpoint(function, route, context), function.cors, route.method)
         router.add(route.method, route.path, endpoint, function.full_name)
     _warn_of_limits(bound, context.settings)
     apis = build_apis(context, tasks, partial(list_functions, context.functions))
@@ -97,5 +100,17 @@ def add_builtin_routes(
 ) -> None:
     """Add the built-in routes. A function's route at the same place is left as it is."""
     docs = docs_routes(document) if context.settings.docs else ()
-    for route in (*docs, *apis):
+    for route in docs:
         router.add_missing(route.method, route.path, route.endpoint, OWNER)
+    for route in apis:
+        router.add_missing(route.method, route.path, _uncached(route.endpoint), OWNER)
+
+
+def _uncached(endpoint: Endpoint) -> Endpoint:
+    """Forbid caches to keep the answers: they hold what only their caller may see."""
+
+    async def answer(request: Request, path: PathValues) -> BaseResponse:
+        request.response_headers += b"Cache-Control: no-store\r\n"
+        return await endpoint(request, path)
+
+    return answer

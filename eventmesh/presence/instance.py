@@ -32,13 +32,15 @@ QUERY: Final = "query"
 class AnnouncedRoute:
     """The function that serves one method of one path.
 
-    `timeout` is the function's, in seconds; None means no timeout.
+    `timeout` is the function's, in seconds; None means no timeout. `cors` says which pages of other
+    origins may use it, in the members of a `Cors`; None means none.
     """
 
     method: str
     path: str
     function: str
     timeout: float | None
+    cors: Mapping[str, Any] | None = None
 
 
 @value

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from eventmesh.gateway.gateway import Catalogue, RemoteRoute
 from eventmesh.http.route import HttpRoute, Method
+from eventmesh.model.access.cors import read_cors
 from eventmesh.model.errors import DeclarationError
 from eventmesh.presence import AnnouncedRoute, Instance
 
@@ -41,10 +42,11 @@ def _routes(instances: Sequence[Instance]) -> Iterator[RemoteRoute]:
 def _route(endpoint: AnnouncedRoute) -> Iterator[RemoteRoute]:
     try:
         route = HttpRoute(cast(Method, endpoint.method), endpoint.path)
+        cors = None if endpoint.cors is None else read_cors(endpoint.cors)
     except DeclarationError as error:
         _log.warning("%s announces an invalid route: %s", endpoint.function, error)
     else:
-        yield RemoteRoute(route, endpoint.function, endpoint.timeout)
+        yield RemoteRoute(route, endpoint.function, endpoint.timeout, cors)
 
 
 def _documents(instances: Sequence[Instance]) -> Iterator[Mapping[str, Any]]:

@@ -30,7 +30,13 @@ def build_instance(
         {service.name: service.version for service in services},
         [function_info(function) for function in host.functions.values()],
         [
-            AnnouncedRoute(route.method, route.path, function.full_name, function.limits.timeout)
+            AnnouncedRoute(
+                route.method,
+                route.path,
+                function.full_name,
+                function.limits.timeout,
+                None if function.cors is None else function.cors.describe(),
+            )
             for function, route in routes
         ],
         openapi=build_document(routes, api=settings.api) if routes and settings.docs else {},

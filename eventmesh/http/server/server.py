@@ -19,6 +19,13 @@ from eventmesh.http.edge.door import build_edge
 from eventmesh.http.edge.hosts import HostCheck
 from eventmesh.http.server.access_log import CLIENT_GONE, LOGGER, AccessLog, log_request
 from eventmesh.http.server.connection import ConnectionLimits, ServerConnection
+from eventmesh.http.server.cross_origin import (
+    CROSS_SITE,
+    FETCH_SITE,
+    SAFE,
+    answer_preflight,
+    check_site,
+)
 from eventmesh.http.server.problems import (
     UNAVAILABLE_RETRY_SECONDS,
     problem_from,
@@ -155,10 +162,12 @@ class HttpServer(web.Server):
                 path = urlsplit(path).path or path
             found = router.find(method, path)
             if found is None:
-                return _respond_without_endpoint(router, method, path)
+                return _respond_without_endpoint(request, router, path)
         except ValueError:
             raise Problem(400, "the path cannot be read: it is UTF-8, percent-encoded") from None
         endpoint, values = found
+        if method not in SAFE and request.headers.get(FETCH_SITE) == CROSS_SITE:
+            check_site(request, endpoint)
         return await endpoint(request, values)
 
     def _respond_to_error(
@@ -188,8 +197,13 @@ def check_hosts(request: Request, check: HostCheck) -> None:
         check(rest.partition("/")[0].partition("?")[0])
 
 
-def _respond_without_endpoint(router: Router[Endpoint], method: str, path: str) -> BaseResponse:
-    """The response where that method has no endpoint. Raises Problem: 404 or 405."""
+def _respond_without_endpoint(
+    request: Request, router: Router[Endpoint], path: str
+) -> BaseResponse:
+    """The response where the method has no endpoint. Raises Problem: 403, 404 or 405."""
+    method = request.method
+    if method == "OPTIONS" and (preflight := answer_preflight(request, router, path)):
+        return preflight
     allowed = router.allowed(path)
     if not allowed and path != "*":
         raise Problem(404, "there is no route with this path")

@@ -1,7 +1,9 @@
 import logging
+from dataclasses import replace
 
 from eventmesh.gateway.gateway import RemoteRoute
 from eventmesh.http.route import HttpRoute
+from eventmesh.model.access.cors import Cors
 from eventmesh.presence import AnnouncedRoute, Instance
 from eventmesh.processes.catalogue import build_catalogue
 
@@ -25,6 +27,15 @@ def catalogue(*instances):
 
 def sell(path, timeout=30.0):
     return AnnouncedRoute("POST", path, "shop.sell", timeout)
+
+
+def test_who_may_use_a_route_is_announced_and_a_route_with_nonsense_is_left_out(caplog):
+    cors = Cors(["https://app.example"], credentials=True)
+    told = replace(sell("/sales"), cors=cors.describe())
+    forged = replace(sell("/forged"), cors={"origins": ["*"], "credentials": True})
+    (route,) = catalogue(instance("a", 1.0, told, forged)).routes
+    assert (route.route.path, route.cors) == ("/sales", cors)
+    assert "shop.sell announces an invalid route" in caplog.text
 
 
 def test_nobody():
