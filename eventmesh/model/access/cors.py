@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from eventmesh.model.access.addresses import ANY
 from eventmesh.model.duration import Duration, seconds
@@ -111,11 +111,14 @@ _NAMES: Final = tuple(each.name for each in fields(Cors))
 
 
 def _read_names(name: str, given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise DeclarationError(f"Cors: {name}={given!r} is no list of texts")
-    names = tuple(cast(Sequence[Any], given))
-    if len(names) > MAX_NAMES or not all(isinstance(each, str) for each in names):
-        raise DeclarationError(f"Cors: {name} is no list of {MAX_NAMES} texts at most")
-    if name == "methods":
-        return tuple(each.upper() for each in names)
-    return tuple(each.lower() for each in names)
+    if not _is_sequence(given) or len(given) > MAX_NAMES or not _are_texts(given):
+        raise DeclarationError(f"Cors: {name}={given!r} is no list of {MAX_NAMES} texts at most")
+    return tuple(each.upper() if name == "methods" else each.lower() for each in given)
+
+
+def _is_sequence(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str)
+
+
+def _are_texts(given: Any) -> bool:
+    return all(isinstance(each, str) for each in given)
