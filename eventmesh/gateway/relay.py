@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from multidict import CIMultiDict
+from pydantic import TypeAdapter
 
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.json_bounds import check_nodes
@@ -34,6 +35,7 @@ from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadToo
 from eventmesh.model.invocation import SYNC, HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result, is_final_status
+from eventmesh.model.value import value
 
 _Head: TypeAlias = dict[str, Any]
 
@@ -42,6 +44,20 @@ _UNREADABLE: Final = (
     PayloadTooLarge,
 )
 """What reading the head of a response that is none may raise."""
+
+@value
+class _RequestHead:
+    """What comes before the body of a request."""
+
+    route: str
+    method: str
+    target: str
+    path: dict[str, str]
+    headers: list[tuple[str, str]]
+    remote: str
+
+
+_HEAD: Final = TypeAdapter(_RequestHead)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -96,15 +112,17 @@ class RemoteRoutes:
 
     async def answer(self, message: Message) -> Result:
         """Answer the request in a message; errors become responses, too."""
-        head, body = _split(message.body)
+        target = ""
         try:
+            head, body = _split_request(message.body)
+            target = head.target
             response = await self._answer(message, head, body)
         except (InvocationError, Problem) as error:
-            response = problem_response(problem_from(error), head["target"], message.id)
+            response = problem_response(problem_from(error), target, message.id)
         except Exception:  # noqa: BLE001  # as in the server: a fault of ours ends one request
-            _log.exception("answering %s %s failed", head["method"], head["target"])
+            _log.exception("answering the request %s to %r failed", message.id, target)
             problem = Problem(500, "the server failed")
-            response = problem_response(problem, head["target"], message.id)
+            response = problem_response(problem, target, message.id)
         fields = {
             "status": response.status,
             "content_type": response.content_type,
@@ -112,18 +130,18 @@ class RemoteRoutes:
         }
         return Result(_join(fields, response.body), content_type=RELAYED_RESPONSE)
 
-    async def _answer(self, message: Message, head: _Head, body: bytes) -> BytesResponse:
-        if head["route"] not in self._routes:
-            advice = f"its service has another version, without {head['route']}"
+    async def _answer(self, message: Message, head: _RequestHead, body: bytes) -> BytesResponse:
+        if head.route not in self._routes:
+            advice = f"its service has another version, without {head.route}"
             raise FunctionNotFound(self._name, advice)
-        template, binding, answer = self._routes[head["route"]]
-        headers = CIMultiDict(head["headers"])
+        template, binding, answer = self._routes[head.route]
+        headers = CIMultiDict(head.headers)
         content_type = read_content_type(headers)
         check_content_type(binding, content_type)
         check_declared(binding, headers, body)
         if len(body) > self._limit:
             raise PayloadTooLarge(len(body), self._limit, "max_payload")
-        target = head["target"]
+        target = head.target
         invocation = Invocation(
             function=self._name,
             id=message.id,
@@ -138,12 +156,12 @@ class RemoteRoutes:
             principal=message.principal,
             http=HttpRequest(
                 template,
-                head["method"],
+                head.method,
                 target,
-                head["path"],
+                head.path,
                 parse_query(target),
                 headers,
-                head["remote"],
+                head.remote,
             ),
         )
         return await self._collect(await answer(invocation))
@@ -164,6 +182,19 @@ class RemoteRoutes:
 def _join(head: _Head, body: bytes) -> bytes:
     # Not by orjson, which does not take what a header may have: bytes that are not UTF-8.
     return json.dumps(head).encode() + b"\n" + body
+
+
+def _split_request(body: bytes) -> tuple[_RequestHead, bytes]:
+    """Return the head and the body of a request. Raises Problem 400 if they are none.
+
+    Any process that may call the function can send it, not only a gateway.
+    """
+    try:
+        head, rest = _split(body)
+        return _HEAD.validate_python(head), rest
+    except _UNREADABLE as error:  # ValidationError is a ValueError.
+        _log.warning("a relayed request is none: %s", error)
+        raise Problem(400, "this is no request that a gateway passes on") from None
 
 
 def _split(body: bytes) -> tuple[_Head, bytes]:

@@ -27,3 +27,8 @@ RELAYED_REQUEST: Final = "eventmesh.http"
 
 RELAYED_RESPONSE: Final = "application/vnd.eventmesh.http"
 """The content type of a result that is a whole response."""
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a path belongs to the APIs, so that no function may answer there."""
+    return any(path == api or path.startswith(f"{api}/") for api in (CONTROL, LAMBDA))

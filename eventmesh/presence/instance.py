@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -73,6 +73,53 @@ class Heartbeat:
 
 INSTANCES: Final = TypeAdapter(Instance)
 HEARTBEATS: Final = TypeAdapter(Heartbeat)
+
+MAX_ANNOUNCEMENT: Final = 2 * 1024 * 1024
+"""Bytes of the largest announcement that is taken: of some thousand functions."""
+
+
+def read_instance(body: bytes, now: float) -> Instance:
+    """Read an announcement, which any process may have written.
+
+    What it does not say correctly is refused, so that whoever reads the instance may rely on the
+    names, descriptions and limits of its functions. A process speaks for its own services alone,
+    and did not start later than `now`. Raises ValueError.
+    """
+    if len(body) > MAX_ANNOUNCEMENT:
+        raise ValueError(f"it has {len(body):,} bytes, and may have {MAX_ANNOUNCEMENT:,}")
+    instance = INSTANCES.validate_json(body)
+    for function in instance.functions:
+        _check_owner(instance, _check_announced(function))
+    for endpoint in instance.endpoints:
+        _check_owner(instance, endpoint.function)
+    started = instance.started if 0 <= instance.started <= now else now
+    return replace(instance, started=started)
+
+
+def _check_announced(function: Mapping[str, Any]) -> str:
+    """Return the name of a function, and raise ValueError if a part of it is missing or wrong."""
+    match function:
+        case {
+            "name": str(name),
+            "triggers": [*triggers],
+            "limits": {"max_pending": int()},
+        } if all(isinstance(_description(trigger), str) for trigger in triggers):
+            return name
+        case _:
+            raise ValueError("a function has no name, triggers with descriptions, or limits")
+
+
+def _description(trigger: Any) -> Any:
+    match trigger:
+        case {"description": text}:
+            return text
+        case _:
+            return None
+
+
+def _check_owner(instance: Instance, function: str) -> None:
+    if function.partition(".")[0] not in instance.services:
+        raise ValueError(f"{function!r:.99} is not of one of its services")
 
 
 def presence_message(kind: str, body: bytes, now: float) -> Message:

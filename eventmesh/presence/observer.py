@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from pydantic import ValidationError
-
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, sleep
 from eventmesh.aio.tasks import task_group
@@ -23,11 +21,11 @@ from eventmesh.presence.instance import (
     GONE,
     HEARTBEATS,
     HERE,
-    INSTANCES,
     INTERVAL,
     QUERY,
     Instance,
     presence_message,
+    read_instance,
 )
 
 MISSED: Final = 3
@@ -37,6 +35,11 @@ ANSWER_SECONDS: Final = 1.0
 """Seconds that processes have to answer, and after which a question that failed is repeated."""
 
 PREFETCH: Final = 100
+
+MAX_INSTANCES: Final = 5_000
+"""Processes of a mesh that are seen at once."""
+
+MAX_WARNINGS: Final = 100
 
 _log: Final = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class Observer:
         self._on_change = on_change
         self._missed: dict[str, int] = {}
         self._unknown_seen = False
+        self._warned: set[str] = set()
 
     def on_message(self, delivery: Delivery) -> None:
         """Take a presence message."""
@@ -82,12 +86,12 @@ class Observer:
         message = delivery.message
         try:
             self._apply(message)
-        except ValidationError as error:
-            _log.warning("the presence message %s is not valid: %s", message, error)
+        except (ValueError, RecursionError) as error:  # ValidationError is a ValueError.
+            self._warn(f"a presence message is not valid: {error}")
 
     def _apply(self, message: Message) -> None:
         if message.type == HERE:
-            self._add(INSTANCES.validate_json(message.body))
+            self._add(read_instance(message.body, self._clock.now()))
             return
         heartbeat = HEARTBEATS.validate_json(message.body)
         known = self.instances.get(heartbeat.id)
@@ -99,12 +103,30 @@ class Observer:
             self._missed[heartbeat.id] = 0
             self.instances[heartbeat.id] = replace(known, running=heartbeat.running)
 
+    def _warn(self, problem: str) -> None:
+        # Of a sender that repeats it, the first time is enough; of many, MAX_WARNINGS are.
+        if problem not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(problem)
+            _log.warning("%s", problem)
+
     def _add(self, instance: Instance) -> None:
         known = self.instances.get(instance.id)
+        if known is None and len(self.instances) >= MAX_INSTANCES:
+            self._warn(
+                f"only the first {MAX_INSTANCES:,} processes that announce themselves are seen"
+            )
+            return
         self._missed[instance.id] = 0
         self.instances[instance.id] = instance
         if known is None or replace(known, running=instance.running) != instance:
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
             self._on_change(self.instances)
+        except Exception:  # noqa: BLE001
+            # What another process announces must not end this one.
+            _log.exception("what the processes of the mesh announce could not be taken")
 
     async def run(self) -> None:
         """Ask which processes run, and drop those that fall silent, until cancelled."""
@@ -138,4 +160,4 @@ class Observer:
     def _remove(self, id: str) -> None:
         if self.instances.pop(id, None) is not None:
             del self._missed[id]
-            self._on_change(self.instances)
+            self._tell()

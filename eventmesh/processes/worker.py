@@ -16,7 +16,7 @@ from eventmesh.host import Host, host_services
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announce, observe
-from eventmesh.processes.catalogue import build_catalogue
+from eventmesh.processes.catalogue import MeshCatalogue
 from eventmesh.processes.instance_info import build_instance
 from eventmesh.processes.serve import Program, program_name, run
 from eventmesh.processes.supervisor_channel import SupervisorChannel
@@ -102,13 +102,16 @@ async def serve_gateway(
     Entering waits until all have had time to answer.
     """
     clock = clock or SystemClock()
-    gateway = Gateway(build_catalogue({}))
+    catalogue = MeshCatalogue()
+    gateway = Gateway(catalogue.build({}))
 
     def change(instances: Mapping[str, Instance]) -> None:
-        gateway.show(build_catalogue(instances))
+        gateway.show(catalogue.build(instances))
 
     async def wait_complete(mesh: Observer) -> None:
         await mesh.complete.wait()
+        catalogue.settle()
+        gateway.show(catalogue.build(mesh.instances))
         gateway.mark_complete()
 
     async with observe(broker, clock, change) as mesh:

@@ -282,7 +282,7 @@ async def test_a_stream_that_is_too_large_is_a_problem(mesh):
     assert b"too large for a gateway: it may have 20 bytes" in body
 
 
-async def test_of_two_functions_at_one_place_the_newest_is_reached(mesh, caplog):
+async def test_of_two_functions_at_one_place_the_first_is_reached(mesh, caplog):
     async def start(name):
         service = Service(name)
 
@@ -295,9 +295,9 @@ async def test_of_two_functions_at_one_place_the_newest_is_reached(mesh, caplog)
     await start("first")
     await start("second")
     gateway = await mesh.gateway()
-    assert (await answer(gateway, "GET", "/who", {}))[2] == b'"second"'
+    assert (await answer(gateway, "GET", "/who", {}))[2] == b'"first"'
     (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert "both second.who and first.who answer GET /who" in warning.getMessage()
+    assert "second.who announces GET /who, which first.who has" in warning.getMessage()
 
 
 async def test_functions_are_invoked_by_name_and_listed(mesh):

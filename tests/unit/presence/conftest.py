@@ -33,7 +33,7 @@ class Process:
             7,
             clock.now(),
             {"shop": "1.4"},
-            [{"name": "shop.sell", "limits": {"timeout": None}}],
+            [{"name": "shop.sell", "triggers": [], "limits": {"max_pending": 9}}],
             [AnnouncedRoute("POST", "/sales", "shop.sell", 30.0)],
             {"shop.sell": 0},
             {"paths": {"/sales": {}}},

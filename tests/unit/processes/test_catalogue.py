@@ -5,7 +5,7 @@ from eventmesh.gateway.gateway import RemoteRoute
 from eventmesh.http.route import HttpRoute
 from eventmesh.model.access.cors import Cors
 from eventmesh.presence import AnnouncedRoute, Instance
-from eventmesh.processes.catalogue import build_catalogue
+from eventmesh.processes.catalogue import MeshCatalogue
 
 
 def instance(id, started, *endpoints, version="1", openapi=None):
@@ -22,7 +22,7 @@ def instance(id, started, *endpoints, version="1", openapi=None):
 
 
 def catalogue(*instances):
-    return build_catalogue({one.id: one for one in instances})
+    return MeshCatalogue().build({one.id: one for one in instances})
 
 
 def sell(path, timeout=30.0):
@@ -72,3 +72,40 @@ def test_a_route_that_cannot_be_is_left_out(caplog):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "shop.sell announces an invalid route" in record.getMessage()
+
+
+def pay(path, function="payments.pay"):
+    return AnnouncedRoute("POST", path, function, 30.0)
+
+
+def owners(built):
+    return {(one.route.path, one.function) for one in built.routes}
+
+
+def test_who_had_a_route_first_keeps_it_until_it_is_gone(caplog):
+    merged = MeshCatalogue()
+    merged.settle()
+    first, thief = instance("a", 5.0, sell("/pay/{id}")), instance("b", 9e15, pay("/pay/{what}"))
+    replica = instance("c", 6.0, sell("/pay/{id}"))
+    assert owners(merged.build({"a": first})) == {("/pay/{id}", "shop.sell")}
+    assert owners(merged.build({"a": first, "b": thief})) == {("/pay/{id}", "shop.sell")}
+    # Its first process goes, and a replica of it that came after the other one is left.
+    assert owners(merged.build({"b": thief, "c": replica})) == {("/pay/{id}", "shop.sell")}
+    assert owners(merged.build({"b": thief})) == {("/pay/{what}", "payments.pay")}
+    (record,) = caplog.records
+    assert "payments.pay announces POST /pay/{what}, which shop.sell has" in record.getMessage()
+
+
+def test_until_all_have_answered_the_first_to_start_has_a_route():
+    merged = MeshCatalogue()
+    first, second = instance("a", 5.0, sell("/pay")), instance("b", 6.0, pay("/pay"))
+    assert owners(merged.build({"b": second})) == {("/pay", "payments.pay")}
+    assert owners(merged.build({"b": second, "a": first})) == {("/pay", "shop.sell")}
+
+
+def test_a_reserved_path_is_left_out(caplog):
+    paths = ("/_eventmesh/functions", "/_eventmesh", "/2015-03-31/functions/x/invocations")
+    assert catalogue(instance("a", 1.0, *map(sell, paths), sell("/_eventmeshes"))).routes == [
+        RemoteRoute(HttpRoute("POST", "/_eventmeshes"), "shop.sell", 30.0)
+    ]
+    assert caplog.text.count("is reserved") == 3

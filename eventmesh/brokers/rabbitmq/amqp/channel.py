@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -16,6 +17,8 @@ from eventmesh.brokers.rabbitmq.amqp.confirms import Confirms
 from eventmesh.brokers.rabbitmq.limits import MAX_PREFETCH
 from eventmesh.brokers.rabbitmq.timing import CALL_SECONDS
 from eventmesh.model.errors import BrokerUnavailable, PayloadInvalid
+
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 _TAG: Final = Struct(">QB")
 _CONTENT_HEADER: Final = Struct(">HHQ")
@@ -261,7 +264,11 @@ class Channel:
             self.requeue(content.tag)
         else:
             redelivered = bool(content.bits & _REDELIVERED)
-            callback(content.tag, content.properties, body, redelivered=redelivered)
+            try:
+                callback(content.tag, content.properties, body, redelivered=redelivered)
+            except Exception:  # noqa: BLE001
+                # One message that a consumer cannot take must not end the connection of all.
+                _log.exception("a consumer failed with the message %d", content.tag)
 
     def end(self, reason: str) -> None:
         """End the channel, and fail everything that waits for it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -34,6 +34,8 @@ MAX_LENGTH: Final = 1000
 
 EPOCH: Final = "em-epoch"
 NUMBER: Final = "em-number"
+
+_MAX_VERSION: Final = 2**62
 
 ARGUMENTS: Final = quorum(
     limit=NO_DELIVERY_LIMIT, max_length=MAX_LENGTH, single_active_consumer=True
@@ -223,10 +225,15 @@ def _state(version: Version) -> commands.Basic.Properties:
     return commands.Basic.Properties(headers=headers, message_type="state", delivery_mode=2)
 
 
+def _is_version(part: Any) -> TypeGuard[int]:
+    """Whether the next holders can still count on from it: AMQP's integers have 64 bits."""
+    return isinstance(part, int) and 0 <= part < _MAX_VERSION
+
+
 def _version(message: DeliveredMessage) -> Version | None:
     """Return the version of a state; None for a claim and for a foreign message."""
     headers = message.header.properties.headers or {}
     epoch, number = headers.get(EPOCH), headers.get(NUMBER)
-    if isinstance(epoch, int) and isinstance(number, int):
+    if _is_version(epoch) and _is_version(number):
         return Version(epoch, number)
     return None

@@ -6,8 +6,9 @@ Requests and replies use one channel: the broker knows a requester by its channe
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
-from itertools import count
+from os import urandom
 from typing import Final
 
 from pamqp import commands
@@ -36,6 +37,8 @@ from eventmesh.model.errors import (
 from eventmesh.model.message import Message, check_size
 from eventmesh.model.topology import Route
 
+_log: Final = logging.getLogger("eventmesh.rabbitmq")
+
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 MAX_OPEN: Final = 10_000
 """Requests of one process that may wait for replies at once; more are throttled."""
@@ -53,7 +56,6 @@ class RpcClient:
             connection, self._open_channel, wait_for_connection=timeout > 0
         )
         self._open: dict[str, asyncio.Future[Message]] = {}
-        self._numbers = count(1)
 
     async def prepare(self, connection: AmqpConnection) -> None:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
@@ -84,7 +86,9 @@ class RpcClient:
         remaining = message.deadline - self._clock.now()
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(remaining, partial(_time_out, reply, route, remaining))
-        correlation_id = str(next(self._numbers))
+        # 64 random bits: whoever answers one request knows nothing of the other ones, and all of a
+        # process have one reply address.
+        correlation_id = urandom(8).hex()
         self._open[correlation_id] = reply
         try:
             self._publish(channel, route, message, correlation_id, remaining).add_done_callback(
@@ -130,7 +134,10 @@ class RpcClient:
         del tag  # Replies are not acknowledged.
         reply = receive(properties, body, self._clock.now(), redelivered=redelivered).message
         waiting = self._open.get(reply.correlation_id)
-        if waiting is not None and not waiting.done():
+        if waiting is None:
+            # Late, or of somebody who guesses.
+            _log.debug("a reply that no request waits for was dropped: %s", reply)
+        elif not waiting.done():
             waiting.set_result(reply)
 
     def _on_closed(self, closed: asyncio.Future[str]) -> None:
