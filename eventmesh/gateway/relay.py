@@ -45,6 +45,7 @@ _UNREADABLE: Final = (
 )
 """What reading the head of a response that is none may raise."""
 
+
 @value
 class _RequestHead:
     """What comes before the body of a request."""
