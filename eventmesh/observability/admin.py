@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import orjson
 from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from eventmesh.model.access.addresses import is_loopback, parse_authority
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import variable
 from eventmesh.model.value import value
+
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
 """Seconds that open requests get to finish when the listener closes; all of them are short."""
@@ -49,7 +52,7 @@ async def admin_server(host: str, port: int, source: AdminSource) -> AsyncGenera
     `/healthz` and `/readyz` answer 200 or 503. Port 0 means any free port. Raises SettingsError
     if the address cannot be used.
     """
-    application = _application(source)
+    application = _application(source, local=is_loopback(host))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
@@ -71,7 +74,23 @@ def _address(runner: web.AppRunner) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _application(source: AdminSource) -> web.Application:
+@web.middleware
+async def _check_host(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Answer for local names only: a page may have made a name of its own point here."""
+    host = request.headers.get(hdrs.HOST, "")
+    if host and not is_loopback(parse_authority(host)):
+        raise web.HTTPMisdirectedRequest(
+            text=f"this address answers for local names only, and {host!r} is none: ask for "
+            f"127.0.0.1, or listen elsewhere ({variable('admin_host')})"
+        )
+    return await handler(request)
+
+
+async def _forbid_guessing(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+def _application(source: AdminSource, *, local: bool) -> web.Application:
     async def show_metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
         body = encode(await source.metrics())
@@ -83,7 +102,8 @@ def _application(source: AdminSource) -> web.Application:
     async def show_readiness(_: web.Request) -> web.Response:
         return _status_response(await source.readiness(), "ready", "not ready")
 
-    application = web.Application()
+    application = web.Application(middlewares=[_check_host] if local else [])
+    application.on_response_prepare.append(_forbid_guessing)
     application.add_routes(
         [
             web.get("/metrics", show_metrics),

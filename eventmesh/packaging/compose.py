@@ -116,13 +116,19 @@ def _service(
 
 
 def _gateway(image: Image, folder: Path, resources: Resources) -> dict[str, Any]:
+    process = _process(math.ceil(Settings().grace), resources)
     return {
         "build": {**_build(image, folder), "target": _GATEWAY},
-        **_process(math.ceil(Settings().grace), resources),
+        **process,
+        # As it is published: no page reaches it by a name that was made to point there.
+        "environment": {**process["environment"], "EVENTMESH_ALLOWED_HOSTS": _LOCAL_NAMES},
         "ports": [f"127.0.0.1:${{GATEWAY_PORT:-{Settings().http_port}}}:{Settings().http_port}"],
         "networks": [NETWORK],
         **_AFTER_RABBITMQ,
     }
+
+
+_LOCAL_NAMES: Final = "${EVENTMESH_ALLOWED_HOSTS:-localhost,127.0.0.1}"
 
 
 def _build(image: Image, folder: Path) -> dict[str, Any]:

@@ -103,6 +103,24 @@ async def test_nothing_else_is_served(admin, method, path, status):
     assert response.status == status
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", "/nowhere"])
+async def test_a_name_that_was_made_to_point_here_reaches_nothing(admin, path):
+    response, body = await admin(path, Host="rebind.evil.example:9464")
+    assert response.status == 421
+    assert b"local names only" in body
+    assert (await admin(path, Host="localhost:9464"))[0].status != 421
+
+
+async def test_another_address_answers_for_any_name(process):
+    async with (
+        admin_server("0.0.0.0", 0, process) as url,
+        aiohttp.ClientSession(url.replace("0.0.0.0", LOOPBACK)) as client,
+        client.get("/healthz", headers={"Host": "10.1.2.3:9464"}) as response,
+    ):
+        assert response.status == 200
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
 async def test_a_port_that_is_taken_is_a_clear_error(process):
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]

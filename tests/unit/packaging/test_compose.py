@@ -79,6 +79,9 @@ def test_only_the_gateway_can_be_reached_and_only_from_this_machine(export):
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert ports == {"gateway": ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]}
     assert services["gateway"]["build"]["target"] == "gateway"
+    hosts = services["gateway"]["environment"]["EVENTMESH_ALLOWED_HOSTS"]
+    assert hosts == "${EVENTMESH_ALLOWED_HOSTS:-localhost,127.0.0.1}"
+    assert "EVENTMESH_ALLOWED_HOSTS" not in services["orders"]["environment"]
 
 
 def test_what_runs_at_the_end_may_take_as_long_as_it_may_run(export):
