@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RetryLater,
         SettingsError,
         Throttled,
+        Unauthenticated,
     )
     from eventmesh.model.event import Event
     from eventmesh.model.result import Response
@@ -61,6 +62,7 @@ _MODULES = {
         "RetryLater",
         "SettingsError",
         "Throttled",
+        "Unauthenticated",
     ),
     "eventmesh.model.event": ("Event",),
     "eventmesh.engine.function": ("Function",),
@@ -100,6 +102,7 @@ __all__ = [
     "Service",
     "SettingsError",
     "Throttled",
+    "Unauthenticated",
     "on",
 ]
 

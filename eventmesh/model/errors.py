@@ -13,6 +13,7 @@ The tree:
         ├── PayloadInvalid        the payload does not fit the signature; one reason a field
         ├── PayloadTooLarge       the payload is over the size limit
         ├── AccessDenied          the caller may not do that
+        │   └── Unauthenticated   its credentials are missing, or not believed
         └── BrokerUnavailable     the broker cannot take the message now
 
     Signal                        what a handler raises to say what should happen
@@ -159,6 +160,20 @@ class AccessDenied(InvocationError):
     """The caller is not allowed to do this."""
 
     code = "access_denied"
+
+
+class Unauthenticated(AccessDenied):
+    """Who the caller is, is not known: its credentials are missing, or are not believed.
+
+    `challenge` says how to authenticate over HTTP, as WWW-Authenticate has it (RFC 9110, section
+    11.6.1); it does not travel.
+    """
+
+    code = "unauthenticated"
+
+    def __init__(self, message: str, challenge: str = "Bearer") -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class BrokerUnavailable(InvocationError):

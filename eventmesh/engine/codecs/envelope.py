@@ -22,6 +22,7 @@ from eventmesh.model.errors import (
     PayloadTooLarge,
     Signal,
     Throttled,
+    Unauthenticated,
 )
 from eventmesh.model.invocation import Invocation, Mode, make_invocation
 from eventmesh.model.message import JSON, Message, make_message
@@ -227,5 +228,6 @@ _KINDS: Final[Mapping[str, Callable[[_ErrorFields], InvocationError]]] = {
         fields.size, fields.limit, fields.setting, fields.unit
     ),
     AccessDenied.code: lambda fields: AccessDenied(fields.message),
+    Unauthenticated.code: lambda fields: Unauthenticated(fields.message),
     BrokerUnavailable.code: lambda fields: BrokerUnavailable(fields.message),
 }

@@ -17,6 +17,7 @@ from eventmesh.model.errors import (
     Problem,
     RetryLater,
     Throttled,
+    Unauthenticated,
 )
 from eventmesh.model.result import Failure
 
@@ -26,7 +27,7 @@ UNAVAILABLE_RETRY_SECONDS: Final = 1.0
 """Seconds after which to retry where no better value is known."""
 
 
-def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each kind
+def problem_from(error: Failure) -> Problem:  # noqa: C901, PLR0911  # one for each kind
     """Translate a failure for an HTTP caller.
 
     What a handler raised is not shown outside: it was logged under the invocation's id.
@@ -44,6 +45,8 @@ def problem_from(error: Failure) -> Problem:  # noqa: PLR0911  # one for each ki
             return retryable_problem(429, "too many requests at once", error.retry_after)
         case InvocationTimeout():
             return Problem(504, "the function did not end within its timeout")
+        case Unauthenticated():
+            return Problem(401, str(error), headers={"WWW-Authenticate": error.challenge})
         case AccessDenied():
             return Problem(403, str(error))
         case FunctionNotFound():

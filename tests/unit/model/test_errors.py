@@ -25,6 +25,7 @@ from eventmesh.model.errors import (
     SettingsError,
     Signal,
     Throttled,
+    Unauthenticated,
 )
 
 EXAMPLES = [
@@ -37,6 +38,7 @@ EXAMPLES = [
     PayloadInvalid("the payload does not fit", [{"loc": ("a",), "msg": "no", "type": "x"}]),
     PayloadTooLarge(2_000_000, 1_000_000),
     AccessDenied("not you"),
+    Unauthenticated("who are you?"),
     BrokerUnavailable("away"),
     RetryLater(5, "not yet"),
     Reject("broken"),
@@ -65,7 +67,7 @@ def test_every_exception_is_a_fault_or_a_signal():
 
 def test_the_codes_of_invocation_errors_are_distinct():
     kinds = [cls for cls in classes().values() if issubclass(cls, InvocationError)]
-    assert len({cls.code for cls in kinds}) == len(kinds) == 9
+    assert len({cls.code for cls in kinds}) == len(kinds) == 10
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

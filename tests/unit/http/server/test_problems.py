@@ -16,6 +16,7 @@ from eventmesh.model.errors import (
     Reject,
     RetryLater,
     Throttled,
+    Unauthenticated,
 )
 
 SECRET = "password=hunter2"
@@ -25,6 +26,7 @@ SECRET = "password=hunter2"
     ("error", "status"),
     [
         (AccessDenied("not you"), 403),
+        (Unauthenticated("who are you?"), 401),
         (FunctionNotFound("a.b"), 404),
         (PayloadTooLarge(11, 10), 413),
         (PayloadInvalid("it does not fit"), 422),
