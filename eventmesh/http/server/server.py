@@ -192,9 +192,10 @@ def check_hosts(request: Request, check: HostCheck) -> None:
     for one of ours by one of them and for another one by the other is for nobody.
     """
     check(request.host)
-    scheme, separator, rest = request.target.partition("://")
-    if separator and "/" not in scheme:
-        check(rest.partition("/")[0].partition("?")[0])
+    if not request.target.startswith("/"):
+        _, separator, rest = request.target.partition("://")
+        if separator:
+            check(rest.partition("/")[0].partition("?")[0])
 
 
 def _respond_without_endpoint(
