@@ -139,12 +139,18 @@ def _read_legacy(headers: MultiMapping[str]) -> Sequence[_Hop]:
 def _from_right(headers: MultiMapping[str], name: str) -> Iterator[str]:
     """Yield the elements of a list over all lines of a header, the last one first."""
     left = MAX_HOPS
+    split = _split if name == FORWARDED else _split_plain
     for line in reversed(headers.getall(name, ())):
-        for text in reversed(_split(line)):
+        for text in reversed(split(line)):
             if not left:
                 return
             left -= 1
             yield text.strip(" \t")
+
+
+def _split_plain(line: str) -> Sequence[str]:
+    """Split at commas: the older headers know no quotes, in which a client could hide."""
+    return line.split(",")
 
 
 def _split(line: str) -> Sequence[str]:
