@@ -11,8 +11,10 @@ from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock
 from eventmesh.aio.tasks import task_group
 from eventmesh.deliveries.buffer import Batcher, DeliveryBuffer
+from eventmesh.deliveries.trust import believing
 from eventmesh.deliveries.workers import Workers
 from eventmesh.engine.spec import Batching, Stop
+from eventmesh.model.access.trust import Believe
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
 
@@ -25,13 +27,14 @@ class ConsumerSpec:
     """A queue, and what handles its deliveries, `workers` of them at once.
 
     With `finish`, what has been delivered is handled also after the intake has stopped, and not
-    requeued.
+    requeued. `believe` is from `believe_for`.
     """
 
     queue: Queue
     handle: Callable[[Delivery], Awaitable[None]]
     workers: int
     finish: bool = False
+    believe: Believe | None = None
 
 
 @value
@@ -46,6 +49,7 @@ class BatchConsumerSpec:
     workers: int
     batching: Batching
     finish: bool = False
+    believe: Believe | None = None
 
 
 @asynccontextmanager
@@ -65,7 +69,9 @@ async def run_consumers(
         for spec in specs:
             buffer = DeliveryBuffer()
             subscription = await stack.enter_async_context(
-                broker.consume(spec.queue, buffer.put, prefetch=_prefetch(spec))
+                broker.consume(
+                    spec.queue, believing(buffer.put, spec.believe), prefetch=_prefetch(spec)
+                )
             )
             # A buffer closed with `finish` may hold some still, where its workers were cancelled.
             stack.callback(buffer.requeue_all)

@@ -10,6 +10,7 @@ from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_co
 from eventmesh.deliveries.settlement_writer import SettlementWriter
 from eventmesh.deliveries.single import AsyncDeliveryHandler
 from eventmesh.engine.spec import Batching, FunctionSpec, SourceContext
+from eventmesh.model.access.trust import believe_for
 from eventmesh.model.topology import Queue, dead_letters, inbox
 
 
@@ -46,7 +47,10 @@ def build_consumer_spec(
     """
     writer = SettlementWriter(function, context, trigger=trigger, retry_to=retry_to)
     single = AsyncDeliveryHandler(function, context, writer, trigger=trigger)
+    believe = believe_for(context.settings, function.service)
     if batching is None:
-        return ConsumerSpec(queue, single.handle, function.local_concurrency)
+        return ConsumerSpec(queue, single.handle, function.local_concurrency, believe=believe)
     handler = BatchDeliveryHandler(function, context, writer, single.handle, trigger=trigger)
-    return BatchConsumerSpec(queue, handler.handle, function.local_concurrency, batching)
+    return BatchConsumerSpec(
+        queue, handler.handle, function.local_concurrency, batching, believe=believe
+    )

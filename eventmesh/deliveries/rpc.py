@@ -12,6 +12,7 @@ from eventmesh.abc import Delivery
 from eventmesh.deliveries.consume import ConsumerSpec, run_consumers
 from eventmesh.engine.codecs.envelope import invocation_from, reply_from
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.model.access.trust import believe_for
 from eventmesh.model.errors import BrokerUnavailable, InvocationError, PayloadTooLarge
 from eventmesh.model.invocation import SYNC
 from eventmesh.model.message import Message
@@ -47,6 +48,7 @@ async def consume_rpc(
             RpcDeliveryHandler(function, context, request_types).handle,
             function.local_concurrency,
             finish=True,
+            believe=believe_for(context.settings, function.service),
         )
         for queue, function in zip(queues, functions, strict=True)
     ]

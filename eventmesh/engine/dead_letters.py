@@ -33,8 +33,10 @@ from eventmesh.engine.settlement import (
     reset_for_redrive,
     without_provenance,
 )
+from eventmesh.model.access.trust import believe_for
 from eventmesh.model.errors import DeclarationError, Throttled
 from eventmesh.model.message import Message
+from eventmesh.model.settings import Settings
 from eventmesh.model.topology import Queue, check_function, dead_letters, to_function
 from eventmesh.model.value import value
 
@@ -152,11 +154,17 @@ class BrokerDeadLetters:
     meanwhile, so the users of one object take turns.
     """
 
-    __slots__ = ("_broker", "_clock", "_list_functions", "_locks")
+    __slots__ = ("_broker", "_clock", "_list_functions", "_locks", "_settings")
 
     def __init__(
-        self, broker: Broker, clock: Clock, list_functions: ListFunctions | None = None
+        self,
+        broker: Broker,
+        clock: Clock,
+        list_functions: ListFunctions | None = None,
+        settings: Settings | None = None,
     ) -> None:
+        """With `settings`, what is redriven has only what they believe of its sender."""
+        self._settings = settings
         self._broker = broker
         self._clock = clock
         self._list_functions = list_functions
@@ -243,9 +251,16 @@ class BrokerDeadLetters:
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:
         with _requeue_on_error([delivery]):
-            fresh = reset_for_redrive(delivery.message, self._clock.now())
+            # RabbitMQ itself may have set it aside, before any service looked at it.
+            message = self._believed(function, delivery.message)
+            fresh = reset_for_redrive(message, self._clock.now())
             await self._broker.publish(to_function(function), fresh)
         delivery.ack()
+
+    def _believed(self, function: str, message: Message) -> Message:
+        service, _, _ = function.partition(".")
+        believe = self._settings and believe_for(self._settings, service)
+        return believe(message) if believe else message
 
 
 class _FunctionLocks:

@@ -65,8 +65,8 @@ class Invocation:
     is a `batch`.
 
     `principal` is the identity of the caller, set by the transport that received the call and
-    carried on by every hop; "" if there is none. No transport verifies it yet. Until one does, it
-    is text that any sender may have written: never authorise by it.
+    carried on by every hop; "" if there is none. Where all services share one account of the
+    broker, whoever has it may write any: `access.trust` says what counts where they do not.
     """
 
     function: str

@@ -41,7 +41,12 @@ class Message:
     time after which no caller waits for it. `attempt` counts from 1. `trigger` is the kind of
     trigger ("invoke", "event", "queue", "every", …), `type` the type of an event, `caller` the
     function that sent it. `headers` are the user's, the trace context, and the provenance of a dead
-    letter. `principal` is the identity of the caller, not verified yet: see `Invocation`.
+    letter. `principal` is the identity of the caller: see `Invocation`.
+
+    `sender` is the broker's user who published the message, as the broker verified it (RabbitMQ's
+    user_id, https://www.rabbitmq.com/docs/validated-user-id), "" if it does not know. It is read
+    only: what is published has the user of its connection. `caller` and `principal` are what that
+    user says: `access.trust.believe` decides whether they count.
     """
 
     body: bytes = field(repr=False)
@@ -57,6 +62,7 @@ class Message:
     reply_to: str = ""
     correlation_id: str = ""
     principal: str = ""
+    sender: str = ""
 
 
 make_message: Final = constructor(Message)

@@ -22,6 +22,7 @@ LOCAL_MESH: Final = "http://127.0.0.1:8080"
 MEMORY: Final = "memory://"
 """Where the embedded broker is."""
 
+BrokerUsers: TypeAlias = Literal["shared", "per-service"]
 LogFormat: TypeAlias = Literal["auto", "json", "text"]
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -51,9 +52,16 @@ class Settings:
     client are believed from the networks `trusted_proxies`, and the sampling decision and the
     baggage of a trace from clients in `trace_trust`. Over TLS browsers are told to come by TLS only
     for `http_hsts` seconds (RFC 6797), with 0 they are not.
+
+    With `broker_users` "per-service" each service has a user of the broker with its own name, and
+    messages are believed to come from a function only if its service's user sent them. The users
+    `gateways` are believed to know who called over HTTP, and what they redrive. With "shared" all
+    use one account, which is believed whatever it says.
     """
 
     broker: str = MEMORY
+    broker_users: BrokerUsers = "shared"
+    gateways: tuple[str, ...] = ("gateway",)
     url: str = ""
     http_host: str = "127.0.0.1"
     http_port: int = 8080
@@ -194,6 +202,13 @@ def _host(text: str) -> str:
     return text
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError(text)
+    return names
+
+
 def _duration(text: str) -> float:
     try:
         number = float(text)
@@ -224,6 +239,11 @@ _BROKER: Final = (
 
 _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "broker": (_broker, _BROKER),
+    "broker_users": (
+        _parse_choice({name: name for name in get_args(BrokerUsers)}),
+        "shared or per-service",
+    ),
+    "gateways": (_names, "users of the broker, such as gateway, operator"),
     "url": (
         _url,
         "a URL such as http://127.0.0.1:8080 or amqp://USER:PASSWORD@HOST:PORT/VHOST",

@@ -17,6 +17,7 @@ from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
+from eventmesh.brokers.rabbitmq.amqp.properties import encode_user
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
@@ -71,9 +72,11 @@ class RabbitBroker:
         self._consuming = ReconnectingConnection(
             address, f"{name} (consuming)", log=log, retry_refused_login=retry
         )
-        self._publisher = Publisher(self._publishing, clock, publish_timeout)
-        self._rpc_client = RpcClient(self._publishing, clock, publish_timeout)
-        self._reply_sender = ReplySender(self._publishing, clock)
+        # The user of a certificate is known to RabbitMQ only.
+        user = b"" if address.external else encode_user(address.user)
+        self._publisher = Publisher(self._publishing, clock, publish_timeout, user=user)
+        self._rpc_client = RpcClient(self._publishing, clock, publish_timeout, user)
+        self._reply_sender = ReplySender(self._publishing, clock, user)
         self._management = Management(address, f"{name} (management)", log)
         self._ladder = DelayLadder(self._management)
         self._bindings: dict[str, list[Binding]] = {}

@@ -53,7 +53,9 @@ class ControlApi:
         self._limit = body_limit(context.settings)
         self._directory = directory
         self._same_origin = same_origin
-        self._dead_letters = BrokerDeadLetters(context.broker, context.clock, self._list_names)
+        self._dead_letters = BrokerDeadLetters(
+            context.broker, context.clock, self._list_names, context.settings
+        )
 
     def routes(self) -> Sequence[BuiltinRoute]:
         """The routes of the API."""

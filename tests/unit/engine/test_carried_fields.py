@@ -6,7 +6,11 @@ from unittest.mock import Mock
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.brokers.rabbitmq.amqp.properties import decode_properties, encode_properties
+from eventmesh.brokers.rabbitmq.amqp.properties import (
+    decode_properties,
+    encode_properties,
+    encode_user,
+)
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.codecs.envelope import invocation_from, message_from
 from eventmesh.engine.context import Context
@@ -59,6 +63,7 @@ MESSAGE = {
     "reply_to": "replies",
     "correlation_id": "c-1",
     "principal": "user:ada",
+    "sender": "shop",
 }
 INVOCATION = {
     "function": "orders.place",
@@ -136,10 +141,11 @@ class TestInvocations:
             "http",
             "batch",
         }
-        # Where a reply goes is the broker's own business.
+        # Where a reply goes and whose connection it came from are the broker's own business.
         assert {one.name for one in fields(Message)} - set(SAME.values()) == {
             "reply_to",
             "correlation_id",
+            "sender",
         }
 
     def test_a_message_makes_an_invocation(self, message):
@@ -172,7 +178,8 @@ class TestBrokers:
 
     @pytest.mark.parametrize("durable", [True, False])
     def test_amqp(self, message, durable):
-        properties = encode_properties(message, durable=durable)
+        user = encode_user(message.sender)
+        properties = encode_properties(message, durable=durable, user=user)
         received = decode_properties(properties, message.body, NOW, redelivered=False)
         assert changed(message, received.message) == set()
 

@@ -103,10 +103,12 @@ def encode_properties(
     expiration: int | None = None,
     reply_to: str = "",
     correlation_id: str = "",
+    user: bytes = b"",
 ) -> bytes:
     """Encode the property flags and list of a message; `expiration` is in milliseconds.
 
-    `reply_to` and `correlation_id`, if given, replace those of the message.
+    `reply_to` and `correlation_id`, if given, replace those of the message. `user` is the user of
+    the connection, from `encode_user`: RabbitMQ refuses any other, such as the message's sender.
 
     Raises ValueError for a property or header name that is too long for AMQP's short strings, and
     for a time or a number that does not fit.
@@ -132,6 +134,9 @@ def encode_properties(
         if message.type:
             flags |= _TYPE
             parts.append(_short(message.type))
+        if user:
+            flags |= _USER_ID
+            parts.append(user)
         if message.caller:
             flags |= _APP_ID
             parts.append(_short(message.caller))
@@ -139,6 +144,15 @@ def encode_properties(
         return b"".join(parts)
     except (OverflowError, struct.error) as error:
         raise ValueError(f"a time or a number does not fit: {error}") from error
+
+
+def encode_user(user: str) -> bytes:
+    """Encode a connection's user for `encode_properties`, once for all its messages.
+
+    Nothing for one that is no short string: RabbitMQ checks the property only where it is set.
+    """
+    encoded = user.encode(errors="replace")
+    return bytes((len(encoded),)) + encoded if 0 < len(encoded) <= MAX_SHORT_STRING else b""
 
 
 def _short(text: str) -> bytes:
@@ -217,7 +231,7 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
     id = reader.text(_MESSAGE_ID)
     created = reader.number(_TIMESTAMP)
     type = reader.text(_TYPE)
-    reader.text(_USER_ID)
+    sender = reader.text(_USER_ID)
     caller = reader.text(_APP_ID)
     message = make_message(
         body=body,
@@ -233,6 +247,7 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
         reply_to=reply_to,
         correlation_id=correlation_id,
         principal=headers.principal,
+        sender=sender,
     )
     # A quorum queue counts deliveries; a classic one only says that it is not the first.
     return Received(message, headers.deliveries or int(redelivered))

@@ -55,12 +55,19 @@ class Publisher:
     """
 
     def __init__(
-        self, connection: ReconnectingConnection, clock: Clock, timeout: float, window: int = WINDOW
+        self,
+        connection: ReconnectingConnection,
+        clock: Clock,
+        timeout: float,
+        window: int = WINDOW,
+        user: bytes = b"",
     ) -> None:
         """`timeout` is the seconds for one publish, including the wait for a connection.
 
         With 0 it fails at once without a connection, and waits PUBLISH_SECONDS for a confirm.
+        `user` is that of the connection, from `encode_user`.
         """
+        self._user = user
         self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
@@ -94,7 +101,7 @@ class Publisher:
     async def publish(self, route: Route, message: Message) -> None:
         """Return once the broker holds the message. Raises what `Broker.publish` says."""
         check_size(message)
-        properties = encode_message(message, durable=True)
+        properties = encode_message(message, durable=True, user=self._user)
         ends = self._clock.now() + self._timeout
         channel = self._acquire_window_nowait() or await self._wait(route)
         confirmed = self._send(channel, route, properties, message)
@@ -180,6 +187,7 @@ def encode_message(
     expiration: int | None = None,
     reply_to: str = "",
     correlation_id: str = "",
+    user: bytes = b"",
 ) -> bytes:
     """Encode the properties. Raises PayloadInvalid for a message that does not fit into AMQP."""
     try:
@@ -189,6 +197,7 @@ def encode_message(
             expiration=expiration,
             reply_to=reply_to,
             correlation_id=correlation_id,
+            user=user,
         )
     except ValueError as error:
         raise PayloadInvalid(f"the message {message.id[:40]} cannot be sent: {error}") from None

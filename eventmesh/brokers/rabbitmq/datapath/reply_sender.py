@@ -44,7 +44,9 @@ class _Held:
 class ReplySender:
     """Sends replies, without waiting and without confirms."""
 
-    def __init__(self, connection: ReconnectingConnection, clock: Clock) -> None:
+    def __init__(self, connection: ReconnectingConnection, clock: Clock, user: bytes = b"") -> None:
+        """`user` is that of the connection, from `encode_user`."""
+        self._user = user
         self._connection = connection
         self._clock = clock
         self._channel: Channel | None = None
@@ -87,7 +89,9 @@ class ReplySender:
             return
         check_size(reply)
         target = encode_route("", request.reply_to, mandatory=False)
-        properties = encode_message(reply, durable=False, correlation_id=request.correlation_id)
+        properties = encode_message(
+            reply, durable=False, correlation_id=request.correlation_id, user=self._user
+        )
         connection, channel = self._connection.current, self._channel
         if connection is None or channel is None:
             deadline = request.deadline or self._clock.now() + PUBLISH_SECONDS

@@ -47,8 +47,18 @@ MAX_OPEN: Final = 10_000
 class RpcClient:
     """Sends requests and waits for their replies."""
 
-    def __init__(self, connection: ReconnectingConnection, clock: Clock, timeout: float) -> None:
-        """`timeout` is the seconds to wait for a connection, within the deadline; 0 to not wait."""
+    def __init__(
+        self,
+        connection: ReconnectingConnection,
+        clock: Clock,
+        timeout: float,
+        user: bytes = b"",
+    ) -> None:
+        """`timeout` is the seconds to wait for a connection, within the deadline; 0 to not wait.
+
+        `user` is that of the connection, from `encode_user`.
+        """
+        self._user = user
         self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
@@ -113,6 +123,7 @@ class RpcClient:
             expiration=min(max(int(remaining * 1000), 1), MAX_EXPIRATION_MS),
             reply_to=REPLY_TO,
             correlation_id=correlation_id,
+            user=self._user,
         )
         target = encode_route(route.exchange, route.key, mandatory=True)
         return channel.publish(target, properties, message.body, message.id)

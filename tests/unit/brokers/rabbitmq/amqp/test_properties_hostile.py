@@ -11,6 +11,7 @@ from eventmesh.brokers.rabbitmq.amqp.properties import (
     Received,
     decode_properties,
     encode_properties,
+    encode_user,
 )
 
 FULL = commands.Basic.Properties(
@@ -80,7 +81,8 @@ def test_whatever_is_read_can_be_written_again(
     texts = (correlation_id, reply_to, id, type, user_id, caller)
     properties = b"".join((b"\xa6\xb8", content_type, table(headers)[2:], *texts))
     message = try_to_decode(properties).message
-    assert try_to_decode(encode_properties(message, durable=True)).message == message
+    written = encode_properties(message, durable=True, user=encode_user(message.sender))
+    assert try_to_decode(written).message == message
 
 
 @pytest.mark.parametrize("length", range(len(FULL)))
