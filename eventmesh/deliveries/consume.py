@@ -13,8 +13,8 @@ from eventmesh.aio.tasks import task_group
 from eventmesh.deliveries.buffer import Batcher, DeliveryBuffer
 from eventmesh.deliveries.trust import believing
 from eventmesh.deliveries.workers import Workers
+from eventmesh.engine.codecs.trust import Believe
 from eventmesh.engine.spec import Batching, Stop
-from eventmesh.model.access.trust import Believe
 from eventmesh.model.topology import Queue
 from eventmesh.model.value import value
 

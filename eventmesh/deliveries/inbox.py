@@ -9,8 +9,8 @@ from eventmesh.deliveries.batch import BatchDeliveryHandler
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
 from eventmesh.deliveries.settlement_writer import SettlementWriter
 from eventmesh.deliveries.single import AsyncDeliveryHandler
+from eventmesh.engine.codecs.trust import believe_for
 from eventmesh.engine.spec import Batching, FunctionSpec, SourceContext
-from eventmesh.model.access.trust import believe_for
 from eventmesh.model.topology import Queue, dead_letters, inbox
 
 

@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 from eventmesh.abc import Delivery
 from eventmesh.deliveries.consume import ConsumerSpec, run_consumers
 from eventmesh.engine.codecs.envelope import invocation_from, reply_from
+from eventmesh.engine.codecs.trust import believe_for
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.model.access.trust import believe_for
 from eventmesh.model.errors import BrokerUnavailable, InvocationError, PayloadTooLarge
 from eventmesh.model.invocation import SYNC
 from eventmesh.model.message import Message

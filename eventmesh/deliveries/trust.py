@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from eventmesh.abc import Delivery
-from eventmesh.model.access.trust import Believe
+from eventmesh.engine.codecs.trust import Believe
 from eventmesh.model.message import Message
 
 Deliver: TypeAlias = Callable[[Delivery], None]

@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, TimeLimit, sleep
+from eventmesh.engine.codecs.trust import believe_for
 from eventmesh.engine.settlement import (
     ERROR_MESSAGE,
     ERROR_TYPE,
@@ -33,7 +34,6 @@ from eventmesh.engine.settlement import (
     reset_for_redrive,
     without_provenance,
 )
-from eventmesh.model.access.trust import believe_for
 from eventmesh.model.errors import DeclarationError, Throttled
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings

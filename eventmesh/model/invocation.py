@@ -66,7 +66,7 @@ class Invocation:
 
     `principal` is the identity of the caller, set by the transport that received the call and
     carried on by every hop; "" if there is none. Where all services share one account of the
-    broker, whoever has it may write any: `access.trust` says what counts where they do not.
+    broker, whoever has it may write any: `engine.codecs.trust` says what counts where they do not.
     """
 
     function: str

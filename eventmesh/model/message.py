@@ -46,7 +46,7 @@ class Message:
     `sender` is the broker's user who published the message, as the broker verified it (RabbitMQ's
     user_id, https://www.rabbitmq.com/docs/validated-user-id), "" if it does not know. It is read
     only: what is published has the user of its connection. `caller` and `principal` are what that
-    user says: `access.trust.believe` decides whether they count.
+    user says: `engine.codecs.trust.believe` decides whether they count.
     """
 
     body: bytes = field(repr=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eventmesh.model.access.trust import Trust, believe, believe_for
+from eventmesh.engine.codecs.trust import Trust, believe, believe_for
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings
 
