@@ -1,6 +1,7 @@
 """Requests for other hosts, and from clients behind proxies or that pretend to be."""
 
 import logging
+import ssl
 
 import pytest
 
@@ -118,3 +119,15 @@ async def _answer_to_nonsense(serving, service):
         writer.close()
         await writer.wait_closed()
     return answer
+
+
+async def test_over_tls_browsers_are_told_to_come_by_tls(serving, where, authority, certificate):
+    tls = ssl.create_default_context()
+    authority.configure_trust(tls)
+    name = "Strict-Transport-Security"
+    async with serving(where, http_host="0.0.0.0", **certificate) as served:
+        for path in ("/", "/nowhere"):
+            async with served.http.get(path, ssl=tls) as answer:
+                assert answer.headers[name] == "max-age=2592000"
+    async with serving(where, **certificate) as served, served.http.get("/", ssl=tls) as answer:
+        assert name not in answer.headers

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import hdrs
+from multidict import istr
 
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse, BytesResponse
@@ -22,7 +23,7 @@ from eventmesh.model.errors import Problem
 SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 """Methods that change nothing (RFC 9110, section 9.2.1): links to them are followed."""
 
-FETCH_SITE: Final = "Sec-Fetch-Site"
+FETCH_SITE: Final = istr("Sec-Fetch-Site")
 CROSS_SITE: Final = "cross-site"
 """What a browser, and no page, says of a request that a page of another site has caused
 (https://www.w3.org/TR/fetch-metadata/)."""
