@@ -58,13 +58,15 @@ class Request:
 
     `target` is as the client sent it (RFC 9112, section 3.2); `headers` ignore the case of names.
     Made once for each request, from that of aiohttp, with the parts that the server uses.
-    `response_headers` are lines that its response gets, whatever that will be.
+    `response_headers` are lines that its response gets, whatever that will be. `body` is the whole
+    body, where it was read to authenticate its sender.
     """
 
     __slots__ = (
         "_client",
         "_edge",
         "_raw",
+        "body",
         "connection",
         "headers",
         "method",
@@ -84,6 +86,7 @@ class Request:
         self.response_headers = edge.response_headers
         self._edge = edge
         self._client: Client | None = None
+        self.body: bytes | None = None
 
     @property
     def path(self) -> str:
@@ -147,6 +150,9 @@ class Request:
 
 async def read_body(request: Request, limit: BodyLimit) -> bytes:
     """Read and decode the body. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
+    if request.body is not None:
+        limit.check(len(request.body))
+        return request.body
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.lower() not in _CODINGS:
         accepted = {"Accept-Encoding": ", ".join(_CODINGS)}

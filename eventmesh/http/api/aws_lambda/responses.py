@@ -14,6 +14,14 @@ from typing import Any, Final
 from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.api.aws_lambda.names import LATEST, arn
+from eventmesh.http.auth.sigv4.refusal import (
+    EXPIRED,
+    INCOMPLETE,
+    INVALID,
+    MISSING,
+    UNKNOWN,
+    SignatureRefused,
+)
 from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.model.errors import (
     AccessDenied,
@@ -23,6 +31,7 @@ from eventmesh.model.errors import (
     PayloadInvalid,
     PayloadTooLarge,
     Throttled,
+    Unauthenticated,
 )
 from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.result import Failure, Result
@@ -39,6 +48,11 @@ _SHAPES: Final[Mapping[str, tuple[int, str]]] = {
     "ServiceException": (500, "Message"),
     "TooManyRequestsException": (429, "message"),
     "UnsupportedMediaTypeException": (415, "message"),
+    EXPIRED: (403, "message"),
+    INCOMPLETE: (400, "message"),
+    INVALID: (403, "message"),
+    MISSING: (403, "message"),
+    UNKNOWN: (403, "message"),
 }
 """By shape: the status, and the key of the message in the body."""
 
@@ -104,7 +118,7 @@ def was_not_run(error: Failure | None, payload: bytes) -> bool:
     return isinstance(error, NOT_RUN)
 
 
-def lambda_error_from(error: Failure, function: str) -> LambdaError:
+def lambda_error_from(error: Failure, function: str) -> LambdaError:  # noqa: PLR0911  # one for each kind
     """Translate the error of a call that was not run."""
     match error:
         case FunctionNotFound():
@@ -115,6 +129,10 @@ def lambda_error_from(error: Failure, function: str) -> LambdaError:
             return _throttled(error)
         case PayloadTooLarge():
             return LambdaError("RequestTooLargeException", str(error), error)
+        case SignatureRefused():
+            return LambdaError(error.shape, str(error), error)
+        case Unauthenticated():
+            return LambdaError(UNKNOWN, str(error), error)
         case AccessDenied():
             return LambdaError("AccessDeniedException", str(error), error)
         case _:
