@@ -12,17 +12,19 @@ from eventmesh.aio.tasks import task_group
 from eventmesh.engine.spec import SourceContext
 from eventmesh.gateway.relay import decode_response, encode_request
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
+from eventmesh.http.limits.limits import build_limits
 from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import add_builtin_routes, build_apis
+from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.cross_origin import with_cors
 from eventmesh.http.server.problems import (
     UNAVAILABLE_RETRY_SECONDS,
     problem_from,
     retryable_problem,
 )
-from eventmesh.http.server.request import Request, body_limit, read_body
+from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
@@ -94,7 +96,10 @@ class Gateway:
         """Serve the catalogue as `serve_functions` serves the functions of a host."""
         async with task_group() as tasks:
             apis = build_apis(context, tasks, lambda: self._catalogue.functions)
-            server = HttpServer(self._router(apis, context), context.clock, context.settings)
+            limits = build_limits(context.settings, context.clock, context.gauge)
+            server = HttpServer(
+                self._router(apis, context), context.clock, context.settings, limits
+            )
 
             def change() -> None:
                 server.router = self._router(apis, context)

@@ -12,13 +12,12 @@ from eventmesh.engine.codecs.envelope import message_from
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.route import HttpRoute
+from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
     Request,
-    body_limit,
     check_json,
     parse_query,
-    read_body,
     read_content_type,
 )
 from eventmesh.http.server.response import BytesResponse, json_response, problem_response
@@ -72,7 +71,9 @@ def _build_reader(
     name = function.full_name
     template = route.template
     has_body = binding.body is not None
-    limit = body_limit(context.settings, function.limits.max_payload)
+    limits = function.limits
+    parsed = binding.body is not None and not binding.body.raw
+    limit = body_limit(context.settings, limits.max_payload, limits.max_nodes if parsed else None)
     now = context.clock.now
 
     async def read(request: Request, path: PathValues) -> Invocation:

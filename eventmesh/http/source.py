@@ -27,13 +27,14 @@ async def serve_functions(
     """
     # Only a process that listens pays for loading an HTTP server.
     from eventmesh.aio.tasks import task_group  # noqa: PLC0415
+    from eventmesh.http.limits.limits import build_limits  # noqa: PLC0415
     from eventmesh.http.routes import build_router  # noqa: PLC0415
     from eventmesh.http.server.server import HttpServer, listen  # noqa: PLC0415
 
     async with task_group() as tasks:
-        server = HttpServer(
-            build_router(context, tasks, landing_links), context.clock, context.settings
-        )
+        limits = build_limits(context.settings, context.clock, context.gauge)
+        router = build_router(context, tasks, landing_links)
+        server = HttpServer(router, context.clock, context.settings, limits)
         async with listen(server, context.settings) as url:
             context.announce("http", url)
             yield

@@ -61,6 +61,13 @@ WATCHED: Final[Mapping[str, str]] = {
     "dead_letters_total": "Invocations that became dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",
     "waiting": "Invocations that wait in this process for a permit to run.",
+    "http_connections": "Open connections of HTTP clients.",
+    "http_body_bytes": "Bytes that the bodies of requests take, and what is parsed of them.",
+    "http_refused_connections_total": "Connections refused: too many in all, or of one client.",
+    "http_slow_clients_total": "Connections closed: a head or a body of a request came too slowly.",
+    "http_refused_bodies_total": "Requests refused with 503: all bodies together were too large.",
+    "http_dense_bodies_total": "Compressed bodies refused with 413: they grow too much.",
+    "http_large_bodies_total": "Requests refused with 413: too many bytes or JSON values.",
 }
 """Metrics that other parts count, and their descriptions."""
 
@@ -90,6 +97,8 @@ class Metrics:
 
     def gauge(self, name: str, function: str, read: Callable[[], float]) -> None:
         """Show as "eventmesh_{name}" what `read` returns, with the label `function`.
+
+        With "" for all functions it is of the process, and has no label.
 
         `read` is called whenever the metrics are read, and must neither block nor raise. A name
         that ends in "_total" is a counter and never goes down, any other is a gauge. Several of
@@ -243,7 +252,8 @@ def _gauge_family(
 ) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
     documentation = WATCHED.get(name, "A number that a part of the host counts.")
-    family = kind(f"eventmesh_{name}", documentation, labels=("function",))
+    of_process = set(functions) == {""}
+    family = kind(f"eventmesh_{name}", documentation, labels=() if of_process else ("function",))
     for function, reads in functions.items():
-        family.add_metric((function,), sum(read() for read in reads))
+        family.add_metric(() if of_process else (function,), sum(read() for read in reads))
     return family

@@ -39,7 +39,10 @@ class Settings:
     processes may share.
 
     A client has `http_header_timeout` seconds to send its request's headers and
-    `http_read_timeout` seconds for the body, which has at most `max_body` bytes. HTTP is HTTPS
+    `http_read_timeout` seconds for the body, which has at most `max_body` bytes and comes with
+    `http_min_body_rate` bytes a second at the least. There are at most `http_max_connections`, and
+    `http_max_peer_connections` of one client; the bodies of all requests together have at most
+    `max_bodies` bytes. None stands for what follows from the machine. HTTP is HTTPS
     with `http_tls_certificate`, the path of a PEM file; `http_tls_key` is that of its key, unless
     the same file holds it. `api` says whether functions can be invoked by name and the mesh be
     controlled over HTTP, `docs` whether /openapi.json and /docs are served.
@@ -68,6 +71,9 @@ class Settings:
     http_fd: int | None = None
     http_header_timeout: float = 10.0
     http_read_timeout: float = 30.0
+    http_min_body_rate: int = 1024
+    http_max_connections: int | None = None
+    http_max_peer_connections: int | None = None
     http_tls_certificate: str = ""
     http_tls_key: str = ""
     http_hsts: float = 30 * 86400.0
@@ -77,6 +83,7 @@ class Settings:
     admin_host: str = "127.0.0.1"
     admin_port: int = 9464
     max_body: int = 6 * 1024 * 1024
+    max_bodies: int | None = None
     api: bool = True
     docs: bool = True
     grace: float = 25.0
@@ -227,6 +234,8 @@ def _timeout(text: str) -> float:
 _HOST: Final = (_host, "a host name or an address, such as 127.0.0.1, or 0.0.0.0 for all")
 _PORT: Final = (_whole(0, 65535), "a port: 1 to 65535, or 0 for any free one")
 _TIMEOUT: Final = (_timeout, "a time above zero: seconds, or with a unit such as 500ms or 2m")
+_BYTES: Final = (_whole(1, float("inf")), "a number of bytes, 1 or more")
+_COUNT: Final = (_whole(1, float("inf")), "a number, 1 or more")
 _YES_NO: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
@@ -253,6 +262,9 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "http_fd": (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more"),
     "http_header_timeout": _TIMEOUT,
     "http_read_timeout": _TIMEOUT,
+    "http_min_body_rate": (_whole(0, float("inf")), "bytes a second, or 0 for any"),
+    "http_max_connections": _COUNT,
+    "http_max_peer_connections": _COUNT,
     "http_tls_certificate": (str, "the path of a PEM file"),
     "http_tls_key": (str, "the path of a PEM file"),
     "http_hsts": (_duration, "a time: seconds, or with a unit such as 30d, or 0 for none"),
@@ -261,7 +273,8 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "trace_trust": (parse_trust, "true, false, or addresses and networks such as 10.0.0.0/8"),
     "admin_host": _HOST,
     "admin_port": _PORT,
-    "max_body": (_whole(1, float("inf")), "a number of bytes, 1 or more"),
+    "max_body": _BYTES,
+    "max_bodies": _BYTES,
     "api": _BOOL,
     "docs": _BOOL,
     "grace": (_duration, "a time: seconds, or with a unit such as 500ms or 2m"),

@@ -15,12 +15,11 @@ from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.api.events import STRUCTURED, parse_event
 from eventmesh.http.auth.same_origin import SameOriginCheck
 from eventmesh.http.protocol import CONTROL
+from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
     Request,
-    body_limit,
     parse_query,
-    read_body,
     read_content_type,
     read_message_headers,
 )
@@ -30,6 +29,7 @@ from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, InvocationError, Problem
 from eventmesh.model.event import check_type, event_headers
 from eventmesh.model.ids import check_id, new_id
+from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.message import Message
 from eventmesh.model.topology import dead_letters, inbox
 
@@ -51,6 +51,7 @@ class ControlApi:
     ) -> None:
         self._context = context
         self._limit = body_limit(context.settings)
+        self._event_limit = body_limit(context.settings, max_nodes=DEFAULT_MAX_NODES)
         self._directory = directory
         self._same_origin = same_origin
         self._dead_letters = BrokerDeadLetters(
@@ -142,7 +143,7 @@ class ControlApi:
 
     async def emit_event(self, request: Request, _: PathValues) -> BytesResponse:
         """Emit a CloudEvent, structured or binary; the query may have `delay`."""
-        body = await read_body(request, self._limit)
+        body = await read_body(request, self._event_limit)
         event = parse_event(request.headers, body, self._context.clock.now())
         if event is None:
             raise Problem(

@@ -1,7 +1,7 @@
 """One client's connection: aiohttp's protocol, with the limits that it leaves out.
 
 A client may not keep a connection for ever by sending or reading next to nothing: the head of a
-request, its body and each part of a response have a deadline.
+request, its body and each part of a response have a deadline. Nor may it take all connections.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 from aiohttp import web
 
 from eventmesh.aio.clock import Clock, TimeLimit, TimerHandle
-from eventmesh.model.value import value
+from eventmesh.http.limits.limits import HttpLimits
 
 KEEP_ALIVE: Final = 75.0
 """Seconds without a request after which a connection is closed: more than the 60 s for which load
@@ -27,18 +27,16 @@ SLICE: Final = 64 * 1024
 LINGER: Final = 5.0
 """Seconds for which the rest of a refused body is read, so that its sender sees the response."""
 
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
 ErrorResponder: TypeAlias = Callable[
     [web.BaseRequest, int, BaseException | None], web.StreamResponse
 ]
 """Makes the response to a request that has no other one: its status, and why."""
-
-
-@value
-class ConnectionLimits:
-    """How long a client may take: seconds for a request's head and for its body."""
-
-    header_timeout: float
-    read_timeout: float
 
 
 class ServerConnection(web.RequestHandler):
@@ -47,14 +45,22 @@ class ServerConnection(web.RequestHandler):
     `draining` says that it ends with the next response.
     """
 
-    __slots__ = ("_header_timer", "_respond_to_error", "clock", "draining", "limits")
+    __slots__ = (
+        "_counted",
+        "_header_timer",
+        "_respond_to_error",
+        "_silent",
+        "clock",
+        "draining",
+        "limits",
+    )
 
     def __init__(
         self,
         server: web.Server,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
-        limits: ConnectionLimits,
+        limits: HttpLimits,
         respond_to_error: ErrorResponder,
         **options: Any,
     ) -> None:
@@ -63,6 +69,7 @@ class ServerConnection(web.RequestHandler):
             loop=loop,
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,
+            auto_decompress=False,  # `body` does, with a limit.
             **options,
         )
         self.clock = clock
@@ -70,27 +77,51 @@ class ServerConnection(web.RequestHandler):
         self.draining = False
         self._respond_to_error = respond_to_error
         self._header_timer: TimerHandle | None = None
+        self._counted: str | None = None
+        self._silent = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        address = _address(transport)
+        if why := self.limits.connections.add(address):
+            self._refuse(cast(asyncio.Transport, transport), why)
+            return
+        self._counted = address
         # Writing is then over when the system has it all, and its deadline covers it all. Not
         # zero: a TLS transport that may hold nothing pauses for ever.
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=1, low=0)
         super().connection_made(transport)
+        # From now on, and not from the first byte: who sends nothing takes a descriptor, too.
+        self._start_header_timer()
+
+    def _refuse(self, transport: asyncio.Transport, why: str) -> None:
+        """Close a connection that is one too many, before anything is made for it."""
+        self.limits.refused_connections.add(why)
+        self._manager = None  # aiohttp's sign for a connection that it has nothing to do with
+        self._force_close = True
+        transport.write(_TOO_MANY)
+        transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_header_timer()
+        if self._counted is not None:
+            self.limits.connections.remove(self._counted)
+            self._counted = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._silent = False
         super().data_received(data)
         waiter = self._waiter
-        if waiter is None or waiter.done():
+        if self._request_count and (waiter is None or waiter.done()):
             self._stop_header_timer()
         elif self._header_timer is None:
             # Data came and made no request: the head of one is not complete.
-            self._header_timer = self.clock.call_later(
-                self.limits.header_timeout, self._header_too_slow
-            )
+            self._start_header_timer()
+
+    def _start_header_timer(self) -> None:
+        self._header_timer = self.clock.call_later(
+            self.limits.header_timeout, self._header_too_slow
+        )
 
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
@@ -100,9 +131,10 @@ class ServerConnection(web.RequestHandler):
     def _header_too_slow(self) -> None:
         self._header_timer = None
         if self.transport is not None:
-            self.transport.write(
-                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            )
+            who = self._counted or "a client"
+            self.limits.slow_clients.add(f"{who} sent no whole head of a request")
+            if not self._silent:  # A client that asked nothing expects no answer.
+                self.transport.write(_TOO_SLOW)
         self.force_close()
 
     async def send(self, data: bytes) -> None:
@@ -169,3 +201,9 @@ class ServerConnection(web.RequestHandler):
         """The response to what is not HTTP, or to a fault of the server itself."""
         self.draining = True
         return self._respond_to_error(request, status, exc)
+
+
+def _address(transport: asyncio.BaseTransport) -> str:
+    """The address of the client; empty where there is none, as of a Unix socket."""
+    peer: object = transport.get_extra_info("peername")
+    return str(cast(tuple[object, ...], peer)[0]) if isinstance(peer, tuple) and peer else ""

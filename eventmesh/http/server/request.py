@@ -7,50 +7,22 @@ from typing import Final
 from urllib.parse import parse_qs, parse_qsl
 
 from aiohttp import HttpVersion, StreamReader, hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiMapping
 
-from eventmesh.aio.clock import TimeLimit
 from eventmesh.http.edge.door import Edge
 from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.edge.proxies import Client
+from eventmesh.http.limits.bodies import BodyHold
 from eventmesh.http.protocol import MESSAGE_HEADERS
 from eventmesh.http.server.connection import ServerConnection
-from eventmesh.model.errors import PayloadTooLarge, Problem
+from eventmesh.model.errors import Problem
 from eventmesh.model.message import JSON, NO_HEADERS, utf8
-from eventmesh.model.settings import Settings, variable
-from eventmesh.model.value import value
 
 MAX_QUERY_FIELDS: Final = 1000
 
 _NO_QUERY: Final[Mapping[str, Sequence[str]]] = {}
-_CODINGS: Final = ("gzip", "deflate", "identity")
-"""The content codings that are accepted; aiohttp decodes them while it reads."""
-
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FORM_ADVICE: Final = ": a function takes a form as a parameter of type bytes, which it parses"
-
-
-@value
-class BodyLimit:
-    """How many bytes a body may have, and the option or variable that sets the limit."""
-
-    bytes: int
-    setting: str
-
-    def check(self, size: int) -> None:
-        """Raise PayloadTooLarge for a body that is larger."""
-        if size > self.bytes:
-            raise PayloadTooLarge(size, self.bytes, self.setting)
-
-
-def body_limit(settings: Settings, max_payload: int | None = None) -> BodyLimit:
-    """The lower one of the limits of the process and of a function."""
-    max_body = variable("max_body")
-    if max_payload is None or max_payload > settings.max_body:
-        return BodyLimit(settings.max_body, max_body)
-    both = f"max_payload and {max_body}" if max_payload == settings.max_body else "max_payload"
-    return BodyLimit(max_payload, both)
 
 
 class Request:
@@ -59,7 +31,8 @@ class Request:
     `target` is as the client sent it (RFC 9112, section 3.2); `headers` ignore the case of names.
     Made once for each request, from that of aiohttp, with the parts that the server uses.
     `response_headers` are lines that its response gets, whatever that will be. `body` is the whole
-    body, where it was read to authenticate its sender.
+    body, where it was read to authenticate its sender. `hold` is the memory that its body takes,
+    until it ends.
     """
 
     __slots__ = (
@@ -69,6 +42,7 @@ class Request:
         "body",
         "connection",
         "headers",
+        "hold",
         "method",
         "response_headers",
         "target",
@@ -87,6 +61,7 @@ class Request:
         self._edge = edge
         self._client: Client | None = None
         self.body: bytes | None = None
+        self.hold: BodyHold | None = None
 
     @property
     def path(self) -> str:
@@ -146,50 +121,6 @@ class Request:
         """
         raw = self._raw
         return raw.keep_alive and raw.content.is_eof() and not self.connection.draining
-
-
-async def read_body(request: Request, limit: BodyLimit) -> bytes:
-    """Read and decode the body. Raises PayloadTooLarge, or Problem: 400, 408, 415 or 417."""
-    if request.body is not None:
-        limit.check(len(request.body))
-        return request.body
-    coding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if coding is not None and coding.lower() not in _CODINGS:
-        accepted = {"Accept-Encoding": ", ".join(_CODINGS)}
-        raise Problem(415, f"bodies in the coding {coding!r} are not accepted", headers=accepted)
-    content = request.content
-    try:
-        body = content.read_nowait() if content.is_eof() else await _receive(request, limit)
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise Problem(400, "the body cannot be decoded") from None
-    limit.check(len(body))
-    return body
-
-
-async def _receive(request: Request, limit: BodyLimit) -> bytes:
-    """Receive the body, until it is over the limit."""
-    limit.check(request.content_length)
-    await _send_continue(request)
-    connection, content = request.connection, request.content
-    received = bytearray()
-    try:
-        with TimeLimit(connection.clock, connection.limits.read_timeout):
-            while len(received) <= limit.bytes and (chunk := await content.readany()):
-                received += chunk
-    except TimeoutError:
-        connection.draining = True
-        raise Problem(408, "the body did not come in time") from None
-    return bytes(received)
-
-
-async def _send_continue(request: Request) -> None:
-    """Tell a client that waits for it that it may send the body (RFC 9110, section 10.1.1)."""
-    expected = request.headers.get(hdrs.EXPECT)
-    if expected is None:
-        return
-    if expected.lower() != "100-continue":
-        raise Problem(417, f"the expectation {expected!r} is not supported")
-    await request.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def check_json(content_type: str) -> None:

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote
 
 from aiohttp import HttpVersion11, web
@@ -63,6 +63,8 @@ class BaseResponse(ABC):
     )
 
     request: Request
+    holds_body: ClassVar[bool] = False
+    """Whether the invocation goes on while it is sent, with the request's body in memory."""
 
     def __init__(
         self, status: int, content_type: str, headers: ResponseHeaders, invocation_id: str

@@ -17,8 +17,9 @@ from aiohttp.http_exceptions import LineTooLong
 from eventmesh.aio.clock import Clock, sleep
 from eventmesh.http.edge.door import build_edge
 from eventmesh.http.edge.hosts import HostCheck
+from eventmesh.http.limits.limits import HttpLimits, build_limits
 from eventmesh.http.server.access_log import CLIENT_GONE, LOGGER, AccessLog, log_request
-from eventmesh.http.server.connection import ConnectionLimits, ServerConnection
+from eventmesh.http.server.connection import ServerConnection
 from eventmesh.http.server.cross_origin import (
     CROSS_SITE,
     FETCH_SITE,
@@ -32,7 +33,12 @@ from eventmesh.http.server.problems import (
     retryable_problem,
 )
 from eventmesh.http.server.request import Request
-from eventmesh.http.server.response import BaseResponse, BytesResponse, problem_response
+from eventmesh.http.server.response import (
+    BaseResponse,
+    BytesResponse,
+    problem_response,
+    target_path,
+)
 from eventmesh.http.server.routing import Endpoint, Router
 from eventmesh.http.server.sockets import address_error, inherit_socket
 from eventmesh.model.errors import InvocationError, Problem, SettingsError
@@ -48,6 +54,8 @@ HANDOVER: Final = 1.0
 """Seconds for which an idle connection is kept while other processes go on listening: a request
 that is on its way is answered, and the client's next connection goes to them."""
 
+_TOO_LARGE: Final = 413
+
 _ACCEPTING: Final = 3
 """Passes of asyncio's event loop until an accepted client is among our connections."""
 
@@ -62,11 +70,18 @@ class HttpServer(web.Server):
     `router`, which may change, finds the endpoints; with None all clients are told to retry later.
     """
 
-    def __init__(self, router: Router[Endpoint] | None, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        router: Router[Endpoint] | None,
+        clock: Clock,
+        settings: Settings,
+        limits: HttpLimits | None = None,
+    ) -> None:
+        """Servers of one process share their `limits`."""
         super().__init__(self._handle, handler_cancellation=True)
         self.router = router
         self._clock = clock
-        self._limits = ConnectionLimits(settings.http_header_timeout, settings.http_read_timeout)
+        self._limits = limits or build_limits(settings, clock)
         self._handover = 0.0 if settings.http_fd is None else HANDOVER
         self._tls = bool(settings.http_tls_certificate)
         self._edge = build_edge(settings)
@@ -130,6 +145,19 @@ class HttpServer(web.Server):
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         request = Request(raw, self._edge)
+        try:
+            response = await self._answer(request)
+        except BaseException:
+            _release_body(request)
+            raise
+        if not response.holds_body:
+            _release_body(request)
+        if response.status == _TOO_LARGE:
+            self._limits.large_bodies.add(f"{request.method} {target_path(request.target)}")
+        return response.answer(request)
+
+    async def _answer(self, request: Request) -> BaseResponse:
+        """Answer a request, whatever happens. Raises CancelledError where its client has gone."""
         started = self._clock.now()
         response: BaseResponse
         try:
@@ -147,7 +175,7 @@ class HttpServer(web.Server):
         except Exception:  # noqa: BLE001  # a fault of ours ends one request, not the server
             _log.exception("answering %s %s failed", request.method, request.target)
             response = problem_response(Problem(500, "the server failed"), request.target)
-        return response.answer(request)
+        return response
 
     async def _respond(self, request: Request) -> BaseResponse:
         method, path = request.method, request.path
@@ -198,6 +226,11 @@ def check_hosts(request: Request, check: HostCheck) -> None:
             check(rest.partition("/")[0].partition("?")[0])
 
 
+def _release_body(request: Request) -> None:
+    if request.hold is not None:
+        request.hold.release()
+
+
 def _respond_without_endpoint(
     request: Request, router: Router[Endpoint], path: str
 ) -> BaseResponse:
@@ -231,7 +264,14 @@ async def listen(server: HttpServer, settings: Settings) -> AsyncGenerator[str]:
 
 async def _listen(server: HttpServer, settings: Settings) -> asyncio.Server:
     host, port = settings.http_host, settings.http_port
-    listen = partial(asyncio.get_running_loop().create_server, server, ssl=_tls(settings))
+    tls = _tls(settings)
+    listen = partial(
+        asyncio.get_running_loop().create_server,
+        server,
+        ssl=tls,
+        # What comes before the head of the first request may take as long.
+        ssl_handshake_timeout=None if tls is None else settings.http_header_timeout,
+    )
     try:
         if settings.http_fd is not None:
             return await listen(sock=inherit_socket(settings.http_fd), backlog=BACKLOG)

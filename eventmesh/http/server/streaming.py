@@ -86,6 +86,8 @@ class StreamingResponse(BaseResponse):
 
     __slots__ = ("_frame", "_stream")
 
+    holds_body = True
+
     def __init__(
         self,
         stream: AsyncIterator[bytes],
@@ -128,6 +130,8 @@ class StreamingResponse(BaseResponse):
             else:
                 await self._send(head, _chunk if chunked else bytes)
         finally:
+            if request.hold is not None:
+                request.hold.release()
             await close_stream(self._stream)
 
     async def _send(self, head: bytes, chunk: Frame) -> None:

@@ -11,7 +11,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -34,12 +34,13 @@ from eventmesh.http.api.aws_lambda.responses import (
 from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.auth.same_origin import SameOriginCheck
 from eventmesh.http.edge.message_headers import accept_message_headers
+from eventmesh.http.limits.bodies import BodyHold
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
+from eventmesh.http.server.body import BodyLimit, body_limit, read_body
+from eventmesh.http.server.problems import UNAVAILABLE_RETRY_SECONDS
 from eventmesh.http.server.request import (
     Request,
-    body_limit,
     parse_query,
-    read_body,
     read_content_type,
     read_message_headers,
 )
@@ -58,6 +59,7 @@ from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import SYNC
 from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.message import Message
+from eventmesh.model.settings import Settings
 from eventmesh.model.topology import check_function
 
 INVOKE: Final = f"{LAMBDA}/{{name}}/invocations"
@@ -103,6 +105,9 @@ class LambdaApi:
         except PayloadTooLarge as error:
             return lambda_error_from(error, path["name"]).response(request_id)
         except Problem as problem:
+            if problem.status == 503:  # noqa: PLR2004
+                overload = Throttled(problem.detail, UNAVAILABLE_RETRY_SECONDS)
+                return lambda_error_from(overload, path["name"]).response(request_id)
             unsupported = problem.status == 415  # noqa: PLR2004
             shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
             return LambdaError(shape, problem.detail).response(request_id)
@@ -138,8 +143,7 @@ class LambdaApi:
                 )
 
     async def _payload(self, request: Request, function: FunctionSpec | None) -> bytes:
-        max_payload = None if function is None else function.limits.max_payload
-        body = await read_body(request, body_limit(self._context.settings, max_payload))
+        body = await read_body(request, _body_limit(self._context.settings, function))
         if body and not _is_parsed_later(request, function):
             _check_json(body, DEFAULT_MAX_NODES if function is None else function.limits.max_nodes)
         return body
@@ -159,7 +163,7 @@ class LambdaApi:
                 finished = await call()
             else:
                 finished = await self._idempotency.run_once(
-                    (_access_key(request), name, given_id), call
+                    (_access_key(request), name, given_id), partial(_keep_body, request.hold, call)
                 )
         except Throttled as error:
             raise lambda_error_from(error, name) from error
@@ -190,6 +194,27 @@ class LambdaApi:
         else:
             result = await self._context.environment.transport.request(name, message)
         return FinishedCall(message.id, result, clock.now() - started)
+
+
+def _body_limit(settings: Settings, function: FunctionSpec | None) -> BodyLimit:
+    if function is None:
+        return body_limit(settings)
+    payload, limits = function.schema.payload, function.limits
+    parsed = payload is None or not payload.raw
+    return body_limit(settings, limits.max_payload, limits.max_nodes if parsed else None)
+
+
+async def _keep_body(
+    hold: BodyHold | None, call: Callable[[], Coroutine[Any, Any, FinishedCall]]
+) -> FinishedCall:
+    """Run a call that goes on when its request has ended: its payload stays in memory."""
+    if hold is None:
+        return await call()
+    hold.keep()
+    try:
+        return await call()
+    finally:
+        hold.release()
 
 
 def _is_parsed_later(request: Request, function: FunctionSpec | None) -> bool:

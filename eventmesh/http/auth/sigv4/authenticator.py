@@ -32,7 +32,8 @@ from eventmesh.http.auth.sigv4.refusal import (
     SignatureRefused,
 )
 from eventmesh.http.auth.sigv4.signature import Signature, parse_authorization, parse_presigned
-from eventmesh.http.server.request import MAX_QUERY_FIELDS, BodyLimit, Request, read_body
+from eventmesh.http.server.body import BodyLimit, read_body
+from eventmesh.http.server.request import MAX_QUERY_FIELDS, Request
 from eventmesh.model.access.identity import Identity
 from eventmesh.model.errors import Problem
 

@@ -18,7 +18,7 @@ from eventmesh.http.auth.sigv4.canonical import (
     parse_pairs,
     sign,
 )
-from eventmesh.http.server.request import BodyLimit
+from eventmesh.http.server.body import BodyLimit
 
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 PATH = "/2015-03-31/functions/orders.place/invocations"

@@ -1,0 +1,1 @@
+"""What clients may take of a process: connections, time and memory."""
