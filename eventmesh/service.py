@@ -25,6 +25,7 @@ from eventmesh.engine.resources import Resource, SourceT, read_resource
 from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
 from eventmesh.model.access.cors import Cors
+from eventmesh.model.access.policy import read_policy
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import check_function, check_service
 from eventmesh.plugins import MIDDLEWARE, load_plugin, plugin_names
@@ -82,8 +83,8 @@ class Service:
         """Declare a function of this service, fired by `triggers` and by its name.
 
         The options are explained at `FunctionOptions`: `name`, `timeout`, `concurrency`,
-        `reserved_concurrency`, `max_pending`, `max_payload`, `retry`, `on_success`, `on_failure`
-        and `runtime`. Without triggers and options, write `@service.function`.
+        `reserved_concurrency`, `max_pending`, `max_payload`, `retry`, `on_success`, `on_failure`,
+        `access`, `callers` and `runtime`. Without triggers and options, write `@service.function`.
         """
         decorated, triggers = _without_parentheses(triggers)
         declared = read_options(options)
@@ -117,6 +118,7 @@ class Service:
             description=inspect.getdoc(handler) or "",
             code_name=f"{code.__module__}.{code.__qualname__}",
             cors=self.cors,
+            policy=read_policy(options.access, options.callers, full_name),
         )
         return Function(handler, spec, signature)
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from eventmesh.abc import Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.caller import Caller
+from eventmesh.engine.codecs.identity import decode_identity
+from eventmesh.model.access.identity import Identity
 from eventmesh.model.duration import Duration
 from eventmesh.model.event import ATTRIBUTE_PREFIX, TIMER_TYPE, parse_event_time
 from eventmesh.model.invocation import Invocation
@@ -52,6 +54,15 @@ class Context(Caller):
     def caller(self) -> str:
         """The function that called, or ""."""
         return self.invocation.caller
+
+    @property
+    def identity(self) -> Identity:
+        """Who the first caller is, as its credentials were verified; carried through every call.
+
+        It is anonymous, with the principal "", where nobody was asked for credentials. `caller` is
+        the function that passed it on.
+        """
+        return decode_identity(self.invocation.principal)
 
     @property
     def headers(self) -> Mapping[str, str]:

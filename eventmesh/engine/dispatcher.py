@@ -9,6 +9,7 @@ from typing import TypeAlias
 from eventmesh.abc import Handler, Middleware, Slots
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.limiter import Limiter, limit_concurrency
+from eventmesh.engine.policy import CallGuard
 from eventmesh.engine.spec import AddGauge, FunctionSpec
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.invocation import Invocation
@@ -21,7 +22,7 @@ MiddlewareFactory: TypeAlias = Callable[[FunctionSpec], Sequence[Middleware]]
 class Dispatcher:
     """The functions of this process. Each has one limiter and one pipeline, whatever fires it."""
 
-    __slots__ = ("_limiters", "_pipelines", "functions")
+    __slots__ = ("_guards", "_limiters", "_pipelines", "functions")
 
     def __init__(
         self,
@@ -37,7 +38,13 @@ class Dispatcher:
             name: Limiter(function.local_concurrency, function.limits.max_pending)
             for name, function in self.functions.items()
         }
-        self._pipelines = {
+        # Outermost: who is refused takes no permit, and waits for none.
+        self._guards = {
+            name: CallGuard(function)
+            for name, function in self.functions.items()
+            if function.policy.refuses
+        }
+        pipelines = {
             name: limit_concurrency(
                 _fold(handlers[name], middleware(function)),
                 self._limiters[name],
@@ -47,6 +54,8 @@ class Dispatcher:
             )
             for name, function in self.functions.items()
         }
+        guarded = {name: guard.wrap(pipelines[name]) for name, guard in self._guards.items()}
+        self._pipelines = pipelines | guarded
 
     def dispatch(self, invocation: Invocation) -> Awaitable[Result]:
         """Run an invocation in the pipeline of its function."""
@@ -58,6 +67,8 @@ class Dispatcher:
         for name, limiter in self._limiters.items():
             gauge("throttles_total", name, partial(_statistic, limiter, "throttled"))
             gauge("waiting", name, partial(_statistic, limiter, "waiting"))
+        for name, guard in self._guards.items():
+            gauge("access_denied_total", name, partial(_denied, guard))
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
         """By function: `running`, `waiting` and `throttled`."""
@@ -72,6 +83,10 @@ def _fold(handler: Handler, middlewares: Sequence[Middleware]) -> Handler:
 
 def _statistic(limiter: Limiter, name: str) -> float:
     return limiter.statistics()[name]
+
+
+def _denied(guard: CallGuard) -> float:
+    return guard.denied
 
 
 async def _not_found(invocation: Invocation) -> Result:

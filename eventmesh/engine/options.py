@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypedDict, cast
 
 from eventmesh.abc import Callee
+from eventmesh.model.access.policy import MESH, Access
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.limits import (
@@ -37,6 +39,11 @@ class FunctionOptions(TypedDict, total=False):
     given): each takes memory, however few bytes it has. `retry` is for asynchronous invocations.
     `on_success` and `on_failure` get records of their outcomes.
 
+    `access` says who may call the function by its name: with "private" functions of its service
+    alone, with "mesh", the default, everyone in the mesh, and with "public" clients of the HTTP
+    APIs also without a scope. Of these, `callers` admits some, and of events those that they emit:
+    "orders.place", "orders.*", or an identity such as "token:ci".
+
     `runtime` names how the handler is run: "inline", in the event loop, where it is a coroutine
     function, and "thread", in one of `concurrency` threads, where it is not, unless given. Other
     packages provide more. A thread cannot be cancelled: it goes on after its run has timed out,
@@ -54,11 +61,13 @@ class FunctionOptions(TypedDict, total=False):
     on_success: Destination | None
     on_failure: Destination | None
     runtime: str | None
+    access: Access
+    callers: Sequence[str]
 
 
 @value
 class DeclaredOptions:
-    """The options of a function, checked. Destinations are checked later, with its name."""
+    """The options of a function, checked. What needs its name is checked later."""
 
     name: str | None
     limits: Limits
@@ -66,6 +75,8 @@ class DeclaredOptions:
     on_success: Destination | None
     on_failure: Destination | None
     runtime: str | None
+    access: Access
+    callers: Sequence[str]
 
 
 def read_options(given: FunctionOptions) -> DeclaredOptions:
@@ -91,6 +102,8 @@ def read_options(given: FunctionOptions) -> DeclaredOptions:
         on_success=given.get("on_success"),
         on_failure=given.get("on_failure"),
         runtime=given.get("runtime"),
+        access=given.get("access", MESH),
+        callers=given.get("callers", ()),
     )
 
 

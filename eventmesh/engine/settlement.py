@@ -10,6 +10,7 @@ from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.json import truncate_middle
 from eventmesh.model.broker import MAX_HEADERS_BYTES
 from eventmesh.model.errors import (
+    AccessDenied,
     BrokerUnavailable,
     PayloadInvalid,
     PayloadTooLarge,
@@ -85,13 +86,13 @@ def decide_settlement(error: Failure | None, attempt: int, age: float, policy: R
 
     `attempt` is the number of the run that ended, and `age` how old the invocation is in seconds.
     """
-    # Of Throttled, BrokerUnavailable, PayloadInvalid and PayloadTooLarge, only those of the engine
-    # itself come here. One that a handler lets through is a FunctionError (`failure_from`), and so
-    # spends an attempt.
+    # Of Throttled, BrokerUnavailable, PayloadInvalid, PayloadTooLarge and AccessDenied, only those
+    # of the engine itself come here. One that a handler lets through is a FunctionError
+    # (`failure_from`), and so spends an attempt.
     match error:
         case None:
             return ACK
-        case Reject() | PayloadInvalid() | PayloadTooLarge():
+        case Reject() | PayloadInvalid() | PayloadTooLarge() | AccessDenied():
             return MoveToDeadLetters(str(error))
         case Throttled():
             retry = ScheduleRetry(error.retry_after, spent=False)

@@ -17,6 +17,7 @@ from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
 from eventmesh.model.access.cors import Cors
+from eventmesh.model.access.policy import EVERYONE_IN_THE_MESH, CallPolicy
 from eventmesh.model.invocation import Invocation, RouteTemplate
 from eventmesh.model.limits import Limits
 from eventmesh.model.retry import Retry
@@ -140,7 +141,8 @@ class FunctionSpec:
 
     `runtime` is the name of the runtime that runs it. `description` is for the documentation.
     `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
-    `cors` says which pages of other origins may use its routes; None means none.
+    `cors` says which pages of other origins may use its routes; None means none. `policy` says who
+    may call it by its name.
     """
 
     full_name: str
@@ -154,6 +156,7 @@ class FunctionSpec:
     description: str = ""
     code_name: str = ""
     cors: Cors | None = None
+    policy: CallPolicy = EVERYONE_IN_THE_MESH
 
     @property
     def service(self) -> str:
@@ -266,6 +269,8 @@ def function_info(function: FunctionSpec) -> dict[str, Any]:
         ],
         "limits": asdict(limits),
         "retry": {name: getattr(retry, name) for name in Retry.__slots__},
+        "access": function.policy.access,
+        "callers": list(function.policy.callers),
         **{
             name: None if route is None else format_destination(route)
             for name, route in destinations.items()

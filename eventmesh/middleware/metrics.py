@@ -57,6 +57,7 @@ OTHER: Final = "other"
 
 WATCHED: Final[Mapping[str, str]] = {
     "throttles_total": "Invocations refused: the queue for a permit was full or too slow.",
+    "access_denied_total": "Invocations refused: their caller may not call the function.",
     "retries_total": "Invocations that failed and were stored to be tried again.",
     "dead_letters_total": "Invocations that became dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",

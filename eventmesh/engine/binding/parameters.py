@@ -20,11 +20,12 @@ from eventmesh.engine.binding.annotations import (
 from eventmesh.engine.binding.markers import Body, Marker
 from eventmesh.engine.binding.text_values import Shape, find_shape, read_schema
 from eventmesh.engine.context import Context
+from eventmesh.model.access.identity import Identity
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import Event
 from eventmesh.model.value import value
 
-Kind: TypeAlias = Literal["payload", "context", "event", "resource"]
+Kind: TypeAlias = Literal["payload", "context", "event", "identity", "resource"]
 
 REQUIRED: Final = inspect.Parameter.empty
 """The default of a parameter that has none."""
@@ -107,7 +108,7 @@ def _check_together(function: str, parameters: Sequence[Parameter]) -> None:
     by_kind: dict[Kind, list[str]] = {}
     for parameter in parameters:
         by_kind.setdefault(parameter.kind, []).append(parameter.name)
-    for kind in ("context", "event"):
+    for kind in ("context", "event", "identity"):
         if len(names := by_kind.get(kind, ())) > 1:
             raise DeclarationError(
                 f"{function}() asks for the {kind} {len(names)} times, as {' and '.join(names)}: "
@@ -138,6 +139,8 @@ class _ParameterParser:
         wanted = strip_optional(self.annotation)
         if isinstance(wanted, type) and issubclass(wanted, Context):
             return self._injected("context")
+        if wanted is Identity:
+            return self._injected("identity")
         if (get_origin(wanted) or wanted) is Event:
             return self._event(wanted)
         if resource := self._resource(wanted, resources):
@@ -206,7 +209,7 @@ class _ParameterParser:
             kind = get_origin(part) or part
             if isinstance(kind, type) and issubclass(kind, Marker):
                 raise self.error(f"a marker is an object: write {kind.__name__}()")
-            if isinstance(kind, type) and issubclass(kind, (Context, Event)):
+            if isinstance(kind, type) and issubclass(kind, (Context, Event, Identity)):
                 raise self.error(
                     f"{kind.__name__} cannot be a part of another type: annotate the parameter as "
                     f"{kind.__name__}, or take the payload, list[...] in a batch"

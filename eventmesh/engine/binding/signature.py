@@ -70,6 +70,11 @@ class Signature:
         return self._parameter_of_kind("event")
 
     @property
+    def identity(self) -> str | None:
+        """The name of the parameter for the identity of the caller."""
+        return self._parameter_of_kind("identity")
+
+    @property
     def resources(self) -> Mapping[str, type]:
         """The declared types of the resources to inject, by the names of the parameters."""
         return {

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from eventmesh.abc import Handler
 from eventmesh.engine.binding import Binder, Signature
+from eventmesh.engine.codecs.identity import decode_identity
 from eventmesh.engine.codecs.json import encode
 from eventmesh.engine.context import Context
 from eventmesh.engine.function import AnyFunction
@@ -109,7 +110,7 @@ def _build_injector(
     function: AnyFunction, environment: Environment
 ) -> Callable[[Arguments, Invocation], None]:
     """Build what adds the context and the resources to arguments from the payload."""
-    name = function.signature.context
+    name, identity = function.signature.context, function.signature.identity
     available = environment.resources.get(function.spec.service, {})
     resources = {
         parameter: available[kind] for parameter, kind in function.signature.resources.items()
@@ -121,6 +122,8 @@ def _build_injector(
             arguments.update(resources)
         if name is not None:
             arguments[name] = Context(invocation, transport, clock)
+        if identity is not None:
+            arguments[identity] = decode_identity(invocation.principal)
 
     return inject
 

@@ -74,6 +74,8 @@ def test_json_has_every_option(run):
             "jitter": "none",
             "max_age": 21600,
         },
+        "access": "mesh",
+        "callers": [],
         "on_success": "queue:done",
         "on_failure": "event:order.failed",
     }

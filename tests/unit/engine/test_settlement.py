@@ -58,7 +58,6 @@ MESSAGE = Message(b'{"n": 1}', "a-1", 100.0, headers={"team": "blue"}, trigger="
         BROKEN,
         InvocationTimeout("too slow"),
         FunctionNotFound("a.b"),
-        AccessDenied("no"),
         RetryLater(),
         Problem(404),
         PartialFailure({0: "x"}),
@@ -106,6 +105,7 @@ def test_what_was_kept_from_running_spends_no_attempt(error, wait, attempt):
         Reject("it is fake"),
         PayloadInvalid("the payload does not fit"),
         PayloadTooLarge(2000, 1000),
+        AccessDenied("it may not"),
     ],
     ids=lambda error: type(error).__name__,
 )
