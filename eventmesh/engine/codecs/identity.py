@@ -7,7 +7,7 @@ decided where it arrives.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 
@@ -75,13 +75,15 @@ def _is_readable(encoded: bytes) -> bool:
 def _read(decoded: Any) -> Identity:
     """Make an identity of decoded JSON. Raises ValueError, TypeError or LookupError."""
     if not isinstance(decoded, dict):
-        raise TypeError(decoded)
-    fields = cast(dict[str, Any], decoded)
+        raise TypeError("no object")
+    fields: dict[str, Any] = decoded
     claims, scopes = fields.get("c", {}), fields.get("s", [])
     if not isinstance(claims, dict) or not isinstance(scopes, list):
-        raise TypeError(decoded)
-    names = frozenset(_name(scope) for scope in cast(list[Any], scopes))
-    return Identity(_name(fields["p"]), _name(fields["m"]), names, cast(dict[str, Any], claims))
+        raise TypeError("no claims, or no scopes")
+    listed: list[Any] = scopes
+    said: dict[str, Any] = claims
+    names = frozenset(_name(scope) for scope in listed)
+    return Identity(_name(fields["p"]), _name(fields["m"]), names, said)
 
 
 def _name(given: Any) -> str:
