@@ -81,10 +81,13 @@ def clean_environment():
 
 
 @asynccontextmanager
-async def launched(*arguments, cwd, environment, listen=lambda line: None):
-    """The launcher with these arguments, killed on leaving; `listen` is called with each line."""
+async def launched(*arguments, cwd, environment, listen=lambda line: None, within=()):
+    """The launcher with these arguments, killed on leaving; `listen` is called with each line.
+
+    `within` is the command that runs it, where it is not to be run as it is.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "eventmesh"),
+        *(*within, sys.executable, "-P", "-m", "eventmesh"),
         *arguments,
         cwd=cwd,
         env=environment,
