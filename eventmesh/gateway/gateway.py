@@ -38,6 +38,8 @@ from eventmesh.model.value import value
 PENDING_SECONDS: Final = 30.0
 """Seconds that a request may wait to be run, beyond the timeout of its function."""
 
+MAX_WARNINGS: Final = 100
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -130,7 +132,8 @@ class Gateway:
         return router
 
     def _warn(self, problem: str) -> None:
-        if problem not in self._warned:
+        # What other processes announce may differ each time.
+        if problem not in self._warned and len(self._warned) < MAX_WARNINGS:
             self._warned.add(problem)
             _log.warning("%s; until then, this gateway reaches only the first one", problem)
 

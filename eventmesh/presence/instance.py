@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Final
@@ -92,6 +93,9 @@ def read_instance(body: bytes, now: float) -> Instance:
         _check_owner(instance, _check_announced(function))
     for endpoint in instance.endpoints:
         _check_owner(instance, endpoint.function)
+    for endpoint in instance.endpoints:
+        if endpoint.timeout is not None and not 0 <= endpoint.timeout < math.inf:
+            raise ValueError(f"a route has a timeout of {endpoint.timeout} s")
     started = instance.started if 0 <= instance.started <= now else now
     return replace(instance, started=started)
 

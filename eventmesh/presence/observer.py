@@ -39,6 +39,9 @@ PREFETCH: Final = 100
 MAX_INSTANCES: Final = 5_000
 """Processes of a mesh that are seen at once."""
 
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of all their announcements together: those of the shop's services have 20 KB each."""
+
 MAX_WARNINGS: Final = 100
 
 _log: Final = logging.getLogger(__name__)
@@ -77,6 +80,8 @@ class Observer:
         self._clock = clock
         self._on_change = on_change
         self._missed: dict[str, int] = {}
+        self._senders: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
         self._unknown_seen = False
         self._warned: set[str] = set()
 
@@ -91,10 +96,12 @@ class Observer:
 
     def _apply(self, message: Message) -> None:
         if message.type == HERE:
-            self._add(read_instance(message.body, self._clock.now()))
+            self._add(read_instance(message.body, self._clock.now()), message)
             return
         heartbeat = HEARTBEATS.validate_json(message.body)
         known = self.instances.get(heartbeat.id)
+        if known is not None and not self._is_of(heartbeat.id, message):
+            return
         if message.type == GONE:
             self._remove(heartbeat.id)
         elif known is None:
@@ -103,20 +110,36 @@ class Observer:
             self._missed[heartbeat.id] = 0
             self.instances[heartbeat.id] = replace(known, running=heartbeat.running)
 
+    def _is_of(self, id: str, message: Message) -> bool:
+        """Whether the broker's user who announced a process sent this, too."""
+        if self._senders[id] == message.sender:
+            return True
+        self._warn(f"{message.sender!r:.99} speaks for a process of {self._senders[id]!r:.99}")
+        return False
+
     def _warn(self, problem: str) -> None:
         # Of a sender that repeats it, the first time is enough; of many, MAX_WARNINGS are.
         if problem not in self._warned and len(self._warned) < MAX_WARNINGS:
             self._warned.add(problem)
             _log.warning("%s", problem)
 
-    def _add(self, instance: Instance) -> None:
-        known = self.instances.get(instance.id)
-        if known is None and len(self.instances) >= MAX_INSTANCES:
+    def _add(self, instance: Instance, message: Message) -> None:
+        known, size = self.instances.get(instance.id), len(message.body)
+        if known is not None:
+            if not self._is_of(instance.id, message):
+                return
+            # The first time counts: who says "now" again and again is not the newest.
+            instance = replace(instance, started=min(instance.started, known.started))
+        others = sum(self._sizes.values()) - self._sizes.get(instance.id, 0)
+        if (known is None and len(self.instances) >= MAX_INSTANCES) or others + size > MAX_BYTES:
             self._warn(
-                f"only the first {MAX_INSTANCES:,} processes that announce themselves are seen"
+                f"only the first {MAX_INSTANCES:,} processes that announce themselves are seen, "
+                f"with {MAX_BYTES:,} bytes in all"
             )
             return
         self._missed[instance.id] = 0
+        self._senders[instance.id] = message.sender
+        self._sizes[instance.id] = size
         self.instances[instance.id] = instance
         if known is None or replace(known, running=instance.running) != instance:
             self._tell()
@@ -159,5 +182,5 @@ class Observer:
 
     def _remove(self, id: str) -> None:
         if self.instances.pop(id, None) is not None:
-            del self._missed[id]
+            del self._missed[id], self._senders[id], self._sizes[id]
             self._tell()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, TypeAlias
@@ -10,6 +11,11 @@ from eventmesh.http.openapi.document import VERSION
 from eventmesh.http.openapi.schemas import BUILTIN_SCHEMAS, SCHEMA_PREFIX, Json
 
 TITLE: Final = "eventmesh"
+
+_UNREADABLE: Final = (KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a document that is none may raise."""
+
+_log: Final = logging.getLogger(__name__)
 
 _Value: TypeAlias = dict[str, Any] | list[Any] | str | float | bool | None
 
@@ -23,21 +29,36 @@ def merge_documents(documents: Sequence[Mapping[str, Any]]) -> Json:
     paths: dict[str, Json] = {}
     schemas: Json = dict(BUILTIN_SCHEMAS)
     for document in documents:
-        own = _own_schemas(document)
-        renamed = _choose_names(document, own, schemas)
-        schemas |= {
-            renamed[name]: _rename_references(schema, renamed) for name, schema in own.items()
-        }
-        for path, operations in document["paths"].items():
-            merged = paths.setdefault(path, {})
-            for method, operation in operations.items():
-                merged.setdefault(method, _rename_references(operation, renamed))
+        try:
+            new_schemas, new_paths = _prepare(document, schemas)
+        except _UNREADABLE as error:
+            # Other processes wrote them, and one must not take the documentation of all away.
+            _log.warning("an OpenAPI document of a service is left out: %r", error)
+            continue
+        schemas |= new_schemas
+        for path, operations in new_paths.items():
+            paths[path] = operations | paths.get(path, {})
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def _prepare(document: Mapping[str, Any], taken: Json) -> tuple[Json, dict[str, Json]]:
+    """Return the schemas and the operations of a document, with names that are not `taken`."""
+    own = _own_schemas(document)
+    renamed = _choose_names(document, own, taken)
+    schemas = {renamed[name]: _rename_references(schema, renamed) for name, schema in own.items()}
+    paths = {
+        path: {
+            method: _rename_references(operation, renamed)
+            for method, operation in operations.items()
+        }
+        for path, operations in document["paths"].items()
+    }
+    return schemas, paths
 
 
 def _own_schemas(document: Mapping[str, Any]) -> Json:

@@ -29,6 +29,9 @@ It is not dropped at once: while a new version of a service is rolled out, a rep
 may be the leader for a moment, and does not know the new timers.
 """
 
+LATEST: Final = 4_102_444_800 * SECOND
+"""The beginning of the year 2100."""
+
 _HASH_BITS: Final = 128
 
 _log: Final = logging.getLogger(__name__)
@@ -85,7 +88,8 @@ def schedule_text(schedule: Schedule) -> str:
 def load_positions(state: bytes) -> dict[str, Microseconds]:
     """Read from a lease's state up to which moment each timer was dealt with, by its key.
 
-    A state that cannot be read is logged, and counts as empty.
+    A state that cannot be read is logged, and counts as empty; so does a position that is no
+    moment of this century, with which no schedule could go on.
     """
     try:
         positions = orjson.loads(state or b"{}")
@@ -96,7 +100,11 @@ def load_positions(state: bytes) -> dict[str, Microseconds]:
         return {}
     entries = cast(dict[str, Any], positions)
     # Compares the type itself: True and False are ints too.
-    return {key: position for key, position in entries.items() if type(position) is int}
+    return {
+        key: position
+        for key, position in entries.items()
+        if type(position) is int and 0 <= position < LATEST
+    }
 
 
 def dump_positions(positions: dict[str, Microseconds]) -> bytes:

@@ -1,3 +1,5 @@
+import pytest
+
 from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.openapi.schemas import BUILTIN_SCHEMAS
 
@@ -124,3 +126,19 @@ def test_of_two_operations_at_one_place_the_first_counts():
         ]
     )
     assert both["paths"]["/items"]["get"]["operationId"] == "new.show"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"paths": {}},
+        {"components": 7, "paths": {}},
+        {"components": {"schemas": []}, "info": {"title": "x"}, "paths": {}},
+        {"components": {"schemas": {}}, "info": {"title": "x"}, "paths": {"/": 7}},
+        {"components": {"schemas": {}}, "info": 7, "paths": {}},
+    ],
+)
+def test_one_that_is_none_is_left_out(wrong, caplog):
+    right = document("shop", "/orders", {"Order": {"type": "object"}}, "Order")
+    assert merge_documents([wrong, right]) == merge_documents([right])
+    assert "an OpenAPI document of a service is left out" in caplog.text
