@@ -8,6 +8,7 @@ import click
 
 from eventmesh.cli.describe import services_table
 from eventmesh.cli.output import print_table
+from eventmesh.http.auth.build import serves_docs
 from eventmesh.model.settings import Settings
 from eventmesh.service import Service
 
@@ -29,7 +30,7 @@ class DevReport:
 
     def _urls(self, addresses: Mapping[str, str]) -> list[tuple[str, str]]:
         http, admin = addresses["http"], addresses["admin"]
-        docs = [("API docs", f"{http}/docs")] if self._settings.docs else []
+        docs = [("API docs", f"{http}/docs")] if serves_docs(self._settings) else []
         return [
             ("HTTP", http),
             *docs,

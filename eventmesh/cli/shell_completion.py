@@ -6,13 +6,14 @@ Each completion runs in a process of its own, and imports modules only when it n
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from eventmesh.model.settings import scheme_of
+from eventmesh.model.settings import Settings, scheme_of
 
 HTTP_SECONDS: Final = 0.5
 """Seconds to wait for a process that serves the mesh: a user has pressed Tab and waits."""
@@ -49,17 +50,23 @@ def _functions(url: str) -> Sequence[str]:
 def _functions_served(url: str) -> Sequence[str]:
     """Ask with the standard library, which is imported faster."""
     from http.client import HTTPException  # noqa: PLC0415
-    from urllib.request import urlopen  # noqa: PLC0415
+    from urllib.request import Request, urlopen  # noqa: PLC0415
 
     import orjson  # noqa: PLC0415
 
     from eventmesh.http.protocol import CONTROL  # noqa: PLC0415
+    from eventmesh.model.errors import SettingsError  # noqa: PLC0415
 
     try:
-        with urlopen(f"{url}{CONTROL}/functions", timeout=HTTP_SECONDS) as answer:  # noqa: S310
+        token = Settings.from_environment(os.environ).token
+        asked = Request(  # noqa: S310 - of the user's own choice
+            f"{url}{CONTROL}/functions",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
+        with urlopen(asked, timeout=HTTP_SECONDS) as answer:  # noqa: S310 - as above
             functions = orjson.loads(answer.read())["functions"]
             return [function["name"] for function in functions]
-    except (OSError, HTTPException, ValueError, LookupError):
+    except (OSError, HTTPException, ValueError, LookupError, SettingsError):
         return ()  # Nothing runs there, and a completion cannot show an error.
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from eventmesh.client import Client
+from eventmesh.model.settings import Settings, scheme_of
 
 T = TypeVar("T")
 
 
 def with_client(url: str, use: Callable[[Client], Awaitable[T]]) -> T:
-    """Return what `use` returns for a client of the mesh at `url`, in an event loop of its own."""
+    """Return what `use` returns for a client of the mesh at `url`, in an event loop of its own.
+
+    It authenticates with the token of the settings. Raises what the client raises.
+    """
+    token = Settings.from_environment(os.environ).token or None
+    if scheme_of(url) not in ("http", "https"):
+        token = None  # A broker knows its user by the URL.
 
     async def run() -> T:
-        async with Client(url) as client:
+        async with Client(url, token=token) as client:
             return await use(client)
 
     return asyncio.run(run())

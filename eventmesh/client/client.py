@@ -35,14 +35,17 @@ class Client(Caller):
     or the scheme of another registered broker is that of its broker. Entering opens the client,
     leaving closes it; it can be entered again. `dead_letters` are those of the mesh.
 
+    `token` is sent to a server that authenticates its callers: what `eventmesh token create`
+    printed, or a JSON Web Token. Over a broker there is none: the user in its URL says who calls.
+
     Raises SettingsError for a URL that is not the address of a mesh.
     """
 
     __slots__ = ("_open", "_stack", "_url", "dead_letters")
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str | None = None) -> None:
         super().__init__(_CLOSED, SystemClock(), "")
-        self._open = _choose_opener(url)
+        self._open = _choose_opener(url, token)
         self._url = url
         self._stack = AsyncExitStack()
         self.dead_letters: DeadLetters = _CLOSED
@@ -65,12 +68,12 @@ class Client(Caller):
         await self._stack.aclose()
 
 
-async def _open_http(stack: AsyncExitStack, url: str) -> MeshAccess:
+async def _open_http(token: str | None, stack: AsyncExitStack, url: str) -> MeshAccess:
     # Only a client that uses HTTP pays for loading an HTTP library.
     from eventmesh.client.http import HttpTransport, open_http_client  # noqa: PLC0415
     from eventmesh.client.http_dead_letters import HttpDeadLetters  # noqa: PLC0415
 
-    client = await stack.enter_async_context(open_http_client(url))
+    client = await stack.enter_async_context(open_http_client(url, token))
     return HttpTransport(client), HttpDeadLetters(client)
 
 
@@ -89,10 +92,15 @@ async def _list_announced(broker: Broker) -> Iterable[str]:
     return await list_announced_functions(broker)
 
 
-def _choose_opener(url: str) -> Open:
+def _choose_opener(url: str, token: str | None) -> Open:
     scheme = scheme_of(url)
     if scheme in ("http", "https"):
-        return _open_http
+        return partial(_open_http, token)
+    if token is not None:
+        raise SettingsError(
+            f"a client of {redacted(url)!r} has no use for a token: a broker knows its user by the "
+            "URL; leave it out, or use the address of a process that serves the mesh"
+        )
     if not is_registered(scheme):
         raise SettingsError(
             f"a client cannot use {redacted(url)!r}: write the address of a process that serves "

@@ -14,6 +14,7 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     ServerDisconnectedError,
+    hdrs,
 )
 from yarl import URL
 
@@ -67,13 +68,16 @@ class HttpResponse:
 class HttpClient:
     """Sends requests to one server."""
 
-    __slots__ = ("_base", "_session", "address", "clock")
+    __slots__ = ("_base", "_credentials", "_session", "address", "clock")
 
-    def __init__(self, session: ClientSession, url: str, clock: Clock) -> None:
+    def __init__(
+        self, session: ClientSession, url: str, clock: Clock, token: str | None = None
+    ) -> None:
         self._session = session
         self._base = url.rstrip("/")
         self.address = redacted(url)
         self.clock = clock
+        self._credentials = {} if token is None else {hdrs.AUTHORIZATION: f"Bearer {token}"}
 
     async def request(
         self,
@@ -132,7 +136,11 @@ class HttpClient:
         self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
     ) -> HttpResponse:
         async with self._session.request(
-            method, url, data=body, headers=headers, allow_redirects=False
+            method,
+            url,
+            data=body,
+            headers={**headers, **self._credentials},
+            allow_redirects=False,
         ) as response:
             return HttpResponse(response.status, response.headers, await _read(response))
 
@@ -151,7 +159,7 @@ class HttpClient:
 
 
 @asynccontextmanager
-async def open_http_client(url: str) -> AsyncGenerator[HttpClient]:
+async def open_http_client(url: str, token: str | None = None) -> AsyncGenerator[HttpClient]:
     """Open a client for the server at that URL. Raises SettingsError if it is none."""
     try:
         URL(url)
@@ -162,7 +170,7 @@ async def open_http_client(url: str) -> AsyncGenerator[HttpClient]:
         ) from None
     # Each request has a deadline of its own, on our clock.
     async with ClientSession(timeout=ClientTimeout(total=None)) as session:
-        yield HttpClient(session, url, SystemClock())
+        yield HttpClient(session, url, SystemClock(), token)
 
 
 async def _read(response: ClientResponse) -> bytes:

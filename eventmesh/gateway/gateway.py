@@ -16,7 +16,7 @@ from eventmesh.http.limits.limits import build_limits
 from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.routes import add_builtin_routes, build_apis
+from eventmesh.http.routes import add_builtin_routes, build_apis, listen_for_apis
 from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.cross_origin import with_cors
 from eventmesh.http.server.problems import (
@@ -96,9 +96,13 @@ class Gateway:
     @asynccontextmanager
     async def serve(self, context: SourceContext) -> AsyncGenerator[None]:
         """Serve the catalogue as `serve_functions` serves the functions of a host."""
-        async with task_group() as tasks:
-            apis = build_apis(context, tasks, lambda: self._catalogue.functions)
-            limits = build_limits(context.settings, context.clock, context.gauge)
+        limits = build_limits(context.settings, context.clock, context.gauge)
+        async with (
+            task_group() as tasks,
+            listen_for_apis(
+                context, build_apis(context, tasks, lambda: self._catalogue.functions), limits
+            ) as apis,
+        ):
             server = HttpServer(
                 self._router(apis, context), context.clock, context.settings, limits
             )

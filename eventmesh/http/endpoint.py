@@ -10,6 +10,7 @@ from aiohttp import hdrs
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.envelope import message_from
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.http.auth.build import serves_api_beside
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.body import body_limit, read_body
@@ -160,7 +161,7 @@ def _build_async_responder(
     name = function.full_name
     make_payload = function.schema.build_async_payload(route.template)
     send = context.environment.transport.send
-    api = context.settings.api
+    api = serves_api_beside(context.settings)
 
     async def accept(invocation: Invocation) -> BytesResponse:
         try:

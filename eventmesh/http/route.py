@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, get_args
 
+from eventmesh.http.protocol import CONTROL, LAMBDA, is_reserved
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import ASYNC, SYNC, Mode, RouteTemplate
 from eventmesh.model.value import value
@@ -67,6 +68,8 @@ class HttpRoute:
 
     def _problems(self) -> Iterator[str]:
         """Say what is wrong with the route, with advice."""
+        if is_reserved(self.path):
+            yield f"{CONTROL} and {LAMBDA} belong to the APIs: choose another path"
         if not self.path.startswith("/"):
             yield "a path begins with '/'"
         for segment in self.segments:

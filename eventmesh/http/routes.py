@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -12,9 +13,16 @@ from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
 from eventmesh.http.api.control import ControlApi
 from eventmesh.http.api.directory import FunctionDirectory, list_functions
-from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.api.guard import ApiGuard
+from eventmesh.http.auth.build import (
+    build_authenticator,
+    serves_api,
+    serves_api_beside,
+    serves_docs,
+)
 from eventmesh.http.endpoint import build_endpoint
 from eventmesh.http.landing_page import Links, landing_route
+from eventmesh.http.limits.limits import HttpLimits
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
 from eventmesh.http.route import HttpRoute
@@ -22,6 +30,8 @@ from eventmesh.http.server.cross_origin import with_cors
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
+from eventmesh.http.server.server import HttpServer, listen
+from eventmesh.http.server.sockets import api_settings
 from eventmesh.model.settings import Settings, variable
 
 OWNER: Final = "eventmesh"
@@ -43,9 +53,9 @@ def function_routes(
 
 
 def build_router(
-    context: SourceContext, tasks: asyncio.TaskGroup, landing_links: Links | None = None
+    context: SourceContext, apis: Iterable[BuiltinRoute], landing_links: Links | None = None
 ) -> Router[Endpoint]:
-    """The routes of the functions of this process, and the built-in ones.
+    """The routes of the functions of this process, those of the `apis`, and the docs.
 
     With `landing_links` there is a landing page at `/`, unless the docs are switched off. Raises
     DeclarationError where two functions declare the same route.
@@ -56,10 +66,9 @@ def build_router(
         endpoint = with_cors(build_endpoint(function, route, context), function.cors, route.method)
         router.add(route.method, route.path, endpoint, function.full_name)
     _warn_of_limits(bound, context.settings)
-    apis = build_apis(context, tasks, partial(list_functions, context.functions))
-    document = partial(build_document, bound, api=context.settings.api)
+    document = partial(build_document, bound, api=serves_api_beside(context.settings))
     add_builtin_routes(router, apis, context, document)
-    if landing_links is not None and context.settings.docs:
+    if landing_links is not None and serves_docs(context.settings):
         landing = landing_route(context.functions, landing_links)
         router.add_missing(landing.method, landing.path, landing.endpoint, OWNER)
     return router
@@ -81,14 +90,18 @@ def _warn_of_limits(bound: Sequence[tuple[FunctionSpec, HttpRoute]], settings: S
 
 
 def build_apis(
-    context: SourceContext, tasks: asyncio.TaskGroup, directory: FunctionDirectory
+    context: SourceContext, tasks: asyncio.TaskGroup, directory: FunctionDirectory | None = None
 ) -> Sequence[BuiltinRoute]:
-    """The control API and direct invocation; none where the settings switch them off."""
-    if not context.settings.api:
+    """The control API and direct invocation; none where `serves_api` says so.
+
+    Without a `directory` they know the functions of this process. Raises SettingsError.
+    """
+    if not serves_api(context.settings):
         return ()
-    same_origin = SameOriginCheck(context.settings.http_host)
-    direct = LambdaApi(context, tasks, same_origin, directory)
-    control = ControlApi(context, same_origin, directory)
+    guard = ApiGuard(context.settings, build_authenticator(context.settings, context.clock))
+    directory = directory or partial(list_functions, context.functions)
+    direct = LambdaApi(context, tasks, guard, directory)
+    control = ControlApi(context, guard, directory)
     return (*control.routes(), BuiltinRoute("POST", INVOKE, direct.invoke))
 
 
@@ -99,11 +112,32 @@ def add_builtin_routes(
     document: Callable[[], dict[str, Any]],
 ) -> None:
     """Add the built-in routes. A function's route at the same place is left as it is."""
-    docs = docs_routes(document) if context.settings.docs else ()
+    docs = docs_routes(document) if serves_docs(context.settings) else ()
     for route in docs:
         router.add_missing(route.method, route.path, route.endpoint, OWNER)
     for route in apis:
         router.add_missing(route.method, route.path, _uncached(route.endpoint), OWNER)
+
+
+@asynccontextmanager
+async def listen_for_apis(
+    context: SourceContext, apis: Sequence[BuiltinRoute], limits: HttpLimits
+) -> AsyncGenerator[Sequence[BuiltinRoute]]:
+    """Serve the APIs while entered, where they have a listener of their own.
+
+    Gives those that are left for the other listener. Raises SettingsError where the address cannot
+    be listened on.
+    """
+    own = api_settings(context.settings)
+    if own is None or not apis:
+        yield apis
+        return
+    router: Router[Endpoint] = Router()
+    for route in apis:
+        router.add(route.method, route.path, _uncached(route.endpoint), OWNER)
+    async with listen(HttpServer(router, context.clock, own, limits), own) as url:
+        context.announce("api", url)
+        yield ()
 
 
 def _uncached(endpoint: Endpoint) -> Endpoint:

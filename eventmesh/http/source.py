@@ -28,12 +28,19 @@ async def serve_functions(
     # Only a process that listens pays for loading an HTTP server.
     from eventmesh.aio.tasks import task_group  # noqa: PLC0415
     from eventmesh.http.limits.limits import build_limits  # noqa: PLC0415
-    from eventmesh.http.routes import build_router  # noqa: PLC0415
+    from eventmesh.http.routes import (  # noqa: PLC0415
+        build_apis,
+        build_router,
+        listen_for_apis,
+    )
     from eventmesh.http.server.server import HttpServer, listen  # noqa: PLC0415
 
-    async with task_group() as tasks:
-        limits = build_limits(context.settings, context.clock, context.gauge)
-        router = build_router(context, tasks, landing_links)
+    limits = build_limits(context.settings, context.clock, context.gauge)
+    async with (
+        task_group() as tasks,
+        listen_for_apis(context, build_apis(context, tasks), limits) as apis,
+    ):
+        router = build_router(context, apis, landing_links)
         server = HttpServer(router, context.clock, context.settings, limits)
         async with listen(server, context.settings) as url:
             context.announce("http", url)

@@ -6,6 +6,7 @@ the environment. The variables are listed in docs/settings.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
@@ -23,6 +24,7 @@ MEMORY: Final = "memory://"
 """Where the embedded broker is."""
 
 BrokerUsers: TypeAlias = Literal["shared", "per-service"]
+ErrorDetail: TypeAlias = Literal["private", "full"]
 LogFormat: TypeAlias = Literal["auto", "json", "text"]
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -44,8 +46,15 @@ class Settings:
     `http_max_peer_connections` of one client; the bodies of all requests together have at most
     `max_bodies` bytes. None stands for what follows from the machine. HTTP is HTTPS
     with `http_tls_certificate`, the path of a PEM file; `http_tls_key` is that of its key, unless
-    the same file holds it. `api` says whether functions can be invoked by name and the mesh be
-    controlled over HTTP, `docs` whether /openapi.json and /docs are served.
+    the same file holds it. `docs` says whether /openapi.json and /docs are served; with
+    None they are at local addresses.
+
+    `api` says whether functions can be invoked by name and the mesh be controlled over HTTP. With
+    None they can at local addresses, and elsewhere if callers are authenticated: by the tokens and
+    access keys in `auth_file`, a path. With `api_port` that API has a listener of its own, at
+    `api_host` or the socket `api_fd`, and the other one serves the routes of functions alone.
+    `errors` "full" shows every caller of the API what handlers raised. `token` is what the
+    launcher's commands and clients authenticate with.
 
     What runs may finish within `grace` seconds when the process is told to stop. `log_format`
     "auto" is "text" on a terminal and "json" elsewhere.
@@ -84,8 +93,14 @@ class Settings:
     admin_port: int = 9464
     max_body: int = 6 * 1024 * 1024
     max_bodies: int | None = None
-    api: bool = True
-    docs: bool = True
+    api: bool | None = None
+    api_host: str = "127.0.0.1"
+    api_port: int | None = None
+    api_fd: int | None = None
+    auth_file: str = ""
+    errors: ErrorDetail = "private"
+    token: str = ""
+    docs: bool | None = None
     grace: float = 25.0
     log_format: LogFormat = "auto"
     log_level: LogLevel = "INFO"
@@ -101,6 +116,11 @@ class Settings:
         """
         texts = {name: _text(name, environ) for name in _VARIABLES}
         return cls(**{name: _read(name, text) for name, text in texts.items() if text})
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether the callers of the API are authenticated."""
+        return bool(self.auth_file)
 
     @property
     def mesh(self) -> str:
@@ -132,11 +152,15 @@ def redacted(url: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{place}"
 
 
-_SECRET: Final = frozenset(("broker", "url"))
+_URLS: Final = frozenset(("broker", "url"))
+_SECRET: Final = _URLS | {"token"}
+"""The settings that may be in a file, and are not shown."""
 
 
 def _shown(name: str, setting: Any) -> str:
-    return repr(redacted(setting) if name in _SECRET else setting)
+    if name in _URLS:
+        return repr(redacted(setting))
+    return repr("***") if setting and name in _SECRET else repr(setting)
 
 
 def _text(name: str, environ: Mapping[str, str]) -> str:
@@ -216,6 +240,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _token(text: str) -> str:
+    # As RFC 6750, section 2.1, has it: nothing that could end a header's line.
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", text):
+        raise ValueError(text)
+    return text
+
+
 def _duration(text: str) -> float:
     try:
         number = float(text)
@@ -236,11 +267,13 @@ _PORT: Final = (_whole(0, 65535), "a port: 1 to 65535, or 0 for any free one")
 _TIMEOUT: Final = (_timeout, "a time above zero: seconds, or with a unit such as 500ms or 2m")
 _BYTES: Final = (_whole(1, float("inf")), "a number of bytes, 1 or more")
 _COUNT: Final = (_whole(1, float("inf")), "a number, 1 or more")
+_DESCRIPTOR: Final = (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more")
 _YES_NO: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _BOOL: Final = (_parse_choice(_YES_NO), "true or false (or 1, 0, yes, no, on, off)")
+_AUTO: Final = (_parse_choice({**_YES_NO, "auto": None}), "auto, true or false")
 _BROKER: Final = (
     "memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS), "
     "with '/', '@', '#' and '?' in a password percent-encoded"
@@ -259,7 +292,7 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     ),
     "http_host": _HOST,
     "http_port": _PORT,
-    "http_fd": (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more"),
+    "http_fd": _DESCRIPTOR,
     "http_header_timeout": _TIMEOUT,
     "http_read_timeout": _TIMEOUT,
     "http_min_body_rate": (_whole(0, float("inf")), "bytes a second, or 0 for any"),
@@ -275,8 +308,14 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "admin_port": _PORT,
     "max_body": _BYTES,
     "max_bodies": _BYTES,
-    "api": _BOOL,
-    "docs": _BOOL,
+    "api": _AUTO,
+    "api_host": _HOST,
+    "api_port": _PORT,
+    "api_fd": _DESCRIPTOR,
+    "auth_file": (str, "the path of a file with tokens and access keys"),
+    "errors": (_parse_choice({name: name for name in get_args(ErrorDetail)}), "private or full"),
+    "token": (_token, "a token that 'eventmesh token create' made"),
+    "docs": _AUTO,
     "grace": (_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
     "log_format": (
         _parse_choice({name: name for name in get_args(LogFormat)}),

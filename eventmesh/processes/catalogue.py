@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from eventmesh.gateway.gateway import Catalogue, RemoteRoute
-from eventmesh.http.protocol import is_reserved
 from eventmesh.http.route import HttpRoute, Method
 from eventmesh.model.access.cors import read_cors
 from eventmesh.model.errors import DeclarationError
@@ -108,9 +107,6 @@ def _route(endpoint: AnnouncedRoute) -> Iterator[RemoteRoute]:
         cors = None if endpoint.cors is None else read_cors(endpoint.cors)
     except DeclarationError as error:
         _log.warning("%s announces an invalid route: %s", endpoint.function, error)
-        return
-    if is_reserved(endpoint.path):
-        _log.warning("%s announces %s, which is reserved", endpoint.function, endpoint.path)
         return
     yield RemoteRoute(route, endpoint.function, endpoint.timeout, cors)
 

@@ -39,7 +39,7 @@ def build_instance(
             )
             for function, route in routes
         ],
-        openapi=build_document(routes, api=settings.api) if routes and settings.docs else {},
+        openapi=build_document(routes, api=False) if routes and settings.docs is not False else {},
     )
 
     def describe() -> Instance:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 from eventmesh.brokers.registry import check_registered
-from eventmesh.http.server.sockets import bind_socket
+from eventmesh.http.auth.build import serves_api
+from eventmesh.http.server.sockets import api_settings, bind_socket
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import MEMORY, Settings, variable
 from eventmesh.observability.logs import configure_logging
@@ -32,7 +34,8 @@ def run_workers(
     """
     _check(settings, workers)
     configure_logging(settings.log_format, settings.log_level)
-    with bind_socket(settings) as listener:
+    with bind_socket(settings) as listener, ExitStack() as stack:
+        descriptors = [listener.fileno()]
         overrides: dict[str, object] = {
             "http_fd": listener.fileno(),
             # Only the supervisor asks the workers' admin listeners; it answers for all of them.
@@ -40,10 +43,14 @@ def run_workers(
             "admin_port": 0,
             "debug": debug,
         }
+        if serves_api(settings) and (own := api_settings(settings)) is not None:
+            api_listener = stack.enter_context(bind_socket(own))
+            overrides["api_fd"] = api_listener.fileno()
+            descriptors.append(api_listener.fileno())
         spec = WorkerSpec(
             arguments,
             {**environment, **{variable(name): str(one) for name, one in overrides.items()}},
-            [listener.fileno()],
+            descriptors,
             settings.grace + END_MARGIN,
         )
         return asyncio.run(supervise(spec, workers, listener, settings))

@@ -13,7 +13,7 @@ from eventmesh.engine.spec import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.http.api.directory import FunctionDirectory
 from eventmesh.http.api.events import STRUCTURED, parse_event
-from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.problems import problem_from
@@ -25,6 +25,7 @@ from eventmesh.http.server.request import (
 )
 from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues
+from eventmesh.model.access.identity import Scope
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, InvocationError, Problem
 from eventmesh.model.event import check_type, event_headers
@@ -40,20 +41,21 @@ _UNRECORDED: Final = (
 
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-_ApiEndpoint: TypeAlias = Callable[[Request, PathValues], Awaitable[BytesResponse]]
+_ApiEndpoint: TypeAlias = Callable[[Request, PathValues, str], Awaitable[BytesResponse]]
+"""Answers an admitted request. Takes the principal of its sender, too."""
 
 
 class ControlApi:
     """Answers requests to the control API."""
 
     def __init__(
-        self, context: SourceContext, same_origin: SameOriginCheck, directory: FunctionDirectory
+        self, context: SourceContext, guard: ApiGuard, directory: FunctionDirectory
     ) -> None:
         self._context = context
         self._limit = body_limit(context.settings)
         self._event_limit = body_limit(context.settings, max_nodes=DEFAULT_MAX_NODES)
         self._directory = directory
-        self._same_origin = same_origin
+        self._guard = guard
         self._dead_letters = BrokerDeadLetters(
             context.broker, context.clock, self._list_names, context.settings
         )
@@ -61,27 +63,44 @@ class ControlApi:
     def routes(self) -> Sequence[BuiltinRoute]:
         """The routes of the API."""
         function, letters = f"{CONTROL}/functions/{{name}}", f"{CONTROL}/dead-letters/{{name}}"
-        answers: Sequence[tuple[str, str, _ApiEndpoint]] = (
-            ("GET", f"{CONTROL}/functions", self.list_functions),
-            ("GET", function, self.show_function),
-            ("GET", f"{function}/invocations/{{id}}", self.show_invocation),
-            ("POST", f"{CONTROL}/send/{{destination}}", self.send),
-            ("POST", f"{CONTROL}/events", self.emit_event),
-            ("POST", f"{CONTROL}/events/{{type}}", self.emit_data),
-            ("GET", f"{CONTROL}/dead-letters", self.summarize_dead_letters),
-            ("GET", letters, self.list_dead_letters),
-            ("POST", f"{letters}/purge", self.purge_dead_letters),
-            ("POST", f"{letters}/redrive", self.redrive_dead_letters),
-            ("GET", f"{letters}/{{id}}", self.show_dead_letter),
+        answers: Sequence[tuple[str, str, Scope, str, _ApiEndpoint]] = (
+            ("GET", f"{CONTROL}/functions", "read", "list functions", self.list_functions),
+            ("GET", function, "read", "show", self.show_function),
+            (
+                "GET",
+                f"{function}/invocations/{{id}}",
+                "read",
+                "show an invocation of",
+                self.show_invocation,
+            ),
+            ("POST", f"{CONTROL}/send/{{destination}}", "send", "send to", self.send),
+            ("POST", f"{CONTROL}/events", "emit", "emit an event", self.emit_event),
+            ("POST", f"{CONTROL}/events/{{type}}", "emit", "emit", self.emit_data),
+            (
+                "GET",
+                f"{CONTROL}/dead-letters",
+                "read",
+                "count dead letters",
+                self.summarize_dead_letters,
+            ),
+            ("GET", letters, "read", "list the dead letters of", self.list_dead_letters),
+            ("POST", f"{letters}/purge", "manage", "purge", self.purge_dead_letters),
+            ("POST", f"{letters}/redrive", "manage", "redrive", self.redrive_dead_letters),
+            ("GET", f"{letters}/{{id}}", "read", "show a dead letter of", self.show_dead_letter),
         )
-        return [BuiltinRoute(method, path, self._guard(answer)) for method, path, answer in answers]
+        return [
+            BuiltinRoute(method, path, self._guarded(scope, action, answer))
+            for method, path, scope, action, answer in answers
+        ]
 
-    def _guard(self, answer: _ApiEndpoint) -> Endpoint:
+    def _guarded(self, scope: Scope, action: str, answer: _ApiEndpoint) -> Endpoint:
         async def endpoint(request: Request, path: PathValues) -> BytesResponse:
-            if why := self._same_origin.find_violation(request.headers):
-                raise Problem(403, why)
+            check_spelling(request)
+            target = next(iter(path.values()), "")
+            asked = Action(action, target, path.get("id") or _query_value(request, "id"))
             try:
-                return await answer(request, path)
+                identity = await self._guard.admit(request, scope, asked)
+                return await answer(request, path, identity.principal)
             except DeclarationError as error:
                 raise Problem(422, str(error)) from error
             except InvocationError as error:
@@ -91,11 +110,11 @@ class ControlApi:
 
         return endpoint
 
-    async def list_functions(self, _: Request, __: PathValues) -> BytesResponse:
+    async def list_functions(self, _: Request, __: PathValues, ___: str) -> BytesResponse:
         """List the functions of the directory."""
         return json_response(200, {"functions": list(self._directory().values())})
 
-    async def show_function(self, _: Request, path: PathValues) -> BytesResponse:
+    async def show_function(self, _: Request, path: PathValues, __: str) -> BytesResponse:
         """Show a function, with the numbers of messages in its inbox and of dead letters."""
         name = path["name"]
         function = self._directory().get(name)
@@ -105,7 +124,7 @@ class ControlApi:
         dead = await self._context.broker.depth(dead_letters(name))
         return json_response(200, {**function, "waiting": waiting, "dead_letters": dead})
 
-    async def show_invocation(self, _: Request, path: PathValues) -> BytesResponse:
+    async def show_invocation(self, _: Request, path: PathValues, __: str) -> BytesResponse:
         """Show the outcome of an asynchronous invocation, as far as it is recorded."""
         name, id = path["name"], path["id"]
         dead_letter = await self._dead_letters.show(name, id)
@@ -115,19 +134,19 @@ class ControlApi:
         dead = {"state": "dead-lettered", "dead_letter": dead_letter_members(dead_letter)}
         return json_response(200, known | dead)
 
-    async def send(self, request: Request, path: PathValues) -> BytesResponse:
+    async def send(self, request: Request, path: PathValues, principal: str) -> BytesResponse:
         """Store the body for a destination; the query may have `delay` and `id`."""
-        message = await self._message(request)
+        message = await self._message(request, principal)
         destination = path["destination"]
         await self._context.environment.transport.send(destination, message, _delay(request))
         return json_response(202, {"id": message.id, "destination": destination})
 
-    async def emit_data(self, request: Request, path: PathValues) -> BytesResponse:
+    async def emit_data(self, request: Request, path: PathValues, principal: str) -> BytesResponse:
         """Emit an event of the type in the path, whose data is the body.
 
         The query may have `source`, `subject`, `delay` and `id`.
         """
-        data = await self._message(request)
+        data = await self._message(request, principal)
         source, subject = (
             _query_value(request, "source", "/client"),
             _query_value(request, "subject"),
@@ -141,7 +160,7 @@ class ControlApi:
         )
         return await self._emit(request, event)
 
-    async def emit_event(self, request: Request, _: PathValues) -> BytesResponse:
+    async def emit_event(self, request: Request, _: PathValues, principal: str) -> BytesResponse:
         """Emit a CloudEvent, structured or binary; the query may have `delay`."""
         body = await read_body(request, self._event_limit)
         event = parse_event(request.headers, body, self._context.clock.now())
@@ -153,9 +172,9 @@ class ControlApi:
                 headers={"Accept": STRUCTURED},
             )
         headers = {**event.headers, **_message_headers(request)}
-        return await self._emit(request, replace(event, headers=headers))
+        return await self._emit(request, replace(event, headers=headers, principal=principal))
 
-    async def summarize_dead_letters(self, _: Request, __: PathValues) -> BytesResponse:
+    async def summarize_dead_letters(self, _: Request, __: PathValues, ___: str) -> BytesResponse:
         """List how many dead letters each function has, and since when."""
         summaries = await self._dead_letters.summarize()
         return json_response(200, {"functions": [asdict(summary) for summary in summaries]})
@@ -163,7 +182,7 @@ class ControlApi:
     async def _list_names(self) -> Sequence[str]:
         return list(self._directory())
 
-    async def list_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
+    async def list_dead_letters(self, request: Request, path: PathValues, _: str) -> BytesResponse:
         """List the oldest dead letters of a function, or those that the query selects.
 
         It may have `id` or `limit`.
@@ -177,14 +196,16 @@ class ControlApi:
             200, {"dead_letters": [dead_letter_members(dead_letter) for dead_letter in listed]}
         )
 
-    async def show_dead_letter(self, _: Request, path: PathValues) -> BytesResponse:
+    async def show_dead_letter(self, _: Request, path: PathValues, __: str) -> BytesResponse:
         """Show one dead letter."""
         dead_letter = await self._dead_letters.show(path["name"], path["id"])
         if dead_letter is None:
             raise Problem(404, f"{path['name']} has no dead letter {path['id']!r}")
         return json_response(200, dead_letter_members(dead_letter))
 
-    async def redrive_dead_letters(self, request: Request, path: PathValues) -> BytesResponse:
+    async def redrive_dead_letters(
+        self, request: Request, path: PathValues, _: str
+    ) -> BytesResponse:
         """Redrive all dead letters, or those that `id` or `limit` in the query select."""
         if id := _query_value(request, "id"):
             return json_response(
@@ -193,11 +214,11 @@ class ControlApi:
         done = await self._dead_letters.redrive_oldest(path["name"], _limit(request))
         return json_response(200, {"redriven": done.count, "remaining": done.remaining})
 
-    async def purge_dead_letters(self, _: Request, path: PathValues) -> BytesResponse:
+    async def purge_dead_letters(self, _: Request, path: PathValues, __: str) -> BytesResponse:
         """Drop all dead letters of a function."""
         return json_response(200, {"purged": await self._dead_letters.purge(path["name"])})
 
-    async def _message(self, request: Request) -> Message:
+    async def _message(self, request: Request, principal: str) -> Message:
         """Build a message of the body."""
         return Message(
             await read_body(request, self._limit),
@@ -205,6 +226,7 @@ class ControlApi:
             self._context.clock.now(),
             read_content_type(request.headers),
             _message_headers(request),
+            principal=principal,
         )
 
     async def _emit(self, request: Request, event: Message) -> BytesResponse:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings, variable
+
+
+def api_settings(settings: Settings) -> Settings | None:
+    """The settings of the listener that the APIs have for themselves; None if they have none."""
+    if settings.api_port is None:
+        return None
+    return replace(
+        settings,
+        http_host=settings.api_host,
+        http_port=settings.api_port,
+        http_fd=settings.api_fd,
+    )
 
 
 def bind_socket(settings: Settings) -> socket.socket:

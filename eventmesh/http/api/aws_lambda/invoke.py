@@ -1,7 +1,7 @@
 """Invocation by name in the form of AWS Lambda's Invoke API.
 
 `boto3.client("lambda", endpoint_url=…)` and `aws lambda invoke --endpoint-url …` work with it as
-they are. Signatures are not verified: `SameOriginCheck` says who may use it.
+they are. `ApiGuard` says who may use it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import base64
 import binascii
 import math
-import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -32,7 +32,7 @@ from eventmesh.http.api.aws_lambda.responses import (
     was_not_run,
 )
 from eventmesh.http.api.directory import FunctionDirectory
-from eventmesh.http.auth.same_origin import SameOriginCheck
+from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
 from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.limits.bodies import BodyHold
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
@@ -46,7 +46,9 @@ from eventmesh.http.server.request import (
 )
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import PathValues
+from eventmesh.model.access.identity import Identity, Scope
 from eventmesh.model.errors import (
+    AccessDenied,
     DeclarationError,
     FunctionNotFound,
     InvocationError,
@@ -71,7 +73,6 @@ longest that a function on Lambda can have."""
 MAX_CLIENT_CONTEXT: Final = 3583
 """Characters of X-Amz-Client-Context."""
 
-_CREDENTIAL: Final = re.compile(r"Credential=([^/,\s]+)/")
 _INVALID: Final = "InvalidRequestContentException"
 _NOT_JSON: Final = "Could not parse request body into json"
 _WAIT: Final = "RequestResponse"
@@ -84,22 +85,22 @@ class LambdaApi:
         self,
         context: SourceContext,
         tasks: asyncio.TaskGroup,
-        same_origin: SameOriginCheck,
+        guard: ApiGuard,
         directory: FunctionDirectory,
     ) -> None:
         self._context = context
         self._directory = directory
-        self._same_origin = same_origin
+        self._guard = guard
         self._idempotency: IdempotencyCache[FinishedCall] = IdempotencyCache(tasks, context.clock)
 
     async def invoke(self, request: Request, path: PathValues) -> BytesResponse:
         """Answer one Invoke."""
         request_id = new_id()
         try:
-            if why := self._same_origin.find_violation(request.headers):
-                raise LambdaError("AccessDeniedException", why)
+            check_spelling(request)
+            identity = await self._admit(request, path["name"], request_id)
             name = _function_name(request, path["name"])
-            return await self._answer(request, name, request_id)
+            return await self._answer(request, name, request_id, identity)
         except LambdaError as error:
             return error.response(request_id)
         except PayloadTooLarge as error:
@@ -112,7 +113,16 @@ class LambdaApi:
             shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
             return LambdaError(shape, problem.detail).response(request_id)
 
-    async def _answer(self, request: Request, name: str, request_id: str) -> BytesResponse:
+    async def _admit(self, request: Request, name: str, request_id: str) -> Identity:
+        scope: Scope = "send" if _invocation_type(request) == "Event" else "invoke"
+        try:
+            return await self._guard.admit(request, scope, Action(scope, name, request_id))
+        except AccessDenied as error:
+            raise lambda_error_from(error, name) from error
+
+    async def _answer(
+        self, request: Request, name: str, request_id: str, identity: Identity
+    ) -> BytesResponse:
         function = self._context.functions.get(name)
         message = Message(
             await self._payload(request, function),
@@ -124,10 +134,11 @@ class LambdaApi:
                 **_client_context(request),
                 **read_message_headers(request.headers),
             },
+            principal=identity.principal,
         )
         match _invocation_type(request):
             case "RequestResponse":
-                return await self._run(request, name, message)
+                return await self._run(request, name, message, identity)
             case "Event":
                 return await self._send(name, message)
             case "DryRun":
@@ -155,7 +166,9 @@ class LambdaApi:
             raise lambda_error_from(error, name) from error
         return BytesResponse(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
 
-    async def _run(self, request: Request, name: str, message: Message) -> BytesResponse:
+    async def _run(
+        self, request: Request, name: str, message: Message, identity: Identity
+    ) -> BytesResponse:
         call = partial(self._call, name, self._with_deadline(request, name, message))
         given_id = request.headers.get(CALL_ID)
         try:
@@ -163,7 +176,8 @@ class LambdaApi:
                 finished = await call()
             else:
                 finished = await self._idempotency.run_once(
-                    (_access_key(request), name, given_id), partial(_keep_body, request.hold, call)
+                    (identity.principal, name, given_id, _digest(message.body)),
+                    partial(_keep_body, request.hold, call),
                 )
         except Throttled as error:
             raise lambda_error_from(error, name) from error
@@ -176,7 +190,8 @@ class LambdaApi:
         function = self._context.functions.get(name)
         timeout = None if function is None else function.limits.timeout
         tail = request.headers.get("X-Amz-Log-Type") == "Tail"
-        return finished_response(finished, timeout, tail=tail)
+        shown = self._guard.shows_errors_to(identity)
+        return finished_response(finished, timeout, tail=tail, shows_errors=shown)
 
     def _with_deadline(self, request: Request, name: str, message: Message) -> Message:
         asked = request.headers.get(TIMEOUT)
@@ -295,7 +310,6 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _access_key(request: Request) -> str:
-    """Read the access key that a request claims to be signed with; empty if there is none."""
-    found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
-    return "" if found is None else found[1]
+def _digest(body: bytes) -> str:
+    """Tell payloads apart: one id with another payload is another call."""
+    return sha256(body).hexdigest()

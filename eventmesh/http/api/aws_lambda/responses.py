@@ -14,6 +14,7 @@ from typing import Any, Final
 from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.json import encode
 from eventmesh.http.api.aws_lambda.names import LATEST, arn
+from eventmesh.http.api.guard import MissingCredentials
 from eventmesh.http.auth.sigv4.refusal import (
     EXPIRED,
     INCOMPLETE,
@@ -56,6 +57,9 @@ _SHAPES: Final[Mapping[str, tuple[int, str]]] = {
 }
 """By shape: the status, and the key of the message in the body."""
 
+
+HIDDEN: Final = "the function failed; its log has the reason, under the id of this invocation"
+"""What a caller is told who may not see what a handler raised."""
 
 NOT_RUN: Final = (AccessDenied, BrokerUnavailable, FunctionNotFound, Throttled)
 
@@ -131,6 +135,8 @@ def lambda_error_from(error: Failure, function: str) -> LambdaError:  # noqa: PL
             return LambdaError("RequestTooLargeException", str(error), error)
         case SignatureRefused():
             return LambdaError(error.shape, str(error), error)
+        case MissingCredentials():
+            return LambdaError(MISSING, str(error), error)
         case Unauthenticated():
             return LambdaError(UNKNOWN, str(error), error)
         case AccessDenied():
@@ -153,12 +159,13 @@ def _throttled(error: Throttled) -> LambdaError:
 
 
 def finished_response(
-    finished: FinishedCall, timeout: float | None, *, tail: bool
+    finished: FinishedCall, timeout: float | None, *, tail: bool, shows_errors: bool
 ) -> BytesResponse:
     """Build the response to a call whose function was run.
 
     `timeout` is that of the function, where it is known. With `tail` the header X-Amz-Log-Result
-    has the lines that frame an invocation in Lambda's log, without those of the handler.
+    has the lines that frame an invocation in Lambda's log, without those of the handler. What a
+    handler raised is shown only with `shows_errors`: exceptions quote URLs, keys and statements.
     """
     result = finished.result
     headers = {REQUEST_ID: finished.id, "X-Amz-Executed-Version": LATEST}
@@ -167,7 +174,7 @@ def finished_response(
     if result.error is None:
         return BytesResponse(200, result.body, result.content_type, headers, finished.id)
     headers["X-Amz-Function-Error"] = "Unhandled"
-    body = encode(_function_error(result.error, finished, timeout))
+    body = encode(_function_error(result.error, finished, timeout, shows_errors=shows_errors))
     return BytesResponse(200, body, JSON, headers, finished.id)
 
 
@@ -180,7 +187,7 @@ def _log_lines(finished: FinishedCall) -> str:
 
 
 def _function_error(
-    error: Failure, finished: FinishedCall, timeout: float | None
+    error: Failure, finished: FinishedCall, timeout: float | None, *, shows_errors: bool
 ) -> dict[str, Any]:
     fields = dump_error(error)
     trace = str(fields.pop("traceback", ""))
@@ -194,6 +201,9 @@ def _function_error(
             kind, message = "PayloadInvalid", str(error)
         case PayloadTooLarge():
             kind = "Function.ResponseSizeTooLarge"
+        case _ if not shows_errors:
+            message = fields["message"] = HIDDEN
+            trace = ""
         case _:
             pass
     return {
