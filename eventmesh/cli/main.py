@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "invoke": "Run a function and wait for its result.",
     "send": "Store an invocation of a function, which runs soon.",
     "emit": "Publish an event.",
+    "token": "Manage who may use the APIs: tokens and access keys.",
     "dlq": "Show dead letters, deliver them again or drop them.",
     "new": "Write a new service that runs and has a test.",
     "build": "Build images of services.",

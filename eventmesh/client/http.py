@@ -77,7 +77,9 @@ class HttpClient:
         self._base = url.rstrip("/")
         self.address = redacted(url)
         self.clock = clock
-        self._credentials = {} if token is None else {hdrs.AUTHORIZATION: f"Bearer {token}"}
+        self._credentials: Mapping[str, str] = (
+            {} if token is None else {hdrs.AUTHORIZATION: f"Bearer {token}"}
+        )
 
     async def request(
         self,

@@ -37,8 +37,8 @@ class CredentialFile:
         """Read the file. Raises SettingsError if it cannot be used."""
         self._path = path
         self._clock = clock
-        self._stamp = _stamp(path)
         self._credentials = read_credentials(path)
+        self._stamp = _stamp(path)
         self._looked = clock.now()
         if path.stat().st_mode & _OTHERS:
             _log.warning("%s can be read by other users: chmod 600 it", path)
