@@ -203,12 +203,12 @@ async def test_what_is_switched_off_is_not_there(serving, settings, paths):
 async def test_a_functions_own_route_takes_the_place_of_ours(serving):
     service = Service("s")
 
-    @service.function(on.get("/docs"), on.get("/openapi.json"), on.get("/_eventmesh/functions"))
+    @service.function(on.get("/docs"), on.get("/openapi.json"))
     async def own() -> str:
         return "own"
 
     async with serving(service) as served:
-        for path in ("/docs", "/openapi.json", "/_eventmesh/functions"):
+        for path in ("/docs", "/openapi.json"):
             async with served.http.get(path) as answer:
                 assert await answer.json() == "own"
 

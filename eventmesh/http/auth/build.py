@@ -7,7 +7,9 @@ from pathlib import Path
 from eventmesh.aio.clock import Clock
 from eventmesh.http.auth.authenticator import AnyOf, Authenticator
 from eventmesh.http.auth.credential_file import CredentialFile
+from eventmesh.http.auth.sigv4.authenticator import SigV4Authenticator
 from eventmesh.http.auth.tokens import TokenAuthenticator
+from eventmesh.http.server.request import body_limit
 from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings, variable
@@ -21,7 +23,10 @@ def build_authenticator(settings: Settings, clock: Clock) -> Authenticator | Non
     authenticators: list[Authenticator] = []
     if settings.auth_file:
         file = CredentialFile(Path(settings.auth_file), clock)
-        authenticators.append(TokenAuthenticator(file, clock))
+        authenticators += [
+            TokenAuthenticator(file, clock),
+            SigV4Authenticator(file.find_key, clock, body_limit(settings)),
+        ]
     return AnyOf(authenticators) if authenticators else None
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from eventmesh.aio.clock import Clock
 from eventmesh.model.access.credentials import (
     NO_CREDENTIALS,
+    AccessKey,
     Credentials,
     format_credentials,
     parse_credentials,
@@ -51,6 +52,10 @@ class CredentialFile:
             self._looked = now
             self._look()
         return self._credentials
+
+    def find_key(self, id: str) -> AccessKey | None:
+        """Find the access key with that id."""
+        return self.credentials.keys.get(id)
 
     def _look(self) -> None:
         try:

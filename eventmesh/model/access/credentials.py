@@ -23,7 +23,7 @@ _KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
 """What AWS accepts as an access key's id (IAM's AccessKey, `\\w` there, in capitals here)."""
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_MIN_SECRET: Final = 16
+_SECRET: Final = re.compile(r"[!#-\[\]-~]{16,4096}")
 
 
 @value
@@ -43,13 +43,17 @@ class Token:
 
 @value
 class AccessKey:
-    """A key pair as AWS has it: requests are signed with `secret`, which therefore is kept."""
+    """A key pair as AWS has it: requests are signed with `secret`, which therefore is kept.
+
+    Requests also carry the `session_token`, if the key has one.
+    """
 
     id: str
     secret: str = field(repr=False)
     scopes: frozenset[str]
     created: float = 0.0
     expires: float | None = None
+    session_token: str = field(default="", repr=False)
 
     @property
     def principal(self) -> str:
@@ -109,7 +113,10 @@ def format_credentials(credentials: Credentials) -> str:
     for token in sorted(credentials.tokens.values(), key=lambda token: token.name):
         lines += [f"[tokens.{token.name}]", f'hash = "{token.digest}"', *_common(token)]
     for key in sorted(credentials.keys.values(), key=lambda key: key.id):
-        lines += [f"[keys.{key.id}]", f'secret = "{key.secret}"', *_common(key)]
+        lines += [f"[keys.{key.id}]", f'secret = "{key.secret}"']
+        if key.session_token:
+            lines.append(f'session_token = "{key.session_token}"')
+        lines += _common(key)
     return "\n".join(lines)
 
 
@@ -152,18 +159,19 @@ def _read_token(name: str, table: _Table) -> Token:
 def _read_key(id: str, table: _Table) -> AccessKey:
     if not _KEY_ID.fullmatch(id):
         raise SettingsError(f"[keys.{id}]: an id has 16 to 128 capital letters and digits")
-    _check_members(f"keys.{id}", table, "secret")
-    secret = table["secret"]
-    if not isinstance(secret, str) or len(secret) < _MIN_SECRET or '"' in secret or "\\" in secret:
-        raise SettingsError(
-            f"[keys.{id}]: secret must be a text of {_MIN_SECRET} characters or more, without "
-            "quotes and backslashes"
-        )
-    return AccessKey(id, secret, *_read_common(f"keys.{id}", table))
+    _check_members(f"keys.{id}", table, "secret", "session_token")
+    secret, session_token = table["secret"], table.get("session_token", "")
+    for name, text in (("secret", secret), ("session_token", session_token or secret)):
+        if not isinstance(text, str) or not _SECRET.fullmatch(text):
+            raise SettingsError(
+                f"[keys.{id}]: {name} must be a text of 16 printable ASCII characters or more, "
+                "without spaces, quotes and backslashes"
+            )
+    return AccessKey(id, secret, *_read_common(f"keys.{id}", table), session_token)
 
 
-def _check_members(entry: str, table: _Table, own: str) -> None:
-    unknown = table.keys() - {own, "scopes", "created", "expires"}
+def _check_members(entry: str, table: _Table, own: str, *optional: str) -> None:
+    unknown = table.keys() - {own, *optional, "scopes", "created", "expires"}
     if unknown:
         raise SettingsError(f"[{entry}] has {min(unknown)!r}, which means nothing")
     for name in (own, "scopes"):

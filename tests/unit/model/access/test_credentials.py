@@ -1,5 +1,7 @@
 """Tokens and access keys, and the text of the file that holds them."""
 
+from dataclasses import replace
+
 import pytest
 
 from eventmesh.model.access.credentials import (
@@ -22,6 +24,7 @@ KEY = '[keys.AKIDEXAMPLE000000]\nsecret = "wJalrXUtnFEMI/K7MDENG"\nscopes = ["in
 def test_what_is_written_is_read_again():
     token = Token("ci", DIGEST, frozenset(("send", "emit")), 1_800_000_000.0, 1_900_000_000.0)
     key = new_access_key(frozenset(("invoke",)), 1_800_000_000.0, None)
+    key = replace(key, session_token="session/of+16=characters")
     credentials = Credentials({token.digest: token}, {key.id: key})
     assert parse_credentials(format_credentials(credentials)) == credentials
 
@@ -68,6 +71,8 @@ def test_what_they_are_called():
         (TOKEN + "expires = 2027-01-01T00:00:00", "expires must be a time"),
         (TOKEN.replace("tokens.ci", 'tokens."a b"'), "a token cannot be called"),
         (KEY.replace("wJalrXUtnFEMI/K7MDENG", "hush"), "secret must be a text of 16"),
+        (KEY + 'session_token = "hush"', "session_token must be a text of 16"),
+        (KEY.replace("wJalrXUtnFEMI/K7MDENG", "wJalrXUtnFEMI K7MDENG"), "secret must be"),
         (KEY.replace("AKIDEXAMPLE000000", "akid"), "an id has 16 to 128"),
     ],
 )
