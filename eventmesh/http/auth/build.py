@@ -9,7 +9,7 @@ from eventmesh.http.auth.authenticator import AnyOf, Authenticator
 from eventmesh.http.auth.credential_file import CredentialFile
 from eventmesh.http.auth.sigv4.authenticator import SigV4Authenticator
 from eventmesh.http.auth.tokens import TokenAuthenticator
-from eventmesh.http.server.request import body_limit
+from eventmesh.http.server.body import body_limit
 from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings, variable
