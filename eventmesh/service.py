@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
-from eventmesh.abc import Middleware
+from eventmesh.abc import Callee, Middleware
 from eventmesh.engine.binding import compile_signature
 from eventmesh.engine.binding.annotations import (
     format_type,
@@ -25,6 +25,7 @@ from eventmesh.engine.resources import Resource, SourceT, read_resource
 from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
 from eventmesh.model.access.cors import Cors
+from eventmesh.model.access.outgoing import Outgoing, read_calls, read_emits
 from eventmesh.model.access.policy import read_policy
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.topology import check_function, check_service
@@ -51,17 +52,25 @@ class Service:
         version: str = "",
         middleware: Sequence[Middleware | str] = (),
         cors: Cors | None = None,
+        calls: Sequence[Callee[..., Any] | str] | None = None,
+        emits: Sequence[str] | None = None,
     ) -> None:
         """`version` is shown by `eventmesh ps`: "1.4.2", a commit, or other words of your own.
 
         `middleware` wraps every handler of the service, the first one outermost. A string is the
         name of one that an installed package provides. `cors` says which pages of other origins may
         use its routes; none unless given.
+
+        `calls` is what its functions may invoke and send to: functions, their names
+        "service.function", "service.*", and "queue:NAME". `emits` is the types of events that they
+        may emit. `Context` raises AccessDenied for everything else; None leaves it open. The
+        permissions of the service's user at RabbitMQ are made of them.
         """
         self.name = check_service(name)
         self.version = _check_version(version)
         self.middleware = tuple(map(_read_middleware, middleware))
         self.cors = _check_cors(cors)
+        self.outgoing = _read_outgoing(self.name, calls, emits)
         self.functions: dict[str, Implementation] = {}
         self.resources: list[Resource] = []
 
@@ -119,6 +128,7 @@ class Service:
             code_name=f"{code.__module__}.{code.__qualname__}",
             cors=self.cors,
             policy=read_policy(options.access, options.callers, full_name),
+            outgoing=self.outgoing,
         )
         return Function(handler, spec, signature)
 
@@ -178,6 +188,14 @@ def _check_cors(given: Any) -> Cors | None:
     if given is None or isinstance(given, Cors):
         return given
     raise DeclarationError(f"cors={given!r} is no Cors: write cors=Cors(origins=[…])")
+
+
+def _read_outgoing(
+    service: str, calls: Sequence[Any] | None, emits: Sequence[Any] | None
+) -> Outgoing | None:
+    if calls is None and emits is None:
+        return None
+    return Outgoing(service, read_calls(service, calls), read_emits(service, emits))
 
 
 def _read_middleware(given: Any) -> Middleware:

@@ -14,6 +14,7 @@ from eventmesh.abc import Broker, Callee, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.codecs.envelope import result_from, to_fault
 from eventmesh.engine.codecs.json import decode, decode_as, encode, get_adapter
+from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import (
     DeclarationError,
@@ -45,14 +46,25 @@ class InvokeOptions(TypedDict, total=False):
 class Caller:
     """Calls functions of the mesh and emits events."""
 
-    __slots__ = ("_clock", "_name", "_principal", "_transport")
+    __slots__ = ("_clock", "_name", "_outgoing", "_principal", "_transport")
 
-    def __init__(self, transport: Transport, clock: Clock, name: str, principal: str = "") -> None:
-        """`name` is the calling function, and `principal` the identity of its caller, or ""."""
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        name: str,
+        principal: str = "",
+        outgoing: Outgoing | None = None,
+    ) -> None:
+        """`name` is the calling function, and `principal` the identity of its caller, or "".
+
+        `outgoing` is what it may call and emit; None leaves that open.
+        """
         self._transport = transport
         self._clock = clock
         self._name = name
         self._principal = principal
+        self._outgoing = outgoing
 
     @overload
     async def invoke(
@@ -125,6 +137,8 @@ class Caller:
             name, result_type = function, returns
         else:
             name, result_type = function.full_name, function.result_type
+        if self._outgoing is not None:
+            self._outgoing.check_call(name)
         now = self._clock.now()
         message = Message(
             encode(payload),
@@ -158,12 +172,15 @@ class Caller:
         lets the receiver recognise repetitions.
 
         Raises FunctionNotFound, Throttled (the inbox is full), PayloadInvalid, PayloadTooLarge,
-        BrokerUnavailable, and DeclarationError for an invalid delay, id or event type.
+        AccessDenied, BrokerUnavailable, and DeclarationError for an invalid delay, id or event
+        type.
         """
         name = function if isinstance(function, str) else function.full_name
         if name.startswith(EVENT_SCHEME):
             type = name.removeprefix(EVENT_SCHEME)
             return await self.emit(type, payload, delay=delay, headers=headers, id=id)
+        if self._outgoing is not None:
+            self._outgoing.check_call(name)
         message = Message(
             encode(payload),
             check_id(id) if id else new_id(),
@@ -194,9 +211,11 @@ class Caller:
         CloudEvents attributes; the source is the calling function unless given. When this
         returns, the broker holds the event for each subscriber.
 
-        Raises PayloadInvalid, PayloadTooLarge, BrokerUnavailable, and DeclarationError for an
-        invalid type, delay or id.
+        Raises PayloadInvalid, PayloadTooLarge, AccessDenied, BrokerUnavailable, and
+        DeclarationError for an invalid type, delay or id.
         """
+        if self._outgoing is not None:
+            self._outgoing.check_emit(type)
         now = self._clock.now()
         attributes = event_headers(source or f"/{self._name}", now, subject=subject)
         message = Message(

@@ -11,6 +11,7 @@ from eventmesh.aio.clock import Clock
 from eventmesh.engine.caller import Caller
 from eventmesh.engine.codecs.identity import decode_identity
 from eventmesh.model.access.identity import Identity
+from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.duration import Duration
 from eventmesh.model.event import ATTRIBUTE_PREFIX, TIMER_TYPE, parse_event_time
 from eventmesh.model.invocation import Invocation
@@ -26,8 +27,14 @@ class Context(Caller):
 
     __slots__ = ("invocation",)
 
-    def __init__(self, invocation: Invocation, transport: Transport, clock: Clock) -> None:
-        super().__init__(transport, clock, invocation.function, invocation.principal)
+    def __init__(
+        self,
+        invocation: Invocation,
+        transport: Transport,
+        clock: Clock,
+        outgoing: Outgoing | None = None,
+    ) -> None:
+        super().__init__(transport, clock, invocation.function, invocation.principal, outgoing)
         self.invocation = invocation
 
     @property

@@ -17,6 +17,7 @@ from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
 from eventmesh.model.access.cors import Cors
+from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import EVERYONE_IN_THE_MESH, CallPolicy
 from eventmesh.model.invocation import Invocation, RouteTemplate
 from eventmesh.model.limits import Limits
@@ -142,7 +143,7 @@ class FunctionSpec:
     `runtime` is the name of the runtime that runs it. `description` is for the documentation.
     `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
     `cors` says which pages of other origins may use its routes; None means none. `policy` says who
-    may call it by its name.
+    may call it by its name, and `outgoing` what it may call and emit; None leaves that open.
     """
 
     full_name: str
@@ -157,6 +158,7 @@ class FunctionSpec:
     code_name: str = ""
     cors: Cors | None = None
     policy: CallPolicy = EVERYONE_IN_THE_MESH
+    outgoing: Outgoing | None = None
 
     @property
     def service(self) -> str:

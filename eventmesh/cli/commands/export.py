@@ -54,3 +54,35 @@ def compose(
         return
     for file in write_compose(text, output, with_secrets=beside is None):
         click.echo(f"wrote {file}")
+
+
+@command.command("broker")
+@targets_argument
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write definitions, a script and secrets into this folder.",
+)
+@click.option("--vhost", default="/", show_default=True, help="The virtual host of the mesh.")
+def broker(*, targets: tuple[str, ...], output: Path | None, vhost: str) -> None:
+    """Print what the users of the services may do at RabbitMQ, derived from the TARGETs' code.
+
+    Each service has a user with its name, and the gateway has one. All services of a mesh are
+    named at once. They are imported, but not run. With --output, definitions.json is what RabbitMQ
+    loads when it starts, permissions.sh does the same by rabbitmqctl, and secrets/ has the password
+    of each user; passwords that are there already stay.
+    """
+    found = [read_target(target) for target in targets]
+    from eventmesh.packaging import broker_export  # noqa: PLC0415 - not for --help
+
+    rights = broker_export.load_rights(found)
+    if output is None:
+        for each in broker_export.all_permissions(rights):
+            click.echo(
+                f"{each.user}\n  configure {each.configure}\n  write     {each.write}\n"
+                f"  read      {each.read}\n  patterns  {each.patterns}"
+            )
+        return
+    for file in broker_export.write_broker_files(rights, output, vhost):
+        click.echo(f"wrote {file}")

@@ -116,12 +116,13 @@ def _build_injector(
         parameter: available[kind] for parameter, kind in function.signature.resources.items()
     }
     transport, clock = environment.transport, environment.clock
+    outgoing = function.spec.outgoing
 
     def inject(arguments: Arguments, invocation: Invocation) -> None:
         if resources:
             arguments.update(resources)
         if name is not None:
-            arguments[name] = Context(invocation, transport, clock)
+            arguments[name] = Context(invocation, transport, clock, outgoing)
         if identity is not None:
             arguments[identity] = decode_identity(invocation.principal)
 

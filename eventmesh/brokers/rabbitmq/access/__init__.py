@@ -1,0 +1,1 @@
+"""One user of RabbitMQ for each service: names, permissions and definitions."""

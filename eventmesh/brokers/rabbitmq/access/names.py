@@ -1,0 +1,79 @@
+"""The names of the restricted topology, in which RabbitMQ's permissions decide who may do what.
+
+A permission of RabbitMQ is a regular expression over names of exchanges and queues
+(https://www.rabbitmq.com/docs/access-control). Who may write to the default exchange reaches every
+queue, and a topic permission does not see the keys in the headers CC and BCC, nor the key under
+which a queue dead-letters. So each queue has an exchange of its own here, a fanout, whose name
+decides and to which keys mean nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from eventmesh.model.topology import EVENTS, NAME_PREFIX, PRESENCE, Queue, Route
+from eventmesh.model.value import value
+
+REPLIES: Final = f"{NAME_PREFIX}.replies"
+"""The direct exchange of replies; a key is random, and known only to who is asked."""
+
+_OURS: Final = f"{NAME_PREFIX}."
+_PRESENCE_QUEUE: Final = f"{PRESENCE}."
+
+
+def inlet(queue: str) -> str:
+    """Return the exchange whose messages go to that queue and to no other."""
+    kind = queue.removeprefix(_OURS) if queue.startswith(_OURS) else f"queue.{queue}"
+    return f"{NAME_PREFIX}.to.{kind}"
+
+
+def event_exchange(type: str) -> str:
+    """Return the exchange of the events of one type."""
+    return f"{NAME_PREFIX}.event.{type}"
+
+
+EVENT_EXCHANGES: Final = event_exchange("")
+
+
+@value
+class Names:
+    """The names that belong to the service whose user is `user`."""
+
+    user: str
+
+    @property
+    def own(self) -> str:
+        """The direct exchange for its leases and slots; the key is the name of a queue."""
+        return f"{NAME_PREFIX}.own.{self.user}"
+
+    @property
+    def delays(self) -> str:
+        """What the names of its delay ladder begin with."""
+        return f"{NAME_PREFIX}.delay.{self.user}"
+
+    @property
+    def reply_queues(self) -> str:
+        """What the names of its reply queues begin with."""
+        return f"{REPLIES}.{self.user}."
+
+    @property
+    def presence_queues(self) -> str:
+        """What the names of its queues of presence begin with."""
+        return f"{_PRESENCE_QUEUE}{self.user}."
+
+    def queue(self, queue: Queue) -> Queue:
+        """Return the queue under the name that it has here."""
+        if queue.kind != "presence" or queue.name.startswith(self.presence_queues):
+            return queue
+        name = self.presence_queues + queue.name.removeprefix(_PRESENCE_QUEUE)
+        return Queue(name, queue.kind, queue.max_length, queue.declare)
+
+    def route(self, route: Route) -> Route:
+        """Return the route to the same target here."""
+        match route.exchange:
+            case "":
+                return Route(inlet(route.key), "", mandatory=route.mandatory, name=route.name)
+            case exchange if exchange == EVENTS:
+                return Route(event_exchange(route.key), route.key, mandatory=False, name=route.name)
+            case _:
+                return route

@@ -1,0 +1,125 @@
+"""The regular expressions of a service's user, as RabbitMQ reads them."""
+
+import re
+
+import pytest
+
+from eventmesh.brokers.rabbitmq.access.definitions import password_hash
+from eventmesh.brokers.rabbitmq.access.permissions import (
+    Rights,
+    exchanges,
+    gateway_permissions,
+    permissions,
+)
+
+ORDERS = Rights(
+    "orders",
+    ("orders.place", "orders.bill"),
+    broadcasts=("orders.place",),
+    queues=("paper.in",),
+    foreign_queues=("theirs",),
+    patterns=("payment.*", "stock.low"),
+    calls=("stock.reserve", "mail.*", "queue:letters"),
+    emits=("order.placed",),
+)
+
+
+def may(right, name, granted=ORDERS):
+    """Whether RabbitMQ finds the name, which may have lines, in the expression."""
+    found = getattr(permissions(granted), right)
+    return re.search(found.replace(r"\z", r"\Z"), name) is not None
+
+
+@pytest.mark.parametrize(
+    ("right", "name"),
+    [
+        ("configure", "em.inbox.orders.place"),
+        ("configure", "em.slots.orders.bill.3f0c9a7be112"),
+        ("configure", "em.broadcast.orders.place.0123"),
+        ("configure", "paper.in"),
+        ("configure", "em.delay.orders.0"),
+        ("write", "em.to.inbox.stock.reserve"),
+        ("write", "em.to.rpc.stock.reserve"),
+        ("write", "em.to.inbox.mail.anything"),
+        ("write", "em.to.queue.letters"),
+        ("write", "em.event.order.placed"),
+        ("write", "em.replies"),
+        ("read", "em.event.stock.low"),
+        ("read", "em.events"),
+        ("read", "theirs"),
+        ("read", "em.replies.orders.00ff"),
+    ],
+)
+def test_granted(right, name):
+    assert may(right, name)
+
+
+@pytest.mark.parametrize(
+    ("right", "name"),
+    [
+        ("configure", "em.inbox.orders.place2"),
+        ("configure", "em.inbox.orders-2.place"),
+        ("configure", "xem.inbox.orders.place"),
+        ("configure", "em.inbox.orders.place\n"),
+        ("configure", "theirs"),
+        ("configure", "em.broadcast.orders.bill.0123"),
+        ("configure", "em.events"),
+        ("configure", "em.event.order.placed"),
+        ("configure", "em.to.inbox.orders.place"),
+        ("write", "amq.default"),
+        ("write", "amq.topic"),
+        ("write", "em.events"),
+        ("write", "em.to.inbox.stock.secret"),
+        ("write", "em.to.dead.stock.reserve"),
+        ("write", "em.to.inbox.stock-reserve"),
+        ("write", "em.event.payment.approved"),
+        ("write", "em.event.orderXplaced"),
+        ("write", "em.own.stock"),
+        ("write", "theirs"),
+        ("read", "em.inbox.stock.reserve"),
+        ("read", "em.dead.stock.reserve"),
+        ("read", "em.to.inbox.stock.reserve"),
+        ("read", "em.event.order.placed"),
+        ("read", "em.replies.stock.00ff"),
+        ("read", "em.presence.stock.asked.1"),
+        ("read", "em.timers.stock"),
+    ],
+)
+def test_not_granted(right, name):
+    assert not may(right, name)
+
+
+def test_patterns_are_literal_keys():
+    found = re.compile(permissions(ORDERS).patterns.replace(r"\z", r"\Z"))
+    assert found.search("payment.*")
+    assert not any(map(found.search, ("payment.approved", "#", "*.*", "stock.low")))
+
+
+def test_a_service_without_anything_gets_nothing_of_others():
+    quiet = Rights("quiet", ())
+    assert not may("configure", "em.inbox.", quiet)
+    assert not may("read", "em.events", quiet)
+    assert not may("write", "em.to.inbox.orders.place", quiet)
+
+
+def test_a_gateway_takes_nothing_from_services():
+    read = gateway_permissions("gateway").read.replace(r"\z", r"\Z")
+    assert re.search(read, "em.dead.orders.place")
+    assert not re.search(read, "em.inbox.orders.place")
+    assert not re.search(read, "em.rpc.orders.place")
+
+
+def test_exchanges_are_made_for_all():
+    made, bindings = exchanges([ORDERS])
+    assert made["em.to.inbox.orders.place"] == "fanout"
+    assert made["em.to.queue.letters"] == "fanout"
+    assert made["em.own.orders"] == "direct"
+    assert ("em.event.order.placed", "em.events") in bindings
+    assert "em.event.payment.*" not in made
+
+
+def test_hashes_are_those_of_the_documentation():
+    """The example at https://www.rabbitmq.com/docs/passwords: salt 908D C60A, "test12"."""
+    assert password_hash("test12", bytes.fromhex("908dc60a")) == (
+        "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+    )

@@ -1,0 +1,83 @@
+"""Files for RabbitMQ, made of what the code of services declares."""
+
+import json
+import stat
+
+import pytest
+
+from eventmesh import Context, Service, SettingsError, on
+from eventmesh.packaging.broker_export import rights_of, write_broker_files
+
+
+@pytest.fixture
+def orders():
+    service = Service("orders", calls=["stock.reserve"], emits=["order.placed"])
+
+    @service.function(
+        on.event("payment.*", broadcast=True),
+        on_success="event:order.done",
+        on_failure="queue:broken",
+    )
+    async def place(ctx: Context) -> None: ...
+
+    @service.function(on.queue("paper"))
+    async def scan(n: int) -> None: ...
+
+    @service.function(on.queue("theirs", declare=False))
+    async def read(n: int) -> None: ...
+
+    return service
+
+
+def test_rights_are_those_of_the_code(orders):
+    rights = rights_of(orders)
+    assert rights.functions == ("orders.place", "orders.scan", "orders.read")
+    assert rights.broadcasts == ("orders.place",)
+    assert rights.queues == ("paper",)
+    assert rights.foreign_queues == ("theirs",)
+    assert rights.patterns == ("payment.*",)
+    assert rights.calls[:2] == ("stock.reserve", "queue:broken")
+    assert rights.emits == ("order.placed", "order.done")
+
+
+def test_a_service_that_declares_nothing_calls_only_itself():
+    service = Service("quiet")
+
+    @service.function
+    async def f() -> None: ...
+
+    assert rights_of(service).calls == ("quiet.f",)
+
+
+def test_files(orders, tmp_path):
+    folder = tmp_path / "broker"
+    written = list(write_broker_files([rights_of(orders)], folder, "/"))
+    names = {file.name for file in written}
+    assert names == {"orders", "gateway", "definitions.json", "exchanges.json", "permissions.sh"}
+    secret = folder / "secrets" / "orders"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
+    definitions = json.loads((folder / "definitions.json").read_text())
+    assert {user["name"]: user["tags"] for user in definitions["users"]} == {
+        "orders": [],
+        "gateway": [],
+    }
+    assert secret.read_text() not in (folder / "definitions.json").read_text()
+    assert secret.read_text() not in (folder / "permissions.sh").read_text()
+
+
+def test_secrets_stay(orders, tmp_path):
+    list(write_broker_files([rights_of(orders)], tmp_path, "/"))
+    before = (tmp_path / "secrets" / "orders").read_text()
+    assert tmp_path / "secrets" / "orders" not in list(
+        write_broker_files([rights_of(orders)], tmp_path, "/")
+    )
+    assert (tmp_path / "secrets" / "orders").read_text() == before
+
+
+def test_a_link_in_the_place_of_a_secret_is_not_followed(orders, tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "orders").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="is no file"):
+        list(write_broker_files([rights_of(orders)], tmp_path, "/"))
+    assert not (tmp_path / "elsewhere").exists()
