@@ -131,3 +131,34 @@ async def test_over_tls_browsers_are_told_to_come_by_tls(serving, where, authori
                 assert answer.headers[name] == "max-age=2592000"
     async with serving(where, **certificate) as served, served.http.get("/", ssl=tls) as answer:
         assert name not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "192.0.2.1"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Forwarded-For": "unknown"},
+        {"Forwarded": "for=_hidden"},
+        {"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=127.0.0.1"},
+        {"X-Forwarded-Proto": "https"},
+    ],
+)
+async def test_a_trusted_proxy_makes_nobody_one_of_this_machine(serving, where, headers):
+    async with serving(where, trusted_proxies=("127.0.0.0/8",)) as served:
+        for method, path in (("GET", "functions"), ("POST", "send/where.show")):
+            async with served.http.request(
+                method, f"/_eventmesh/{path}", headers=headers
+            ) as answer:
+                assert answer.status == 403
+
+
+async def test_the_listener_of_the_apis_keeps_its_local_names(serving, where):
+    hosts = {"http_host": "0.0.0.0", "allowed_hosts": ("shop.example",), "api_port": 0}
+    async with serving(where, **hosts) as served:
+        url = served.host.addresses["api"] + "/_eventmesh/functions"
+        for host, status in (("localhost", 200), ("shop.example", 421), (EVIL, 421)):
+            async with served.http.get(url, headers={"Host": host}) as answer:
+                assert answer.status == status
+        async with served.http.get("/", headers={"Host": "localhost"}) as answer:
+            assert answer.status == 421

@@ -17,6 +17,7 @@ from eventmesh.http.auth.authenticator import Authenticator
 from eventmesh.http.auth.same_origin import SameOriginCheck
 from eventmesh.http.protocol import CONTROL, LAMBDA
 from eventmesh.http.server.request import Request
+from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.access.identity import ANONYMOUS, LOCAL, Identity, Scope
 from eventmesh.model.errors import AccessDenied, Problem, Unauthenticated
 from eventmesh.model.settings import Settings, variable
@@ -56,7 +57,6 @@ class ApiGuard:
         host = settings.http_host if settings.api_port is None else settings.api_host
         self._same_origin = SameOriginCheck(host)
         self._authenticator = authenticator
-        self._proxied = bool(settings.trusted_proxies)
         self._shows_errors = settings.errors == "full"
 
     async def admit(self, request: Request, scope: Scope, action: Action) -> Identity:
@@ -93,7 +93,11 @@ class ApiGuard:
             return identity
         if why := self._same_origin.find_violation(request.headers):
             raise AccessDenied(why)
-        if not self._proxied and any(name in request.headers for name in PROXY_HEADERS):
+        if not is_loopback(request.remote):
+            # The socket of `http_fd` may be bound to another address than the settings say.
+            raise AccessDenied(f"only this machine may do this, and not {request.remote}")
+        # Also where proxies are trusted: of a stranger that hides who it is, they are the address.
+        if any(name in request.headers for name in PROXY_HEADERS):
             raise AccessDenied(
                 "this came through a proxy, perhaps from another machine, and nobody is "
                 f"authenticated here: configure {variable('auth_file')}"

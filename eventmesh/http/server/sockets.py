@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 
+from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings, variable
 
@@ -18,6 +19,8 @@ def api_settings(settings: Settings) -> Settings | None:
         http_host=settings.api_host,
         http_port=settings.api_port,
         http_fd=settings.api_fd,
+        # At a local address it answers for local names, whatever names the routes have.
+        allowed_hosts=() if is_loopback(settings.api_host) else settings.allowed_hosts,
     )
 
 
