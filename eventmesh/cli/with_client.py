@@ -16,14 +16,20 @@ T = TypeVar("T")
 def with_client(url: str, use: Callable[[Client], Awaitable[T]]) -> T:
     """Return what `use` returns for a client of the mesh at `url`, in an event loop of its own.
 
-    It authenticates with the token of the settings. Raises what the client raises.
+    It authenticates with the token or the access key of the settings. Raises what the client
+    raises.
     """
-    token = Settings.from_environment(os.environ).token or None
+    settings = Settings.from_environment(os.environ)
+    credentials = {
+        "token": settings.token,
+        "access_key": settings.access_key_id,
+        "secret_key": settings.secret_access_key,
+    }
     if scheme_of(url) not in ("http", "https"):
-        token = None  # A broker knows its user by the URL.
+        credentials = {}  # A broker knows its user by the URL.
 
     async def run() -> T:
-        async with Client(url, token=token) as client:
+        async with Client(url, **credentials) as client:
             return await use(client)
 
     return asyncio.run(run())

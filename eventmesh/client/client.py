@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 from eventmesh.abc import Broker, Transport
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import find_adapter, is_registered, open_broker
+from eventmesh.client.credentials import Credentials, check_credentials
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.middleware.tracing import trace_transport
@@ -36,16 +37,28 @@ class Client(Caller):
     leaving closes it; it can be entered again. `dead_letters` are those of the mesh.
 
     `token` is sent to a server that authenticates its callers: what `eventmesh token create`
-    printed, or a JSON Web Token. Over a broker there is none: the user in its URL says who calls.
+    printed, or a JSON Web Token. With `access_key` and `secret_key`, and `session_token` if the key
+    is temporary, requests are signed instead, as AWS's are (Signature Version 4). Over a broker
+    there are none of them: the user in its URL says who calls.
 
-    Raises SettingsError for a URL that is not the address of a mesh.
+    Raises SettingsError for a URL that is not the address of a mesh, and for credentials that make
+    no sense.
     """
 
     __slots__ = ("_open", "_stack", "_url", "dead_letters")
 
-    def __init__(self, url: str, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        session_token: str | None = None,
+    ) -> None:
         super().__init__(_CLOSED, SystemClock(), "")
-        self._open = _choose_opener(url, token)
+        credentials = check_credentials(token, access_key, secret_key, session_token)
+        self._open = _choose_opener(url, credentials)
         self._url = url
         self._stack = AsyncExitStack()
         self.dead_letters: DeadLetters = _CLOSED
@@ -68,12 +81,12 @@ class Client(Caller):
         await self._stack.aclose()
 
 
-async def _open_http(token: str | None, stack: AsyncExitStack, url: str) -> MeshAccess:
+async def _open_http(credentials: Credentials, stack: AsyncExitStack, url: str) -> MeshAccess:
     # Only a client that uses HTTP pays for loading an HTTP library.
     from eventmesh.client.http import HttpTransport, open_http_client  # noqa: PLC0415
     from eventmesh.client.http_dead_letters import HttpDeadLetters  # noqa: PLC0415
 
-    client = await stack.enter_async_context(open_http_client(url, token))
+    client = await stack.enter_async_context(open_http_client(url, credentials))
     return HttpTransport(client), HttpDeadLetters(client)
 
 
@@ -92,14 +105,15 @@ async def _list_announced(broker: Broker) -> Iterable[str]:
     return await list_announced_functions(broker)
 
 
-def _choose_opener(url: str, token: str | None) -> Open:
+def _choose_opener(url: str, credentials: Credentials) -> Open:
     scheme = scheme_of(url)
     if scheme in ("http", "https"):
-        return partial(_open_http, token)
-    if token is not None:
+        return partial(_open_http, credentials)
+    if credentials:
         raise SettingsError(
-            f"a client of {redacted(url)!r} has no use for a token: a broker knows its user by the "
-            "URL; leave it out, or use the address of a process that serves the mesh"
+            f"a client of {redacted(url)!r} has no use for a token or an access key: a broker "
+            "knows its user by the URL; leave it out, or use the address of a process that serves "
+            "the mesh"
         )
     if not is_registered(scheme):
         raise SettingsError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -14,12 +14,13 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     ServerDisconnectedError,
-    hdrs,
 )
 from yarl import URL
 
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
+from eventmesh.client.credentials import Credentials
 from eventmesh.engine.codecs.envelope import load_error
+from eventmesh.http.auth.sigv4.signer import Signer
 from eventmesh.http.protocol import CALL_ID, CONTROL, LAMBDA, MESSAGE_HEADERS, TIMEOUT
 from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
@@ -37,6 +38,11 @@ from eventmesh.model.result import Result
 from eventmesh.model.settings import redacted
 from eventmesh.model.trace_context import TRACE_HEADERS, trace_headers
 from eventmesh.model.value import value
+
+NO_CREDENTIALS: Final = Credentials()
+
+Authorize: TypeAlias = Callable[[str, URL, Mapping[str, str], bytes], Mapping[str, str]]
+"""Adds credentials to the headers of a request: its method, URL, headers and body."""
 
 WAIT: Final = 30.0
 """Seconds to wait for the response to a request without a deadline."""
@@ -68,18 +74,20 @@ class HttpResponse:
 class HttpClient:
     """Sends requests to one server."""
 
-    __slots__ = ("_base", "_credentials", "_session", "address", "clock")
+    __slots__ = ("_authorize", "_base", "_session", "address", "clock")
 
     def __init__(
-        self, session: ClientSession, url: str, clock: Clock, token: str | None = None
+        self,
+        session: ClientSession,
+        url: str,
+        clock: Clock,
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
         self._session = session
         self._base = url.rstrip("/")
         self.address = redacted(url)
         self.clock = clock
-        self._credentials: Mapping[str, str] = (
-            {} if token is None else {hdrs.AUTHORIZATION: f"Bearer {token}"}
-        )
+        self._authorize = _choose_authorization(credentials, clock)
 
     async def request(
         self,
@@ -141,7 +149,7 @@ class HttpClient:
             method,
             url,
             data=body,
-            headers={**headers, **self._credentials},
+            headers=self._authorize(method, url, headers, body),
             allow_redirects=False,
         ) as response:
             return HttpResponse(response.status, response.headers, await _read(response))
@@ -161,7 +169,9 @@ class HttpClient:
 
 
 @asynccontextmanager
-async def open_http_client(url: str, token: str | None = None) -> AsyncGenerator[HttpClient]:
+async def open_http_client(
+    url: str, credentials: Credentials = NO_CREDENTIALS
+) -> AsyncGenerator[HttpClient]:
     """Open a client for the server at that URL. Raises SettingsError if it is none."""
     try:
         URL(url)
@@ -172,7 +182,20 @@ async def open_http_client(url: str, token: str | None = None) -> AsyncGenerator
         ) from None
     # Each request has a deadline of its own, on our clock.
     async with ClientSession(timeout=ClientTimeout(total=None)) as session:
-        yield HttpClient(session, url, SystemClock(), token)
+        yield HttpClient(session, url, SystemClock(), credentials)
+
+
+def _choose_authorization(credentials: Credentials, clock: Clock) -> Authorize:
+    """Choose what adds the credentials to the headers of a request."""
+    if credentials.access_key:
+        key = Signer(credentials.access_key, credentials.secret_key, credentials.session_token)
+        return lambda method, url, headers, body: key.sign(
+            method, url.host_port_subcomponent or "", url.raw_path_qs, headers, body, clock.now()
+        )
+    own: Mapping[str, str] = {}
+    if credentials.token:
+        own = {"Authorization": f"Bearer {credentials.token}"}
+    return lambda _method, _url, headers, _body: {**headers, **own}
 
 
 async def _read(response: ClientResponse) -> bytes:

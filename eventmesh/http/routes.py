@@ -98,7 +98,7 @@ def build_apis(
     """
     if not serves_api(context.settings):
         return ()
-    guard = ApiGuard(context.settings, build_authenticator(context.settings, context.clock))
+    guard = ApiGuard(context.settings, build_authenticator(context.settings, context.clock, tasks))
     directory = directory or partial(list_functions, context.functions)
     direct = LambdaApi(context, tasks, guard, directory)
     control = ControlApi(context, guard, directory)

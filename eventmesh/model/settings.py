@@ -54,7 +54,9 @@ class Settings:
     access keys in `auth_file`, a path. With `api_port` that API has a listener of its own, at
     `api_host` or the socket `api_fd`, and the other one serves the routes of functions alone.
     `errors` "full" shows every caller of the API what handlers raised. `token` is what the
-    launcher's commands and clients authenticate with.
+    launcher's commands authenticate with, or sign with: `access_key_id` and `secret_access_key`.
+    Callers may also bear JSON Web Tokens that `jwt_issuer` issued for one of `jwt_audience`; its
+    keys are at `jwt_jwks_url`, or in the file `jwt_jwks_file`.
 
     What runs may finish within `grace` seconds when the process is told to stop. `log_format`
     "auto" is "text" on a terminal and "json" elsewhere.
@@ -100,6 +102,12 @@ class Settings:
     auth_file: str = ""
     errors: ErrorDetail = "private"
     token: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: tuple[str, ...] = ()
+    jwt_jwks_url: str = ""
+    jwt_jwks_file: str = ""
     docs: bool | None = None
     grace: float = 25.0
     log_format: LogFormat = "auto"
@@ -120,7 +128,7 @@ class Settings:
     @property
     def authenticates(self) -> bool:
         """Whether the callers of the API are authenticated."""
-        return bool(self.auth_file)
+        return bool(self.auth_file or self.jwt_issuer)
 
     @property
     def mesh(self) -> str:
@@ -153,7 +161,7 @@ def redacted(url: str) -> str:
 
 
 _URLS: Final = frozenset(("broker", "url"))
-_SECRET: Final = _URLS | {"token"}
+_SECRET: Final = _URLS | {"token", "secret_access_key"}
 """The settings that may be in a file, and are not shown."""
 
 
@@ -315,6 +323,12 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "auth_file": (str, "the path of a file with tokens and access keys"),
     "errors": (_parse_choice({name: name for name in get_args(ErrorDetail)}), "private or full"),
     "token": (_token, "a token that 'eventmesh token create' made"),
+    "access_key_id": (_token, "the id of an access key that 'eventmesh token create' made"),
+    "secret_access_key": (_token, "the secret of that access key"),
+    "jwt_issuer": (str, "what the claim iss of tokens is, such as https://id.example.org"),
+    "jwt_audience": (_names, "what the claim aud of tokens has: texts with commas between them"),
+    "jwt_jwks_url": (_url, "an https:// URL, or an http:// one of this machine"),
+    "jwt_jwks_file": (str, "the path of a JWK set, a JSON file"),
     "docs": _AUTO,
     "grace": (_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
     "log_format": (

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from eventmesh.aio.clock import Clock
 from eventmesh.http.auth.authenticator import AnyOf, Authenticator
 from eventmesh.http.auth.credential_file import CredentialFile
+from eventmesh.http.auth.jwt import JwtAuthenticator, JwtVerifier
 from eventmesh.http.auth.sigv4.authenticator import SigV4Authenticator
 from eventmesh.http.auth.tokens import TokenAuthenticator
 from eventmesh.http.server.body import body_limit
 from eventmesh.model.access.addresses import is_loopback
-from eventmesh.model.errors import SettingsError
+from eventmesh.model.errors import DeclarationError, SettingsError
 from eventmesh.model.settings import Settings, variable
 
 
-def build_authenticator(settings: Settings, clock: Clock) -> Authenticator | None:
+def build_authenticator(
+    settings: Settings, clock: Clock, tasks: asyncio.TaskGroup
+) -> Authenticator | None:
     """Build what authenticates callers; None where nothing is configured.
 
-    Raises SettingsError where a file cannot be used.
+    `tasks` fetch an issuer's keys. Raises SettingsError where a file cannot be used.
     """
     authenticators: list[Authenticator] = []
     if settings.auth_file:
@@ -27,7 +31,25 @@ def build_authenticator(settings: Settings, clock: Clock) -> Authenticator | Non
             TokenAuthenticator(file, clock),
             SigV4Authenticator(file.find_key, clock, body_limit(settings)),
         ]
+    if settings.jwt_issuer:
+        verifier = _build_verifier(settings, clock)
+        verifier.use_tasks(tasks)
+        authenticators.append(JwtAuthenticator(verifier))
     return AnyOf(authenticators) if authenticators else None
+
+
+def _build_verifier(settings: Settings, clock: Clock) -> JwtVerifier:
+    try:
+        return JwtVerifier(
+            settings.jwt_issuer,
+            settings.jwt_audience,
+            jwks_url=settings.jwt_jwks_url,
+            jwks_file=settings.jwt_jwks_file,
+            clock=clock,
+        )
+    except DeclarationError as error:
+        names = ("jwt_issuer", "jwt_audience", "jwt_jwks_url", "jwt_jwks_file")
+        raise SettingsError(f"{', '.join(map(variable, names))}: {error}") from None
 
 
 def serves_docs(settings: Settings) -> bool:

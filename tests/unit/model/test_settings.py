@@ -35,6 +35,27 @@ def test_a_url_may_be_in_a_file(tmp_path, name):
     assert getattr(nearer, name) == "amqp://mq"
 
 
+def test_a_secret_key_may_be_in_a_file_and_is_not_shown(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("hunter2/+=\n")
+    settings = read(ACCESS_KEY_ID="AKIA", SECRET_ACCESS_KEY_FILE=str(file))
+
+    assert settings.secret_access_key == "hunter2/+="
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(SettingsError, match="not shown") as caught:
+        read(SECRET_ACCESS_KEY="hunter2 hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_issuer_of_tokens_authenticates_callers():
+    settings = read(JWT_ISSUER="https://id.example.org", JWT_AUDIENCE="shop, bank")
+
+    assert settings.jwt_audience == ("shop", "bank")
+    assert settings.authenticates
+    with pytest.raises(SettingsError, match="EVENTMESH_JWT_AUDIENCE"):
+        read(JWT_AUDIENCE="shop,,bank")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -85,7 +85,7 @@ class SigV4Authenticator:
         self._limit = limit
 
     async def authenticate(self, request: Request) -> Identity | None:
-        given: Sequence[str] = request.headers.getall(hdrs.AUTHORIZATION, ())
+        given = list(request.headers.getall(hdrs.AUTHORIZATION, ()))
         by_header = any(text.startswith("AWS") for text in given)
         query = request.target.partition("?")[2]
         presigned = "X-Amz-Signature=" in query or "X-Amz-Algorithm=" in query
@@ -182,11 +182,11 @@ def _check_signed_headers(request: Request, signed: Sequence[str]) -> None:
 
 def _find_payload_hash(request: Request, query: Mapping[bytes, bytes], *, presigned: bool) -> str:
     """Find the hash that was signed: that of the body, unless a presigned URL leaves it open."""
-    declared: Sequence[str] = request.headers.getall(_CONTENT_SHA256, ())
+    declared = list(request.headers.getall(_CONTENT_SHA256, ()))
     if presigned:
         given = query.get(b"X-Amz-Content-Sha256")
-        declared = declared or (() if given is None else (given.decode("latin-1"),))
-        if list(declared) == [UNSIGNED_PAYLOAD]:
+        declared = declared or ([] if given is None else [given.decode("latin-1")])
+        if declared == [UNSIGNED_PAYLOAD]:
             return UNSIGNED_PAYLOAD
     actual = hash_payload(request.body or b"")
     if any(text != actual for text in declared):
