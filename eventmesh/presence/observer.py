@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, sleep
 from eventmesh.aio.tasks import task_group
-from eventmesh.model.errors import InvocationError
+from eventmesh.engine.codecs.json_bounds import check_nodes
+from eventmesh.model.errors import InvocationError, PayloadTooLarge
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import PRESENCE, Binding, presence_queue, to_presence
@@ -90,8 +91,13 @@ class Observer:
         delivery.ack()
         message = delivery.message
         try:
+            check_nodes(message.body)
             self._apply(message)
-        except (ValueError, RecursionError) as error:  # ValidationError is a ValueError.
+        except (
+            PayloadTooLarge,
+            ValueError,
+            RecursionError,
+        ) as error:  # ValidationError is a ValueError.
             self._warn(f"a presence message is not valid: {error}")
 
     def _apply(self, message: Message) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 
 import orjson
 
+from eventmesh.engine.codecs.json_bounds import check_nodes
+from eventmesh.model.errors import PayloadTooLarge
 from eventmesh.model.event import TIMER_TYPE, event_headers
 from eventmesh.model.message import Message
 from eventmesh.model.value import value
@@ -92,8 +94,9 @@ def load_positions(state: bytes) -> dict[str, Microseconds]:
     moment of this century, with which no schedule could go on.
     """
     try:
+        check_nodes(state)
         positions = orjson.loads(state or b"{}")
-    except orjson.JSONDecodeError:
+    except (PayloadTooLarge, orjson.JSONDecodeError):
         positions = None
     if not isinstance(positions, dict):
         _log.warning("the saved state of timers cannot be read and is not used: %.100r", state)

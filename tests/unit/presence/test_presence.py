@@ -7,6 +7,8 @@ from eventmesh.presence import announce, observe
 from eventmesh.presence.instance import ALIVE, HERE, INTERVAL, QUERY
 from eventmesh.presence.observer import ANSWER_SECONDS, MISSED
 
+BOMB = b"[" + b"[]," * 150_000 + b"[]]"
+
 
 class Changes:
     """What an observer tells: who was there, each time that changed."""
@@ -118,10 +120,12 @@ async def test_all_are_known_when_those_who_were_asked_had_time_to_answer(broker
 async def test_what_cannot_be_read_is_logged_and_no_more(broker, clock, process, caplog):
     async with observe(broker, clock, ignore) as mesh, announce(broker, clock, process):
         for word in (HERE, ALIVE):
-            await broker.publish(to_presence(word), Message(b"{}", "x", clock.now(), type=word))
+            for body in (b"{}", BOMB, b"[" * 100_000):
+                await broker.publish(to_presence(word), Message(body, "x", clock.now(), type=word))
         await clock.settle()
         assert set(mesh.instances) == {"one"}
-    assert caplog.text.count("is not valid: ") == 2
+    assert caplog.text.count("is not valid: ") == 5  # One of the six is said twice.
+    assert "300,003 JSON values" in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 

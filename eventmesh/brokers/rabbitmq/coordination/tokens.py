@@ -29,6 +29,8 @@ from eventmesh.brokers.rabbitmq.declarations import (
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.limits import CONSUMER_TIMEOUT_MS
 from eventmesh.brokers.rabbitmq.management.management import Management
+from eventmesh.engine.codecs.json_bounds import check_nodes
+from eventmesh.model.errors import PayloadTooLarge
 from eventmesh.model.value import value
 
 UNUSED_TOKENS_MS: Final = 24 * 3600 * 1000
@@ -109,10 +111,11 @@ def _state(tokens: Tokens, retired: list[str]) -> bytes:
 def _read(state: bytes) -> tuple[Tokens | None, list[str]]:
     """Return the tokens, and the queues to delete."""
     try:
+        check_nodes(state)
         read = json.loads(state)
         tokens = Tokens(str(read["queue"]), int(read["count"]))
         return tokens, [str(queue) for queue in read["retired"]]
-    except (ValueError, TypeError, KeyError):
+    except (PayloadTooLarge, ValueError, TypeError, KeyError, RecursionError):
         return None, []  # No state was saved yet.
 
 
