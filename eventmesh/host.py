@@ -29,7 +29,7 @@ from eventmesh.engine.spec import (
     Trigger,
 )
 from eventmesh.gateway.request_types import REQUEST_TYPES
-from eventmesh.http.source import HttpSource, serve_functions
+from eventmesh.http.source import HttpSource, open_authorizers, serve_functions
 from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.middleware.logging import log_invocations
 from eventmesh.middleware.metrics import Metrics
@@ -90,6 +90,7 @@ async def host_services(
             transport=trace_transport(transport or BrokerTransport(broker)),
             resources=resources,
         )
+        guards = await stack.enter_async_context(open_authorizers(functions, clock))
         metrics = Metrics(clock)
         dispatcher = Dispatcher(
             functions,
@@ -111,6 +112,7 @@ async def host_services(
             announce=addresses.__setitem__,
             on_stop=intakes.push_async_callback,
             instance=new_id()[:12],
+            guards=guards,
         )
         async with _drain_sources(clock, settings.grace) as sources:
             await _start_sources(functions, context, sources, http)

@@ -24,6 +24,7 @@ from eventmesh.engine.options import (
 from eventmesh.engine.resources import Resource, SourceT, read_resource
 from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
+from eventmesh.model.access.authorizers import Auth, read_auth
 from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing, read_calls, read_emits
 from eventmesh.model.access.policy import read_policy
@@ -52,6 +53,7 @@ class Service:
         version: str = "",
         middleware: Sequence[Middleware | str] = (),
         cors: Cors | None = None,
+        auth: Auth | None = None,
         calls: Sequence[Callee[..., Any] | str] | None = None,
         emits: Sequence[str] | None = None,
     ) -> None:
@@ -59,7 +61,8 @@ class Service:
 
         `middleware` wraps every handler of the service, the first one outermost. A string is the
         name of one that an installed package provides. `cors` says which pages of other origins may
-        use its routes; none unless given.
+        use its routes; none unless given. `auth` says who may use those of its routes that do not
+        say it themselves; everyone unless given.
 
         `calls` is what its functions may invoke and send to: functions, their names
         "service.function", "service.*", and "queue:NAME". `emits` is the types of events that they
@@ -70,6 +73,7 @@ class Service:
         self.version = _check_version(version)
         self.middleware = tuple(map(_read_middleware, middleware))
         self.cors = _check_cors(cors)
+        self.auth = read_auth(auth, f"Service({name!r})")
         self.outgoing = _read_outgoing(self.name, calls, emits)
         self.functions: dict[str, Implementation] = {}
         self.resources: list[Resource] = []
@@ -127,6 +131,7 @@ class Service:
             description=inspect.getdoc(handler) or "",
             code_name=f"{code.__module__}.{code.__qualname__}",
             cors=self.cors,
+            auth=self.auth,
             policy=read_policy(options.access, options.callers, full_name),
             outgoing=self.outgoing,
         )

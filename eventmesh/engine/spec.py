@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
+from dataclasses import asdict, field
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from pydantic import TypeAdapter
@@ -16,10 +16,11 @@ from pydantic import TypeAdapter
 from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
+from eventmesh.model.access.authorizers import Alternatives
 from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import EVERYONE_IN_THE_MESH, CallPolicy
-from eventmesh.model.invocation import Invocation, RouteTemplate
+from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.limits import Limits
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
@@ -143,7 +144,8 @@ class FunctionSpec:
     `runtime` is the name of the runtime that runs it. `description` is for the documentation.
     `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
     `cors` says which pages of other origins may use its routes; None means none. `policy` says who
-    may call it by its name, and `outgoing` what it may call and emit; None leaves that open.
+    may call it by its name, and `outgoing` what it may call and emit; None leaves that open. `auth`
+    says who may use those of its routes that do not say it themselves.
     """
 
     full_name: str
@@ -159,6 +161,7 @@ class FunctionSpec:
     cors: Cors | None = None
     policy: CallPolicy = EVERYONE_IN_THE_MESH
     outgoing: Outgoing | None = None
+    auth: Alternatives | None = None
 
     @property
     def service(self) -> str:
@@ -218,6 +221,15 @@ Stop: TypeAlias = Callable[[], Awaitable[None]]
 """Stops the intake of a source and requeues what has not begun; what runs is finished until the
 source is left."""
 
+Guard: TypeAlias = Callable[[HttpRequest], Awaitable[str]]
+"""Verifies who sent a request to a route, and returns the identity as messages carry it.
+
+Raises Unauthenticated, AccessDenied or Problem for who may not use the route.
+"""
+
+GuardKey: TypeAlias = tuple[str, str]
+"""The name of a function, and the key of one of its routes."""
+
 AddGauge: TypeAlias = Callable[[str, str, Callable[[], float]], None]
 """Adds a number to the metrics: its name, the name of the function, and how to read it."""
 
@@ -249,6 +261,8 @@ class SourceContext:
     registers nothing stops its intake when it is left."""
     instance: str
     """The name of this process among the replicas of its services."""
+    guards: Mapping[GuardKey, Guard] = field(default_factory=dict[GuardKey, Guard])
+    """What verifies the callers of routes that not everyone may use."""
 
     @property
     def clock(self) -> Clock:

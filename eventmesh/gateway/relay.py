@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 
 from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.json_bounds import check_nodes
-from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.engine.spec import FunctionSpec, Guard, SourceContext
+from eventmesh.http.auth.guards import find_guard
 from eventmesh.http.endpoint import (
     Responder,
     build_binding,
@@ -104,12 +105,13 @@ class RemoteRoutes:
     def __init__(self, function: FunctionSpec, context: SourceContext) -> None:
         self._name = function.full_name
         self._limit = function.limits.max_payload
-        self._routes: dict[str, tuple[RouteTemplate, HttpBinding, Responder]] = {}
+        self._routes: dict[str, tuple[RouteTemplate, HttpBinding, Responder, Guard | None]] = {}
         for route in function.triggers:
             if isinstance(route, HttpRoute):
                 binding = build_binding(function, route)
                 template, answer = route.template, build_responder(function, route, context)
-                self._routes[template.key] = template, binding, answer
+                guard = find_guard(function, route, context)
+                self._routes[template.key] = template, binding, answer, guard
 
     async def answer(self, message: Message) -> Result:
         """Answer the request in a message; errors become responses, too."""
@@ -135,14 +137,18 @@ class RemoteRoutes:
         if head.route not in self._routes:
             advice = f"its service has another version, without {head.route}"
             raise FunctionNotFound(self._name, advice)
-        template, binding, answer = self._routes[head.route]
-        headers = CIMultiDict(head.headers)
+        template, binding, answer, guard = self._routes[head.route]
+        headers, target = CIMultiDict(head.headers), head.target
+        http = HttpRequest(
+            template, head.method, target, head.path, parse_query(target), headers, head.remote
+        )
+        # As at the service's own port: whoever passed the request on, its credentials decide.
+        principal = message.principal if guard is None else await guard(http)
         content_type = read_content_type(headers)
         check_content_type(binding, content_type)
         check_declared(binding, headers, body)
         if len(body) > self._limit:
             raise PayloadTooLarge(len(body), self._limit, "max_payload")
-        target = head.target
         invocation = Invocation(
             function=self._name,
             id=message.id,
@@ -154,16 +160,8 @@ class RemoteRoutes:
             trigger="http",
             deadline=message.deadline,
             caller=message.caller,
-            principal=message.principal,
-            http=HttpRequest(
-                template,
-                head.method,
-                target,
-                head.path,
-                parse_query(target),
-                headers,
-                head.remote,
-            ),
+            principal=principal,
+            http=http,
         )
         return await self._collect(await answer(invocation))
 

@@ -11,6 +11,7 @@ from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.envelope import message_from
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.auth.build import serves_api_beside
+from eventmesh.http.auth.guards import find_guard
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.body import body_limit, read_body
@@ -76,8 +77,20 @@ def _build_reader(
     parsed = binding.body is not None and not binding.body.raw
     limit = body_limit(context.settings, limits.max_payload, limits.max_nodes if parsed else None)
     now = context.clock.now
+    guard = find_guard(function, route, context)
 
     async def read(request: Request, path: PathValues) -> Invocation:
+        http = HttpRequest(
+            template,
+            request.method,
+            request.target,
+            path,
+            parse_query(request.target),
+            request.headers,
+            request.remote,
+        )
+        # Before the body: who may not send one is not read.
+        principal = "" if guard is None else await guard(http)
         body, content_type = b"", read_content_type(request.headers)
         if has_body:
             check_content_type(binding, content_type)
@@ -92,15 +105,8 @@ def _build_reader(
             content_type=content_type,
             headers=request.trace_headers,
             trigger="http",
-            http=HttpRequest(
-                template,
-                request.method,
-                request.target,
-                path,
-                parse_query(request.target),
-                request.headers,
-                request.remote,
-            ),
+            http=http,
+            principal=principal,
         )
 
     return read

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, get_args
 
 from eventmesh.http.protocol import CONTROL, LAMBDA, is_reserved
+from eventmesh.model.access.authorizers import ANYONE, Alternatives
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import ASYNC, SYNC, Mode, RouteTemplate
 from eventmesh.model.value import value
@@ -28,7 +29,8 @@ class HttpRoute:
     A name in braces stands for one whole segment of the path, which is not empty. In mode "sync"
     the caller waits for the result, which is sent with `status`; in mode "async" the invocation is
     stored and the response is 202. `problems` are the statuses of the problems that the function
-    raises. They and `summary` and `tags` are for the documentation.
+    raises. They and `summary` and `tags` are for the documentation. `auth` says who may use the
+    route; with None its service does.
     """
 
     method: Method
@@ -38,6 +40,7 @@ class HttpRoute:
     summary: str = ""
     tags: tuple[str, ...] = ()
     problems: tuple[int, ...] = ()
+    auth: Alternatives | None = None
 
     def __post_init__(self) -> None:
         for why in self._problems():
@@ -94,3 +97,9 @@ def path_parameter(segment: str) -> str:
     """The name that a segment of a path stands for; empty where it stands for itself."""
     found = _PARAMETER.fullmatch(segment)
     return found[1] if found else ""
+
+
+def find_alternatives(route: HttpRoute, of_service: Alternatives | None) -> Alternatives | None:
+    """Return who may use a route, if the service says what it does; None for everyone."""
+    declared = of_service if route.auth is None else route.auth
+    return None if declared == ANYONE else declared

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
-from eventmesh.engine.spec import SourceContext
+from eventmesh.aio.clock import Clock
+from eventmesh.engine.spec import FunctionSpec, Guard, GuardKey, SourceContext
+from eventmesh.http.route import HttpRoute
 
 HttpSource: TypeAlias = Callable[[SourceContext], AbstractAsyncContextManager[None]]
 """Serves HTTP while entered, and announces the address as "http"."""
+
+
+@asynccontextmanager
+async def open_authorizers(
+    functions: Sequence[FunctionSpec], clock: Clock
+) -> AsyncGenerator[Mapping[GuardKey, Guard]]:
+    """Open what verifies the callers of these functions' routes, while entered.
+
+    Raises SettingsError and DeclarationError for an authorizer that cannot be used.
+    """
+    if not any(_has_authorizer(function) for function in functions):
+        yield {}
+        return
+    from eventmesh.http.auth.guards import open_guards  # noqa: PLC0415  # it loads the server
+
+    async with open_guards(functions, clock) as guards:
+        yield guards
+
+
+def _has_authorizer(function: FunctionSpec) -> bool:
+    routes = [trigger for trigger in function.triggers if isinstance(trigger, HttpRoute)]
+    return any(function.auth is not None or route.auth is not None for route in routes)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.route import HttpRoute, Method
+from eventmesh.model.access.authorizers import Auth, read_auth
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import Mode
 from eventmesh.model.value import value
@@ -20,6 +21,9 @@ class RouteOptions(TypedDict, total=False):
     (200 unless given). In mode "async" the request is checked and stored, and the response is 202
     with the invocation's id and where to see what became of it. `summary`, `tags` and `problems`
     (the statuses of the `Problem`s that the function raises) go into /openapi.json.
+
+    `auth` says who may use the route: an `ApiKeys`, `Jwt`, `Authorizer` or `Anyone` of
+    `eventmesh.auth`, or a list of them, of which any is enough; unless given, that of the service.
     """
 
     mode: Mode
@@ -27,6 +31,7 @@ class RouteOptions(TypedDict, total=False):
     summary: str
     tags: Sequence[str]
     problems: Sequence[int]
+    auth: Auth | None
 
 
 @value
@@ -60,4 +65,5 @@ def declare_route(method: Method, path: str, options: RouteOptions) -> HttpTrigg
         )
     for name in ("tags", "problems"):
         given[name] = tuple(given.get(name, ()))
+    given["auth"] = read_auth(given.get("auth"), f"on.{method.lower()}({path!r})")
     return HttpTrigger(method, path, **given)

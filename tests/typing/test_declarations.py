@@ -8,6 +8,7 @@ from typing import Any, Self, assert_type
 from pydantic import BaseModel
 
 from eventmesh import Client, Context, Event, Function, Response, Retry, Service, on
+from eventmesh.auth import Anyone, ApiKeys, Authorizer, HttpRequest, Identity, Jwt
 
 
 class Order(BaseModel):
@@ -133,3 +134,23 @@ def resources() -> None:
     """A resource stays what it is: a type to annotate with, or a generator function."""
     assert_type(Pool().size, int)
     assert_type(numbers(Pool()), AsyncIterator[list[int]])
+
+
+async def _known(request: HttpRequest) -> Identity | None:
+    return Identity("custom:ada", "custom") if request.headers.get("x-ada") else None
+
+
+guarded = Service("guarded", auth=[ApiKeys("keys.toml"), Authorizer(_known, cache="1m")])
+
+
+@guarded.function(
+    on.get("/orders", auth=Jwt("https://id.example", "shop", "jwks.json", scopes=["read"])),
+    on.post("/orders", auth=Anyone()),
+    access="private",
+    callers=["guarded.*"],
+)
+async def list_orders(identity: Identity, ctx: Context) -> str:
+    assert_type(ctx.identity, Identity)
+    assert_type(identity.principal, str)
+    assert_type(identity.scopes, frozenset[str])
+    return identity.principal

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import eventmesh
+import eventmesh.auth
 import eventmesh.ext
 
 FRONT_DOORS = [eventmesh, eventmesh.ext]
@@ -91,6 +92,15 @@ class TestNames:
 def test_importing_the_package_loads_nothing_but_itself(door):
     others = ["asyncio", "eventmesh.service", "logging", "orjson", "pydantic", *NOT_TO_DECLARE]
     assert loaded_by(f"import {door}", *others) == []
+
+
+def test_declaring_authorizers_loads_no_server_and_no_library_for_tokens():
+    names = sorted(eventmesh.auth.__all__)
+    assert names == eventmesh.auth.__all__
+    assert (
+        loaded_by(f"from eventmesh.auth import {', '.join(names)}", "joserfc", *NOT_TO_DECLARE)
+        == []
+    )
 
 
 def test_declaring_a_service_loads_no_broker_and_no_server():

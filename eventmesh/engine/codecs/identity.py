@@ -7,13 +7,15 @@ decided where it arrives.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 
 import orjson
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from eventmesh.engine.codecs.json import encode
 from eventmesh.engine.codecs.json_bounds import check_nodes
-from eventmesh.model.access.identity import ANONYMOUS, Identity
+from eventmesh.model.access.identity import ANONYMOUS, NO_CLAIMS, Identity
 from eventmesh.model.errors import PayloadInvalid, PayloadTooLarge
 
 MAX_IDENTITY: Final = 8 * 1024
@@ -25,7 +27,15 @@ MAX_NAME: Final = 512
 MAX_VALUES: Final = 1000
 """The most values in an encoded identity."""
 
-_UNREADABLE: Final = (ValueError, TypeError, LookupError, RecursionError, PayloadTooLarge)
+
+class _Fields(TypedDict):
+    p: str
+    m: str
+    s: NotRequired[list[str]]
+    c: NotRequired[dict[str, Any]]
+
+
+_FIELDS: Final = TypeAdapter(_Fields)
 
 
 def encode_identity(identity: Identity) -> str:
@@ -58,7 +68,7 @@ def decode_identity(text: str) -> Identity:
         if not _is_readable(encoded):
             return ANONYMOUS
         return _read(orjson.loads(encoded))
-    except _UNREADABLE:
+    except (ValueError, RecursionError):  # A ValidationError is a ValueError.
         return ANONYMOUS
 
 
@@ -73,20 +83,13 @@ def _is_readable(encoded: bytes) -> bool:
 
 
 def _read(decoded: Any) -> Identity:
-    """Make an identity of decoded JSON. Raises ValueError, TypeError or LookupError."""
-    if not isinstance(decoded, dict):
-        raise TypeError("no object")
-    fields: dict[str, Any] = decoded
-    claims, scopes = fields.get("c", {}), fields.get("s", [])
-    if not isinstance(claims, dict) or not isinstance(scopes, list):
-        raise TypeError("no claims, or no scopes")
-    listed: list[Any] = scopes
-    said: dict[str, Any] = claims
-    names = frozenset(_name(scope) for scope in listed)
-    return Identity(_name(fields["p"]), _name(fields["m"]), names, said)
+    """Make an identity of decoded JSON. Raises ValueError."""
+    fields = _FIELDS.validate_python(decoded, strict=True)
+    names = frozenset(_name(scope) for scope in fields.get("s", ()))
+    return Identity(_name(fields["p"]), _name(fields["m"]), names, fields.get("c", NO_CLAIMS))
 
 
-def _name(given: Any) -> str:
-    if not isinstance(given, str) or len(given) > MAX_NAME or not given.isprintable():
-        raise ValueError(given)
+def _name(given: str) -> str:
+    if len(given) > MAX_NAME or not given.isprintable():
+        raise ValueError("a name is too long, or has what cannot be printed")
     return given

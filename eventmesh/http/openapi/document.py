@@ -19,10 +19,12 @@ from eventmesh.http.openapi.schemas import (
     Use,
     schema_reference,
 )
+from eventmesh.http.openapi.security import security_requirements, security_schemes
 from eventmesh.http.protocol import INVOCATION_ID
-from eventmesh.http.route import HttpRoute
+from eventmesh.http.route import HttpRoute, find_alternatives
 from eventmesh.http.server.problems import PROBLEM_JSON, status_phrase
 from eventmesh.http.server.streaming import NDJSON, SSE
+from eventmesh.model.access.authorizers import Alternatives
 from eventmesh.model.invocation import ASYNC
 from eventmesh.model.message import BYTES, JSON
 from eventmesh.model.value import value
@@ -31,6 +33,7 @@ VERSION: Final = "0.1.0"
 """OpenAPI requires a version of the document, and services need not have one."""
 
 _INVALID_STATUS: Final = 422
+_UNAUTHENTICATED: Final = 401
 _INTEGER: Final = {"type": "integer"}
 _STRING: Final = {"type": "string"}
 
@@ -47,12 +50,14 @@ def build_document(bound: Sequence[tuple[FunctionSpec, HttpRoute]], *, api: bool
         method = operation.route.method.lower()
         described = operation.describe(schemas, first.names, api=api)
         paths.setdefault(first.path, {})[method] = described
+    declared = [operation.auth for operation in operations if operation.auth is not None]
+    security = {"securitySchemes": security_schemes(declared)} if declared else {}
     services = sorted({function.service for function, _ in bound})
     return {
         "openapi": "3.1.0",
         "info": {"title": services[0] if len(services) == 1 else "eventmesh", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas.components()},
+        "components": {"schemas": schemas.components(), **security},
     }
 
 
@@ -80,6 +85,11 @@ class _Operation:
     def shape(self) -> tuple[str, ...]:
         """The path, without the names in it."""
         return tuple("{}" if "{" in segment else segment for segment in self.route.segments)
+
+    @property
+    def auth(self) -> Alternatives | None:
+        """Who may use it; None for everyone."""
+        return find_alternatives(self.route, self.function.auth)
 
     def uses(self) -> Iterator[Use]:
         """The types whose schemas it needs."""
@@ -118,6 +128,8 @@ class _Operation:
                 "required": self.binding.body.required and not self.binding.body.raw,
                 "content": {media_type: content},
             }
+        if self.auth is not None:
+            operation["security"] = security_requirements(self.auth)
         operation["responses"] = {
             **self._success(schemas, api=api),
             **{str(status): _problem(status) for status in sorted(self._problems())},
@@ -176,6 +188,8 @@ class _Operation:
             found |= {408, 413, 415}
         if self.route.mode != ASYNC and self.function.limits.timeout is not None:
             found.add(504)
+        if self.auth is not None:
+            found |= {_UNAUTHENTICATED, 403}
         return found
 
 
@@ -220,4 +234,7 @@ def _problem(status: int) -> Json:
     if status in (429, 503):
         wait = "Seconds after which to try again."
         response["headers"] = {"Retry-After": {"description": wait, "schema": _INTEGER}}
+    if status == _UNAUTHENTICATED:
+        how = "How to send credentials."
+        response["headers"] = {"WWW-Authenticate": {"description": how, "schema": _STRING}}
     return response

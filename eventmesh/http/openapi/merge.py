@@ -28,9 +28,12 @@ def merge_documents(documents: Sequence[Mapping[str, Any]]) -> Json:
     """
     paths: dict[str, Json] = {}
     schemas: Json = dict(BUILTIN_SCHEMAS)
+    # Equal under one name: see `security`.
+    security: Json = {}
     for document in documents:
         try:
             new_schemas, new_paths = _prepare(document, schemas)
+            security = {**document["components"].get("securitySchemes", {}), **security}
         except _UNREADABLE as error:
             # Other processes wrote them, and one must not take the documentation of all away.
             _log.warning("an OpenAPI document of a service is left out: %r", error)
@@ -42,7 +45,7 @@ def merge_documents(documents: Sequence[Mapping[str, Any]]) -> Json:
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, **({"securitySchemes": security} if security else {})},
     }
 
 
