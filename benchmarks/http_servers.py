@@ -47,7 +47,10 @@ def blacksheep(port: int) -> None:
 
 
 def eventmesh(port: int) -> None:
+    """Serves the APIs, too, with what the environment says about its callers."""
     import asyncio
+    import os
+    from dataclasses import replace
 
     import uvloop
 
@@ -63,7 +66,8 @@ def eventmesh(port: int) -> None:
         return order
 
     async def serve() -> None:
-        async with MemoryBroker() as broker, host_services([app], broker, Settings(http_port=port)):
+        settings = replace(Settings.from_environment(os.environ), http_port=port)
+        async with MemoryBroker() as broker, host_services([app], broker, settings):
             await asyncio.Event().wait()
 
     uvloop.run(serve())

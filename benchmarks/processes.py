@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -97,17 +98,21 @@ class Running:
 
 @contextmanager
 def running(
-    *command: str, reports: SimpleQueue[Figures | None] | None = None
+    *command: str,
+    reports: SimpleQueue[Figures | None] | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Generator[Running]:
     """A Python process of this environment, which is killed in the end.
 
-    Its reports go to `reports`, where several processes share one queue.
+    Its reports go to `reports`, where several processes share one queue. `environ` are variables
+    beside those that this process has.
     """
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
+            env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

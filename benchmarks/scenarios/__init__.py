@@ -8,6 +8,7 @@ from typing import Final
 from benchmarks.scenario import Scenario
 from benchmarks.scenarios import (
     alone,
+    auth,
     consume,
     embedded,
     footprint,
@@ -23,6 +24,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "request": request.SCENARIO,
     "publish": publish.SCENARIO,
     "http": http_echo.SCENARIO,
+    "auth": auth.SCENARIO,
     "workers": workers.SCENARIO,
     "payloads": payloads.SCENARIO,
     "waiting": alone.WAITING,

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,39 +19,56 @@ from benchmarks.scenario import Bench, Scenario
 
 CONNECTIONS: Final = 32
 START_SECONDS: Final = 20
+JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 
 
 def load(bench: Bench, server: str) -> Figures:
     """Requests a second that `server` answers with 200, over `CONNECTIONS` connections."""
+    port = free_port()
+    with serving(server, port):
+        return {"rate": drive(f"http://127.0.0.1:{port}/echo", JSON, quick=bench.quick)["rate"]}
+
+
+def drive(url: str, headers: Mapping[str, str], *, quick: bool) -> Figures:
+    """Post orders with these headers, and measure how many a second are answered with 200.
+
+    `requests` is how many there were in all, with the warm-up.
+    """
     wrk = shutil.which("wrk")
     if wrk is None:
         raise LeftOut("wrk is not installed: apt-get install wrk")
-    with _serving(server) as url, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")
+        lines = [f'wrk.headers["{name}"] = [==[{text}]==]\n' for name, text in headers.items()]
         script.write_text(
-            'wrk.method = "POST"\n'
-            'wrk.headers["Content-Type"] = "application/json"\n'
-            f"wrk.body = [==[{BODY.decode()}]==]\n"
+            f'wrk.method = "POST"\n{"".join(lines)}wrk.body = [==[{BODY.decode()}]==]\n'
         )
         command = [wrk, "-t1", f"-c{CONNECTIONS}", "-s", str(script), url]
-        subprocess.run([*command, "-d1s"], check=True, capture_output=True)
-        seconds = 1 if bench.quick else 5
-        measured = subprocess.run(
-            [*command, f"-d{seconds}s"], check=True, capture_output=True, text=True
-        )
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", measured.stdout)
-    if "Non-2xx" in measured.stdout or rate is None:
-        raise LeftOut(f"wrk says: {measured.stdout}{measured.stderr}")
-    return {"rate": float(rate[1])}
+        seconds = 1 if quick else 5
+        said = [_run(*command, duration) for duration in ("-d1s", f"-d{seconds}s")]
+    rates = re.findall(r"Requests/sec:\s+([\d.]+)", said[-1])
+    counts = re.findall(r"(\d+) requests in", "".join(said))
+    if "Non-2xx" in said[-1] or not rates:
+        raise LeftOut(f"wrk says: {said[-1]}")
+    return {"rate": float(rates[0]), "requests": sum(map(float, counts))}
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
-def _serving(server: str) -> Generator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with running("-m", "benchmarks.http_servers", server, str(port)) as process:
+def serving(server: str, port: int, environ: Mapping[str, str] | None = None) -> Generator[Running]:
+    """Run one of the servers of `http_servers`, with these variables, while entered."""
+    command = ("-m", "benchmarks.http_servers", server, str(port))
+    with running(*command, environ=environ) as process:
         _wait_until_open(port, process)
-        yield f"http://127.0.0.1:{port}/echo"
+        yield process
 
 
 def _wait_until_open(port: int, process: Running) -> None:
