@@ -96,23 +96,28 @@ class SignatureCheck:
         found = [key for some in keys.values() for key in some if _fits(key, token.algorithm)]
         return found if len(found) == 1 else ()
 
-    def verify(self, token: SignedToken, keys: Sequence[Key]) -> Mapping[str, Any]:
-        """Return the claims of a token that one of the keys signed. Raises ValueError."""
+    def verify(self, token: SignedToken, keys: Sequence[Key]) -> bytes:
+        """Return the payload of a token that one of the keys signed. Raises ValueError."""
         if not any(self._verifies(token, key) for key in keys):
             raise ValueError("the token's signature is wrong")
-        try:
-            claims = orjson.loads(token.parts.payload)
-        except orjson.JSONDecodeError:
-            claims = None
-        if not isinstance(claims, dict):
-            raise ValueError("the token's claims are no JSON object")  # noqa: TRY004
-        return cast(Mapping[str, Any], claims)
+        return bytes(token.parts.payload)
 
     def _verifies(self, token: SignedToken, key: Key) -> bool:
         try:
             return validate_compact(token.parts, key, self._algorithms, self._registry)
         except (JoseError, ValueError, TypeError):
             return False
+
+
+def load_claims(payload: bytes) -> Mapping[str, Any]:
+    """Read the claims in a payload. Raises ValueError."""
+    try:
+        claims = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        claims = None
+    if not isinstance(claims, dict):
+        raise ValueError("the token's claims are no JSON object")  # noqa: TRY004
+    return cast(Mapping[str, Any], claims)
 
 
 def load_keys(document: Any, algorithms: Sequence[str]) -> KeySet:

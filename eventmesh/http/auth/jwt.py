@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final, cast
 
 from aiohttp import hdrs
@@ -18,6 +19,7 @@ from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.http.server.request import Request
 from eventmesh.model.access.identity import ALL_SCOPES, Identity
 from eventmesh.model.errors import DeclarationError, Unauthenticated
+from eventmesh.model.value import value
 
 ASYMMETRIC: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
@@ -40,7 +42,20 @@ LEEWAY: Final = 60.0
 SCOPE_PREFIX: Final = "eventmesh:"
 """What the scopes of the built-in APIs begin with in a token: `eventmesh:invoke`."""
 
+MAX_KEPT: Final = 1000
+MAX_KEPT_BYTES: Final = 4096
+"""How many payloads of verified tokens are kept, and of how many bytes each at most."""
+
 _NOT_INSTALLED: Final = "JWTs need joserfc: install eventmesh[jwt]"
+
+
+@value
+class _Verified:
+    """A token's payload, and the id and the set of the keys that it was verified with."""
+
+    key_id: str | None
+    keys: Mapping[str | None, Any]
+    payload: bytes
 
 
 class JwtVerifier:
@@ -80,6 +95,8 @@ class JwtVerifier:
         self._leeway = leeway
         self._clock = SystemClock() if clock is None else clock
         self._signatures = jose.SignatureCheck(algorithms)
+        self._load_claims = jose.load_claims
+        self._kept: dict[bytes, _Verified] = {}
 
         def load(document: Any) -> jose.KeySet:
             return jose.load_keys(document, algorithms)
@@ -105,15 +122,34 @@ class JwtVerifier:
         try:
             if len(token) > MAX_TOKEN or not token.isascii():
                 raise ValueError(f"the token is over {MAX_TOKEN:,} characters, or not ASCII")
-            signed = self._signatures.parse(token)
-            keys = self._signatures.find_keys(await self._source.keys(signed.key_id), signed)
-            if not keys:
-                raise ValueError("the token's key is not one of the issuer's for its algorithm")
-            claims = self._signatures.verify(signed, keys)
+            claims = self._load_claims(await self._find_payload(token))
             self._check_claims(claims)
         except ValueError as error:
             raise Unauthenticated(str(error), _challenge(str(error))) from None
         return claims
+
+    async def _find_payload(self, token: str) -> bytes:
+        """Return what the issuer has signed. Raises ValueError.
+
+        Verifying costs a hundred times what looking up does, and most tokens come again. A kept
+        payload counts only with the very keys that it was verified with, and as to its times, it is
+        checked like a new one.
+        """
+        digest = sha256(token.encode()).digest()
+        kept = self._kept.get(digest)
+        if kept is not None and await self._source.keys(kept.key_id) is kept.keys:
+            return kept.payload
+        signed = self._signatures.parse(token)
+        keys = await self._source.keys(signed.key_id)
+        found = self._signatures.find_keys(keys, signed)
+        if not found:
+            raise ValueError("the token's key is not one of the issuer's for its algorithm")
+        payload = self._signatures.verify(signed, found)
+        if len(payload) <= MAX_KEPT_BYTES:
+            self._kept[digest] = _Verified(signed.key_id, keys, payload)
+            if len(self._kept) > MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+        return payload
 
     def _check_claims(self, claims: Mapping[str, Any]) -> None:
         """Raise ValueError for the claims of a token that is not for us, or not for now."""

@@ -320,3 +320,37 @@ async def test_a_bearer_has_the_identity_of_the_token(verifier, claims, rsa):
     assert identity.claims["iss"] == ISSUER
     with pytest.raises(Unauthenticated):
         await JwtAuthenticator(verifier).authenticate(Headers(Authorization=f"Bearer {token}x"))
+
+
+async def test_a_token_that_comes_again_is_checked_again(rsa, claims, clock):
+    verifier = JwtVerifier(ISSUER, "shop", keys=jwks(rsa), clock=clock)
+    token = sign(claims, rsa)
+    first = await verifier.verify(token)
+    first["sub"] = "admin"
+
+    assert (await verifier.verify(token))["sub"] == "user-7"
+    await refuse(verifier, token[:-4] + "AAAA", "signature is wrong")
+    await clock.advance(361)
+    await refuse(verifier, token, "has expired")
+
+
+async def test_a_token_that_comes_again_needs_a_key_that_is_still_there(
+    rsa, claims, clock, monkeypatch
+):
+    verifier = JwtVerifier(ISSUER, "shop", keys=jwks(rsa), clock=clock)
+    token = sign({**claims, "exp": clock.now() + 1e6}, rsa)
+    await verifier.verify(token)
+    other = JwtVerifier(ISSUER, "shop", keys=jwks(RSAKey.generate_key(2048, {"kid": "x"})))
+    monkeypatch.setattr(verifier, "_source", vars(other)["_source"])
+
+    await refuse(verifier, token, "not one of the issuer's")
+
+
+async def test_few_tokens_are_kept(rsa, claims, clock, monkeypatch):
+    monkeypatch.setattr("eventmesh.http.auth.jwt.MAX_KEPT", 3)
+    verifier = JwtVerifier(ISSUER, "shop", keys=jwks(rsa), clock=clock)
+    for number in range(5):
+        await verifier.verify(sign({**claims, "sub": f"user-{number}"}, rsa))
+    await verifier.verify(sign({**claims, "more": "x" * 5000}, rsa))
+
+    assert len(vars(verifier)["_kept"]) == 3
