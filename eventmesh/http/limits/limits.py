@@ -21,6 +21,9 @@ LEAST_BODIES: Final = 16 * 1024 * 1024
 CONNECTION_BYTES: Final = 32 * 1024
 """Bytes of memory that a connection may take, with a request that is being read."""
 
+TLS_BYTES: Final = 256 * 1024
+"""Bytes of the buffer that asyncio has for each connection over TLS."""
+
 LEAST_CONNECTIONS: Final = 16
 
 RATE_GRACE: Final = 5.0
@@ -62,7 +65,8 @@ def build_limits(settings: Settings, clock: Clock, gauge: AddNumber | None = Non
     `gauge` gets their metrics.
     """
     memory = find_memory()
-    most = settings.http_max_connections or _most_connections(memory)
+    each = CONNECTION_BYTES + (TLS_BYTES if settings.http_tls_certificate else 0)
+    most = settings.http_max_connections or _most_connections(memory // 4 // each)
     most_of_peer = settings.http_max_peer_connections or max(most // 2, 1)
     limits = HttpLimits(
         settings.http_header_timeout,
@@ -85,11 +89,11 @@ def build_limits(settings: Settings, clock: Clock, gauge: AddNumber | None = Non
     return limits
 
 
-def _most_connections(memory: int) -> int:
+def _most_connections(in_memory: int) -> int:
     descriptors = find_descriptors()
     # The rest is for the broker, for files, and for what functions open.
     reserve = max(descriptors // 8, 64)
-    return max(min(descriptors - reserve, memory // 4 // CONNECTION_BYTES), LEAST_CONNECTIONS)
+    return max(min(descriptors - reserve, in_memory), LEAST_CONNECTIONS)
 
 
 def _add_metrics(limits: HttpLimits, gauge: AddNumber) -> None:

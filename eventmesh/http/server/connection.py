@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
 from aiohttp import web
 
 from eventmesh.aio.clock import Clock, TimeLimit, TimerHandle
-from eventmesh.http.limits.limits import HttpLimits
+from eventmesh.http.limits.limits import CONNECTION_BYTES, HttpLimits
 
 KEEP_ALIVE: Final = 75.0
 """Seconds without a request after which a connection is closed: more than the 60 s for which load
@@ -23,6 +24,11 @@ WRITE_TIMEOUT: Final = 30.0
 """Seconds in which a client must take `SLICE` bytes of a response."""
 
 SLICE: Final = 64 * 1024
+
+READ_BYTES: Final = CONNECTION_BYTES
+"""Bytes that are read of a connection at once, and kept for a request that does not take them yet.
+asyncio and aiohttp would take 256 KiB: of a thousand clients at once that is more than a small
+process has, before any body is counted."""
 
 LINGER: Final = 5.0
 """Seconds for which the rest of a refused body is read, so that its sender sees the response."""
@@ -70,6 +76,7 @@ class ServerConnection(web.RequestHandler):
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,
             auto_decompress=False,  # `body` does, with a limit.
+            read_bufsize=READ_BYTES,
             **options,
         )
         self.clock = clock
@@ -89,6 +96,8 @@ class ServerConnection(web.RequestHandler):
         # Writing is then over when the system has it all, and its deadline covers it all. Not
         # zero: a TLS transport that may hold nothing pauses for ever.
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=1, low=0)
+        with suppress(AttributeError):  # Other event loops have no such attribute.
+            cast(Any, transport).max_size = READ_BYTES
         super().connection_made(transport)
         # From now on, and not from the first byte: who sends nothing takes a descriptor, too.
         self._start_header_timer()

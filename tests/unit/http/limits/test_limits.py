@@ -36,6 +36,11 @@ def test_the_connections_follow_from_the_machine(build, memory, descriptors, mos
     assert admitted(build(memory=memory, descriptors=descriptors), ["::1"] * 3000) == most // 2
 
 
+def test_connections_over_tls_take_more_memory(build):
+    limits = build(Settings(http_tls_certificate="cert.pem"), descriptors=1 << 20)
+    assert admitted(limits, MANY) == 227
+
+
 def test_the_connections_that_are_set(build):
     assert admitted(build(Settings(http_max_connections=7)), MANY) == 7
     assert admitted(build(Settings(http_max_connections=7)), ["::1"] * 9) == 3
