@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from eventmesh.engine.codecs.json import encode
 from eventmesh.engine.codecs.json_bounds import check_nodes
-from eventmesh.model.access.identity import ANONYMOUS, NO_CLAIMS, Identity
+from eventmesh.model.access.identity import ANONYMOUS, LOCAL, NO_CLAIMS, Identity
 from eventmesh.model.errors import PayloadInvalid, PayloadTooLarge
 
 MAX_IDENTITY: Final = 8 * 1024
@@ -44,8 +44,14 @@ def encode_identity(identity: Identity) -> str:
     One that is too large goes without its claims, and if it still is, without its scopes: who has
     less of them may do less. "" also for a principal that cannot be carried at all.
     """
+    if identity is LOCAL:
+        return _LOCAL
     if not identity.principal and not identity.method:
         return ""
+    return _encode(identity)
+
+
+def _encode(identity: Identity) -> str:
     fields: dict[str, Any] = {"p": identity.principal, "m": identity.method}
     scopes = {"s": sorted(identity.scopes)} if identity.scopes else {}
     claims = {"c": dict(identity.claims)} if identity.claims else {}
@@ -93,3 +99,7 @@ def _name(given: str) -> str:
     if len(given) > MAX_NAME or not given.isprintable():
         raise ValueError("a name is too long, or has what cannot be printed")
     return given
+
+
+_LOCAL: Final = _encode(LOCAL)
+"""What each call to the APIs of a process carries where nobody is authenticated."""

@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 from typing import Any, Final, TypeAlias
 
 from eventmesh.engine.codecs.envelope import dump_error
+from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.engine.spec import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
-from eventmesh.http.api.directory import FunctionDirectory
+from eventmesh.http.api.directory import FunctionDirectory, is_public
 from eventmesh.http.api.events import STRUCTURED, parse_event
 from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
 from eventmesh.http.protocol import CONTROL
@@ -42,7 +43,7 @@ _UNRECORDED: Final = (
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 _ApiEndpoint: TypeAlias = Callable[[Request, PathValues, str], Awaitable[BytesResponse]]
-"""Answers an admitted request. Takes the principal of its sender, too."""
+"""Answers an admitted request. Takes the identity of its sender, too, as messages carry it."""
 
 
 class ControlApi:
@@ -99,8 +100,13 @@ class ControlApi:
             target = next(iter(path.values()), "")
             asked = Action(action, target, path.get("id") or _query_value(request, "id"))
             try:
-                identity = await self._guard.admit(request, scope, asked)
-                return await answer(request, path, identity.principal)
+                identity = await self._guard.admit(
+                    request,
+                    scope,
+                    asked,
+                    lambda: scope == "send" and is_public(self._directory, target),
+                )
+                return await answer(request, path, encode_identity(identity))
             except DeclarationError as error:
                 raise Problem(422, str(error)) from error
             except InvocationError as error:

@@ -9,6 +9,7 @@ that was made to point here (DNS rebinding), and neither may who comes through a
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs
@@ -59,15 +60,22 @@ class ApiGuard:
         self._authenticator = authenticator
         self._shows_errors = settings.errors == "full"
 
-    async def admit(self, request: Request, scope: Scope, action: Action) -> Identity:
+    async def admit(
+        self,
+        request: Request,
+        scope: Scope,
+        action: Action,
+        is_public: Callable[[], bool] = lambda: False,
+    ) -> Identity:
         """Return who sent a request, if it has the scope, and note the action in the audit log.
 
+        Who has not is asked for no more, if the action `is_public`: it needs an identity alone.
         Raises Unauthenticated and AccessDenied, which are noted, too.
         """
         identity = ANONYMOUS
         try:
             identity = await self._identify(request)
-            if not identity.may(scope):
+            if not identity.may(scope) and not is_public():
                 raise AccessDenied(
                     f"{identity.principal} may not {action}: that needs the scope {scope!r}, and "
                     f"it has {', '.join(sorted(identity.scopes)) or 'none'}"

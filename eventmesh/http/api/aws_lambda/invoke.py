@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from eventmesh.engine.codecs.envelope import invocation_from
+from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.engine.codecs.json_bounds import check_nodes, find_syntax_error
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.api.aws_lambda.idempotency import IdempotencyCache
@@ -31,7 +32,7 @@ from eventmesh.http.api.aws_lambda.responses import (
     lambda_error_from,
     was_not_run,
 )
-from eventmesh.http.api.directory import FunctionDirectory
+from eventmesh.http.api.directory import FunctionDirectory, is_public
 from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
 from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.limits.bodies import BodyHold
@@ -116,7 +117,12 @@ class LambdaApi:
     async def _admit(self, request: Request, name: str, request_id: str) -> Identity:
         scope: Scope = "send" if _invocation_type(request) == "Event" else "invoke"
         try:
-            return await self._guard.admit(request, scope, Action(scope, name, request_id))
+            return await self._guard.admit(
+                request,
+                scope,
+                Action(scope, name, request_id),
+                lambda: is_public(self._directory, name),
+            )
         except AccessDenied as error:
             raise lambda_error_from(error, name) from error
 
@@ -134,7 +140,7 @@ class LambdaApi:
                 **_client_context(request),
                 **read_message_headers(request.headers),
             },
-            principal=identity.principal,
+            principal=encode_identity(identity),
         )
         match _invocation_type(request):
             case "RequestResponse":
