@@ -12,7 +12,7 @@ from eventmesh.brokers.registry import check_shared, open_broker
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
-from eventmesh.model.topology import NAME_PREFIX, Route
+from eventmesh.model.topology import NOBODY, Route
 from eventmesh.presence import Observer, observe
 
 MESH_CONNECT_SECONDS: Final = 15.0
@@ -21,7 +21,7 @@ MESH_CONNECT_SECONDS: Final = 15.0
 ASK_SECONDS: Final = 5.0
 """Seconds to wait until all processes of a mesh were asked and had time to answer."""
 
-_NO_QUEUE: Final = Route("", f"{NAME_PREFIX}.nobody", mandatory=False, name="nobody")
+_NO_QUEUE: Final = Route("", NOBODY, mandatory=False, name="nobody")
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from eventmesh.model.access.addresses import parse_hosts, parse_networks, parse_trust
 from eventmesh.model.duration import seconds
@@ -22,6 +22,8 @@ LOCAL_MESH: Final = "http://127.0.0.1:8080"
 
 MEMORY: Final = "memory://"
 """Where the embedded broker is."""
+
+_WITH_USERS: Final = ("amqp", "amqps")
 
 BrokerUsers: TypeAlias = Literal["shared", "per-service"]
 ErrorDetail: TypeAlias = Literal["private", "full"]
@@ -112,6 +114,21 @@ class Settings:
     grace: float = 25.0
     log_format: LogFormat = "auto"
     log_level: LogLevel = "INFO"
+
+    @property
+    def broker_address(self) -> str:
+        """The URL of the broker, with what RabbitMQ's adapter must know of users.
+
+        Options that it has already stay.
+        """
+        parts = urlsplit(self.broker)
+        if self.broker_users == "shared" or parts.scheme not in _WITH_USERS:
+            return self.broker
+        given = f"{parts.query}&" if parts.query else ""
+        options = urlencode(
+            {"users": self.broker_users, "gateways": ",".join(self.gateways) or "gateway"}
+        )
+        return urlunsplit(parts._replace(query=given + options))
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:

@@ -22,6 +22,9 @@ EVENTS: Final = f"{NAME_PREFIX}.events"
 PRESENCE: Final = f"{NAME_PREFIX}.presence"
 """The topic exchange through which processes announce their presence."""
 
+NOBODY: Final = f"{NAME_PREFIX}.nobody"
+"""A queue that does not exist: what is sent there only shows whether messages are taken."""
+
 MAX_PRESENCE_MESSAGES: Final = 10_000
 """Presence messages that may wait for one process; older ones are dropped."""
 

@@ -75,7 +75,7 @@ _Serve: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Hos
 def _run(
     name: str, serve: _Serve, settings: Settings, number: int, supervisor: SupervisorChannel
 ) -> None:
-    broker = open_broker(settings.broker, f"{name}, worker {number}")
+    broker = open_broker(settings.broker_address, f"{name}, worker {number}")
     open_host = partial(serve, broker, settings)
     run(Program(name, broker, settings, open_host, supervisor.report, [WorkerField(number)]))
 

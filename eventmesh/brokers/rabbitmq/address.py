@@ -14,7 +14,7 @@ from eventmesh.model.value import value
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 TLS_OPTIONS: Final = ("cafile", "certfile", "keyfile", "verify", "auth")
-OPTIONS: Final = (*TLS_OPTIONS, "password_file")
+OPTIONS: Final = (*TLS_OPTIONS, "gateways", "password_file", "users")
 
 _FILES: Final = frozenset(("password_file", "cafile", "certfile", "keyfile"))
 _GUEST: Final = "guest"
@@ -34,6 +34,10 @@ class Address:
     """Authenticate by the client's certificate (SASL EXTERNAL)."""
     url: str = ""
     """The URL that it was parsed from, if files are named in it."""
+    per_service: bool = False
+    """Whether the user is that of one service, with the restricted topology."""
+    gateways: tuple[str, ...] = ()
+    """Users that are believed to redrive what they found in dead letters."""
 
     def renewed(self) -> Address:
         """Return the address with what its files have now: they may have been replaced.
@@ -62,7 +66,8 @@ def parse_address(url: str) -> Address:
     Options after `?`: `password_file` (its first line is the password), and with amqps:// also
     `cafile` (certificate authorities in place of the system's), `certfile` and `keyfile` (a
     client certificate), `auth=external` (log in by that certificate), and `verify=none` (accept
-    any certificate: for tests).
+    any certificate: for tests). `users=per-service` says that each service has a user with its own
+    name, and `gateways` names those of gateways, separated by commas.
 
     The files are read again for every new connection, so that a password or a certificate can be
     replaced while a process runs. Raises SettingsError, which never shows the password.
@@ -86,6 +91,8 @@ def parse_address(url: str) -> Address:
         _tls(options) if secure else None,
         options.get("auth") == "external",
         url if _FILES & options.keys() else "",
+        "users" in options,
+        tuple(filter(None, options.get("gateways", "").split(","))),
     )
     _check(address)
     return address
@@ -124,7 +131,7 @@ def _options(query: str) -> dict[str, str]:
         )
     if "" in options.values():
         raise SettingsError("the broker's URL has an option without a value")
-    for name, only in (("auth", "external"), ("verify", "none")):
+    for name, only in (("auth", "external"), ("users", "per-service"), ("verify", "none")):
         if options.get(name, only) != only:
             raise SettingsError(f"the option {name!r} of the broker's URL can only be {only!r}")
     if "keyfile" in options and "certfile" not in options:

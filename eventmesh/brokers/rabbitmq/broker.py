@@ -9,12 +9,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.aio.clock import Clock, SystemClock
+from eventmesh.brokers.rabbitmq.access.admission import Admit, admission
+from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_user
@@ -74,11 +77,17 @@ class RabbitBroker:
         )
         # The user of a certificate is known to RabbitMQ only.
         user = b"" if address.external else encode_user(address.user)
-        self._publisher = Publisher(self._publishing, clock, publish_timeout, user=user)
-        self._rpc_client = RpcClient(self._publishing, clock, publish_timeout, user)
-        self._reply_sender = ReplySender(self._publishing, clock, user)
-        self._management = Management(address, f"{name} (management)", log)
-        self._ladder = DelayLadder(self._management)
+        self._trusted = frozenset((address.user, *address.gateways))
+        self._names = names = Names(address.user) if address.per_service else None
+        self._publisher = Publisher(
+            self._publishing, clock, publish_timeout, user=user, declare=names is None
+        )
+        self._rpc_client = RpcClient(self._publishing, clock, publish_timeout, user, names)
+        self._reply_sender = ReplySender(
+            self._publishing, clock, user, "" if names is None else REPLIES
+        )
+        self._management = Management(address, f"{name} (management)", log, names)
+        self._ladder = DelayLadder(self._management, names)
         self._bindings: dict[str, list[Binding]] = {}
         self._consumers: set[Consumer] = set()
         self._stack = AsyncExitStack()
@@ -135,6 +144,9 @@ class RabbitBroker:
         )
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
+        if self._names is not None:
+            queues = [self._names.queue(queue) for queue in queues]
+            bindings = [replace(bound, queue=self._names.queue(bound.queue)) for bound in bindings]
         await self._management.declare(queues, bindings)
         for binding in bindings:
             known = self._bindings.setdefault(binding.queue.name, [])
@@ -145,6 +157,8 @@ class RabbitBroker:
         if delay > 0:
             await self._publish_later(route, message, delay)
         else:
+            if self._names is not None:
+                route = self._names.route(route)
             await self._publisher.publish(route, message)
 
     async def _publish_later(self, route: Route, message: Message, delay: float) -> None:
@@ -162,6 +176,8 @@ class RabbitBroker:
             raise
 
     async def request(self, route: Route, message: Message) -> Message:
+        if self._names is not None:
+            route = self._names.route(route)
         return await self._rpc_client.request(route, message)
 
     def reply(self, request: Message, reply: Message) -> None:
@@ -173,6 +189,7 @@ class RabbitBroker:
     ) -> AsyncGenerator[Subscription]:
         if prefetch < 1:
             raise ValueError(f"prefetch={prefetch} is not possible: use 1 or more")
+        queue = self._named(queue)
         declare = partial(self._declare_again, queue)
         # After a fault the two connections come back in any order. A request that is taken before
         # its reply can be sent would keep its caller waiting in vain.
@@ -185,6 +202,7 @@ class RabbitBroker:
             deliver=deliver,
             declare=declare,
             reply_connection=replies,
+            admit=None if self._names is None else self._admission(queue.name),
         )
         async with AsyncExitStack() as stack:
             self._consumers.add(consumer)
@@ -192,6 +210,13 @@ class RabbitBroker:
             if queue.kind in ("broadcast", "presence"):
                 stack.push_async_callback(self._delete, queue)
             yield await stack.enter_async_context(keep_consuming(consumer))
+
+    def _named(self, queue: Queue) -> Queue:
+        return queue if self._names is None else self._names.queue(queue)
+
+    def _admission(self, queue: str) -> Admit:
+        bindings = self._bindings.setdefault(queue, [])
+        return admission(queue, self._trusted, lambda: [bound.pattern for bound in bindings])
 
     async def _delete(self, queue: Queue) -> None:
         try:
@@ -203,20 +228,20 @@ class RabbitBroker:
         await self._management.declare([queue], self._bindings.get(queue.name, ()))
 
     async def get(self, queue: Queue) -> Delivery | None:
-        return await self._management.get(queue)
+        return await self._management.get(self._named(queue))
 
     async def depth(self, queue: Queue) -> int:
         """See `Broker.depth`. A quorum queue counts requeued messages some milliseconds later.
 
         RabbitMQ 3.10 took 6 ms for 200 messages.
         """
-        return await self._management.depth(queue)
+        return await self._management.depth(self._named(queue))
 
     async def list_queues(self) -> None:
         """Return None: AMQP has no method for it, and the management plugin need not run."""
 
     async def purge(self, queue: Queue) -> int:
-        return await self._management.purge(queue)
+        return await self._management.purge(self._named(queue))
 
     def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:
         return hold_slots(self._management, name, limit)

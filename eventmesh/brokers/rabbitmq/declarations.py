@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final, Literal, Protocol, TypeAlias
 
+from eventmesh.brokers.rabbitmq.access.names import Names, inlet
 from eventmesh.brokers.rabbitmq.limits import CONSUMER_TIMEOUT_MS, CRASH_LIMIT, NO_DELIVERY_LIMIT
 from eventmesh.model.topology import Queue, dead_letters, inbox
 from eventmesh.model.value import value
@@ -107,26 +108,35 @@ def quorum(
     return arguments | {f"x-{name.replace('_', '-')}": each for name, each in others.items()}
 
 
-def queue_declarations(queue: Queue) -> Iterator[Declaration]:
-    """Yield the declarations of a queue: first its dead-letter queue, if it has one."""
+def queue_declarations(queue: Queue, names: Names | None = None) -> Iterator[Declaration]:
+    """Yield the declarations of a queue: first its dead-letter queue, if it has one.
+
+    With `names` it is one of the restricted topology, where what others send comes from its inlet.
+    """
     if not queue.declare:
         yield ForeignQueue(queue.name)
         return
     if queue.kind == "inbox":
         # Without it RabbitMQ would keep the first message to dead-letter, and stop at that one.
-        yield from queue_declarations(dead_letters(queue.name.removeprefix(_INBOX)))
-    yield QueueDeclaration(queue.name, queue_arguments(queue))
+        yield from queue_declarations(dead_letters(queue.name.removeprefix(_INBOX)), names)
+    yield QueueDeclaration(queue.name, queue_arguments(queue, restricted=names is not None))
+    if names is not None and queue.kind in _WITH_INLET:
+        yield BindingDeclaration(inlet(queue.name), queue.name, "")
 
 
-def queue_arguments(queue: Queue) -> QueueArguments:
-    """Return the arguments of a queue of ours."""
+_WITH_INLET: Final = frozenset(("inbox", "rpc", "dead", "named"))
+
+
+def queue_arguments(queue: Queue, *, restricted: bool = False) -> QueueArguments:
+    """Return the arguments of a queue of ours, perhaps of the restricted topology."""
     match queue.kind:
         case "inbox":
+            dead = dead_letters(queue.name.removeprefix(_INBOX)).name
             return quorum(
                 limit=CRASH_LIMIT,
                 max_length=queue.max_length,
-                dead_letter_exchange="",
-                dead_letter_routing_key=dead_letters(queue.name.removeprefix(_INBOX)).name,
+                dead_letter_exchange=inlet(dead) if restricted else "",
+                dead_letter_routing_key=dead,
                 dead_letter_strategy="at-least-once",
                 consumer_timeout=CONSUMER_TIMEOUT_MS,
             )

@@ -10,14 +10,16 @@ with a time to live for each message in one queue. The last level routes message
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from eventmesh.brokers.rabbitmq.access.names import Names, event_exchange, inlet
 from eventmesh.brokers.rabbitmq.declarations import (
     BindingDeclaration,
     Declaration,
     Declarer,
     ExchangeDeclaration,
+    ForeignQueue,
     QueueDeclaration,
     quorum,
 )
@@ -45,12 +47,16 @@ _PLAIN: Final = "%23"
 """A queue's name may be `#`, which is a wildcard in a binding; names never contain `%` or `*`."""
 
 
-def level_name(level: int) -> str:
+SHARED: Final = f"{NAME_PREFIX}.delay"
+"""What the names of the ladder begin with that all share."""
+
+
+def level_name(level: int, prefix: str = SHARED) -> str:
     """Return the name of a level's exchange, which is also that of its queue."""
-    return f"{NAME_PREFIX}.delay.{level}"
+    return f"{prefix}.{level}"
 
 
-def delayed_route(route: Route, delay: float) -> Route:
+def delayed_route(route: Route, delay: float, prefix: str = SHARED) -> Route:
     """Return a route to the same target that takes `delay` seconds (above 0) longer.
 
     It is always mandatory: each level has a queue for every message that stops there.
@@ -68,7 +74,7 @@ def delayed_route(route: Route, delay: float) -> Route:
             f"{room} bytes; give it a shorter one, or send without a delay"
         )
     # Directly to the first level at which it stops: all digits before that are 0.
-    return Route(level_name(units.bit_length() - 1), key, mandatory=True, name=route.name)
+    return Route(level_name(units.bit_length() - 1, prefix), key, mandatory=True, name=route.name)
 
 
 def _units(delay: float) -> int:
@@ -111,15 +117,45 @@ def event_binding(queue: str, pattern: str) -> BindingDeclaration:
     return BindingDeclaration(DUE, queue, key)
 
 
-def due() -> Iterator[Declaration]:
+def restricted_target(route: Route, prefix: str) -> Iterator[Declaration]:
+    """Yield what takes due messages of one service's ladder to a target.
+
+    It ends at exchanges to which the service may publish: RabbitMQ checks that with the binding. An
+    event waits in a queue for a moment, from which it is dead-lettered under its own key: the keys
+    that a header CC may have are gone, and its exchange is that of its type.
+    """
+    end = f"{prefix}.due"
+    key = _ANY_DELAY + _target(route)
+    if not route.exchange:
+        yield ForeignQueue(route.key)
+        yield BindingDeclaration(end, inlet(route.key), key, to="exchange")
+        return
+    waiting = f"{prefix}.for.{route.key}"
+    yield QueueDeclaration(
+        waiting,
+        {
+            **quorum(
+                limit=NO_DELIVERY_LIMIT,
+                max_length=MAX_QUEUE_LENGTH,
+                message_ttl=1,
+                dead_letter_exchange=event_exchange(route.key),
+                dead_letter_routing_key=route.key,
+            ),
+        },
+    )
+    yield BindingDeclaration(end, waiting, key)
+
+
+def due(prefix: str = SHARED) -> Iterator[Declaration]:
     """Yield the declarations of the end of the ladder.
 
     Due messages without a target any more go to a queue of their own, which keeps the latest. They
     may not stay unrouted: a level stops as soon as 32 of its messages cannot be routed.
     """
-    yield ExchangeDeclaration(LOST, "fanout")
+    lost = f"{prefix}.lost"
+    yield ExchangeDeclaration(lost, "fanout")
     yield QueueDeclaration(
-        LOST,
+        lost,
         {
             "x-queue-type": "quorum",
             "x-delivery-limit": NO_DELIVERY_LIMIT,
@@ -128,14 +164,14 @@ def due() -> Iterator[Declaration]:
             "x-max-length-bytes": MAX_LOST_BYTES,
         },
     )
-    yield BindingDeclaration(LOST, LOST, "")
-    yield ExchangeDeclaration(DUE, arguments={"alternate-exchange": LOST})
+    yield BindingDeclaration(lost, lost, "")
+    yield ExchangeDeclaration(f"{prefix}.due", arguments={"alternate-exchange": lost})
 
 
-def level_declarations(level: int) -> Iterator[Declaration]:
+def level_declarations(level: int, prefix: str = SHARED) -> Iterator[Declaration]:
     """Yield the declarations of one level; the level below must exist first."""
-    name = level_name(level)
-    below = level_name(level - 1) if level else DUE
+    name = level_name(level, prefix)
+    below = level_name(level - 1, prefix) if level else f"{prefix}.due"
     before = "*." * (LEVELS - 1 - level)
     yield ExchangeDeclaration(name)
     yield QueueDeclaration(
@@ -152,18 +188,21 @@ def level_declarations(level: int) -> Iterator[Declaration]:
     yield BindingDeclaration(name, below, f"{before}0.#", to="exchange")
 
 
-def ladder(levels: int) -> Iterator[Declaration]:
+def ladder(levels: int, prefix: str = SHARED) -> Iterator[Declaration]:
     """Yield the declarations of the lowest levels, beginning with the end of the ladder."""
-    yield from due()
+    yield from due(prefix)
     for level in range(levels):
-        yield from level_declarations(level)
+        yield from level_declarations(level, prefix)
 
 
 class DelayLadder:
     """Declares levels, and the bindings from their end to the target, when first needed."""
 
-    def __init__(self, declarer: Declarer) -> None:
+    def __init__(self, declarer: Declarer, names: Names | None = None) -> None:
+        """`names` are those of a service with a ladder of its own; None for the shared one."""
         self._declarer = declarer
+        self._restricted = names is not None
+        self._prefix = SHARED if names is None else names.delays
         self._generation = 0
         self._levels = 0
         self._bound: set[str] = set()
@@ -174,7 +213,7 @@ class DelayLadder:
         Raises FunctionNotFound if a mandatory route leads to no queue, and DeclarationError as
         `delayed_route` does.
         """
-        delayed = delayed_route(route, delay)
+        delayed = delayed_route(route, delay, self._prefix)
         if self._generation != self._declarer.connection_generation:
             self.forget()
         try:
@@ -189,13 +228,20 @@ class DelayLadder:
 
     async def _make(self, route: Route, levels: int) -> None:
         if levels > self._levels:
-            await self._declarer.carry_out(list(ladder(levels)))
+            await self._declarer.carry_out(list(ladder(levels, self._prefix)))
             self._levels = max(levels, self._levels)
-        if not route.exchange and route.key not in self._bound:
-            await self._declarer.carry_out([queue_binding(route.key)])
-            if len(self._bound) >= MAX_KNOWN:
-                self._bound.clear()
-            self._bound.add(route.key)
+        if self._restricted:
+            await self._bind(_target(route), list(restricted_target(route, self._prefix)))
+        elif not route.exchange:
+            await self._bind(route.key, [queue_binding(route.key)])
+
+    async def _bind(self, target: str, declarations: Sequence[Declaration]) -> None:
+        if target in self._bound:
+            return
+        await self._declarer.carry_out(declarations)
+        if len(self._bound) >= MAX_KNOWN:
+            self._bound.clear()
+        self._bound.add(target)
 
     def forget(self) -> None:
         """Declare everything again when it is next needed: it may have been deleted."""

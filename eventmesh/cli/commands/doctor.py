@@ -54,7 +54,7 @@ def command(
     # Modules may print while they are imported; that is not the result.
     with redirect_stdout(sys.stderr):
         services = load_services(found)
-    report = asyncio.run(inspect_mesh(settings.broker, services, wait))
+    report = asyncio.run(inspect_mesh(settings.broker_address, services, wait))
     if as_json:
         print_json([asdict(finding) for finding in report.findings])
     else:

@@ -32,6 +32,6 @@ def command(*, broker: str | None, as_json: bool, watch: bool, wait: float) -> N
     from eventmesh.cli.ps import show_instances, watch_instances  # noqa: PLC0415 - not for --help
 
     if watch:
-        asyncio.run(watch_instances(settings.broker))
+        asyncio.run(watch_instances(settings.broker_address))
     else:
-        asyncio.run(show_instances(settings.broker, wait, as_json=as_json))
+        asyncio.run(show_instances(settings.broker_address, wait, as_json=as_json))

@@ -17,6 +17,9 @@ from eventmesh.model.value import value
 REPLIES: Final = f"{NAME_PREFIX}.replies"
 """The direct exchange of replies; a key is random, and known only to who is asked."""
 
+INLETS: Final = f"{NAME_PREFIX}.to."
+"""What the names of the exchanges begin with that lead to one queue each."""
+
 _OURS: Final = f"{NAME_PREFIX}."
 _PRESENCE_QUEUE: Final = f"{PRESENCE}."
 
@@ -24,7 +27,7 @@ _PRESENCE_QUEUE: Final = f"{PRESENCE}."
 def inlet(queue: str) -> str:
     """Return the exchange whose messages go to that queue and to no other."""
     kind = queue.removeprefix(_OURS) if queue.startswith(_OURS) else f"queue.{queue}"
-    return f"{NAME_PREFIX}.to.{kind}"
+    return f"{INLETS}{kind}"
 
 
 def event_exchange(type: str) -> str:
@@ -77,3 +80,8 @@ class Names:
                 return Route(event_exchange(route.key), route.key, mandatory=False, name=route.name)
             case _:
                 return route
+
+
+def is_wild(pattern: str) -> bool:
+    """Whether a pattern of events has wildcards."""
+    return not {"*", "#"}.isdisjoint(pattern.split("."))

@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names, event_exchange, inlet
+from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names, event_exchange, inlet, is_wild
 from eventmesh.model.topology import (
     EVENTS,
     NAME_PREFIX,
+    NOBODY,
     PRESENCE,
     QUEUE_SCHEME,
     dead_letters,
@@ -133,7 +134,8 @@ def exchanges(
     """
     types = {type for each in all_rights for type in each.emits}
     types |= {each for one in all_rights for each in one.patterns if not is_wild(each)}
-    made = {EVENTS: "topic", PRESENCE: "topic", REPLIES: "direct"}
+    # The last is for a question about alarms: a message to nobody.
+    made = {EVENTS: "topic", PRESENCE: "topic", REPLIES: "direct", inlet(NOBODY): "fanout"}
     for rights in all_rights:
         made[Names(rights.service).own] = "direct"
         for queue in (*_inlet_queues(rights), *_called_queues(rights)):
@@ -141,11 +143,6 @@ def exchanges(
     for type in sorted(types):
         made[event_exchange(type)] = "fanout"
     return made, [(event_exchange(type), EVENTS) for type in sorted(types)]
-
-
-def is_wild(pattern: str) -> bool:
-    """Whether a pattern of events has wildcards."""
-    return not {"*", "#"}.isdisjoint(pattern.split("."))
 
 
 def _inlet_queues(rights: Rights) -> list[str]:

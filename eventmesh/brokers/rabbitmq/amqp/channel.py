@@ -83,11 +83,19 @@ class Channel:
         self._consumers: dict[bytes, DeliveryCallback] = {}
         self._tags = count()
         self._content: _Content | None = None
+        self._delivered = b""
 
     @property
     def is_open(self) -> bool:
         """Whether neither side has closed it."""
         return self._is_open
+
+    @property
+    def exchange(self) -> str:
+        """To which exchange the message was published that a consumer is called with."""
+        payload = self._delivered
+        place = 5 + payload[4] + _TAG.size
+        return payload[place + 1 : place + 1 + payload[place]].decode(errors="replace")
 
     # Calls
 
@@ -193,6 +201,7 @@ class Channel:
         """Handle the payload of a basic.deliver; the frames that follow are its content."""
         end = 5 + payload[4]
         tag, bits = _TAG.unpack_from(payload, end)
+        self._delivered = payload
         self._begin(_Content(frames.DELIVER, payload[5:end], tag, bits))
 
     def on_return(self, payload: bytes) -> None:

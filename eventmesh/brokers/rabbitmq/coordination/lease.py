@@ -62,12 +62,12 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
     owner knows.
     """
     async with AsyncExitStack() as stack:
-        await management.carry_out([QueueDeclaration(name, ARGUMENTS)])
+        await management.make_own(QueueDeclaration(name, ARGUMENTS))
         publishing = await stack.enter_async_context(
             management.publish_connection.channel(confirms=True)
         )
         channel = await stack.enter_async_context(management.connection.channel())
-        lease = RabbitLease(name, channel, publishing)
+        lease = RabbitLease(name, channel, publishing, management.own_exchange)
         await lease.take()
         tenure = asyncio.timeout(None)
         await stack.enter_async_context(background_task(_watch(lease, management, tenure)))
@@ -93,7 +93,15 @@ async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Tim
 class RabbitLease:
     """One holder's lease, or that of a process which waits for it."""
 
-    def __init__(self, name: str, channel: AbstractChannel, publishing: AbstractChannel) -> None:
+    def __init__(
+        self,
+        name: str,
+        channel: AbstractChannel,
+        publishing: AbstractChannel,
+        exchange: str = "",
+    ) -> None:
+        """`exchange` is where to publish to the queue `name`."""
+        self._exchange = exchange
         self._name = name
         self._channel = channel
         self._publishing = publishing
@@ -212,7 +220,11 @@ class RabbitLease:
     async def _publish(self, properties: commands.Basic.Properties, body: bytes = b"") -> None:
         async with translate_errors(f"writing to the lease {self._name!r}"):
             await self._publishing.basic_publish(
-                body, routing_key=self._name, properties=properties, mandatory=True
+                body,
+                exchange=self._exchange,
+                routing_key=self._name,
+                properties=properties,
+                mandatory=True,
             )
 
 

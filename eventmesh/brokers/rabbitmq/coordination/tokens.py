@@ -73,12 +73,13 @@ async def _mint(
 ) -> Tokens:
     tokens = Tokens(f"{name}.{uuid4().hex[:12]}", count)
     arguments = token_arguments(await management.connection.server_version())
-    await management.carry_out([QueueDeclaration(tokens.queue, arguments)])
+    await management.make_own(QueueDeclaration(tokens.queue, arguments))
     async with management.publish_connection.channel(confirms=True) as channel:
         for number in range(count):
             async with translate_errors(f"making the slots {name!r}"):
                 await channel.basic_publish(
                     b"",
+                    exchange=management.own_exchange,
                     routing_key=tokens.queue,
                     properties=commands.Basic.Properties(
                         message_id=f"{number}", message_type="slot", delivery_mode=2

@@ -11,6 +11,7 @@ from typing import Final
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import Clock
 from eventmesh.aio.tasks import background_task
+from eventmesh.brokers.rabbitmq.access.admission import Admit
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel, DeliveryCallback
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
@@ -117,10 +118,12 @@ class Consumer:
         deliver: Callable[[Delivery], None],
         declare: Callable[[], Awaitable[None]],
         reply_connection: ReconnectingConnection | None = None,
+        admit: Admit | None = None,
     ) -> None:
         """`declare` creates the queue and its bindings again, after they may have been lost.
 
         `reply_connection` carries the replies to the deliveries: without it nothing is consumed.
+        `admit` is asked about each message; one that it drops is acknowledged.
         """
         self.live = asyncio.Event()
         self._connection = connection
@@ -130,6 +133,7 @@ class Consumer:
         self._deliver = deliver
         self._declare = declare
         self._reply_connection = reply_connection or connection
+        self._admit = admit
         self._active: _ActiveConsumer | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
@@ -222,10 +226,28 @@ class Consumer:
     def _delivery_callback(self, acks: AckBatcher) -> DeliveryCallback:
         deliver, add, now = self._deliver, acks.add, self._clock.now
 
+        admit = self._admit
+        if admit is not None:
+            return self._admitting_callback(acks, admit)
+
         def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
             add(tag)
             received = receive(properties, body, now(), redelivered=redelivered)
             deliver(RabbitDelivery(received.message, received.redeliveries, tag, acks))
+
+        return on_delivery
+
+    def _admitting_callback(self, acks: AckBatcher, admit: Admit) -> DeliveryCallback:
+        deliver, now, channel = self._deliver, self._clock.now, acks.channel
+
+        def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
+            acks.add(tag)
+            received = receive(properties, body, now(), redelivered=redelivered)
+            message = admit(received.message, channel.exchange)
+            if message is None:
+                acks.ack(tag)
+            else:
+                deliver(RabbitDelivery(message, received.redeliveries, tag, acks))
 
         return on_delivery
 

@@ -61,12 +61,16 @@ class Publisher:
         timeout: float,
         window: int = WINDOW,
         user: bytes = b"",
+        *,
+        declare: bool = True,
     ) -> None:
         """`timeout` is the seconds for one publish, including the wait for a connection.
 
         With 0 it fails at once without a connection, and waits PUBLISH_SECONDS for a confirm.
-        `user` is that of the connection, from `encode_user`.
+        `user` is that of the connection, from `encode_user`. `declare` says whether to declare the
+        exchanges of events and presence, for which the user of one service has no permission.
         """
+        self._exchanges = _EXCHANGES if declare else ()
         self._user = user
         self._connection = connection
         self._clock = clock
@@ -86,7 +90,7 @@ class Publisher:
 
     async def _open(self, connection: AmqpConnection) -> Channel:
         try:
-            channel = await connection.open_channel(*_EXCHANGES, commands.Confirm.Select())
+            channel = await connection.open_channel(*self._exchanges, commands.Confirm.Select())
         except BrokerUnavailable as error:
             # The user may not declare them, or they exist with other arguments: use them as is.
             _log.info("the exchanges of events are not declared: %s", error)

@@ -44,8 +44,18 @@ class _Held:
 class ReplySender:
     """Sends replies, without waiting and without confirms."""
 
-    def __init__(self, connection: ReconnectingConnection, clock: Clock, user: bytes = b"") -> None:
-        """`user` is that of the connection, from `encode_user`."""
+    def __init__(
+        self,
+        connection: ReconnectingConnection,
+        clock: Clock,
+        user: bytes = b"",
+        exchange: str = "",
+    ) -> None:
+        """`user` is that of the connection, from `encode_user`.
+
+        `exchange` is where replies are published; the default one for direct reply-to.
+        """
+        self._exchange = exchange
         self._user = user
         self._connection = connection
         self._clock = clock
@@ -88,7 +98,7 @@ class ReplySender:
         if not request.reply_to:
             return
         check_size(reply)
-        target = encode_route("", request.reply_to, mandatory=False)
+        target = encode_route(self._exchange, request.reply_to, mandatory=False)
         properties = encode_message(
             reply, durable=False, correlation_id=request.correlation_id, user=self._user
         )

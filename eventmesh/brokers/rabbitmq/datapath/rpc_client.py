@@ -14,6 +14,7 @@ from typing import Final
 from pamqp import commands
 
 from eventmesh.aio.clock import Clock, TimeLimit
+from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
@@ -53,12 +54,16 @@ class RpcClient:
         clock: Clock,
         timeout: float,
         user: bytes = b"",
+        names: Names | None = None,
     ) -> None:
         """`timeout` is the seconds to wait for a connection, within the deadline; 0 to not wait.
 
-        `user` is that of the connection, from `encode_user`.
+        `user` is that of the connection, from `encode_user`. With `names`, those of the restricted
+        topology, replies come through an exchange and a queue, and not by direct reply-to.
         """
         self._user = user
+        self._names = names
+        self._reply_to = REPLY_TO
         self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
@@ -74,12 +79,32 @@ class RpcClient:
     async def _open_channel(self, connection: AmqpConnection) -> Channel:
         channel = await connection.open_channel(commands.Confirm.Select())
         try:
-            await channel.consume(REPLY_TO, 0, self._on_reply, no_ack=True)
+            queue = (
+                REPLY_TO if self._names is None else await self._make_queue(channel, self._names)
+            )
+            await channel.consume(queue, 0, self._on_reply, no_ack=True)
         except BaseException:
             channel.abandon()
             raise
         channel.closed.add_done_callback(self._on_closed)
         return channel
+
+    async def _make_queue(self, channel: Channel, names: Names) -> str:
+        """Make a queue of this connection, and a reply address that nobody can guess."""
+        queue = names.reply_queues + urandom(8).hex()
+        await channel.call(
+            commands.Queue.Declare(
+                queue=queue,
+                exclusive=True,
+                auto_delete=True,
+                arguments={"x-queue-type": "classic"},
+            )
+        )
+        self._reply_to = urandom(16).hex()
+        await channel.call(
+            commands.Queue.Bind(queue=queue, exchange=REPLIES, routing_key=self._reply_to)
+        )
+        return queue
 
     async def request(self, route: Route, message: Message) -> Message:
         """Send a request and wait for its reply; see `Broker.request`."""
@@ -121,7 +146,7 @@ class RpcClient:
             message,
             durable=False,
             expiration=min(max(int(remaining * 1000), 1), MAX_EXPIRATION_MS),
-            reply_to=REPLY_TO,
+            reply_to=self._reply_to,
             correlation_id=correlation_id,
             user=self._user,
         )

@@ -15,6 +15,7 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from eventmesh.abc import Delivery
+from eventmesh.brokers.rabbitmq.access.names import INLETS, Names, event_exchange, is_wild
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.declarations import (
@@ -54,8 +55,19 @@ class Management:
     few messages of leases and slots.
     """
 
-    def __init__(self, address: Address, name: str, log: ConnectionLog | None = None) -> None:
-        """Pass the `log` of the process if it has other connections to the same broker."""
+    def __init__(
+        self,
+        address: Address,
+        name: str,
+        log: ConnectionLog | None = None,
+        names: Names | None = None,
+    ) -> None:
+        """Pass the `log` of the process if it has other connections to the same broker.
+
+        `names` are those of the service in the restricted topology.
+        """
+        self._names = names
+        self.own_exchange = "" if names is None else names.own
         log = log or ConnectionLog(name, address)
         self.connection = ManagementConnection(address, name, log)
         self.publish_connection = ManagementConnection(address, f"{name}, publishing", log)
@@ -95,7 +107,10 @@ class Management:
         FunctionNotFound if another system's queue does not exist, DeclarationError if RabbitMQ
         refuses a declaration, AccessDenied and BrokerUnavailable.
         """
-        plan = list(_plan(queues, bindings))
+        names = self._names
+        plan = list(
+            _plan(queues, bindings) if names is None else _plan_own(queues, bindings, names)
+        )
         if any(isinstance(step, BindingDeclaration) and step.source == DUE for step in plan):
             await self._make_end_of_ladder()
         await self.carry_out(plan)
@@ -106,6 +121,11 @@ class Management:
         if self._end_made_after != generation:
             await self.carry_out(list(due()))
             self._end_made_after = generation
+
+    async def make_own(self, queue: QueueDeclaration) -> None:
+        """Create a queue that is published to through `own_exchange`, with its name as the key."""
+        bind = [BindingDeclaration(self.own_exchange, queue.name, queue.name)]
+        await self.carry_out([queue, *(bind if self.own_exchange else ())])
 
     async def carry_out(self, declarations: Sequence[Declaration]) -> None:
         """Create what does not exist yet, in this order. Raises as `declare` does.
@@ -200,6 +220,20 @@ def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Decl
             yield event_binding(bound.queue.name, key)
 
 
+def _plan_own(
+    queues: Sequence[Queue], bindings: Sequence[Binding], names: Names
+) -> Iterator[Declaration]:
+    """Yield the same for the restricted topology, whose exchanges are there already."""
+    wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
+    for queue in wanted.values():
+        yield from queue_declarations(queue, names)
+    for bound in bindings:
+        source = bound.exchange
+        if source == EVENTS and not is_wild(bound.pattern):
+            source = event_exchange(bound.pattern)
+        yield BindingDeclaration(source, bound.queue.name, binding_key(bound.pattern))
+
+
 _DELAYED: Final = frozenset(("inbox", "named", "broadcast"))
 """Kinds of queues to which delayed messages are sent. They are bound here, so that a queue that was
 deleted and created again gets the messages that were already delayed for it."""
@@ -236,7 +270,9 @@ def _missing(declaration: Declaration, reason: str) -> InvocationError:
                 "the queue belongs to another system (declare=False), which must create it first; "
                 "without declare=False, eventmesh creates it",
             )
-        case BindingDeclaration() if "no queue" in reason:
+        case BindingDeclaration() if "no queue" in reason or declaration.destination.startswith(
+            INLETS
+        ):
             return FunctionNotFound(declaration.destination)
         case _:
             return BrokerUnavailable(f"a queue or exchange was deleted meanwhile, retry: {reason}")
