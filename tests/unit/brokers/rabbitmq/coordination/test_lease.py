@@ -47,7 +47,7 @@ class Node:
         if _is_state(message):
             self.acked.put_nowait(message.body)
 
-    async def basic_publish(self, body, *, routing_key, properties, mandatory):
+    async def basic_publish(self, body, *, exchange, routing_key, properties, mandatory):
         await self.publishing.wait()
         if self.fault:
             raise self.fault

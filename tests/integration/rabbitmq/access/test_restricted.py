@@ -1,0 +1,255 @@
+"""What restricted users may do works, and tricks within it have no effect."""
+
+import asyncio
+import time
+
+import pytest
+from pamqp import commands
+
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable, FunctionNotFound
+from eventmesh.model.ids import new_id
+from eventmesh.model.message import Message
+from eventmesh.model.topology import (
+    Binding,
+    broadcast,
+    dead_letters,
+    inbox,
+    lease_name,
+    named,
+    parse_destination,
+    presence_queue,
+    rpc_queue,
+    slots_name,
+    to_presence,
+    to_queue,
+    to_rpc,
+    to_subscribers,
+)
+
+DEADLINE = 60.0
+PRESENCE_QUEUE = presence_queue("1", "heard")
+
+
+def message(body=b"1", **fields):
+    now = time.time()
+    return Message(body, new_id(), now, **{"deadline": now + DEADLINE, **fields})
+
+
+class Seen:
+    """The messages that a consumer got, which are acknowledged."""
+
+    def __init__(self):
+        self._queue = asyncio.Queue()
+
+    def __call__(self, delivery):
+        delivery.ack()
+        self._queue.put_nowait(delivery.message)
+
+    async def next(self):
+        async with asyncio.timeout(DEADLINE):
+            return await self._queue.get()
+
+
+@pytest.fixture
+async def shop(mesh):
+    async with mesh.broker(mesh.shop) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def evil(mesh):
+    async with mesh.broker(mesh.evil) as broker:
+        yield broker
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+async def test_a_function_in_calls_gets_work(mesh, shop, evil, delay):
+    seen, name = Seen(), f"{mesh.shop}.open"
+    async with shop.consume(inbox(name), seen, prefetch=5):
+        await evil.publish(to_queue(inbox(name), name), message(), delay=delay)
+        got = await seen.next()
+        assert (got.sender, got.trigger) == (mesh.evil, "invoke")
+
+
+async def test_a_function_in_calls_answers(mesh, shop, evil):
+    name = f"{mesh.shop}.open"
+    queue = rpc_queue(name, 5)
+    await shop.declare([queue])
+
+    def answer(delivery):
+        delivery.ack()
+        shop.reply(delivery.message, message(delivery.message.body * 2))
+
+    async with shop.consume(queue, answer, prefetch=5):
+        replies = await asyncio.gather(
+            *(evil.request(to_rpc(name), message(b"%d" % number)) for number in range(5))
+        )
+    assert [reply.body for reply in replies] == [b"00", b"11", b"22", b"33", b"44"]
+    assert {reply.sender for reply in replies} == {mesh.shop}
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+async def test_a_function_not_in_calls_is_refused(mesh, evil, delay):
+    name = f"{mesh.shop}.secret"
+    with pytest.raises((AccessDenied, BrokerUnavailable), match=r"ACCESS_REFUSED|access"):
+        await evil.publish(to_queue(inbox(name), name), message(), delay=delay)
+
+
+async def test_a_function_that_does_not_run_is_not_found(mesh, evil):
+    with pytest.raises(FunctionNotFound):
+        await evil.request(to_rpc(f"{mesh.evil}.f"), message())
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+async def test_events_come_by_type_and_by_pattern(mesh, shop, evil, delay):
+    exact, wild = Seen(), Seen()
+    one, all_of = broadcast(f"{mesh.shop}.open", new_id()), broadcast(f"{mesh.shop}.open", new_id())
+    await shop.declare([], [Binding(one, "payment.approved"), Binding(all_of, "payment.*")])
+    async with shop.consume(one, exact, prefetch=5), shop.consume(all_of, wild, prefetch=5):
+        route = to_subscribers("payment.approved")
+        await shop.publish(route, message(type="payment.approved", trigger="event"), delay=delay)
+        for seen in (exact, wild):
+            got = await seen.next()
+            assert (got.type, got.trigger) == ("payment.approved", "event")
+
+
+async def test_an_event_has_the_type_of_its_exchange(mesh, shop, evil):
+    seen, queue = Seen(), broadcast(f"{mesh.shop}.open", new_id())
+    await shop.declare([], [Binding(queue, "order.placed")])
+    async with shop.consume(queue, seen, prefetch=5):
+        forged = message(type="payment.approved", trigger="event")
+        await evil.publish(to_subscribers("order.placed"), forged)
+        assert (await seen.next()).type == "order.placed"
+
+
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+async def test_keys_in_headers_reach_no_subscriber(mesh, shop, evil, header):
+    exact, wild = Seen(), Seen()
+    one, all_of = broadcast(f"{mesh.shop}.open", new_id()), broadcast(f"{mesh.shop}.open", new_id())
+    await shop.declare([], [Binding(one, "payment.approved"), Binding(all_of, "payment.*")])
+    async with shop.consume(one, exact, prefetch=5), shop.consume(all_of, wild, prefetch=5):
+        async with mesh.channel(mesh.evil) as channel:
+            await channel.basic_publish(
+                b"forged",
+                exchange="em.event.order.placed",
+                routing_key="order.placed",
+                properties=commands.Basic.Properties(
+                    headers={header: ["payment.approved"]}, message_type="payment.approved"
+                ),
+            )
+        await shop.publish(
+            to_subscribers("payment.approved"), message(b"true", type="payment.approved")
+        )
+        # In the order in which they were published: the forged one came to neither.
+        assert [(await exact.next()).body, (await wild.next()).body] == [b"true", b"true"]
+
+
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+async def test_keys_in_headers_reach_no_queue(mesh, shop, header):
+    secret, opened = inbox(f"{mesh.shop}.secret"), inbox(f"{mesh.shop}.open")
+    await shop.purge(opened)  # The events of other tests.
+    async with mesh.channel(mesh.evil) as channel:
+        await channel.basic_publish(
+            b"{}",
+            exchange=f"em.to.inbox.{mesh.shop}.open",
+            routing_key=secret.name,
+            properties=commands.Basic.Properties(headers={header: [secret.name, "money"]}),
+        )
+    while (delivery := await shop.get(opened)) is None:
+        pass
+    delivery.ack()
+    assert await shop.get(secret) is None
+    assert await shop.get(named("money")) is None
+
+
+async def test_a_call_is_no_event(mesh, shop, evil):
+    seen, queue = Seen(), inbox(f"{mesh.shop}.open")
+    await shop.purge(queue)
+    async with shop.consume(queue, seen, prefetch=5):
+        forged = message(type="payment.approved", trigger="event")
+        await evil.publish(to_queue(queue), forged)
+        got = await seen.next()
+        assert (got.type, got.trigger) == ("", "invoke")
+        # A retry by the service itself, and a redrive by the gateway, stay what they were.
+        await shop.publish(to_queue(queue), forged)
+        assert (await seen.next()).trigger == "event"
+        async with mesh.broker(mesh.gateway) as gateway:
+            await gateway.publish(to_queue(queue), forged)
+            assert (await seen.next()).trigger == "event"
+
+
+async def test_delays_end_where_the_service_may_send(mesh, shop, evil):
+    seen, queue = Seen(), inbox(f"{mesh.shop}.open")
+    route = to_queue(queue)
+    await evil.publish(route, message(), delay=0.1)
+    async with shop.consume(queue, seen, prefetch=5):
+        await seen.next()
+        digits = ".".join("0" * 27 + "1")
+        async with mesh.channel(mesh.evil) as channel:
+            await channel.basic_publish(
+                b"{}",
+                exchange=f"em.delay.{mesh.evil}.0",
+                routing_key=f"{digits}.q.em.inbox.{mesh.shop}.open",
+                properties=commands.Basic.Properties(
+                    headers={
+                        "CC": [
+                            f"{digits}.q.em.inbox.{mesh.shop}.secret",
+                            f"{digits}.e.payment.approved",
+                        ]
+                    }
+                ),
+            )
+        await seen.next()
+    assert await shop.get(inbox(f"{mesh.shop}.secret")) is None
+
+
+async def test_a_reply_address_is_not_that_of_another(mesh, evil, shop):
+    name, addresses = f"{mesh.shop}.open", []
+    queue = rpc_queue(name, 5)
+    await shop.declare([queue])
+
+    def answer(delivery):
+        delivery.ack()
+        addresses.append((delivery.message.reply_to, delivery.message.correlation_id))
+        shop.reply(delivery.message, message())
+
+    async with shop.consume(queue, answer, prefetch=5):
+        await evil.request(to_rpc(name), message())
+        await shop.request(to_rpc(name), message())
+    (one, first), (other, second) = addresses
+    assert one != other
+    assert first != second
+    assert all(len(bytes.fromhex(address)) == 16 for address in (one, other))
+
+
+async def test_leases_slots_and_dead_letters_of_its_own(mesh, evil):
+    name = f"{mesh.evil}.f"
+    async with evil.lease(lease_name(mesh.evil)) as lease:
+        await lease.save(b"state")
+    async with evil.slots(slots_name(name), 1) as slots:
+        async with asyncio.timeout(DEADLINE):
+            await slots.acquire()
+        slots.release()
+    dead = dead_letters(name)
+    await evil.publish(to_queue(dead), message())
+    async with mesh.broker(mesh.gateway) as gateway:
+        while (delivery := await gateway.get(dead)) is None:
+            pass
+        delivery.ack()
+        assert await evil.purge(dead) == 0
+
+
+async def test_processes_hear_of_each_other(mesh, shop, evil):
+    seen = Seen()
+    await shop.declare([PRESENCE_QUEUE], [Binding(PRESENCE_QUEUE, "instance", "em.presence")])
+    async with shop.consume(PRESENCE_QUEUE, seen, prefetch=5):
+        await evil.publish(to_presence("instance"), message(b"here"))
+        got = await seen.next()
+        assert (got.body, got.sender) == (b"here", mesh.evil)
+
+
+async def test_a_queue_in_code(mesh, evil):
+    seen = Seen()
+    async with evil.consume(named("evil.q"), seen, prefetch=5):
+        await evil.publish(parse_destination("queue:evil.q"), message(b"own"))
+        assert (await seen.next()).body == b"own"
