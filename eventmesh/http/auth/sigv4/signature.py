@@ -15,7 +15,7 @@ from eventmesh.model.value import value
 MAX_EXPIRES: Final = 7 * 86400
 """Seconds for which a presigned URL may hold."""
 
-_MOMENT: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_MOMENT: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,64}")
 _NAMES: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(?:;[!#$%&'*+.^_`|~0-9a-z-]+)*")
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}")
@@ -113,12 +113,14 @@ def _build(  # noqa: PLR0917  # what a signature has, in the order of the functi
     credential: str, moment: str, signed: str, digits: str, token: str, expires: int | None
 ) -> Signature:
     key_id, scope = _parse_credential(credential)
-    if not _MOMENT.fullmatch(moment):
+    found = _MOMENT.fullmatch(moment)
+    if found is None:
         raise SignatureRefused(
             INCOMPLETE, f"Date must be in ISO-8601 'basic format'. Got {moment!r:.40}."
         )
     try:
-        time = datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        year, month, day, hour, minute, second = map(int, found.groups())
+        time = datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
         raise SignatureRefused(INCOMPLETE, f"There is no date {moment!r}.") from None
     if scope.day != moment[:8]:
