@@ -131,8 +131,9 @@ def check_name(name: str) -> str:
 
 def check_scopes(scopes: Any) -> frozenset[str]:
     """Return the scopes as a set. Raises SettingsError for others than there are."""
-    given = frozenset(map(str, scopes)) if isinstance(scopes, list) else None
-    if not given or not given <= ALL_SCOPES:
+    known = [scope for scope in ALL_SCOPES if isinstance(scopes, list) and scope in scopes]
+    given = frozenset(known)
+    if not given or len(given) != len(scopes) or not given <= ALL_SCOPES:
         raise SettingsError(f"its scopes must be a list of {', '.join(sorted(ALL_SCOPES))}")
     return given
 
