@@ -10,12 +10,15 @@ from typing import Final, Self
 
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.caller import BrokerTransport, Caller
+from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.host import Host, host_services
 from eventmesh.http.source import serve_functions
+from eventmesh.model.access.identity import ANONYMOUS, Identity
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.settings import Settings
+from eventmesh.model.topology import check_function
 from eventmesh.service import Service
 from eventmesh.testing.activity import Activity
 from eventmesh.testing.broker import RecordingBroker
@@ -51,7 +54,8 @@ class TestMesh(Caller):
     like any function, an exception is raised, any other value is returned. `resources` replace
     resources by their type; they are neither opened nor closed. `start` is the first time of the
     clock: a datetime with a time zone, or "2026-12-24T18:00:00+01:00". With `http` the routes are
-    served at `url`, on a free port unless `settings` name one.
+    served at `url`, on a free port unless `settings` name one. The test calls as the function
+    `caller`, "service.function", where that is given, and for `identity`.
 
     Entering raises the errors that the launcher would report: DeclarationError, SettingsError, and
     errors of resources. Leaving cancels running invocations. It raises AssertionError when an
@@ -75,6 +79,8 @@ class TestMesh(Caller):
         settings: Settings = ANY_FREE_PORT,
         timeout: Duration = 10.0,
         allow_failures: bool = False,
+        caller: str = "",
+        identity: Identity = ANONYMOUS,
     ) -> None:
         self.clock: Final = ManualClock(
             START if start is None else parse_datetime(start, "TestMesh(start=…)").timestamp()
@@ -83,7 +89,12 @@ class TestMesh(Caller):
         self._activity = Activity()
         self._history = History()
         self.broker: Final = RecordingBroker(self.clock, self._activity, self._history)
-        super().__init__(_Transport(self.broker, self._activity, self._timeout), self.clock, "")
+        super().__init__(
+            _Transport(self.broker, self._activity, self._timeout),
+            self.clock,
+            check_function(caller) if caller else "",
+            encode_identity(identity),
+        )
         self._services = prepare_services(
             services, stubs or {}, resources or {}, self._activity.observe
         )

@@ -12,7 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from openapi_spec_validator import validate
 
-from eventmesh import AccessDenied, Context, Service, on
+from eventmesh import AccessDenied, Context, Cors, Service, on
 from eventmesh.auth import (
     Anyone,
     ApiKeys,
@@ -272,3 +272,25 @@ async def test_a_host_does_not_start_with_keys_that_cannot_be_read(service, keys
     with pytest.raises(Exception, match=r"keys.toml' cannot be used \(No such file"):
         async with mesh(service):
             pass
+
+
+async def test_browsers_may_ask_first_and_see_the_refusal(keys):
+    page = "https://app.example"
+    service = Service("orders", auth=ApiKeys(str(keys)), cors=Cors([page], headers=["x-api-key"]))
+
+    @service.function(on.get("/orders"))
+    def orders() -> int:
+        return 1
+
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    async with mesh(service) as clients:
+        for client in clients:
+            for method, headers, status in [
+                ("OPTIONS", asked, 204),
+                ("GET", {}, 401),
+                ("GET", {"x-api-key": KEY}, 200),
+            ]:
+                given = {"Origin": page, **headers}
+                async with client.request(method, "/orders", headers=given) as answer:
+                    assert answer.status == status
+                    assert answer.headers["Access-Control-Allow-Origin"] == page

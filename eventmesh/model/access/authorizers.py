@@ -6,7 +6,9 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, cast, get_args
+from urllib.parse import urlsplit
 
+from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.access.identity import Identity
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
@@ -85,6 +87,11 @@ class Jwt:
         for name, text in (("issuer", self.issuer), ("jwks", self.jwks)):
             if not isinstance(text, str) or not text:
                 raise DeclarationError(f"Jwt: {name}={text!r} is no text")
+        if "://" in self.jwks and not _is_secure(self.jwks):
+            raise DeclarationError(
+                f"Jwt: jwks={self.jwks!r}: whoever is between could give other keys; write an "
+                "https:// URL, an http:// one of this machine, or the path of a file"
+            )
         if not given or not all(isinstance(each, str) and each for each in given):
             raise DeclarationError(
                 "Jwt: a token needs an audience: one that was issued for another service would be "
@@ -175,6 +182,17 @@ def _read_scopes(kind: str, given: Any) -> tuple[str, ...]:
         if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
             raise DeclarationError(f"{kind}: {scope!r} is no scope: write a word without spaces")
     return scopes
+
+
+def _is_secure(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    )
 
 
 def _is_async(check: Any) -> bool:
