@@ -11,7 +11,9 @@ from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias, cast
 
-from eventmesh.model.access.identity import ALL_SCOPES
+from pydantic import TypeAdapter
+
+from eventmesh.model.access.identity import ALL_SCOPES, Scope
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.value import value
 
@@ -22,6 +24,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
 """What AWS accepts as an access key's id (IAM's AccessKey, `\\w` there, in capitals here)."""
 
+_SCOPES: Final = TypeAdapter(list[Scope])
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _SECRET: Final = re.compile(r"[!#-\[\]-~]{16,4096}")
 
@@ -131,11 +134,13 @@ def check_name(name: str) -> str:
 
 def check_scopes(scopes: Any) -> frozenset[str]:
     """Return the scopes as a set. Raises SettingsError for others than there are."""
-    known = [scope for scope in ALL_SCOPES if isinstance(scopes, list) and scope in scopes]
-    given = frozenset(known)
-    if not given or len(given) != len(scopes) or not given <= ALL_SCOPES:
+    try:
+        given = _SCOPES.validate_python(scopes, strict=True)
+    except ValueError:  # A ValidationError is a ValueError.
+        given = []
+    if not given:
         raise SettingsError(f"its scopes must be a list of {', '.join(sorted(ALL_SCOPES))}")
-    return given
+    return frozenset(given)
 
 
 def _entries(tables: _Table, kind: str) -> Iterator[tuple[str, _Table]]:
