@@ -178,6 +178,9 @@ class JwtAuthenticator:
         self._scope_prefix = scope_prefix
 
     async def authenticate(self, request: Request) -> Identity | None:
+        if len(request.headers.getall(hdrs.AUTHORIZATION, ())) > 1:
+            # Whatever stands before us may have looked at another one.
+            raise Unauthenticated("there are several Authorization headers: send one")
         token = read_bearer(request.headers)
         if token is None or token.count(".") != 2:  # noqa: PLR2004  # header, claims, signature
             return None

@@ -9,6 +9,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
+from multidict import CIMultiDict
 
 from eventmesh.http.auth.jwt import (
     MAX_TOKEN,
@@ -298,8 +299,8 @@ def test_scopes_without_a_prefix():
 
 
 class Headers:
-    def __init__(self, **headers):
-        self.headers = headers
+    def __init__(self, *more, **headers):
+        self.headers = CIMultiDict([*headers.items(), *more])
 
 
 @pytest.mark.parametrize(
@@ -307,6 +308,13 @@ class Headers:
 )
 async def test_other_credentials_are_left_to_others(verifier, headers):
     assert await JwtAuthenticator(verifier).authenticate(Headers(**headers)) is None
+
+
+async def test_several_headers_are_refused(verifier, claims, rsa):
+    bearer = f"Bearer {sign(claims, rsa)}"
+    request = Headers(("authorization", "Bearer em_x"), Authorization=bearer)
+    with pytest.raises(Unauthenticated, match="several"):
+        await JwtAuthenticator(verifier).authenticate(request)
 
 
 async def test_a_bearer_has_the_identity_of_the_token(verifier, claims, rsa):
