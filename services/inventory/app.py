@@ -11,7 +11,7 @@ from .models import Expiry, Hold, Item, Ledger, OrderRef, Reservation, Sku, Stoc
 from .settings import Settings
 from .storage import Store, opened
 
-inventory = Service("inventory")
+inventory = Service("inventory", calls=[], emits=["reservation.expired"])
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For events that must not be lost: it outlasts a database that is unavailable for an hour."""

@@ -14,8 +14,6 @@ from .models import EndedOrder, Ledger, Mail
 from .settings import Settings
 from .storage import Store, opened
 
-notifications = Service("notifications")
-
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For mails that must not be lost: it outlasts a mail server that is unavailable for an hour."""
 
@@ -25,6 +23,8 @@ CLAIM: Final = TIMEOUT + timedelta(minutes=1)
 replicas' clocks."""
 
 MAILS: Final = "notifications.mails"
+
+notifications = Service("notifications", calls=[f"queue:{MAILS}"], emits=[])
 
 
 @notifications.resource

@@ -28,7 +28,11 @@ from .models import (
 from .settings import Settings
 from .storage import OutboxEvent, Store, opened
 
-orders = Service("orders")
+orders = Service(
+    "orders",
+    calls=["inventory.reserve"],
+    emits=["order.placed", "order.confirmed", "order.cancelled", "order.abandoned"],
+)
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For events that must not be lost: it outlasts a database that is unavailable for an hour."""

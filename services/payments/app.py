@@ -14,7 +14,11 @@ from .models import Failure, Ledger, OrderRef, Payment, PlacedOrder
 from .settings import Settings
 from .storage import Store, opened
 
-payments = Service("payments")
+payments = Service(
+    "payments",
+    calls=[],
+    emits=["payment.succeeded", "payment.failed", "payment.refunded"],
+)
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For events that must not be lost: it outlasts a database that is unavailable for an hour."""

@@ -16,7 +16,7 @@ from .models import Day, Order
 from .settings import Settings
 from .storage import Store, opened
 
-reports = Service("reports")
+reports = Service("reports", calls=[], emits=[])
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For events that must not be lost: it outlasts a database that is unavailable for an hour."""

@@ -55,7 +55,10 @@ class RabbitInspector:
 
     def __init__(self, url: str, name: str) -> None:
         """`name` is the connection's name in RabbitMQ's tools. Raises SettingsError."""
-        self._connection = ManagementConnection(parse_address(url), name)
+        address = parse_address(url)
+        self._connection = ManagementConnection(address, name)
+        # Comparing declares, which the user of one service, or a gateway, may not.
+        self._compares = not address.per_service
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,7 +91,7 @@ class RabbitInspector:
         counts = await self._count(queue.name)
         if counts is None:
             return None
-        difference = await self._compare(queue) if queue.declare else None
+        difference = await self._compare(queue) if queue.declare and self._compares else None
         return QueueInfo(*counts, difference)
 
     async def lost(self) -> LostMessages:

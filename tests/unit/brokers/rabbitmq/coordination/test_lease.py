@@ -116,6 +116,8 @@ async def test_what_one_that_was_lost_stores_late_is_dropped(node, lease):
     await acked(node, b"")
     late = {EPOCH: lease.version.epoch - 1, NUMBER: 99}
     properties = SimpleNamespace(headers=late, message_id=None)
-    await node.basic_publish(b"late", routing_key="", properties=properties, mandatory=True)
+    await node.basic_publish(
+        b"late", exchange="", routing_key="", properties=properties, mandatory=True
+    )
     await acked(node, b"late")
     assert node.states == [b"one"]
