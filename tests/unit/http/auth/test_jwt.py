@@ -4,6 +4,8 @@ import base64
 import hmac
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 from joserfc import jws
@@ -362,3 +364,17 @@ async def test_few_tokens_are_kept(rsa, claims, clock, monkeypatch):
     await verifier.verify(sign({**claims, "more": "x" * 5000}, rsa))
 
     assert len(vars(verifier)["_kept"]) == 3
+
+
+def test_without_joserfc_it_is_said_what_to_install():
+    program = (
+        "import sys; sys.modules['joserfc'] = None\n"
+        "from eventmesh.http.auth.jwt import JwtVerifier\n"
+        "from eventmesh.model.errors import DeclarationError\n"
+        "try: JwtVerifier('i', 'a', keys={})\n"
+        "except DeclarationError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert (run.stdout, run.stderr) == ("JWTs need joserfc: install eventmesh[jwt]\n", "")
