@@ -37,6 +37,7 @@ class ContainerNode(PrivateNode):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # It may log what a test sent.
         )
         try:
             wait_until_started(log)

@@ -77,6 +77,7 @@ class InstalledNode(PrivateNode):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                errors="replace",  # It may log what a test sent.
                 start_new_session=True,
             )
         finally:

@@ -67,7 +67,14 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
             management.publish_connection.channel(confirms=True)
         )
         channel = await stack.enter_async_context(management.connection.channel())
-        lease = RabbitLease(name, channel, publishing, management.own_exchange)
+        lease = RabbitLease(
+            name,
+            channel,
+            publishing,
+            management.own_exchange,
+            user=management.user,
+            owner=management.find_owner(name),
+        )
         await lease.take()
         tenure = asyncio.timeout(None)
         await stack.enter_async_context(background_task(_watch(lease, management, tenure)))
@@ -99,10 +106,18 @@ class RabbitLease:
         channel: AbstractChannel,
         publishing: AbstractChannel,
         exchange: str = "",
+        *,
+        user: str = "",
+        owner: str = "",
     ) -> None:
-        """`exchange` is where to publish to the queue `name`."""
+        """`exchange` is where to publish to the queue `name`, and `user` who publishes.
+
+        Only states of `owner` count, unless it is "".
+        """
         self._exchange = exchange
         self._name = name
+        self._user = user
+        self._owner = owner
         self._channel = channel
         self._publishing = publishing
         # No longer than PREFETCH; None stands for the end.
@@ -203,7 +218,7 @@ class RabbitLease:
 
     async def _keep_newer(self, message: DeliveredMessage) -> bool:
         """Hold the message in place of the held one if its state is newer; drop it otherwise."""
-        version = _version(message)
+        version = _version(message, self._owner)
         if version is None or version <= self._held_version:
             await self._drop(message)
             return False
@@ -218,6 +233,7 @@ class RabbitLease:
         await self._channel.basic_ack(message.delivery_tag or 0, wait=False)
 
     async def _publish(self, properties: commands.Basic.Properties, body: bytes = b"") -> None:
+        properties.user_id = self._user or None
         async with translate_errors(f"writing to the lease {self._name!r}"):
             await self._publishing.basic_publish(
                 body,
@@ -242,9 +258,12 @@ def _is_version(part: Any) -> TypeGuard[int]:
     return isinstance(part, int) and 0 <= part < _MAX_VERSION
 
 
-def _version(message: DeliveredMessage) -> Version | None:
+def _version(message: DeliveredMessage, owner: str) -> Version | None:
     """Return the version of a state; None for a claim and for a foreign message."""
-    headers = message.header.properties.headers or {}
+    properties = message.header.properties
+    if owner and properties.user_id != owner:
+        return None
+    headers = properties.headers or {}
     epoch, number = headers.get(EPOCH), headers.get(NUMBER)
     if _is_version(epoch) and _is_version(number):
         return Version(epoch, number)

@@ -67,6 +67,7 @@ class RabbitSlots:
     def __init__(self, management: Management, name: str, limit: int) -> None:
         self._management = management
         self._name = name
+        self._owner = management.find_owner(name)
         self._limit = limit
         self._insist = True
         self._running = 0
@@ -210,12 +211,21 @@ class RabbitSlots:
     async def _add(self, channel: AbstractChannel, queue: str) -> None:
         consumer = TokenConsumer()
         async with translate_errors(f"asking for a slot of {self._name!r}"):
-            consumed = await channel.basic_consume(queue, partial(self._on_token, consumer))
+            consumed = await channel.basic_consume(
+                queue, partial(self._on_token, channel, consumer)
+            )
         consumer.tag = consumed.consumer_tag or ""
         self._consumers.append(consumer)
         self._grant()  # Its token may have come already.
 
-    async def _on_token(self, consumer: TokenConsumer, message: DeliveredMessage) -> None:
+    async def _on_token(
+        self, channel: AbstractChannel, consumer: TokenConsumer, message: DeliveredMessage
+    ) -> None:
+        if self._owner and message.header.properties.user_id != self._owner:
+            # It would be one slot more for the whole mesh.
+            _log.warning("%s: a slot that its service did not make is dropped", self._name)
+            await channel.basic_ack(message.delivery_tag or 0, wait=False)
+            return
         consumer.token = message.delivery_tag
         consumer.since = _now()
         self._grant()

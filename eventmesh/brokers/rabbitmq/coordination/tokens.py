@@ -82,7 +82,10 @@ async def _mint(
                     exchange=management.own_exchange,
                     routing_key=tokens.queue,
                     properties=commands.Basic.Properties(
-                        message_id=f"{number}", message_type="slot", delivery_mode=2
+                        message_id=f"{number}",
+                        message_type="slot",
+                        delivery_mode=2,
+                        user_id=management.user or None,
                     ),
                     mandatory=True,
                 )

@@ -69,6 +69,7 @@ class Management:
         self._names = names
         self.own_exchange = "" if names is None else names.own
         log = log or ConnectionLog(name, address)
+        self._user = "" if address.external else address.user
         self.connection = ManagementConnection(address, name, log)
         self.publish_connection = ManagementConnection(address, f"{name}, publishing", log)
         self._getter = Getter(self.connection)
@@ -94,6 +95,19 @@ class Management:
         self.connection.closed_for_good = self.publish_connection.closed_for_good = True
         # Without the error: a task group would wrap it into an ExceptionGroup.
         await self._stack.aclose()
+
+    @property
+    def user(self) -> str:
+        """The user of the connections; "" for a login by certificate, which RabbitMQ names."""
+        return self._user
+
+    def find_owner(self, name: str) -> str:
+        """Return the only user whose messages count in a queue of leases or slots; "" for any.
+
+        That is a service which logs in with its own name: `name` is em.slots.SERVICE.… or
+        em.timers.SERVICE. With one account for all services RabbitMQ cannot tell them apart.
+        """
+        return self._user if self._user in name.split(".")[2:3] else ""
 
     @property
     def connection_generation(self) -> int:
