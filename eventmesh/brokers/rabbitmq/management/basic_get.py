@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import time
 from dataclasses import replace
 from typing import Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp.commands import Basic
 
 from eventmesh.brokers.rabbitmq.amqp.properties import TIME, receive
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
@@ -167,12 +169,21 @@ async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None
         return None
 
 
+def _encode(properties: Basic.Properties) -> bytes:
+    """Return the properties as bytes; none of them where pamqp cannot write what it has read."""
+    try:
+        return properties.marshal()
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        _log.warning("a message came with properties that cannot be read: %s", error)
+        return Basic.Properties(message_id=properties.message_id).marshal()
+
+
 def _read(taken: DeliveredMessage, channel: GetChannel, tag: int) -> GetDelivery:
     properties = taken.header.properties
     # pamqp writes floating-point numbers in 32 bits, in which a time is wrong by up to a minute.
     written_at = (properties.headers or {}).get(TIME)
     received = receive(
-        properties.marshal(), taken.body, time.time(), redelivered=bool(taken.redelivered)
+        _encode(properties), taken.body, time.time(), redelivered=bool(taken.redelivered)
     )
     message = received.message
     if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:

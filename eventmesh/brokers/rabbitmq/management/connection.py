@@ -27,6 +27,7 @@ from eventmesh.brokers.rabbitmq.error_translation import (
     translate_connect_error,
     translate_errors,
 )
+from eventmesh.brokers.rabbitmq.management.tolerant_reader import read_tolerantly
 from eventmesh.brokers.rabbitmq.timing import (
     CLOSE_SECONDS,
     CONNECT_SECONDS,
@@ -34,6 +35,8 @@ from eventmesh.brokers.rabbitmq.timing import (
     backoff,
 )
 from eventmesh.model.errors import BrokerUnavailable
+
+read_tolerantly()
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
