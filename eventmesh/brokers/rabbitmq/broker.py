@@ -202,7 +202,7 @@ class RabbitBroker:
             deliver=deliver,
             declare=declare,
             reply_connection=replies,
-            admit=None if self._names is None else self._admission(queue.name),
+            admit=self._admission(queue),
         )
         async with AsyncExitStack() as stack:
             self._consumers.add(consumer)
@@ -214,9 +214,11 @@ class RabbitBroker:
     def _named(self, queue: Queue) -> Queue:
         return queue if self._names is None else self._names.queue(queue)
 
-    def _admission(self, queue: str) -> Admit:
-        bindings = self._bindings.setdefault(queue, [])
-        return admission(queue, self._trusted, lambda: [bound.pattern for bound in bindings])
+    def _admission(self, queue: Queue) -> Admit | None:
+        if self._names is None or queue.kind == "presence":
+            return None
+        bindings = self._bindings.setdefault(queue.name, [])
+        return admission(queue.name, self._trusted, lambda: [each.pattern for each in bindings])
 
     async def _delete(self, queue: Queue) -> None:
         try:

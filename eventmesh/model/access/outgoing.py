@@ -33,7 +33,7 @@ class Outgoing:
     service: str
     calls: tuple[str, ...] | None = None
     emits: tuple[str, ...] | None = None
-    _allowed: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    _allowed: set[str] = field(default_factory=set[str], init=False, repr=False, compare=False)
     """The destinations that were found to be allowed, at most MAX_KNOWN."""
 
     def check_call(self, destination: str) -> None:
