@@ -332,3 +332,26 @@ async def test_a_repeated_id_with_another_payload_is_another_call(serving, bank)
                 results.append((await answer.json(), answer.headers["x-amzn-RequestId"]))
     assert [text for text, _ in results] == ["refunded ada", "refunded mallory", "refunded ada"]
     assert results[0][1] == results[2][1] != results[1][1]
+
+
+async def test_messages_go_only_to_queues_that_functions_declare(serving, bank):
+    came = asyncio.Event()
+
+    @bank.function(on.queue("payments"))
+    async def pay() -> None:
+        came.set()
+
+    async with serving(bank) as served:
+        assert (await ask(served, "POST", "/_eventmesh/send/queue:payments", {}))[0] == 202
+        await came.wait()
+        for name in ("billing", "em.inbox.bank.refund", "payments.other"):
+            status, body = await ask(served, "POST", f"/_eventmesh/send/queue:{name}", {})
+            assert (status, "there is no" in body) == (404, True)
+
+
+async def test_sending_to_an_event_needs_the_scope_to_emit(serving, bank, credential):
+    allowed = credential.grant("send")
+    async with serving(bank, **credential.settings) as served:
+        path = "/_eventmesh/send/event:payment.succeeded"
+        status, body = await ask(served, "POST", path, allowed)
+    assert (status, "'emit'" in body) == (403, True)

@@ -12,7 +12,7 @@ from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.engine.spec import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
-from eventmesh.http.api.directory import FunctionDirectory, is_public
+from eventmesh.http.api.directory import FunctionDirectory, declares_queue, is_public
 from eventmesh.http.api.events import STRUCTURED, parse_event
 from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
 from eventmesh.http.protocol import CONTROL
@@ -28,12 +28,12 @@ from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues
 from eventmesh.model.access.identity import Scope
 from eventmesh.model.duration import seconds
-from eventmesh.model.errors import DeclarationError, InvocationError, Problem
+from eventmesh.model.errors import DeclarationError, FunctionNotFound, InvocationError, Problem
 from eventmesh.model.event import check_type, event_headers
 from eventmesh.model.ids import check_id, new_id
 from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.message import Message
-from eventmesh.model.topology import dead_letters, inbox
+from eventmesh.model.topology import EVENT_SCHEME, QUEUE_SCHEME, dead_letters, inbox
 
 _UNRECORDED: Final = (
     "it waits, runs, waits for a retry or has succeeded; successes are not recorded: "
@@ -98,11 +98,13 @@ class ControlApi:
         async def endpoint(request: Request, path: PathValues) -> BytesResponse:
             check_spelling(request)
             target = next(iter(path.values()), "")
+            is_event = scope == "send" and target.startswith(EVENT_SCHEME)
+            needed: Scope = "emit" if is_event else scope
             asked = Action(action, target, path.get("id") or _query_value(request, "id"))
             try:
                 identity = await self._guard.admit(
                     request,
-                    scope,
+                    needed,
                     asked,
                     lambda: scope == "send" and is_public(self._directory, target),
                 )
@@ -144,6 +146,10 @@ class ControlApi:
         """Store the body for a destination; the query may have `delay` and `id`."""
         message = await self._message(request, principal)
         destination = path["destination"]
+        queue = destination.removeprefix(QUEUE_SCHEME)
+        if queue != destination and not declares_queue(self._directory, queue):
+            # Other systems may have queues on the same broker: they are none of our callers'.
+            raise FunctionNotFound(queue)
         await self._context.environment.transport.send(destination, message, _delay(request))
         return json_response(202, {"id": message.id, "destination": destination})
 
