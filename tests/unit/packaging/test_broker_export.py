@@ -1,11 +1,14 @@
 """Files for RabbitMQ, made of what the code of services declares."""
 
 import json
+import os
 import stat
+import subprocess
 
 import pytest
 
 from eventmesh import Context, Service, SettingsError, on
+from eventmesh.brokers.rabbitmq.access.permissions import permissions
 from eventmesh.packaging.broker_export import rights_of, write_broker_files
 
 
@@ -81,3 +84,21 @@ def test_a_link_in_the_place_of_a_secret_is_not_followed(orders, tmp_path):
     with pytest.raises(SettingsError, match="is no file"):
         list(write_broker_files([rights_of(orders)], tmp_path, "/"))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_script_gives_rabbitmqctl_the_secrets_by_standard_input(orders, tmp_path):
+    list(write_broker_files([rights_of(orders)], tmp_path / "broker", "/"))
+    program = tmp_path / "rabbitmqctl"
+    program.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *add_user*) cat ;; esac\n')
+    program.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    script = tmp_path / "broker" / "permissions.sh"
+    done = subprocess.run(
+        [script], env={"PATH": path}, capture_output=True, text=True, check=True, cwd="/"
+    )
+    assert (tmp_path / "broker" / "secrets" / "orders").read_text() in done.stdout
+    assert "set_user_tags orders\n" in done.stdout
+    granted = rights_of(orders)
+    assert f"set_permissions -p / orders {permissions(granted).configure} " in done.stdout
+    assert "set_topic_permissions -p / orders em.events ^$ " in done.stdout
+    assert "import_definitions exchanges.json" in done.stdout
