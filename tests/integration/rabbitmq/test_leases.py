@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import pytest
 
@@ -220,3 +221,13 @@ async def consumers_reach(rabbitmq, name, count):
     async with asyncio.timeout(20):
         while (await rabbitmq.queues())[name]["consumers"] != count:
             pass
+
+
+async def test_a_state_that_another_user_wrote_is_dropped(client):
+    # The tests log in as "guest", which is then the user of the service "guest".
+    name = f"em.timers.guest.{uuid4().hex[:8]}"
+    async with hold_lease(client.management, name) as ours:
+        await ours.save(b"ours")
+    await client.publish(name, b"forged", headers={lease.EPOCH: 2**40, lease.NUMBER: 1})
+    assert await next_state(client, name) == b"ours"
+    assert await client.management.depth(named(name)) == 1

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import pytest
 
@@ -275,3 +276,22 @@ async def test_closing_ends_the_wait(client, name, soon):
 async def unavailable(call):
     with pytest.raises(BrokerUnavailable, match="closed"):
         await call
+
+
+async def test_a_slot_that_another_user_made_lets_no_more_run(client, soon, caplog, until):
+    # The tests log in as "guest", which is then the user of the service "guest".
+    name = f"em.slots.guest.f{uuid4().hex[:8]}"
+    async with (
+        hold_slots(client.management, name, 1) as held,
+        hold_slots(client.management, name, 1) as waiting,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await soon(held.acquire())
+        more = tasks.create_task(waiting.acquire())
+        await client.publish((await tokens_of(client, name)).queue)
+        await until(lambda: "a slot that its service did not make is dropped" in caplog.text)
+        assert not more.done()
+        held.release()
+        await soon(more)
+        waiting.release()
+        await all_back(client, name, 1)
