@@ -1,5 +1,7 @@
 """Routing to queues, confirms and delays."""
 
+from dataclasses import replace
+
 import pytest
 
 from eventmesh.model.errors import FunctionNotFound, PayloadTooLarge, Throttled
@@ -26,7 +28,8 @@ async def test_a_message_arrives_as_it_was_sent(mesh, broker, function):
         await broker.publish(to_function(function), sent)
         delivery = await received.next()
 
-    assert delivery.message == sent
+    # RabbitMQ says who sent it, the embedded broker has no users.
+    assert replace(delivery.message, sender="") == sent
     assert delivery.redeliveries == 0
 
 

@@ -23,7 +23,7 @@ def app(seen):
     app = Service("app")
 
     @app.function(on.queue("orders", batch=2), name="batch")
-    def take(items: list[int], identity: Identity) -> None:
+    async def take(items: list[int], identity: Identity) -> None:
         seen["batch"] = identity
 
     @app.function
@@ -39,13 +39,13 @@ def app(seen):
         seen["invoked"] = identity
 
     @app.function(retry=Retry(2, initial=1, jitter="none"))
-    def sent(ctx: Context) -> None:
+    async def sent(ctx: Context) -> None:
         seen.setdefault("sent", []).append(ctx.identity)
         if len(seen["sent"]) < 3:
             raise ZeroDivisionError
 
     @app.function(on.event("called"))
-    def emitted(ctx: Context) -> None:
+    async def emitted(ctx: Context) -> None:
         seen["emitted"] = ctx.identity
 
     return app

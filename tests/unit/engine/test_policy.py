@@ -28,19 +28,19 @@ def services(runs):
     shop = Service("shop")
 
     @shop.function(access="private", retry=THRICE)
-    def secret() -> None:
+    async def secret() -> None:
         runs.append("secret")
 
     @shop.function(callers=["orders.*", "token:ci"], retry=THRICE)
-    def pay() -> None:
+    async def pay() -> None:
         runs.append("pay")
 
     @shop.function(on.event("paid"), callers=["orders.*"], access="mesh")
-    def confirm(order: int) -> None:
+    async def confirm(order: int) -> None:
         runs.append("confirm")
 
     @shop.function(on.event("paid"), access="private", concurrency=1)
-    def count(order: int) -> None:
+    async def count(order: int) -> None:
         runs.append("count")
 
     for service in (shop, orders := Service("orders"), evil := Service("evil")):

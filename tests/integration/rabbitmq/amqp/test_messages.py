@@ -141,6 +141,7 @@ async def test_messages_of_another_client_are_read(rabbitmq_url, queue, consumin
         type="t",
         reply_to="r",
         correlation_id="c",
+        sender="guest",
     )
     assert (bare.body, bare.content_type, bare.headers) == (b"bare", "application/json", {})
 
