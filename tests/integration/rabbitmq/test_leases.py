@@ -230,4 +230,4 @@ async def test_a_state_that_another_user_wrote_is_dropped(client):
         await ours.save(b"ours")
     await client.publish(name, b"forged", headers={lease.EPOCH: 2**40, lease.NUMBER: 1})
     assert await next_state(client, name) == b"ours"
-    assert await client.management.depth(named(name)) == 1
+    await client.depth_reaches(named(name), 1)

@@ -176,7 +176,7 @@ class RabbitLease:
                     message = await self._next()
             except TimeoutError:
                 self._held_since = asyncio.get_running_loop().time()
-                await self.save(self._state)
+                await self._save_again()
                 continue
             async with translate_errors(f"keeping the lease {self._name!r}"):
                 await self._keep_newer(message)
@@ -184,15 +184,26 @@ class RabbitLease:
     async def save(self, state: bytes) -> None:
         """Store the state. A lease whose state could not be stored is lost."""
         async with self._saving:
-            if self._ended:
-                raise self.lost()
-            self._version = Version(self._version.epoch, self._version.number + 1)
-            try:
-                await self._publish(_state(self._version), state)
-            except BrokerUnavailable as error:
-                self.end(f"its state could not be stored ({error})")
-                raise self.lost() from error
-            self._state = state
+            await self._store(state)
+
+    async def _save_again(self) -> None:
+        """Store the state once more: the one that it is when no other is being stored.
+
+        Taken before that, it might be an old one, which would count as the newest.
+        """
+        async with self._saving:
+            await self._store(self._state)
+
+    async def _store(self, state: bytes) -> None:
+        if self._ended:
+            raise self.lost()
+        self._version = Version(self._version.epoch, self._version.number + 1)
+        try:
+            await self._publish(_state(self._version), state)
+        except BrokerUnavailable as error:
+            self.end(f"its state could not be stored ({error})")
+            raise self.lost() from error
+        self._state = state
 
     def end(self, reason: str) -> None:
         """Mark the lease as lost or released."""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from eventmesh.brokers.rabbitmq.coordination import lease as module
 from eventmesh.brokers.rabbitmq.coordination.lease import EPOCH, NUMBER, RabbitLease
 from eventmesh.model.errors import BrokerUnavailable
 
@@ -92,6 +93,23 @@ async def test_the_latest_state_is_held_and_the_one_before_is_dropped(node, leas
     await acked(node, b"")
     await acked(node, b"one")
     assert node.states == [b"two"]
+
+
+async def test_a_refresh_never_brings_back_the_state_before(node, lease, until, monkeypatch):
+    monkeypatch.setattr(module, "REFRESH_SECONDS", 0.001)
+    await lease.save(b"one")  # Its delivery makes the holder look at the new interval.
+    await acked(node, b"")
+    node.publishing.clear()
+    saving = asyncio.create_task(lease.save(b"two"))
+    # Meanwhile the holder wants to store the state again, and waits for its turn.
+    loop = asyncio.get_running_loop()
+    due = loop.time() + 0.05
+    await until(lambda: loop.time() > due)
+    node.publishing.set()
+    await saving
+    number = lease.version.number
+    await until(lambda: lease.version.number > number + 2)
+    assert lease.state == b"two"
 
 
 async def test_a_state_that_is_stored_outlives_the_next_that_is_not(node, lease):
