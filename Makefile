@@ -150,5 +150,5 @@ build/bench/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m venv build/bench
 	build/bench/bin/python -m pip install -qq --constraint constraints.txt --upgrade pip
 	build/bench/bin/python -m pip install -qq --constraint constraints.txt \
-		--build-constraint constraints.txt --editable . --group bench
+		--build-constraint constraints.txt --editable '.[jwt]' --group bench
 	@touch $@
