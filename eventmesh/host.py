@@ -17,7 +17,7 @@ from eventmesh.deliveries.inbox import consume_inboxes
 from eventmesh.deliveries.rpc import consume_rpc
 from eventmesh.engine.binding.annotations import format_type
 from eventmesh.engine.caller import BrokerTransport, Caller
-from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory
+from eventmesh.engine.dispatcher import Dispatcher, MiddlewareFactory, build_occupancies
 from eventmesh.engine.runtimes.failures import errors_as_results
 from eventmesh.engine.runtimes.registry import load_runtime
 from eventmesh.engine.spec import (
@@ -58,6 +58,8 @@ class Host:
     metrics: Metrics
     statistics: Callable[[], Mapping[str, Mapping[str, int]]]
     """By function: `running`, `waiting` and `throttled`."""
+    stuck: Callable[[], Sequence[str]]
+    """The functions of which no run is begun, because all that may run at once hang."""
 
 
 @asynccontextmanager
@@ -85,10 +87,12 @@ async def host_services(
     async with _always_close() as stack:
         # Resources are opened first and closed last: handlers need them until the last one ends.
         resources = {service.name: await _open_resources(service, stack) for service in services}
+        occupancies = build_occupancies(functions, await _open_slots(functions, broker, stack))
         environment = Environment(
             clock=clock,
             transport=trace_transport(transport or BrokerTransport(broker)),
             resources=resources,
+            abandon=lambda name: occupancies[name].abandoned.begin(),
         )
         guards = await stack.enter_async_context(open_authorizers(functions, clock))
         metrics = Metrics(clock)
@@ -97,7 +101,7 @@ async def host_services(
             await _open_handlers(implementations, environment, stack),
             clock,
             _build_middlewares(services, clock, metrics),
-            await _open_slots(functions, broker, stack),
+            occupancies,
         )
         dispatcher.gauge(metrics.gauge)
         addresses: dict[str, str] = {}
@@ -125,6 +129,7 @@ async def host_services(
                 caller=Caller(environment.transport, clock, ""),
                 metrics=metrics,
                 statistics=dispatcher.statistics,
+                stuck=dispatcher.stuck,
             )
 
 

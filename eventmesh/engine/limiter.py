@@ -46,7 +46,7 @@ class Limiter:
 
     def acquire_nowait(self) -> bool:
         """Take a permit if one is free. No task is overtaken: while a permit is free none waits."""
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return True
         return False
@@ -83,10 +83,15 @@ class Limiter:
 
     def release(self) -> None:
         """Return a permit: it goes to the next task that waits, if one does."""
-        while self._synchronous or self._asynchronous:
-            if self._next_queue().wake_oldest():
-                return
+        if self._free >= 0:  # Below zero, it is one that `keep` has taken already.
+            while self._synchronous or self._asynchronous:
+                if self._next_queue().wake_oldest():
+                    return
         self._free += 1
+
+    def keep(self) -> None:
+        """Have the run that is about to release its permit keep it until another `release`."""
+        self._free -= 1
 
     def _next_queue(self) -> WaitQueue:
         self._synchronous_next = not self._synchronous_next
@@ -101,6 +106,28 @@ class Limiter:
             "waiting": len(self._synchronous) + len(self._asynchronous),
             "throttled": self._throttled,
         }
+
+
+class HeldSlots:
+    """The mesh-wide slots of one function, which a run may keep when it is over for its caller."""
+
+    __slots__ = ("_kept", "_slots", "acquire")
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._kept = 0
+        self.acquire = slots.acquire
+
+    def release(self) -> None:
+        """Return a slot, unless one is kept that was not returned."""
+        if self._kept:
+            self._kept -= 1
+        else:
+            self._slots.release()
+
+    def keep(self) -> None:
+        """Have the run that is about to release its slot keep it until another `release`."""
+        self._kept += 1
 
 
 def limit_concurrency(

@@ -46,8 +46,8 @@ class FunctionOptions(TypedDict, total=False):
 
     `runtime` names how the handler is run: "inline", in the event loop, where it is a coroutine
     function, and "thread", in one of `concurrency` threads, where it is not, unless given. Other
-    packages provide more. A thread cannot be cancelled: it goes on after its run has timed out,
-    which may then be retried beside it, and until it ends no other run gets that thread.
+    packages provide more. A thread cannot be cancelled: it goes on after its run has timed out.
+    Until it has ended the run keeps its permit, and its slot of `reserved_concurrency`.
     """
 
     name: str | None

@@ -234,6 +234,17 @@ AddGauge: TypeAlias = Callable[[str, str, Callable[[], float]], None]
 """Adds a number to the metrics: its name, the name of the function, and how to read it."""
 
 
+Abandon: TypeAlias = Callable[[str], Callable[[], None]]
+"""Tells that a run of the function with that name goes on although it is over for its caller.
+
+It keeps its permit and its mesh-wide slot until what is returned is called, in the event loop.
+"""
+
+
+def _forget(_: str) -> Callable[[], None]:
+    return lambda: None
+
+
 @value
 class Environment:
     """What all runs in one process share."""
@@ -242,6 +253,8 @@ class Environment:
     transport: Transport
     resources: Mapping[str, Mapping[type, object]]
     """By service, then by the type they are injected by."""
+    abandon: Abandon = _forget
+    """For runtimes that cannot end a run that is cancelled."""
 
 
 @value

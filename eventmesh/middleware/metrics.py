@@ -62,6 +62,7 @@ WATCHED: Final[Mapping[str, str]] = {
     "dead_letters_total": "Invocations that became dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",
     "waiting": "Invocations that wait in this process for a permit to run.",
+    "abandoned_runs": "Runs that go on in a thread after their timeout or cancellation.",
     "http_connections": "Open connections of HTTP clients.",
     "http_body_bytes": "Bytes that the bodies of requests take, and what is parsed of them.",
     "http_refused_connections_total": "Connections refused: too many in all, or of one client.",

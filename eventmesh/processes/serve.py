@@ -84,7 +84,7 @@ async def _serve(program: Program) -> None:
             # The admin listener starts first and stops last: it reports a broker that is not there
             # yet, and the draining.
             async with program.broker, program.open_host() as host:
-                status.add_metrics(host)
+                status.add_host(host)
                 program.report("running", {**host.addresses, "admin": admin})
                 await status.run()
     _log.info("stopped")
@@ -99,9 +99,11 @@ class _ProcessStatus:
         self._stage = "starting"
         self._stop = asyncio.Event()
         self._task = asyncio.current_task()
+        self._host: Host | None = None
 
-    def add_metrics(self, host: Host) -> None:
-        """Add the metrics of the host to those of the process."""
+    def add_host(self, host: Host) -> None:
+        """Show the host in the metrics and the readiness of the process."""
+        self._host = host
         self._registry.register(host.metrics.registry)
 
     async def run(self) -> None:
@@ -129,10 +131,15 @@ class _ProcessStatus:
         return HealthStatus(ok=True, checks={})
 
     async def readiness(self) -> HealthStatus:
-        """Return whether it takes work, and the state of each part."""
+        """Return whether it takes work, and the state of each part.
+
+        It is not ready if all runs of a function hang: it would take work that it cannot begin.
+        """
         connected = self._broker.ready
         checks = {"services": self._stage, "broker": "ready" if connected else "not ready"}
-        return HealthStatus(connected and self._stage == "running", checks)
+        stuck = () if self._host is None else self._host.stuck()
+        checks |= dict.fromkeys(stuck, "all its runs hang")
+        return HealthStatus(connected and self._stage == "running" and not stuck, checks)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -14,14 +11,15 @@ from eventmesh.abc import Handler
 from eventmesh.engine.function import require_python
 from eventmesh.engine.runtimes.invoker import Arguments, build_handler
 from eventmesh.engine.runtimes.threaded_generator import ThreadedGenerator
-from eventmesh.engine.spec import Environment, FunctionSpec, Implementation
+from eventmesh.engine.runtimes.threads import open_threads
+from eventmesh.engine.spec import Environment, Implementation
 
 
 class ThreadRuntime:
     """Runs handlers that are plain functions, or generator functions.
 
     Each function has its own threads. A thread cannot be cancelled: it continues after its run was
-    cancelled, and until it ends no other run gets it.
+    cancelled, and until it has ended the run keeps its permit and its mesh-wide slot.
     """
 
     @asynccontextmanager
@@ -30,27 +28,16 @@ class ThreadRuntime:
     ) -> AsyncGenerator[Handler]:
         python = require_python(function)
         handler: Callable[..., Any] = python.handler
-        with _open_threads(python.spec) as executor:
+        with open_threads(python.spec, environment.abandon) as threads:
 
             def call(**arguments: Any) -> Awaitable[Any]:
-                work = partial(_call_without_stop_iteration, handler, arguments)
-                return asyncio.wrap_future(executor.submit(contextvars.copy_context().run, work))
+                return threads.run(partial(_call_without_stop_iteration, handler, arguments))
 
             def iterate(**arguments: Any) -> AsyncIterator[Any]:
                 name, clock = python.full_name, environment.clock
-                return ThreadedGenerator(name, handler(**arguments), executor, clock)
+                return ThreadedGenerator(name, handler(**arguments), threads, clock)
 
             yield build_handler(python, environment, call, iterate)
-
-
-@contextmanager
-def _open_threads(function: FunctionSpec) -> Generator[Executor]:
-    executor = ThreadPoolExecutor(function.local_concurrency, thread_name_prefix=function.full_name)
-    try:
-        yield executor
-    finally:
-        # Without waiting: a thread cannot be cancelled, and one that hangs would block the loop.
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _call_without_stop_iteration(handler: Callable[..., Any], arguments: Arguments) -> Any:

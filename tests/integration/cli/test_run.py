@@ -34,6 +34,21 @@ async def hang() -> str:
     open("pipe")
     return "done"
 """
+HANGING = """
+import sys
+from eventmesh import Service, on
+
+service = Service("hanging")
+
+@service.function(on.get("/hang"), timeout=0.2, concurrency=1)
+def hang() -> str:
+    open("pipe").close()
+    return "done"
+
+@service.function(on.get("/hello"))
+async def hello() -> str:
+    return "Hello"
+"""
 HELLO = APP.format("Hello")
 FORKING = """
 import ctypes, os, signal
@@ -293,6 +308,24 @@ async def test_a_worker_that_hangs_is_not_healthy(launched, write, http, pipe):
         await released(pipe)
     assert hanging.result() == (200, '"done"')
     assert (await http(f"{process.admin}/healthz"))[0] == 200
+
+
+async def test_a_worker_all_of_whose_threads_hang_is_not_ready(launched, write, http, pipe):
+    write("app.py", HANGING)
+    process = await launched("app.py")
+    status, _ = await http(f"{process.url}/hang")
+    assert status == 504
+    status, ready = await http(f"{process.admin}/readyz")
+    assert status == 503
+    assert json.loads(ready)["checks"]["worker 1 hanging.hang"] == "all its runs hang"
+    _, metrics = await http(f"{process.admin}/metrics")
+    assert re.search(r'eventmesh_abandoned_runs{function="hanging.hang",worker="1"} 1', metrics)
+    await process.line("hanging.hang: this process begins no more of its runs")
+    assert await http(f"{process.url}/hello") == (200, '"Hello"')
+
+    await released(pipe)
+    await process.line("hanging.hang: a run that hung has ended")
+    assert (await http(f"{process.admin}/readyz"))[0] == 200
 
 
 async def test_workers_cannot_share_the_embedded_broker(run, write):

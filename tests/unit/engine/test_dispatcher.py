@@ -9,7 +9,7 @@ import pytest
 from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.caller import BrokerTransport
-from eventmesh.engine.dispatcher import Dispatcher
+from eventmesh.engine.dispatcher import Dispatcher, build_occupancies
 from eventmesh.engine.runtimes.inline import InlineRuntime
 from eventmesh.engine.spec import Environment
 from eventmesh.model.errors import FunctionNotFound, Throttled
@@ -48,7 +48,8 @@ async def handlers(app, broker, clock):
 @pytest.fixture
 def dispatcher(handlers, clock):
     def dispatcher(app, middleware=no_middleware, slots=()):
-        return Dispatcher(app.specs, handlers, clock, middleware, dict(slots))
+        occupancies = build_occupancies(app.specs, dict(slots))
+        return Dispatcher(app.specs, handlers, clock, middleware, occupancies)
 
     return dispatcher
 
@@ -184,6 +185,8 @@ async def test_what_is_watched(app, dispatcher, clock):
     assert numbers == {
         ("throttles_total", "app.work"): 1,
         ("waiting", "app.work"): 1,
+        ("abandoned_runs", "app.work"): 0,
         ("throttles_total", "app.other"): 0,
         ("waiting", "app.other"): 0,
+        ("abandoned_runs", "app.other"): 0,
     }

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from eventmesh.engine.runtimes.threaded_generator import CLOSE_SECONDS, ThreadedGenerator
+from eventmesh.engine.runtimes.threads import FunctionThreads
 from eventmesh.model.invocation import HttpRequest, RouteTemplate
 
 HTTP = HttpRequest(RouteTemplate("GET /", (), False), "GET", "/", {}, {}, {})
@@ -23,15 +24,26 @@ class Threads:
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="app.rows")
         self.clock = clock
         self.going_on = threading.Event()
+        self.in_second_step = threading.Event()
         self.closed = threading.Event()
         self.closed_in = ()
         self.failure: BaseException | None = None
+        self.kept = 0
+
+    def keep(self):
+        """Count the permits that are kept for what goes on when its run is over."""
+        self.kept += 1
+        return self.give_back
+
+    def give_back(self):
+        self.kept -= 1
 
     def rows(self) -> Iterator[int]:
         """The handler: two items, each a step in the thread, and an end."""
         VARIABLE.set("of the generator")
         try:
             yield 1
+            self.in_second_step.set()
             self.going_on.wait(10)
             yield 2
         finally:
@@ -41,7 +53,8 @@ class Threads:
                 raise self.failure
 
     def items(self):
-        return ThreadedGenerator("app.rows", self.rows(), self.executor, self.clock)
+        threads = FunctionThreads(self.executor, self.keep)
+        return ThreadedGenerator("app.rows", self.rows(), threads, self.clock)
 
     def occupy(self):
         """Keep the thread busy until `free`, as a run that has timed out does."""
@@ -51,6 +64,8 @@ class Threads:
         """Let the thread go on, and wait until it has done all it was given."""
         self.going_on.set()
         await asyncio.to_thread(self.executor.shutdown)
+        await self.clock.settle()
+        assert not self.kept
 
 
 @pytest.fixture
@@ -109,6 +124,7 @@ async def test_a_generator_that_waits_for_a_busy_thread_is_closed_when_the_threa
     await in_time(items.aclose())
 
     assert not threads.closed.is_set()
+    assert threads.kept == 1
     await threads.free()
     assert threads.closed_in == ("app.rows_0", "of the generator")
 
@@ -127,6 +143,7 @@ async def test_closing_between_two_items_waits_for_a_busy_thread_for_a_limited_t
 
     await in_time(closing)
     assert "app.rows: a stream is not waited for any more" in caplog.text
+    assert threads.kept == 1
     assert not threads.closed.is_set()
     await threads.free()
     assert threads.closed_in == ("app.rows_0", "of the generator")
@@ -181,3 +198,16 @@ async def test_a_generator_that_never_began_or_has_ended_needs_no_thread_to_be_c
     await in_time(ended.aclose())
     await in_time(never_begun.aclose())
     assert not threads.closed.is_set()
+
+
+async def test_a_step_that_goes_on_keeps_its_permit_until_its_generator_is_closed(threads):
+    items = threads.items()
+    assert await anext(items) == 1
+    reading = asyncio.create_task(anext(items))
+    await asyncio.to_thread(threads.in_second_step.wait, 10)
+    await cancelled(reading)
+    assert threads.kept == 1
+    await in_time(items.aclose())
+    assert threads.kept == 1
+    await threads.free()
+    assert threads.closed_in == ("app.rows_0", "of the generator")
