@@ -12,7 +12,7 @@ from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import PayloadTooLarge
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import Batch, Invocation
-from eventmesh.model.result import Result
+from eventmesh.model.result import Failure, Result
 
 
 class BatchDeliveryHandler:
@@ -78,9 +78,18 @@ class BatchDeliveryHandler:
         batch = Batch([delivery.message.body for delivery in unsettled])
         result = await self._dispatch(self._build_invocation(unsettled, batch))
         failures = {**batch.invalid, **(result.failures or {})}
+        errors: deque[Failure] = deque()
         for index in range(len(unsettled)):
+            delivery = unsettled.popleft()
             error = failures.get(index, result.error)
-            await self._writer.settle(unsettled.popleft(), Result(error=error))
+            if error is None:
+                await self._writer.settle(delivery, Result())
+            else:
+                # Later: a success does not wait for a broker that stores no retries now.
+                unsettled.append(delivery)
+                errors.append(error)
+        while unsettled:
+            await self._writer.settle(unsettled.popleft(), Result(error=errors.popleft()))
 
     def _build_invocation(self, items: Sequence[Delivery], batch: Batch) -> Invocation:
         messages = [delivery.message for delivery in items]

@@ -60,8 +60,8 @@ class SendRecord:
 
 
 @value
-class WaitBeforeRecord:
-    """Wait before a record is sent again: the last time failed with `error`."""
+class WaitToRepeat:
+    """Wait before the next step, which failed with `error`, is performed again."""
 
     error: Exception
 
@@ -73,7 +73,7 @@ class DropRecord:
     error: Exception
 
 
-Step: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | WaitBeforeRecord | DropRecord
+Step: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | WaitToRepeat | DropRecord
 
 
 @value
@@ -110,21 +110,18 @@ def plan_steps(outcome: RunOutcome, settlement: Settlement) -> Sequence[Step]:
 def replace_step(step: Step, error: Exception, outcome: RunOutcome) -> Sequence[Step]:
     """Return the steps to perform instead of one that failed.
 
-    Raises the error if all of the settlement has to be tried again later.
+    A step that may succeed later is repeated: the run is not, for the sake of its settlement.
     """
     match step:
-        case SendRecord():
-            # The run is not repeated for the sake of its record.
-            if isinstance(error, FunctionNotFound) or not is_temporary(error):
-                return [DropRecord(error)]
-            return [WaitBeforeRecord(error), step]
+        case SendRecord() if isinstance(error, FunctionNotFound) or not is_temporary(error):
+            return [DropRecord(error)]
         case StoreRetry() if not is_temporary(error):
             reason = f"it cannot be stored for another attempt: {error}"
             return plan_steps(outcome, MoveToDeadLetters(reason))
         case StoreDeadLetter(refused=None) if not is_temporary(error):
             return [StoreDeadLetter(truncated(step.message, error), error)]
         case _:
-            raise error
+            return [WaitToRepeat(error), step]
 
 
 def is_temporary(error: Exception) -> bool:

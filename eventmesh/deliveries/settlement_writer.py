@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +18,7 @@ from eventmesh.deliveries.settlement_steps import (
     Step,
     StoreDeadLetter,
     StoreRetry,
-    WaitBeforeRecord,
+    WaitToRepeat,
     plan_steps,
     replace_step,
 )
@@ -27,6 +28,7 @@ from eventmesh.engine.settlement import (
     Settlement,
     decide_refusal,
     decide_settlement,
+    repeat_pauses,
 )
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import FunctionNotFound, InvocationError
@@ -43,6 +45,10 @@ class SettlementWriter:
 
     Whatever follows from a run (a retry, a dead letter, the record of its outcome) is stored before
     its delivery is acknowledged: a crash in between makes a duplicate, never a loss.
+
+    While the broker does not store it, the delivery is kept and the store repeated, so that what
+    has run is not run again. Only a stop requeues it. Once the delivery is stale nothing more is
+    stored, because the broker delivers it again.
     """
 
     __slots__ = (
@@ -55,6 +61,7 @@ class SettlementWriter:
         "_retry_to",
         "_trigger",
         "_undelivered",
+        "_waiting",
     )
 
     def __init__(
@@ -78,10 +85,12 @@ class SettlementWriter:
         self._retried = 0
         self._dead_lettered = 0
         self._undelivered = 0
+        self._waiting = 0
         name = function.full_name
         context.gauge("retries_total", name, lambda: self._retried)
         context.gauge("dead_letters_total", name, lambda: self._dead_lettered)
         context.gauge("undelivered_total", name, lambda: self._undelivered)
+        context.gauge("settlements_waiting", name, lambda: self._waiting)
 
     def find_refusal(self, delivery: Delivery) -> MoveToDeadLetters | None:
         """Return the settlement of a delivery that must not be run, or None if it may be run."""
@@ -99,24 +108,20 @@ class SettlementWriter:
         await self.settle_as(settlement, delivery, result)
 
     async def settle_as(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
-        """Settle a delivery as already decided: store what follows, then acknowledge.
-
-        If the broker does not store it now, the delivery is requeued after a pause.
-        """
+        """Settle a delivery as already decided: store what follows, then acknowledge."""
         try:
-            await self._write(settlement, delivery.message, result)
+            await self._write(settlement, delivery, result)
         except asyncio.CancelledError:
             delivery.requeue()
             raise
-        except Exception as error:  # noqa: BLE001  # one message does not end the service
-            _log.warning(
-                "%s: the settlement of %s could not be stored, it will be delivered again: %s",
+        except Exception:  # noqa: BLE001  # one message does not end the service
+            # Nothing that the broker does leads here.
+            _log.exception(
+                "%s: the settlement of %s failed, it will be delivered again",
                 self._function.full_name,
                 delivery.message.id,
-                error,
-                exc_info=not isinstance(error, InvocationError),
             )
-            # Requeued at once it would be back at once, while the broker still refuses.
+            # Requeued at once it would be back at once.
             try:
                 await sleep(self._clock, BROKER_PAUSE)
             finally:
@@ -136,8 +141,9 @@ class SettlementWriter:
         """
         return 0.0 if self._is_named_queue else self._clock.now() - message.timestamp
 
-    async def _write(self, settlement: Settlement, message: Message, result: Result) -> None:
+    async def _write(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
         """Perform all steps of a settlement, and others in the place of those that fail."""
+        message = delivery.message
         if self._trigger is not None:
             message = replace(message, trigger=self._trigger)
         outcome = RunOutcome(
@@ -148,13 +154,51 @@ class SettlementWriter:
             age_from_first_run=self._is_named_queue,
             record_id=new_id(),
         )
-        steps = deque(plan_steps(outcome, settlement))
-        while steps:
-            step = steps.popleft()
-            try:
-                await self._perform(step, message)
-            except Exception as error:  # noqa: BLE001  # it is raised again unless a step replaces it
-                steps.extendleft(reversed(replace_step(step, error, outcome)))
+        await self._perform_all(plan_steps(outcome, settlement), outcome, delivery)
+
+    async def _perform_all(
+        self, planned: Sequence[Step], outcome: RunOutcome, delivery: Delivery
+    ) -> None:
+        """Perform the steps in order, until they are done or the delivery is stale."""
+        steps = deque(planned)
+        pauses: Iterator[float] | None = None
+        try:
+            while steps and not delivery.stale:
+                step = steps.popleft()
+                if isinstance(step, WaitToRepeat):
+                    if pauses is None:
+                        pauses = repeat_pauses()
+                        self._begin_waiting(outcome.message, step.error)
+                    await sleep(self._clock, next(pauses))
+                    continue
+                try:
+                    await self._perform(step, outcome.message)
+                except Exception as error:  # noqa: BLE001  # one message does not end the service
+                    steps.extendleft(reversed(replace_step(step, error, outcome)))
+        finally:
+            if pauses is not None:
+                self._end_waiting()
+
+    def _begin_waiting(self, message: Message, error: Exception) -> None:
+        """Count a settlement that the broker does not store now, and warn of the first only.
+
+        The others wait for the same reason, and each is repeated many times.
+        """
+        self._waiting += 1
+        if self._waiting == 1:
+            _log.warning(
+                "%s: the settlement of %s cannot be stored now; it and those that follow are kept "
+                "and stored as soon as the broker takes them: %s",
+                self._function.full_name,
+                message.id,
+                error,
+                exc_info=None if isinstance(error, InvocationError) else error,
+            )
+
+    def _end_waiting(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            _log.info("%s: no settlement waits any more", self._function.full_name)
 
     async def _perform(self, step: Step, request: Message) -> None:
         name = self._function.full_name
@@ -163,6 +207,8 @@ class SettlementWriter:
                 await self._broker.publish(self._retry_to, step.message, delay=step.delay)
                 self._retried += step.spent
             case StoreDeadLetter():
+                await self._store_dead_letter(step.message)
+                self._dead_lettered += 1
                 if step.refused is not None:
                     _log.error(
                         "%s: of the dead letter %s only a part is kept",
@@ -170,13 +216,8 @@ class SettlementWriter:
                         request.id,
                         exc_info=step.refused,
                     )
-                await self._store_dead_letter(step.message)
-                self._dead_lettered += 1
             case SendRecord():
                 await self._broker.publish(step.route, step.message)
-            case WaitBeforeRecord():
-                _log.warning("%s: the outcome of %s waits: %s", name, request.id, step.error)
-                await sleep(self._clock, BROKER_PAUSE)
             case DropRecord():
                 self._undelivered += 1
                 _log.error(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -54,6 +55,9 @@ stay under MIN_HEADERS_BYTES, so that every broker takes it."""
 BROKER_PAUSE: Final = 1.0
 """Seconds after which something that the broker would not do is tried again: a store, or a run that
 lacked it. Long enough that a broker which refuses is not asked all the time."""
+
+LONGEST_BROKER_PAUSE: Final = 15.0
+"""Seconds between two tries to store the same settlement, at most."""
 
 
 @value
@@ -121,6 +125,18 @@ def decide_refusal(redeliveries: int, age: float, policy: Retry) -> MoveToDeadLe
     if age > policy.max_age:
         return MoveToDeadLetters(f"older than {policy.max_age:g} s before it was run")
     return None
+
+
+def repeat_pauses() -> Iterator[float]:
+    """Yield the seconds to wait before each further try to store a settlement, without end.
+
+    They double from BROKER_PAUSE to LONGEST_BROKER_PAUSE, less a random part of up to a half: what
+    waits for the same broker does not come back at the same moment.
+    """
+    pause = BROKER_PAUSE
+    while True:
+        yield random.uniform(pause / 2, pause)  # noqa: S311 it spreads load
+        pause = min(pause * 2, LONGEST_BROKER_PAUSE)
 
 
 def build_retry(message: Message, retry: ScheduleRetry, now: float) -> Message:

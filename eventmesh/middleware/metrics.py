@@ -61,6 +61,7 @@ WATCHED: Final[Mapping[str, str]] = {
     "retries_total": "Invocations that failed and were stored to be tried again.",
     "dead_letters_total": "Invocations that became dead letters.",
     "undelivered_total": "Records of outcomes whose destination did not exist.",
+    "settlements_waiting": "Settlements that the broker does not store now; each is repeated.",
     "waiting": "Invocations that wait in this process for a permit to run.",
     "abandoned_runs": "Runs that go on in a thread after their timeout or cancellation.",
     "http_connections": "Open connections of HTTP clients.",

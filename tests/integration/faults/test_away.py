@@ -5,11 +5,12 @@ import time
 
 import pytest
 
-from eventmesh import Service
+from eventmesh import Context, Retry, Service
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.host import host_services
-from eventmesh.model.errors import BrokerUnavailable, InvocationError
+from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound, InvocationError
 from eventmesh.model.settings import Settings
+from eventmesh.model.topology import dead_letters, inbox
 
 SETTINGS = Settings(grace=5)
 
@@ -47,6 +48,17 @@ async def sending(mesh, work):
     """Send until it raises."""
     while True:
         await mesh.send("away.work", work)
+
+
+async def until_nothing_is_taken(mesh):
+    """Send to a function that does not exist, until the broker refuses all messages."""
+    while True:
+        try:
+            await mesh.send("nowhere.work")
+        except BrokerUnavailable:
+            return
+        except FunctionNotFound:
+            await asyncio.sleep(0)
 
 
 @pytest.mark.disruptive
@@ -98,3 +110,44 @@ async def test_a_memory_alarm_refuses_new_work_and_says_so(rabbitmq, mesh_of):
         await rabbitmq.clear_memory_alarm()
         await until_it_works(lambda: mesh.send("away.work", {"number": 7}))
         await arrived(handled, 7)
+
+
+@pytest.mark.disruptive
+async def test_what_fails_during_an_alarm_runs_once_and_is_retried_when_it_is_over(
+    rabbitmq, mesh_of
+):
+    url = await rabbitmq.new_virtual_host()
+    app, runs, alarm = Service("away"), asyncio.Queue(), asyncio.Event()
+
+    @app.function(retry=Retry(2, initial=0.1))
+    async def work(ctx: Context, number: int) -> None:
+        runs.put_nowait((number, ctx.attempt))
+        await alarm.wait()
+        raise ValueError("colour")
+
+    numbers = range(5)
+    async with (
+        RabbitBroker(url, publish_timeout=0.5) as broker,
+        host_services([app], broker, SETTINGS, http=None) as host,
+    ):
+        mesh = mesh_of(broker)
+        for number in numbers:
+            await mesh.send("away.work", {"number": number})
+        async with asyncio.timeout(60):
+            assert {await runs.get() for _ in numbers} == {(number, 1) for number in numbers}
+            await rabbitmq.raise_memory_alarm()
+            await until_nothing_is_taken(mesh)
+        alarm.set()
+        read = host.metrics.registry.get_sample_value
+        async with asyncio.timeout(60):
+            while read("eventmesh_settlements_waiting", {"function": "away.work"}) < len(numbers):
+                await asyncio.sleep(0.01)
+        # Without the wait they would be back by now: what is requeued comes at once.
+        assert await broker.depth(inbox("away.work")) == 0
+        assert runs.empty()
+        await rabbitmq.clear_memory_alarm()
+        async with asyncio.timeout(60):
+            assert {await runs.get() for _ in numbers} == {(number, 2) for number in numbers}
+            while await broker.depth(dead_letters("away.work")) < len(numbers):
+                await asyncio.sleep(0.01)
+    assert runs.empty()

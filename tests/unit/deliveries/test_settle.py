@@ -294,33 +294,6 @@ async def test_a_run_that_a_stop_cancels_is_requeued_and_spends_no_attempt(start
     assert (delivery.message.attempt, delivery.redeliveries) == (1, 0)
 
 
-class Refusing(MemoryBroker):
-    """A broker that keeps nothing for later."""
-
-    def __init__(self, clock):
-        super().__init__(clock, max_delayed=0)
-
-
-async def test_a_retry_that_cannot_be_stored_is_requeued_after_a_pause(work, start, clock):
-    work.script = [ValueError("a"), ValueError("b")]
-    async with Refusing(clock) as broker, start(work.service, broker=broker) as host:
-        await host.caller.send("app.work")
-        await clock.advance(1000)
-        assert await broker.depth(DEAD) == 0
-    assert work.attempts == [1, 1, 1]
-    assert work.waits == [BROKER_PAUSE, BROKER_PAUSE]
-
-
-async def test_a_stop_during_that_pause_hands_it_back_too(work, start, clock):
-    work.script = [ValueError("a")]
-    async with Refusing(clock) as broker:
-        async with start(work.service, broker=broker, grace=0) as host:
-            await host.caller.send("app.work")
-            await clock.settle()
-        delivery = await broker.get(INBOX)
-    assert (delivery.message.attempt, delivery.redeliveries) == (1, 0)
-
-
 class Slow(MemoryBroker):
     """A broker that takes a while to confirm whatever goes to a dead-letter queue."""
 

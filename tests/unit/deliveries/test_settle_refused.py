@@ -3,6 +3,8 @@
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.deliveries import settlement_writer
+from eventmesh.deliveries.settlement_steps import plan_steps
 from eventmesh.engine.settlement import BROKER_PAUSE, ERROR_MESSAGE, ERROR_TYPE, REASON
 from eventmesh.model.errors import DeclarationError, PayloadInvalid, PayloadTooLarge, Reject
 from eventmesh.model.retry import Retry
@@ -90,9 +92,27 @@ async def test_a_dead_letter_that_can_never_be_stored_is_stored_in_part(
     assert f"of the dead letter {dead.id} only a part is kept" in caplog.text
 
 
-async def test_whatever_goes_wrong_ends_no_service(work, clock, caplog):
-    broker = Picky(clock, dead=[ValueError("first"), ValueError("second")])
-    runs, dead = await work(broker, Reject("fake"), advance=BROKER_PAUSE)
+async def test_a_part_that_cannot_be_stored_is_repeated_and_nothing_runs_again(work, clock, caplog):
+    broker = Picky(clock, dead=[ValueError("first"), ValueError("second"), ValueError("third")])
+    runs, dead = await work(broker, Reject("fake"), advance=BROKER_PAUSE * 4)
+    assert runs == 1
+    assert dead.headers[REASON] == "fake; only a part of it could be stored: first"
+    assert "ValueError: second" in caplog.text
+    assert "ValueError: third" not in caplog.text
+
+
+async def test_a_settlement_that_cannot_be_decided_ends_no_service(
+    work, clock, caplog, monkeypatch
+):
+    plans = [ValueError("no plan")]
+
+    def plan(outcome, settlement):
+        if plans:
+            raise plans.pop()
+        return plan_steps(outcome, settlement)
+
+    monkeypatch.setattr(settlement_writer, "plan_steps", plan)
+    runs, dead = await work(MemoryBroker(clock), Reject("fake"), advance=BROKER_PAUSE)
     assert runs == 2
     assert dead.headers[REASON] == "fake"
-    assert "ValueError: second" in caplog.text
+    assert "ValueError: no plan" in caplog.text
