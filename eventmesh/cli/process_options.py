@@ -91,7 +91,8 @@ broker_option = click.option(
     "--broker",
     metavar="URL",
     callback=warn_of_password,
-    help="Where RabbitMQ is, amqp://USER:PASSWORD@HOST:PORT/VHOST.  [env var: EVENTMESH_BROKER]",
+    help="Where RabbitMQ is, amqp://USER:PASSWORD@HOST:PORT/VHOST, with HOST:PORT,HOST:PORT for a "
+    "cluster.  [env var: EVENTMESH_BROKER]",
 )
 workers_option = click.option(
     "--workers",

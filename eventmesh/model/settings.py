@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit
 
 from eventmesh.model.access.addresses import parse_hosts, parse_networks, parse_trust
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, SettingsError
+from eventmesh.model.hosts import split_hosts
 from eventmesh.model.value import value
 
 LOCAL_MESH: Final = "http://127.0.0.1:8080"
@@ -24,6 +25,7 @@ MEMORY: Final = "memory://"
 """Where the embedded broker is."""
 
 _WITH_USERS: Final = ("amqp", "amqps")
+_WITH_ONE_HOST: Final = ("http", "https")
 
 BrokerUsers: TypeAlias = Literal["shared", "per-service"]
 ErrorDetail: TypeAlias = Literal["private", "full"]
@@ -121,14 +123,14 @@ class Settings:
 
         Options that it has already stay.
         """
-        parts = urlsplit(self.broker)
-        if self.broker_users == "shared" or parts.scheme not in _WITH_USERS:
+        if self.broker_users == "shared" or scheme_of(self.broker) not in _WITH_USERS:
             return self.broker
-        given = f"{parts.query}&" if parts.query else ""
+        # Not with urlsplit, which refuses some lists of hosts.
+        place, _, query = self.broker.partition("?")
         options = urlencode(
             {"users": self.broker_users, "gateways": ",".join(self.gateways) or "gateway"}
         )
-        return urlunsplit(parts._replace(query=given + options))
+        return f"{place}?{query}&{options}" if query else f"{place}?{options}"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -239,10 +241,14 @@ def _whole(least: int, most: float) -> Parse:
 
 def _url(text: str) -> str:
     # Of any scheme: which there are is known where the broker is chosen, in `brokers/registry`.
-    parts = urlsplit(text)  # Its hostname and port raise ValueError where they are none.
-    misplaced = parts.fragment or "@" in parts.path + parts.query
-    if not parts.scheme or not parts.hostname or parts.port == 0 or misplaced:
+    urls = split_hosts(text)
+    if len(urls) > 1 and scheme_of(text) in _WITH_ONE_HOST:
         raise ValueError(text)
+    for url in urls:
+        parts = urlsplit(url)  # Its hostname and port raise ValueError where they are none.
+        misplaced = parts.fragment or "@" in parts.path + parts.query
+        if not parts.scheme or not parts.hostname or parts.port == 0 or misplaced:
+            raise ValueError(text)
     return text
 
 
@@ -300,8 +306,8 @@ _YES_NO: Final[Mapping[str, Any]] = {
 _BOOL: Final = (_parse_choice(_YES_NO), "true or false (or 1, 0, yes, no, on, off)")
 _AUTO: Final = (_parse_choice({**_YES_NO, "auto": None}), "auto, true or false")
 _BROKER: Final = (
-    "memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS), "
-    "with '/', '@', '#' and '?' in a password percent-encoded"
+    "memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS; HOST:PORT,HOST:PORT for "
+    "the nodes of a cluster), with '/', '@', '#' and '?' in a password percent-encoded"
 )
 
 _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from pamqp import commands, frame
 
-from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.address import Address, Host
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
@@ -46,7 +46,7 @@ class Client:
 
     def __init__(self, frame_max=FRAME_MAX):
         self.socket = Socket()
-        self.connection = AmqpConnection(Address("nowhere", 0, "/", "", ""))
+        self.connection = AmqpConnection(Address((Host("nowhere", 0),), "/", "", ""))
         self.connection.connection_made(self.socket)
         self.connection.tune(10, frame_max, 60)
         self.taken = []

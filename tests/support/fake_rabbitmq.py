@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pamqp import base, body, commands, frame, header, heartbeat
 
-from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq.address import Address, Host
 
 DEADLINE = 10.0
 """Seconds in which anything that is expected has happened."""
@@ -233,7 +233,7 @@ class FakeRabbit:
 
     @property
     def address(self):
-        return Address("127.0.0.1", self.port, "/", "guest", "guest")
+        return Address((Host("127.0.0.1", self.port),), "/", "guest", "guest")
 
     async def serve(self, reader, writer):
         session = Session(reader, writer, self.handshake, self.answers)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.errors import AccessDenied, SettingsError
+from eventmesh.model.hosts import split_hosts
 from eventmesh.model.value import value
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
@@ -21,11 +23,24 @@ _GUEST: Final = "guest"
 
 
 @value
-class Address:
-    """The address of a broker and the credentials; `repr` never shows the password."""
+class Host:
+    """A host name or an IP address, with the port of RabbitMQ there."""
 
-    host: str
+    name: str
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+@value
+class Address:
+    """The address of a broker and the credentials; `repr` never shows the password.
+
+    Several hosts are nodes of one cluster: each serves as well as the others.
+    """
+
+    hosts: tuple[Host, ...]
     virtual_host: str
     user: str
     password: str
@@ -51,17 +66,22 @@ class Address:
         except SettingsError as error:
             raise AccessDenied(str(error)) from None
 
+    def at(self, host: Host) -> Address:
+        """Return the address with one of its hosts alone."""
+        return replace(self, hosts=(host,))
+
     def __repr__(self) -> str:
         scheme = "amqp" if self.tls is None else "amqps"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}/{quote(self.virtual_host, safe='')}"
+        hosts = ",".join(map(str, self.hosts))
+        return f"{scheme}://{hosts}/{quote(self.virtual_host, safe='')}"
 
 
 def parse_address(url: str) -> Address:
     """Parse an AMQP URL (https://www.rabbitmq.com/docs/uri-spec).
 
     Special characters in its parts are percent-encoded: a slash in a password is %2F. The virtual
-    host is "/" without a path or with only a slash, as in other clients.
+    host is "/" without a path or with only a slash, as in other clients. The nodes of a cluster are
+    listed with commas, each with a port of its own: amqp://user:password@a:5672,b:5672,c/vhost.
 
     Options after `?`: `password_file` (its first line is the password), and with amqps:// also
     `cafile` (certificate authorities in place of the system's), `certfile` and `keyfile` (a
@@ -72,7 +92,8 @@ def parse_address(url: str) -> Address:
     The files are read again for every new connection, so that a password or a certificate can be
     replaced while a process runs. Raises SettingsError, which never shows the password.
     """
-    parts, port = _split(url)
+    split = [_split(each) for each in split_hosts(url)]
+    parts, _ = split[0]
     options = _options(parts.query)
     secure = parts.scheme == "amqps"
     needless = [name for name in TLS_OPTIONS if name in options]
@@ -83,8 +104,9 @@ def parse_address(url: str) -> Address:
     user = _GUEST if parts.username is None else unquote(parts.username)
     password = _GUEST if parts.password is None else unquote(parts.password)
     address = Address(
-        unquote(parts.hostname or ""),
-        port or PORTS[parts.scheme],
+        tuple(
+            Host(unquote(each.hostname or ""), port or PORTS[each.scheme]) for each, port in split
+        ),
         unquote(parts.path[1:]) or "/",
         user,
         _password(password, options),

@@ -30,6 +30,7 @@ from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, Publi
 from eventmesh.brokers.rabbitmq.datapath.reply_sender import ReplySender
 from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
 from eventmesh.brokers.rabbitmq.delays import DelayLadder
+from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import (
     AccessDenied,
@@ -68,13 +69,16 @@ class RabbitBroker:
         self._clock = clock = clock or SystemClock()
         self._connect_timeout = connect_timeout
         retry = connect_timeout is None
-        log = ConnectionLog(name, address)
-        self._publishing = ReconnectingConnection(
-            address, f"{name} (publishing)", self._prepare, log=log, retry_refused_login=retry
+        log, endpoints = ConnectionLog(name, address), Endpoints(address)
+        open_connection = partial(
+            ReconnectingConnection,
+            address,
+            log=log,
+            endpoints=endpoints,
+            retry_refused_login=retry,
         )
-        self._consuming = ReconnectingConnection(
-            address, f"{name} (consuming)", log=log, retry_refused_login=retry
-        )
+        self._publishing = open_connection(f"{name} (publishing)", self._prepare)
+        self._consuming = open_connection(f"{name} (consuming)")
         # The user of a certificate is known to RabbitMQ only.
         user = b"" if address.external else encode_user(address.user)
         self._trusted = frozenset((address.user, *address.gateways))
@@ -86,7 +90,7 @@ class RabbitBroker:
         self._reply_sender = ReplySender(
             self._publishing, clock, user, "" if names is None else REPLIES
         )
-        self._management = Management(address, f"{name} (management)", log, names)
+        self._management = Management(address, f"{name} (management)", log, names, endpoints)
         self._ladder = DelayLadder(self._management, names)
         self._bindings: dict[str, list[Binding]] = {}
         self._consumers: set[Consumer] = set()

@@ -37,13 +37,13 @@ class ConnectionLog:
         """Expect a connection that is supervised: opened, and again whenever it is lost."""
         self._down.add(connection)
 
-    def log_connected(self, connection: str) -> None:
-        """Log that a supervised connection is open."""
-        _log.debug("%s: connected", connection)
+    def log_connected(self, connection: str, address: Address) -> None:
+        """Log that a supervised connection is open to this address."""
+        _log.debug("%s: connected to %r", connection, address)
         self._down.discard(connection)
         if self._down:
             return
-        _log.info("%s: connected to %r", self._name, self._address)
+        _log.info("%s: connected to %r", self._name, address)
         if self._reported:
             self._restored_at = _now()
         self._reported, self._reported_at = False, float("-inf")

@@ -17,6 +17,14 @@ shorter one would end connections whenever a busy process pauses.
 CONNECT_SECONDS: Final = 10.0
 """The limit for opening a connection: TCP, TLS and login. Operations wait as long for one."""
 
+DIAL_SECONDS: Final = 2.0
+"""The limit for looking up a host, and for a TCP connection, where there are other addresses to
+try. A machine that is off answers nothing."""
+
+LOGIN_SECONDS: Final = 5.0
+"""The limit for TLS and login where there are other addresses to try. A node that is frozen, or cut
+off from the others, takes connections and answers nothing."""
+
 CALL_SECONDS: Final = 15.0
 """The limit for the reply to a method.
 
@@ -28,15 +36,28 @@ CLOSE_SECONDS: Final = 3.0
 """The limit for the reply to connection.close. It is short, because the process is stopping."""
 
 FIRST_WAIT: Final = 0.1
-LONGEST_WAIT: Final = 15.0
-"""Seconds before the next attempt to connect: doubled up to the longest, less a random part."""
+LONGEST_WAIT: Final = 1.0
+"""Seconds before the next attempt to connect: doubled up to the longest, less a random part.
+
+Of a broker that comes back, a process sees nothing for as long. A thousand processes that ask once
+a second are no load for it: the kernel refuses them while nobody listens.
+"""
+
+LONGEST_START_WAIT: Final = 2.0
+"""The same for a consumer that cannot start: each attempt declares its queue again."""
+
+LONGEST_REFUSED_WAIT: Final = 15.0
+"""The same after a refused login, which RabbitMQ must verify, and which somebody must mend."""
+
+STABLE_SECONDS: Final = 15.0
+"""A connection that lasted longer was not dropped at once: the next wait is the first again."""
 
 
-def backoff() -> Iterator[float]:
+def backoff(longest: float = LONGEST_WAIT) -> Iterator[float]:
     """Yield the seconds to wait before each further attempt, without end.
 
     They are random, so that not all clients of a restarted broker come back at once.
     """
     for attempt in count():
-        wait = min(FIRST_WAIT * 2 ** min(attempt, 16), LONGEST_WAIT)
+        wait = min(FIRST_WAIT * 2 ** min(attempt, 16), longest)
         yield random.uniform(wait / 2, wait)  # noqa: S311 it spreads load

@@ -85,6 +85,8 @@ def test_other_variables_are_none_of_its_business():
     [
         ("broker", "memory://", "memory://"),
         ("broker", "amqps://u:p%2F@mq.example:5671/shop", "amqps://u:p%2F@mq.example:5671/shop"),
+        ("broker", "amqp://u:p@a:5672,b,[::1]:1/shop", "amqp://u:p@a:5672,b,[::1]:1/shop"),
+        ("url", "amqp://u:p@a:5672,b/shop", "amqp://u:p@a:5672,b/shop"),
         ("broker", "nats://mq.example:4222", "nats://mq.example:4222"),
         ("url", "https://mesh.example/base", "https://mesh.example/base"),
         ("url", "amqps://u:p@mq.example/shop", "amqps://u:p@mq.example/shop"),
@@ -155,6 +157,9 @@ def test_a_bad_variable_is_named_with_its_value_and_what_is_accepted(name, text,
         ("broker", "amqp://user:hunter2@"),
         ("broker", "amqp://user:hunter2@host:port"),
         ("broker", "amqp://user:hunter2@host:0"),
+        ("broker", "amqp://user:hunter2@host,"),
+        ("broker", "amqp://user:hunter2@host,other:0"),
+        ("url", "http://user:hunter2@host,other"),
         ("broker", "amqp://user:1#hunter2@host"),
         ("broker", "amqp://user:1/hunter2@host"),
         ("broker", "amqp://user:1?hunter2@host"),
@@ -192,6 +197,7 @@ def test_the_repr_shows_settings_but_no_secret():
         ({"BROKER": "amqp://mq"}, "amqp://mq"),
         ({"BROKER": "amqp://mq", "URL": "http://gateway"}, "http://gateway"),
         ({"URL": "amqp://other"}, "amqp://other"),
+        ({"BROKER": "amqp://u:p@a:1,[::1]:2/x"}, "amqp://u:p@a:1,[::1]:2/x"),
     ],
 )
 def test_commands_find_the_mesh(variables, mesh):
@@ -199,8 +205,22 @@ def test_commands_find_the_mesh(variables, mesh):
 
 
 @pytest.mark.parametrize(
+    ("broker", "address"),
+    [
+        ("amqp://u:p@a:1,[::1]:2/x", "amqp://u:p@a:1,[::1]:2/x?users=per-service&gateways=gateway"),
+        ("amqp://a?password_file=p", "amqp://a?password_file=p&users=per-service&gateways=gateway"),
+        ("nats://a", "nats://a"),
+    ],
+)
+def test_what_the_adapter_of_rabbitmq_must_know_of_users(broker, address):
+    assert read(BROKER=broker, BROKER_USERS="per-service").broker_address == address
+    assert read(BROKER=broker).broker_address == broker
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
+        ("amqp://user:hunter2@a:5672,b,[::1]/shop", "amqp://***@a:5672,b,[::1]/shop"),
         ("memory://", "memory://"),
         ("http://127.0.0.1:8080/base?token=hunter2#x", "http://127.0.0.1:8080/base"),
         ("amqp://user:hunter2@mq/shop", "amqp://***@mq/shop"),

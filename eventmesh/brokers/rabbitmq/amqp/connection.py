@@ -15,6 +15,7 @@ from eventmesh.brokers.rabbitmq.amqp import frames
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
 from eventmesh.brokers.rabbitmq.amqp.reader import FrameReader
 from eventmesh.brokers.rabbitmq.connect_errors import ACCESS_REFUSED, NOT_ALLOWED, connect_error
+from eventmesh.brokers.rabbitmq.endpoints import Endpoint
 from eventmesh.brokers.rabbitmq.limits import MAX_INCOMING_BODY
 from eventmesh.brokers.rabbitmq.timing import CLOSE_SECONDS
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
@@ -34,15 +35,19 @@ class AmqpConnection(asyncio.Protocol):
 
     All data of one pass of the event loop goes out in one write. `blocked` is why the broker
     refuses messages now (connection.blocked), or "". `writable` says whether the socket takes
-    more, so that a slow broker slows its publishers down.
+    more, so that a slow broker slows its publishers down. `silent` says that it ended because
+    nothing came from the broker.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, endpoint: Endpoint | None = None) -> None:
+        """`endpoint` is where it was opened."""
         self.address = address
+        self.endpoint = endpoint
         self.frame_max = frames.SIZE_MAX
         self.max_body = MAX_INCOMING_BODY
         self.blocked = ""
         self.writable = True
+        self.silent = False
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -288,6 +293,7 @@ class AmqpConnection(asyncio.Protocol):
     def _on_beat(self) -> None:
         """Handle the passing of half a heartbeat (AMQP 0-9-1, section 4.2.7)."""
         if self._loop.time() - self._heard > 2 * self._heartbeat:
+            self.silent = True
             self.fail(f"nothing came from RabbitMQ for {2 * self._heartbeat} s")
             return
         if not self._written:

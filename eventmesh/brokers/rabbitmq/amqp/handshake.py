@@ -11,31 +11,40 @@ from pamqp.common import FieldValue
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import SIZE_MAX, SIZE_MIN
-from eventmesh.brokers.rabbitmq.connect_errors import connect_error
+from eventmesh.brokers.rabbitmq.endpoints import Endpoint, Endpoints
 from eventmesh.brokers.rabbitmq.limits import MAX_CHANNELS
-from eventmesh.brokers.rabbitmq.timing import CONNECT_SECONDS, HEARTBEAT_SECONDS
+from eventmesh.brokers.rabbitmq.timing import HEARTBEAT_SECONDS
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 
-async def connect(address: Address, name: str, timeout: float = CONNECT_SECONDS) -> AmqpConnection:
+async def connect(
+    address: Address, name: str, endpoints: Endpoints | None = None
+) -> AmqpConnection:
     """Open a connection; `name` is its name in RabbitMQ's tools.
 
-    Raises AccessDenied when the credentials or the virtual host are refused, and BrokerUnavailable
-    for everything else, also after `timeout` seconds.
+    Pass the `endpoints` of the process if it has other connections to the same broker. Raises
+    AccessDenied when the credentials or the virtual host are refused, and BrokerUnavailable for
+    everything else, also after the limits of all endpoints.
     """
-    connection = AmqpConnection(address)
+
+    async def log_in(endpoint: Endpoint) -> AmqpConnection:
+        return await _connect(endpoint, name)
+
+    return await (endpoints or Endpoints(address)).open(log_in)
+
+
+async def _connect(endpoint: Endpoint, name: str) -> AmqpConnection:
+    connection = AmqpConnection(endpoint.address, endpoint)
+    seconds = endpoint.login_seconds
     try:
-        async with asyncio.timeout(timeout):
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection, address.host, address.port, ssl=address.tls
-            )
+        async with asyncio.timeout(seconds):
+            await endpoint.dial(connection)
             await _log_in(connection, name)
     except TimeoutError:
         connection.fail("the handshake took too long")
-        raise BrokerUnavailable(f"{address!r} did not answer within {timeout:g} s") from None
-    except (OSError, UnicodeError) as error:
-        connection.fail(f"it could not be opened: {error}")
-        raise connect_error(address, str(error)) from error
+        raise BrokerUnavailable(
+            f"{endpoint.address!r} did not answer within {seconds:g} s"
+        ) from None
     except BaseException:
         connection.fail("the handshake failed")
         raise

@@ -9,7 +9,8 @@ from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
-from eventmesh.brokers.rabbitmq.timing import LONGEST_WAIT, backoff
+from eventmesh.brokers.rabbitmq.endpoints import Endpoints
+from eventmesh.brokers.rabbitmq.timing import LONGEST_REFUSED_WAIT, STABLE_SECONDS, backoff
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError
 
 Prepare = Callable[[AmqpConnection], Awaitable[None]]
@@ -30,9 +31,10 @@ class ReconnectingConnection:
         prepare: Prepare | None = None,
         *,
         log: ConnectionLog | None = None,
+        endpoints: Endpoints | None = None,
         retry_refused_login: bool = True,
     ) -> None:
-        """Pass the `log` of the process if it has other connections to the same broker.
+        """Pass the `log` and the `endpoints` of a process with other connections to the broker.
 
         With `retry_refused_login` a refused login is retried until the user and the virtual host
         exist. Without it, AccessDenied is raised at once in all who wait for the connection.
@@ -44,8 +46,10 @@ class ReconnectingConnection:
         self._prepare = prepare
         self._log = log or ConnectionLog(name, address)
         self._log.watch(name)
+        self._endpoints = endpoints or Endpoints(address)
         self._retry_refused_login = retry_refused_login
         self._refusal: AccessDenied | None = None
+        self._refused = False
         self._current: AmqpConnection | None = None
         self._changed = asyncio.Event()
 
@@ -77,26 +81,29 @@ class ReconnectingConnection:
 
     async def run(self) -> None:
         """Keep the connection open until cancelled."""
-        waits = backoff()
+        waits, refused_waits = backoff(), backoff(LONGEST_REFUSED_WAIT)
         try:
             while True:
                 connection = await self._open()
-                if connection is not None and await self._offer(connection) > LONGEST_WAIT:
-                    waits = backoff()
-                await asyncio.sleep(next(waits))
+                if connection is not None and await self._offer(connection) > STABLE_SECONDS:
+                    waits, refused_waits = backoff(), backoff(LONGEST_REFUSED_WAIT)
+                refused = connection is None and self._refused
+                await asyncio.sleep(next(refused_waits if refused else waits))
         finally:
             self.closed_for_good = True
             self._changed.set()
 
     async def _offer(self, connection: AmqpConnection) -> float:
         """Offer the connection until it ends, and return how many seconds it lasted."""
-        self._log.log_connected(self._name)
+        self._log.log_connected(self._name, connection.address)
         opened = asyncio.get_running_loop().time()
         self.failure = ""
         self._current = connection
         self._changed.set()
         try:
             self._fail(BrokerUnavailable(await asyncio.shield(connection.closed)))
+            if connection.silent:
+                self._avoid(connection)
         finally:
             self._current = None
             await connection.close()
@@ -104,9 +111,11 @@ class ReconnectingConnection:
 
     async def _open(self) -> AmqpConnection | None:
         self._refusal = None
+        self._refused = False
         try:
-            connection = await connect(self._address.renewed(), self._name)
+            connection = await connect(self._address, self._name, self._endpoints)
         except InvocationError as error:
+            self._refused = isinstance(error, AccessDenied)
             if isinstance(error, AccessDenied) and not self._retry_refused_login:
                 self._refuse(error)
             else:
@@ -117,12 +126,17 @@ class ReconnectingConnection:
                 await self._prepare(connection)
         except InvocationError as error:
             self._fail(error)
+            self._avoid(connection)
             await connection.close()
             return None
         except BaseException:
             connection.fail("it is not wanted any more")
             raise
         return connection
+
+    def _avoid(self, connection: AmqpConnection) -> None:
+        if connection.endpoint is not None:
+            self._endpoints.avoid(connection.endpoint)
 
     def _refuse(self, error: AccessDenied) -> None:
         # Not logged: it is raised in those who wait.

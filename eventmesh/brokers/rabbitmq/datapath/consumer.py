@@ -16,14 +16,14 @@ from eventmesh.brokers.rabbitmq.amqp.channel import Channel, DeliveryCallback
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
-from eventmesh.brokers.rabbitmq.timing import backoff
+from eventmesh.brokers.rabbitmq.timing import LONGEST_START_WAIT, backoff
 from eventmesh.model.errors import BrokerUnavailable, EventmeshError
 from eventmesh.model.message import Message
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
-PATIENCE: Final = 8
+PATIENCE: Final = 11
 """Failed starts in a row after which a consumer warns that RabbitMQ is unavailable: 6 s or more."""
 
 
@@ -186,7 +186,7 @@ class Consumer:
 
     async def _start(self, temporary: type[EventmeshError]) -> None:
         """Try until it consumes or was stopped; retry after `temporary` errors."""
-        for number, wait in enumerate(backoff(), start=1):
+        for number, wait in enumerate(backoff(LONGEST_START_WAIT), start=1):
             try:
                 await self._reply_connection.wait_connected()
                 connection = await self._connection.wait_connected()

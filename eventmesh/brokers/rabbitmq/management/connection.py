@@ -18,10 +18,13 @@ from aio_pika import Connection
 from aio_pika.connection import make_url
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.connection import TransportFactory
 from pamqp.common import FieldTable
+from yarl import URL
 
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
+from eventmesh.brokers.rabbitmq.endpoints import Endpoint, Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import (
     closing_reason,
     translate_connect_error,
@@ -48,9 +51,15 @@ class ManagementConnection:
     counts the connections that were lost.
     """
 
-    def __init__(self, address: Address, name: str, log: ConnectionLog | None = None) -> None:
-        """Pass the `log` of the process if it has other connections to the same broker."""
-        self._address = address
+    def __init__(
+        self,
+        address: Address,
+        name: str,
+        log: ConnectionLog | None = None,
+        endpoints: Endpoints | None = None,
+    ) -> None:
+        """Pass the `log` and the `endpoints` of a process with other connections to the broker."""
+        self._endpoints = endpoints or Endpoints(address)
         self._name = name
         self._log = log or ConnectionLog(name, address)
         self._connection: Connection | None = None
@@ -123,12 +132,15 @@ class ManagementConnection:
         )
 
     async def _open(self) -> AbstractConnection:
-        """Try once to open it. Raises AccessDenied or BrokerUnavailable."""
+        """Try each endpoint once. Raises AccessDenied or BrokerUnavailable."""
+        return await self._endpoints.open(self._log_in)
+
+    async def _log_in(self, endpoint: Endpoint) -> AbstractConnection:
         await self._discard()
-        address = self._address.renewed()
+        address, seconds = endpoint.address, endpoint.login_seconds
         url = make_url(
-            host=address.host,
-            port=address.port,
+            host=endpoint.host.name,
+            port=endpoint.host.port,
             login=address.user,
             password=address.password,
             virtualhost=address.virtual_host,
@@ -137,12 +149,16 @@ class ManagementConnection:
             auth="external" if address.external else "plain",
         )
         names: FieldTable = {"connection_name": self._name}
-        self._connection = Connection(url, ssl_context=address.tls, client_properties=names)
+        connection = self._connection = Connection(url, client_properties=names)
+        connection.kwargs["transport_factory"] = _Dialling(endpoint)
         try:
-            await self._connection.connect()
+            async with asyncio.timeout(seconds):
+                await connection.connect()
+        except TimeoutError:
+            raise BrokerUnavailable(f"{address!r} did not answer within {seconds:g} s") from None
         except CONNECTION_EXCEPTIONS as error:
             raise translate_connect_error(address, error) from error
-        transport = self._connection.transport
+        transport = connection.transport
         if transport is None:
             raise BrokerUnavailable(f"{address!r} closed the connection at once")
         # aiormq does not type this future.
@@ -170,6 +186,23 @@ class ManagementConnection:
                 await self._discard()
         except BrokerUnavailable as error:
             _log.debug("%s: %s", self._name, error)
+
+
+class _Dialling(TransportFactory):
+    """Opens the socket of a connection at an endpoint, whatever the URL says."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        del url, kwargs  # The endpoint has all that they say.
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport = await self._endpoint.dial(protocol)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def parse_version(text: str) -> tuple[int, ...]:

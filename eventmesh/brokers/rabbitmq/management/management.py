@@ -28,6 +28,7 @@ from eventmesh.brokers.rabbitmq.declarations import (
     queue_declarations,
 )
 from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
+from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.management.basic_get import Getter
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
@@ -61,8 +62,9 @@ class Management:
         name: str,
         log: ConnectionLog | None = None,
         names: Names | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
-        """Pass the `log` of the process if it has other connections to the same broker.
+        """Pass the `log` and the `endpoints` of a process with other connections to the broker.
 
         `names` are those of the service in the restricted topology.
         """
@@ -70,8 +72,11 @@ class Management:
         self.own_exchange = "" if names is None else names.own
         log = log or ConnectionLog(name, address)
         self._user = "" if address.external else address.user
-        self.connection = ManagementConnection(address, name, log)
-        self.publish_connection = ManagementConnection(address, f"{name}, publishing", log)
+        endpoints = endpoints or Endpoints(address)
+        self.connection = ManagementConnection(address, name, log, endpoints)
+        self.publish_connection = ManagementConnection(
+            address, f"{name}, publishing", log, endpoints
+        )
         self._getter = Getter(self.connection)
         self._kept: set[str] = set()
         self._end_made_after: int | None = None

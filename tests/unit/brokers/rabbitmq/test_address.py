@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.address import parse_address
+from eventmesh.brokers.rabbitmq.address import Host, parse_address
 from eventmesh.model.errors import AccessDenied, SettingsError
 
 
@@ -30,10 +30,40 @@ from eventmesh.model.errors import AccessDenied, SettingsError
 )
 def test_what_a_url_means(url, host, port, virtual_host, user, password):
     address = parse_address(url)
-    assert (address.host, address.port, address.virtual_host) == (host, port, virtual_host)
+    assert address.hosts == (Host(host, port),)
+    assert address.virtual_host == virtual_host
     assert (address.user, address.password) == (user, password)
     assert (address.tls is not None) == url.startswith("amqps")
     assert not address.external
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("amqp://a,b", [("a", 5672), ("b", 5672)]),
+        ("amqps://a:1,b,c:3/shop", [("a", 1), ("b", 5671), ("c", 3)]),
+        ("amqp://u:p,q@a:1,b:2/x?gateways=g,h", [("a", 1), ("b", 2)]),
+        (
+            "amqp://u:p@[::1]:1,[fe80::1%25eth0],10.0.0.1/x",
+            [("::1", 1), ("fe80::1%eth0", 5672), ("10.0.0.1", 5672)],
+        ),
+    ],
+)
+def test_the_nodes_of_a_cluster(url, hosts):
+    address = parse_address(url)
+    assert address.hosts == tuple(Host(*host) for host in hosts)
+    assert [address.at(host).hosts for host in address.hosts] == [(host,) for host in address.hosts]
+
+
+def test_a_list_of_hosts_shares_everything_else(tmp_path):
+    (tmp_path / "password").write_text("s3cr3t")
+    address = parse_address(f"amqp://anna@a,[::1]:9/shop?password_file={tmp_path}/password")
+    assert (address.user, address.password, address.virtual_host) == ("anna", "s3cr3t", "shop")
+    assert repr(address) == "amqp://a:5672,[::1]:9/shop"
+    assert repr(address.at(address.hosts[1])) == "amqp://[::1]:9/shop"
+    (tmp_path / "password").write_text("new")
+    assert address.renewed().hosts == address.hosts
+    assert address.renewed().password == "new"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +82,9 @@ def test_what_a_url_means(url, host, port, virtual_host, user, password):
         ("amqp://u:s3cr3t@rabbit:99999", "percent-encode"),
         ("amqp://u:s3cr3t@[rabbit", "percent-encode"),
         ("amqp://u:s3cr3t@rabbit/%2F#x", "'#'"),
+        ("amqp://u:s3cr3t@a,,b", "must be amqp://user"),
+        ("amqp://u:s3cr3t@a,b,", "must be amqp://user"),
+        ("amqp://u:s3cr3t@a,b:port", "percent-encode"),
         ("amqp://u:s3cr3t@rabbit?heartbeat=5", "unknown option 'heartbeat': there are auth, ca"),
         ("amqp://u:s3cr3t@rabbit?cafile=x", "'cafile', which needs amqps://"),
         ("amqp://u:s3cr3t@rabbit?auth=external", "'auth', which needs amqps://"),

@@ -38,9 +38,9 @@ def logged(caplog):
 
 @pytest.fixture
 def connected(log, logged):
-    log.log_connected("publishing")
+    log.log_connected("publishing", ADDRESS)
     assert logged() == []
-    log.log_connected("consuming")
+    log.log_connected("consuming", ADDRESS)
     assert logged() == [CONNECTED]
     return log
 
@@ -50,8 +50,8 @@ async def test_a_start_before_the_broker(log, logged):
         for connection in ("publishing", "consuming"):
             log.log_lost(connection, LOST)
     assert logged() == [WARNING]
-    log.log_connected("consuming")
-    log.log_connected("publishing")
+    log.log_connected("consuming", ADDRESS)
+    log.log_connected("publishing", ADDRESS)
     assert logged() == [CONNECTED]
 
 
@@ -64,8 +64,8 @@ async def test_an_outage_and_its_end(connected, logged, rounds):
         connected.log_lost("publishing", "amqp://mq:5672/shop cannot be reached: refused")
         connected.log_lost("consuming", "amqp://mq:5672/shop cannot be reached: refused")
         assert logged() == [WARNING]
-        connected.log_connected("publishing")
-        connected.log_connected("consuming")
+        connected.log_connected("publishing", ADDRESS)
+        connected.log_connected("consuming", ADDRESS)
         assert logged() == [CONNECTED]
 
 
@@ -74,8 +74,8 @@ async def test_a_connection_that_is_lost_first_and_not_opened_again(connected, l
     connected.log_unused_lost("management, publishing", LOST)
     connected.log_lost("publishing", LOST)
     connected.log_lost("consuming", LOST)
-    connected.log_connected("publishing")
-    connected.log_connected("consuming")
+    connected.log_connected("publishing", ADDRESS)
+    connected.log_connected("consuming", ADDRESS)
     connected.log_unused_lost("management", LOST)
     assert logged() == [WARNING, CONNECTED]
 

@@ -7,7 +7,8 @@ import pytest
 from fake_rabbitmq import fake_rabbit, handshake, say
 from pamqp import commands
 
-from eventmesh.brokers.rabbitmq.address import Address
+from eventmesh.brokers.rabbitmq import endpoints
+from eventmesh.brokers.rabbitmq.address import Address, Host
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
 from eventmesh.brokers.rabbitmq.timing import CLOSE_SECONDS
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
@@ -15,14 +16,14 @@ from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 SECRET = "s3cr3t-ünd-sö"
 
 
-async def no_connection(rabbit, error, match, **given):
+async def no_connection(rabbit, error, match):
     with pytest.raises(error, match=match) as caught:
-        await connect(rabbit.address, "test", **given)
+        await connect(rabbit.address, "test")
     return str(caught.value)
 
 
 async def test_who_we_are_and_what_we_want(rabbit):
-    address = Address("127.0.0.1", rabbit.port, "/bücher", "anna", SECRET)
+    address = Address((Host("127.0.0.1", rabbit.port),), "/bücher", "anna", SECRET)
     connection = await connect(address, "shop (consuming)")
     session = await rabbit.session()
     start_ok, tune_ok, opened = session.methods
@@ -45,7 +46,7 @@ async def test_who_we_are_and_what_we_want(rabbit):
 
 
 async def test_a_certificate_can_say_who_we_are(rabbit):
-    address = Address("127.0.0.1", rabbit.port, "/", "", "", external=True)
+    address = Address((Host("127.0.0.1", rabbit.port),), "/", "", "", external=True)
     connection = await connect(address, "test")
     start_ok = (await rabbit.session()).methods[0]
     assert (start_ok.mechanism, start_ok.response) == ("EXTERNAL", "")
@@ -161,9 +162,10 @@ async def test_a_server_that_says_something_else(shake, match, soon):
         await soon((await rabbit.session()).ended.wait())
 
 
-async def test_a_server_that_says_nothing(soon):
+async def test_a_server_that_says_nothing(soon, monkeypatch):
+    monkeypatch.setattr(endpoints, "CONNECT_SECONDS", 0.05)
     async with fake_rabbit(silent) as rabbit:
-        await no_connection(rabbit, BrokerUnavailable, "did not answer within 0.05 s", timeout=0.05)
+        await no_connection(rabbit, BrokerUnavailable, "did not answer within 0.05 s")
         await soon((await rabbit.session()).ended.wait())
 
 
@@ -174,7 +176,7 @@ async def test_nobody_listens():
 
 
 async def test_a_host_that_cannot_be_one():
-    address = Address("a" * 70 + ".example", 5672, "/", "guest", "guest")
+    address = Address((Host("a" * 70 + ".example", 5672),), "/", "guest", "guest")
     with pytest.raises(BrokerUnavailable, match="cannot be reached"):
         await connect(address, "test")
 
@@ -224,7 +226,7 @@ async def test_the_broker_says_good_bye(rabbit, soon):
 async def test_no_password_is_shown(caplog):
     caplog.set_level(logging.DEBUG)
     async with fake_rabbit(refusing(403, "ACCESS_REFUSED", commands.Connection.StartOk)) as rabbit:
-        address = Address("127.0.0.1", rabbit.port, "/", "anna", SECRET)
+        address = Address((Host("127.0.0.1", rabbit.port),), "/", "anna", SECRET)
         with pytest.raises(AccessDenied) as caught:
             await connect(address, "test")
     shown = f"{caught.value!r} {caught.value} {address!r} {address} {caplog.text}"
@@ -235,8 +237,8 @@ async def test_no_password_is_shown(caplog):
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        (Address("rabbit", 5672, "/", "u", "p"), "amqp://rabbit:5672/%2F"),
-        (Address("::1", 5672, "a/b", "u", "p"), "amqp://[::1]:5672/a%2Fb"),
+        (Address((Host("rabbit", 5672),), "/", "u", "p"), "amqp://rabbit:5672/%2F"),
+        (Address((Host("::1", 5672),), "a/b", "u", "p"), "amqp://[::1]:5672/a%2Fb"),
     ],
 )
 def test_an_address_is_shown_as_a_url(address, shown):
