@@ -152,6 +152,14 @@ class Broker(Protocol):
         """Create the queues and bindings that do not exist yet."""
         ...
 
+    async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding] = ()) -> None:
+        """Remove these bindings, where they exist; what is in the queues stays.
+
+        What `keep` needs is not removed: two patterns may be one binding on a broker. Raises
+        AccessDenied.
+        """
+        ...
+
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """Return once the broker holds the message, to be delivered in `delay` seconds.
 
@@ -209,6 +217,14 @@ class Broker(Protocol):
 
     async def purge(self, queue: Queue) -> int:
         """Delete the waiting messages, and return how many there were."""
+        ...
+
+    async def delete(self, queue: Queue) -> int:
+        """Delete a queue that nobody consumes, and return how many messages it had.
+
+        Does nothing if it does not exist. Raises DeclarationError if it has a consumer, and
+        AccessDenied.
+        """
         ...
 
     def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:

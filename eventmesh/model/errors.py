@@ -182,6 +182,14 @@ class BrokerUnavailable(InvocationError):
     code = "broker_unavailable"
 
 
+def consumed(queue: str, consumers: int) -> DeclarationError:
+    """What to raise where a queue with consumers would be deleted."""
+    count = "a consumer" if consumers == 1 else f"{consumers} consumers"
+    return DeclarationError(
+        f"the queue {queue!r} is not deleted: it has {count}; stop what consumes it first"
+    )
+
+
 class Signal(Exception):
     """Base of what a handler raises to steer its own settlement. Not a fault."""
 

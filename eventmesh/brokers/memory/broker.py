@@ -31,6 +31,7 @@ from eventmesh.model.errors import (
     FunctionNotFound,
     InvocationTimeout,
     Throttled,
+    consumed,
 )
 from eventmesh.model.message import Message, check_size, utf8
 from eventmesh.model.topology import Binding, Queue, Route
@@ -145,6 +146,13 @@ class MemoryBroker:
             exchange = self._exchanges[binding.exchange]
             exchange.bind(self._get_or_create(binding.queue), binding.pattern)
 
+    async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding] = ()) -> None:
+        self._check_open()
+        for binding in bindings:
+            queue = self._queues.get(binding.queue.name)
+            if queue is not None and binding not in keep:
+                self._exchanges[binding.exchange].unbind(queue, binding.pattern)
+
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         """See `Broker.publish`. An event is stored for all its subscribers or for none."""
         message = _check(message)
@@ -231,6 +239,16 @@ class MemoryBroker:
         existing = self._queues.get(queue.name)
         return 0 if existing is None else existing.purge()
 
+    async def delete(self, queue: Queue) -> int:
+        self._check_open()
+        existing = self._queues.get(queue.name)
+        if existing is None:
+            return 0
+        if existing.consumers:
+            raise consumed(queue.name, existing.consumers)
+        self._remove(existing)
+        return existing.ready
+
     @asynccontextmanager
     async def slots(self, name: str, limit: int) -> AsyncGenerator[Slots]:
         """See `Broker.slots`. They are granted in the order of asking."""
@@ -307,7 +325,7 @@ class MemoryBroker:
 
     def _remove(self, queue: MemoryQueue) -> None:
         for exchange in self._exchanges.values():
-            exchange.unbind(queue)
+            exchange.remove(queue)
         del self._queues[queue.name]
 
     def _route(self, route: Route) -> tuple[MemoryQueue, ...]:

@@ -29,7 +29,11 @@ class TopicExchange:
         self._patterns.setdefault(queue, set()).add(pattern)
         self.route.cache_clear()
 
-    def unbind(self, queue: MemoryQueue) -> None:
+    def unbind(self, queue: MemoryQueue, pattern: str) -> None:
+        self._patterns.get(queue, set()).discard(pattern)
+        self.route.cache_clear()
+
+    def remove(self, queue: MemoryQueue) -> None:
         self._patterns.pop(queue, None)
         self.route.cache_clear()
 

@@ -37,6 +37,7 @@ from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
     InvocationError,
+    consumed,
 )
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Binding, Queue, Route
@@ -157,6 +158,13 @@ class RabbitBroker:
             if binding not in known:
                 known.append(binding)
 
+    async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding] = ()) -> None:
+        await self._management.unbind(bindings, keep)
+        for binding in bindings:
+            known = self._bindings.get(binding.queue.name, [])
+            if binding in known and binding not in keep:
+                known.remove(binding)
+
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
         if delay > 0:
             await self._publish_later(route, message, delay)
@@ -248,6 +256,16 @@ class RabbitBroker:
 
     async def purge(self, queue: Queue) -> int:
         return await self._management.purge(self._named(queue))
+
+    async def delete(self, queue: Queue) -> int:
+        """See `Broker.delete`. A consumer that begins at the same moment is started again.
+
+        RabbitMQ cannot delete a quorum queue only if it is unused, so this looks first.
+        """
+        queue = self._named(queue)
+        if consumers := await self._management.count_consumers(queue):
+            raise consumed(queue.name, consumers)
+        return await self._management.delete(queue.name)
 
     def slots(self, name: str, limit: int) -> AbstractAsyncContextManager[Slots]:
         return hold_slots(self._management, name, limit)

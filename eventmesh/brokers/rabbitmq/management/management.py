@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -134,6 +134,23 @@ class Management:
             await self._make_end_of_ladder()
         await self.carry_out(plan)
 
+    async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding]) -> None:
+        """Remove these bindings but not what `keep` needs. Raises as `Broker.unbind` does."""
+        kept = set(_subscriptions(keep, self._names))
+        for binding in _subscriptions(bindings, self._names):
+            if binding not in kept:
+                await self._unbind(binding)
+
+    async def _unbind(self, binding: BindingDeclaration) -> None:
+        async with (
+            self.connection.channel() as channel,
+            translate_errors(f"unbinding {binding.destination!r}"),
+        ):
+            try:
+                await channel.queue_unbind(binding.destination, binding.source, binding.key)
+            except ChannelNotFoundEntity:
+                return  # The queue or the exchange is gone, and the binding with it.
+
     async def _make_end_of_ladder(self) -> None:
         # Once for each connection, not for each of a thousand queues.
         generation = self.connection_generation
@@ -192,6 +209,13 @@ class Management:
 
     async def depth(self, queue: Queue) -> int:
         """Return how many messages wait in the queue; 0 if there is no such queue."""
+        return (await self._count(queue))[0]
+
+    async def count_consumers(self, queue: Queue) -> int:
+        """Return how many consumers the queue has; 0 if there is no such queue."""
+        return (await self._count(queue))[1]
+
+    async def _count(self, queue: Queue) -> tuple[int, int]:
         async with (
             self.connection.channel() as channel,
             translate_errors(f"inspecting {queue.name!r}"),
@@ -199,8 +223,8 @@ class Management:
             try:
                 declared = await channel.queue_declare(queue.name, passive=True)
             except ChannelNotFoundEntity:
-                return 0
-            return declared.message_count or 0
+                return 0, 0
+            return declared.message_count or 0, declared.consumer_count or 0
 
     async def purge(self, queue: Queue) -> int:
         """Drop the waiting messages, and return how many there were."""
@@ -214,13 +238,14 @@ class Management:
                 return 0
             return purged.message_count or 0
 
-    async def delete(self, queue: str) -> None:
-        """Delete the queue `queue` with its messages, if it exists."""
+    async def delete(self, queue: str) -> int:
+        """Delete the queue `queue` if it exists, and return how many messages it had."""
         async with self.connection.channel() as channel, translate_errors(f"deleting {queue!r}"):
             try:
-                await channel.queue_delete(queue)
+                deleted = await channel.queue_delete(queue)
             except ChannelNotFoundEntity:
-                return  # Its node is down.
+                return 0  # Its node is down.
+            return deleted.message_count or 0
 
 
 def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Declaration]:
@@ -232,11 +257,7 @@ def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Decl
         yield from queue_declarations(queue)
         if queue.declare and queue.kind in _DELAYED:
             yield queue_binding(queue.name)
-    for bound in bindings:
-        key = binding_key(bound.pattern)
-        yield BindingDeclaration(bound.exchange, bound.queue.name, key)
-        if bound.exchange == EVENTS:
-            yield event_binding(bound.queue.name, key)
+    yield from _subscriptions(bindings, None)
 
 
 def _plan_own(
@@ -246,11 +267,20 @@ def _plan_own(
     wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
     for queue in wanted.values():
         yield from queue_declarations(queue, names)
+    yield from _subscriptions(bindings, names)
+
+
+def _subscriptions(
+    bindings: Iterable[Binding], names: Names | None
+) -> Iterator[BindingDeclaration]:
+    """Yield what subscribes the queues of these bindings, which must exist first."""
     for bound in bindings:
-        source = bound.exchange
-        if source == EVENTS and not is_wild(bound.pattern):
+        source, key = bound.exchange, binding_key(bound.pattern)
+        if names is not None and source == EVENTS and not is_wild(bound.pattern):
             source = event_exchange(bound.pattern)
-        yield BindingDeclaration(source, bound.queue.name, binding_key(bound.pattern))
+        yield BindingDeclaration(source, bound.queue.name, key)
+        if names is None and source == EVENTS:
+            yield event_binding(bound.queue.name, key)
 
 
 _DELAYED: Final = frozenset(("inbox", "named", "broadcast"))
