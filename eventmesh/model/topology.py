@@ -123,6 +123,15 @@ def lease_name(service: str) -> str:
     return f"{NAME_PREFIX}.timers.{service}"
 
 
+def record_name(service: str) -> str:
+    """The name of the lease whose state records what a service has declared."""
+    return f"{NAME_PREFIX}.record.{service}"
+
+
+SERVICES: Final = f"{NAME_PREFIX}.services"
+"""The lease whose state lists the services that have a record."""
+
+
 def to_queue(queue: Queue, name: str = "") -> Route:
     """Return the route to a queue; `name` is what users call it, if that is not its own name."""
     return Route("", queue.name, name=name or queue.name)

@@ -6,7 +6,7 @@ as gone. Nothing is stored.
 """
 
 from eventmesh.presence.announcer import announce
-from eventmesh.presence.instance import AnnouncedRoute, Instance
+from eventmesh.presence.instance import AnnouncedRoute, AnnouncedSources, Instance
 from eventmesh.presence.observer import Observer, observe
 
-__all__ = ["AnnouncedRoute", "Instance", "Observer", "announce", "observe"]
+__all__ = ["AnnouncedRoute", "AnnouncedSources", "Instance", "Observer", "announce", "observe"]

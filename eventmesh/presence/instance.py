@@ -45,12 +45,24 @@ class AnnouncedRoute:
 
 
 @value
+class AnnouncedSources:
+    """What leads to a function and outlives its processes at the broker.
+
+    `patterns` are those of the events that come to its inbox, `queues` the queues that it consumes.
+    """
+
+    patterns: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+
+
+@value
 class Instance:
     """A process of the mesh.
 
     `id` is unique among the replicas. `started` is in seconds since the epoch. `services` maps
     names to versions. Each of `functions` is a `function_info`. `running` counts the running
-    invocations by function. `openapi` is the document of the `endpoints`.
+    invocations by function. `openapi` is the document of the `endpoints`. `sources` are those of
+    each function; None if the process does not say.
     """
 
     id: str
@@ -62,6 +74,7 @@ class Instance:
     endpoints: Sequence[AnnouncedRoute] = ()
     running: Mapping[str, int] = field(default_factory=dict[str, int])
     openapi: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    sources: Mapping[str, AnnouncedSources] | None = None
 
 
 @value
@@ -93,6 +106,8 @@ def read_instance(body: bytes, now: float) -> Instance:
         _check_owner(instance, _check_announced(function))
     for endpoint in instance.endpoints:
         _check_owner(instance, endpoint.function)
+    for name in instance.sources or ():
+        _check_owner(instance, name)
     for endpoint in instance.endpoints:
         if endpoint.timeout is not None and not 0 <= endpoint.timeout < math.inf:
             raise ValueError(f"a route has a timeout of {endpoint.timeout} s")

@@ -8,13 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from eventmesh.aio.clock import Clock
-from eventmesh.engine.spec import function_info
+from eventmesh.engine.spec import FunctionSpec, function_info
 from eventmesh.host import Host
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.routes import function_routes
 from eventmesh.model.settings import Settings
-from eventmesh.presence import AnnouncedRoute, Instance
+from eventmesh.presence import AnnouncedRoute, AnnouncedSources, Instance
 from eventmesh.service import Service
+from eventmesh.triggers.event import EventTrigger
+from eventmesh.triggers.queue import QueueTrigger
+
+
+def find_sources(function: FunctionSpec) -> AnnouncedSources:
+    """Return what leads to a function and stays at the broker after its processes."""
+    triggers = function.triggers
+    shared = [each for each in triggers if isinstance(each, EventTrigger) and not each.broadcast]
+    return AnnouncedSources(
+        tuple(dict.fromkeys(pattern for each in shared for pattern in each.patterns)),
+        tuple(each.name for each in triggers if isinstance(each, QueueTrigger)),
+    )
 
 
 def build_instance(
@@ -40,6 +52,7 @@ def build_instance(
             for function, route in routes
         ],
         openapi=build_document(routes, api=False) if routes and settings.docs is not False else {},
+        sources={name: find_sources(function) for name, function in host.functions.items()},
     )
 
     def describe() -> Instance:

@@ -13,6 +13,7 @@ from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.brokers.registry import find_adapter, open_broker
 from eventmesh.gateway.gateway import Gateway
 from eventmesh.host import Host, host_services
+from eventmesh.leftovers import keep_records
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announce, observe
@@ -84,13 +85,15 @@ def _run(
 async def serve_services(
     services: Sequence[Service], broker: Broker, settings: Settings
 ) -> AsyncGenerator[Host]:
-    """Run the services and announce this process to the mesh, while entered."""
+    """Run the services and announce this process to the mesh, while entered.
+
+    What earlier versions of them had declared is unbound once no process declares it.
+    """
     clock = SystemClock()
-    async with (
-        host_services(services, broker, settings, clock=clock) as host,
-        announce(broker, clock, build_instance(host, services, settings, clock)),
-    ):
-        yield host
+    async with host_services(services, broker, settings, clock=clock) as host:
+        describe = build_instance(host, services, settings, clock)
+        async with announce(broker, clock, describe), keep_records(broker, clock, describe()):
+            yield host
 
 
 @asynccontextmanager

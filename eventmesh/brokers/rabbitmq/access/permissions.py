@@ -19,9 +19,11 @@ from eventmesh.model.topology import (
     NOBODY,
     PRESENCE,
     QUEUE_SCHEME,
+    SERVICES,
     dead_letters,
     inbox,
     lease_name,
+    record_name,
     rpc_queue,
     slots_name,
 )
@@ -156,13 +158,18 @@ def _inlet_queues(rights: Rights) -> list[str]:
 
 
 def _mine(rights: Rights, names: Names) -> list[str]:
-    """The queues and exchanges that belong to a service alone, as regular expressions."""
+    """The queues and exchanges that belong to a service, as regular expressions.
+
+    All belong to it alone but the list of services, which has nothing but their names.
+    """
     functions = _group(map(re.escape, rights.functions))
     kinds = "(inbox|rpc|dead)"
     mine = [
         rf"{NAME_PREFIX}\.{kinds}\.{functions}",
         rf"{re.escape(slots_name(''))}{functions}\.(lease|{_HEX})",
         re.escape(lease_name(rights.service)),
+        re.escape(record_name(rights.service)),
+        re.escape(SERVICES),
         *map(_below, (names.reply_queues, names.presence_queues, f"{names.delays}.")),
         *map(re.escape, rights.queues),
     ]

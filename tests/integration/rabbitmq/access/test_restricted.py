@@ -10,6 +10,7 @@ from eventmesh.model.errors import AccessDenied, BrokerUnavailable, FunctionNotF
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import (
+    SERVICES,
     Binding,
     broadcast,
     dead_letters,
@@ -18,6 +19,7 @@ from eventmesh.model.topology import (
     named,
     parse_destination,
     presence_queue,
+    record_name,
     rpc_queue,
     slots_name,
     to_presence,
@@ -237,6 +239,30 @@ async def test_leases_slots_and_dead_letters_of_its_own(mesh, evil):
             pass
         delivery.ack()
         assert await evil.purge(dead) == 0
+
+
+async def test_a_record_of_its_own_and_the_list_of_services(mesh, evil, shop):
+    async with evil.lease(record_name(mesh.evil)) as lease:
+        await lease.save(b"state")
+    for broker in (evil, shop):
+        async with asyncio.timeout(DEADLINE), broker.lease(SERVICES) as lease:
+            await lease.save(lease.state + b"1")
+    with pytest.raises(AccessDenied):
+        async with evil.lease(record_name(mesh.shop)):
+            pass
+
+
+async def test_it_unbinds_its_own_queues_alone(mesh, evil, shop):
+    queue, root = inbox(f"{mesh.evil}.f"), to_subscribers("stock.low")
+    for pattern in ("stock.*", "stock.low"):
+        await evil.declare([queue], [Binding(queue, pattern)])
+        await evil.unbind([Binding(queue, pattern)])
+    await shop.publish(root, message(trigger="event", type="stock.low"))
+    assert await evil.depth(queue) == 0
+    with pytest.raises(AccessDenied):
+        await evil.unbind([Binding(inbox(f"{mesh.shop}.open"), "payment.*")])
+    with pytest.raises(AccessDenied):
+        await evil.delete(inbox(f"{mesh.shop}.secret"))
 
 
 async def test_processes_hear_of_each_other(mesh, shop, evil):

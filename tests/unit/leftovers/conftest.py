@@ -1,0 +1,71 @@
+from contextlib import asynccontextmanager
+
+import pytest
+
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.leftovers import keep_records
+from eventmesh.model.ids import new_id
+from eventmesh.model.message import Message
+from eventmesh.model.topology import Binding, inbox, to_subscribers
+from eventmesh.presence import AnnouncedSources, Instance, announce
+from eventmesh.testing.clock import ManualClock
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def broker(clock):
+    async with MemoryBroker(clock) as broker:
+        yield broker
+
+
+class Shop:
+    """A mesh in which processes of the service `shop` start and stop."""
+
+    def __init__(self, broker, clock):
+        self.broker = broker
+        self.clock = clock
+
+    @asynccontextmanager
+    async def process(self, *, service="shop", silent=False, says=True, **patterns):
+        """A process whose functions subscribe to these patterns; `silent` if it is not heard."""
+        sources = {f"{service}.{name}": AnnouncedSources(each) for name, each in patterns.items()}
+        instance = Instance(
+            new_id(), "host", 7, self.clock.now(), {service: ""}, sources=sources if says else None
+        )
+        bindings = [
+            Binding(inbox(name), each) for name, one in sources.items() for each in one.patterns
+        ]
+        await self.broker.declare([inbox(name) for name in sources], bindings)
+        if silent:
+            yield
+            return
+        async with announce(self.broker, self.clock, lambda: instance):
+            if not says:
+                yield
+                return
+            async with keep_records(self.broker, self.clock, instance):
+                await self.clock.settle()
+                yield
+
+    async def get(self, type):
+        """Emit an event, and return which functions of the service got it."""
+        now = self.clock.now()
+        await self.broker.publish(to_subscribers(type), Message(b"1", new_id(), now))
+        got = set()
+        for name in await self.broker.list_queues():
+            if not name.startswith("em.inbox."):
+                continue
+            queue = inbox(name.removeprefix("em.inbox."))
+            while (delivery := await self.broker.get(queue)) is not None:
+                delivery.ack()
+                got.add(name.rpartition(".")[2])
+        return got
+
+
+@pytest.fixture
+def shop(broker, clock):
+    return Shop(broker, clock)
