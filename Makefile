@@ -10,7 +10,8 @@ WORKERS ?= auto
 COMPOSE ?= docker compose
 FAULTS := tests/integration/faults
 E2E := tests/e2e
-# What `versions` tests with, beside the RabbitMQ that `test` takes.
+# What `versions` runs, and with which RabbitMQ, beside the one that `test` takes.
+ON_ALL_VERSIONS := tests/contract tests/integration/rabbitmq/access
 RABBITMQ_IMAGES ?= rabbitmq:4.0-management rabbitmq:4-management
 ENGINE_ANSWERS := docker info >/dev/null 2>&1 || { echo >&2 \
 	"No container engine answers: start Docker, or say in DOCKER_HOST where it is."; exit 1; }
@@ -55,12 +56,12 @@ secrets:
 test: install ## run the tests, those that kill RabbitMQ and workers too (ARGS="..." goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --ignore $(E2E) $(ARGS)
 
-versions: install ## run the contract suite on RabbitMQ 4.0 and the latest 4.x, in containers
+versions: install ## run the suites of the contract and of permissions on RabbitMQ 4.0 and the latest 4.x
 	@$(ENGINE_ANSWERS)
 	@set -e; for image in $(RABBITMQ_IMAGES); do \
 		echo "$$image"; \
 		EVENTMESH_TEST_IMAGE=$$image \
-			$(BIN)/python -m pytest tests/contract $(ARGS); \
+			$(BIN)/python -m pytest $(ON_ALL_VERSIONS) $(ARGS); \
 	done
 
 interpreters: install ## run the unit and contract tests on another Python, and on 3.14 in a container

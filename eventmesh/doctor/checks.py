@@ -98,6 +98,16 @@ def check_queues(states: Sequence[QueueState], commands: BrokerCommands) -> Iter
         yield from findings or [Finding("ok", state.expected.queue.name, "it is as it should be")]
 
 
+def report_hidden(expected: ExpectedQueue, reason: str) -> Finding:
+    """Report a queue that the broker does not show to this user."""
+    return Finding(
+        "note",
+        expected.queue.name,
+        f"it was not checked: {reason}",
+        "the doctor's user may not see it: look at it as an administrator of the broker",
+    )
+
+
 def _check_queue(state: QueueState, commands: BrokerCommands) -> Iterator[Finding]:
     """Yield what is wrong with one queue."""
     expected, found = state.expected, state.found

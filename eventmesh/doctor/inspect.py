@@ -19,6 +19,7 @@ from eventmesh.doctor.checks import (
     check_delays,
     check_queues,
     check_server,
+    report_hidden,
 )
 from eventmesh.doctor.leftovers import check_leftovers, not_readable
 from eventmesh.doctor.report import Report
@@ -81,11 +82,16 @@ async def _check_queues(
     processes = Counter(
         function["name"] for instance in instances for function in instance.functions
     )
-    states = [
-        QueueState(expected, await inspector.describe(expected.queue), processes[expected.function])
-        for expected in expected_queues(services, instances)
-    ]
-    return list(check_queues(states, commands))
+    states: list[QueueState] = []
+    hidden: list[Finding] = []
+    for expected in expected_queues(services, instances):
+        try:
+            found = await inspector.describe(expected.queue)
+        except AccessDenied as error:
+            hidden.append(report_hidden(expected, str(error)))
+        else:
+            states.append(QueueState(expected, found, processes[expected.function]))
+    return [*check_queues(states, commands), *hidden]
 
 
 async def _check_leftovers(

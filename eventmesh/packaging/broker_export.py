@@ -57,7 +57,6 @@ def rights_of(service: Service) -> Rights:
     return Rights(
         service.name,
         tuple(own),
-        broadcasts=_once(spec.full_name for spec, trigger in subscriptions if trigger.broadcast),
         queues=_once(each.queue.name for each in queues if each.declare),
         foreign_queues=_once(each.queue.name for each in queues if not each.declare),
         patterns=_once(pattern for _, trigger in subscriptions for pattern in trigger.patterns),

@@ -35,7 +35,6 @@ def orders():
 def test_rights_are_those_of_the_code(orders):
     rights = rights_of(orders)
     assert rights.functions == ("orders.place", "orders.scan", "orders.read")
-    assert rights.broadcasts == ("orders.place",)
     assert rights.queues == ("paper",)
     assert rights.foreign_queues == ("theirs",)
     assert rights.patterns == ("payment.*",)
