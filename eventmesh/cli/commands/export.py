@@ -111,7 +111,7 @@ def _tell_how_to_join(compose_file: Path, folder: Path) -> None:
 
     click.echo(
         f"\nRabbitMQ learns of them with:\n  docker compose --file {quote(str(compose_file))} "
-        f"exec -T {RABBITMQ} rabbitmqctl import_definitions - <{quote(str(folder / DEFINITIONS))}"
+        f"exec -T {RABBITMQ} rabbitmqctl import_definitions <{quote(str(folder / DEFINITIONS))}"
     )
 
 

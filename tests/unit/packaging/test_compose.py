@@ -258,7 +258,7 @@ def test_what_joins_a_mesh_gets_a_user_and_no_authority(run, project):
     assert result.stdout == (
         "wrote new/secrets/quick\nwrote new/secrets/definitions.json\nwrote new/compose.yaml\n"
         "\nRabbitMQ learns of them with:\n  docker compose --file shop/compose.yaml exec -T "
-        "rabbitmq rabbitmqctl import_definitions - <new/secrets/definitions.json\n"
+        "rabbitmq rabbitmqctl import_definitions <new/secrets/definitions.json\n"
     )
     definitions = json.loads((project / "new/secrets/definitions.json").read_text())
     # The passwords of the other mesh's gateway and operator stay what they are.
