@@ -114,6 +114,7 @@ def permissions(rights: Rights) -> Permissions:
                     *_functions(rights),
                     *_below(inlet(""), _called_queues(rights)),
                     *_below(EVENT_EXCHANGES, rights.emits),
+                    re.escape(inlet(NOBODY)),  # It asks for alarms there.
                     *shared,
                 ]
             ),

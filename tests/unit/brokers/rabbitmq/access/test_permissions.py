@@ -50,6 +50,7 @@ def may(right, name, granted=ORDERS):
         ("write", "em.to.dead.orders.place"),
         ("write", "em.event.order.placed"),
         ("write", "em.replies"),
+        ("write", "em.to.nobody"),
         ("read", "em.event.stock.low"),
         ("read", "em.events"),
         ("read", "theirs"),
@@ -90,6 +91,7 @@ def test_granted(right, name):
         ("read", "em.replies.stock.00ff"),
         ("read", "em.presence.stock.asked.1"),
         ("read", "em.timers.stock"),
+        ("read", "em.to.nobody"),
     ],
 )
 def test_not_granted(right, name):
