@@ -32,6 +32,10 @@ class Gaps:
         self._last = now
         self.count += 1
 
+    def begin(self):
+        """Count from here on."""
+        self.longest, self._last = 0.0, time.monotonic()
+
 
 class Account:
     """What is known of one kind."""
@@ -128,6 +132,13 @@ class Ledger:
     async def _change(self):
         self._changed.clear()
         await self._changed.wait()
+
+    def begin(self):
+        """All works now: what took its time to start is no gap."""
+        for account in self.accounts.values():
+            account.latest = 0.0
+            for gaps in (account.runs, *account.calls.values()):
+                gaps.begin()
 
     def close(self):
         """No call is made any more: what comes from here on measures no gap."""

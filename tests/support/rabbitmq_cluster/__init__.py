@@ -4,14 +4,21 @@
 starts outlives the tests, even if those are killed.
 """
 
-from rabbitmq_node import find_or_install
+import os
+from pathlib import Path
 
-from rabbitmq_cluster.cluster import Cluster
+from rabbitmq_node import IMAGE_VARIABLE, find_or_install
+
+from rabbitmq_cluster.cluster import SIZE, Cluster
+from rabbitmq_cluster.containers import ContainerCluster
 from rabbitmq_cluster.installed import InstalledCluster
 
-__all__ = ["Cluster", "InstalledCluster", "new_cluster"]
+__all__ = ["Cluster", "ContainerCluster", "InstalledCluster", "new_cluster"]
 
 
 def new_cluster() -> Cluster:
     """Make a cluster, which is not started yet."""
-    return InstalledCluster(find_or_install())
+    found = os.environ.get(IMAGE_VARIABLE) or find_or_install()
+    if isinstance(found, Path):
+        return InstalledCluster(found)
+    return ContainerCluster([found] * SIZE)

@@ -6,7 +6,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from urllib.parse import quote
 from uuid import uuid4
 
 from rabbitmq_node import PrivateNode
@@ -48,11 +47,6 @@ class Cluster(ABC):
         """Where clients reach each node."""
         return [(node.host, node.port) for node in self.nodes]
 
-    def url(self, vhost: str) -> str:
-        """A URL with the addresses of all nodes."""
-        places = ",".join(f"{host}:{port}" for host, port in self.addresses())
-        return f"amqp://guest:guest@{places}/{quote(vhost, safe='')}"
-
     async def launch(self) -> None:
         """Start all nodes; return when they are one cluster."""
         # The first alone: the others find it, and need not agree on who begins.
@@ -63,10 +57,6 @@ class Cluster(ABC):
     @abstractmethod
     def isolate(self, node: PrivateNode) -> None:
         """Cut the links between a node and the others; clients still reach it."""
-
-    @abstractmethod
-    def cut_clients(self, node: PrivateNode) -> None:
-        """Cut the links between a node and all clients; the others still reach it."""
 
     @abstractmethod
     def heal(self) -> None:

@@ -16,9 +16,6 @@ from rabbitmq_node.installed import Identity
 from rabbitmq_cluster.cluster import SIZE, Cluster, settings
 from rabbitmq_cluster.links import Links, can_filter
 
-CLIENTS = "127.0.0.1"
-"""Where connections to an address of this machine come from, unless they say otherwise."""
-
 EPMD_SECONDS = 30
 PAUSE = 0.05
 EPMD_SCRIPT = 'exec 3<&0 </dev/null; epmd -address "$1" 3<&- & read -r end <&3; kill -KILL -$$'
@@ -99,11 +96,6 @@ class InstalledCluster(Cluster):
         for one, another in ((node, other), (other, node)):
             one.control("eval", f"erlang:set_cookie('{another.name}', cut).")
             one.control("eval", f"erlang:disconnect_node('{another.name}').")
-
-    def cut_clients(self, node: PrivateNode) -> None:
-        if self._links is None:
-            raise RuntimeError("only root may cut a node off its clients: use a TcpBalancer")
-        self._links.cut(CLIENTS, node.host, node.port)
 
     def heal(self) -> None:
         if self._links is not None:

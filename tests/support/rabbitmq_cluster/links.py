@@ -41,12 +41,10 @@ class Links:
         )
         _iptables("-I", "INPUT", "-j", self._chain)
 
-    def cut(self, one: str, other: str, port: int | None = None) -> None:
-        """Drop what two addresses send each other, or only TCP to and from a port of `other`."""
-        there, back = ("--dport", "--sport") if port else ((), ())
-        for source, target, side in ((one, other, there), (other, one, back)):
-            only = ("-p", "tcp", side, str(port)) if port else ()
-            _iptables("-A", self._chain, "-s", source, "-d", target, *only, "-j", "DROP")
+    def cut(self, one: str, other: str) -> None:
+        """Drop what two addresses send each other."""
+        for source, target in ((one, other), (other, one)):
+            _iptables("-A", self._chain, "-s", source, "-d", target, "-j", "DROP")
 
     def heal(self) -> None:
         """Let everything through again."""
