@@ -57,6 +57,9 @@ def check_server(server: BrokerInfo) -> Iterator[Finding]:
             f"{shown} does not support {', '.join(server.missing)}",
             "use RabbitMQ: eventmesh needs its extensions of AMQP",
         )
+    elif server.disabled:
+        advice = f"{server.enable}; until then services send no message with a delay"
+        yield Finding("problem", "broker", f"{shown}: {server.disabled}", advice)
     elif not server.tested:
         tested = server.tested_versions
         yield Finding("note", "broker", f"{shown} is not among the tested versions, {tested}")
@@ -84,7 +87,7 @@ def check_delays(lost: LostMessages, commands: BrokerCommands) -> Finding:
     return Finding(
         "note",
         lost.queue,
-        f"{count(lost.count, 'delayed message')} had no queue to go to: it was deleted, or "
+        f"{_count(lost.count, 'delayed message')} had no queue to go to: it was deleted, or "
         "no subscriber is left",
         "the end of each routing key names its destination: send again what is still needed, then "
         f"'{commands.purge_queue} {lost.queue}'",
@@ -98,19 +101,17 @@ def check_queues(states: Sequence[QueueState], commands: BrokerCommands) -> Iter
         yield from findings or [Finding("ok", state.expected.queue.name, "it is as it should be")]
 
 
-def report_hidden(expected: ExpectedQueue, reason: str) -> Finding:
-    """Report a queue that the broker does not show to this user."""
-    return Finding(
-        "note",
-        expected.queue.name,
-        f"it was not checked: {reason}",
-        "the doctor's user may not see it: look at it as an administrator of the broker",
-    )
-
-
 def _check_queue(state: QueueState, commands: BrokerCommands) -> Iterator[Finding]:
     """Yield what is wrong with one queue."""
     expected, found = state.expected, state.found
+    if found is not None and found.away:
+        yield Finding(
+            "problem",
+            expected.queue.name,
+            f"nobody can use it now: {found.away}",
+            "see 'rabbitmqctl cluster_status' for the nodes that are down, and start them",
+        )
+        return
     if found is None:
         yield _missing(state)
         return
@@ -177,7 +178,7 @@ def _check_dead_letters(expected: ExpectedQueue, found: QueueInfo) -> Iterator[F
         yield Finding(
             "note",
             expected.queue.name,
-            f"{count(found.messages, 'dead letter')} of {expected.function}",
+            f"{_count(found.messages, 'dead letter')} of {expected.function}",
             f"'eventmesh dlq list {expected.function}' shows why",
         )
 
@@ -193,12 +194,12 @@ def _check_consumers(
         yield Finding(
             "problem",
             queue.name,
-            f"{count(found.consumers, 'consumer')}, and {_serving(state)}",
+            f"{_count(found.consumers, 'consumer')}, and {_serving(state)}",
             "another system consumes it, or a process does not answer: compare "
             f"'{commands.list_consumers}' with 'eventmesh ps'",
         )
     elif found.messages and not state.processes:
-        waiting = count(found.messages, "invocation")
+        waiting = _count(found.messages, "invocation")
         yield Finding(
             "problem",
             queue.name,
@@ -211,7 +212,7 @@ def _too_few_consumers(state: QueueState, found: QueueInfo) -> Finding:
     return Finding(
         "problem",
         state.expected.queue.name,
-        f"{count(found.consumers, 'consumer')}, and {_serving(state)}",
+        f"{_count(found.consumers, 'consumer')}, and {_serving(state)}",
         "see the log of the service, and restart it if that does not help",
     )
 
@@ -222,6 +223,5 @@ def _serving(state: QueueState) -> str:
     return f"{serving} {state.expected.function}"
 
 
-def count(number: int, what: str) -> str:
-    """Return a number of things: "2 dead letters"."""
-    return f"1 {what}" if number == 1 else f"{number or 'no'} {what}s"
+def _count(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count or 'no'} {what}s"

@@ -42,8 +42,9 @@ class BrokerCommands:
 class BrokerInfo:
     """What a broker says of itself.
 
-    `missing` names what it cannot do of what is needed. `tested` says whether its version is among
-    `tested_versions`, such as "3.10 to 4.3".
+    `missing` names what it cannot do of what is needed. `disabled` says what of it is switched off,
+    and `enable` how to switch it on. `tested` says whether its version is among `tested_versions`,
+    such as "3.10 to 4.3".
     """
 
     product: str
@@ -53,6 +54,8 @@ class BrokerInfo:
     tested: bool
     tested_versions: str
     commands: BrokerCommands
+    disabled: str = ""
+    enable: str = ""
 
 
 @value
@@ -66,11 +69,15 @@ class ArgumentDifference:
 
 @value
 class QueueInfo:
-    """A queue as it is: waiting messages, consumers, and how it differs from the code."""
+    """A queue as it is: waiting messages, consumers, and how it differs from the code.
+
+    `away` is why nobody can use it now, such as that the node which has it is down; else "".
+    """
 
     messages: int
     consumers: int
     difference: ArgumentDifference | None
+    away: str = ""
 
 
 @value

@@ -24,7 +24,7 @@ LOCAL_MESH: Final = "http://127.0.0.1:8080"
 MEMORY: Final = "memory://"
 """Where the embedded broker is."""
 
-_WITH_USERS: Final = ("amqp", "amqps")
+_RABBITMQ: Final = ("amqp", "amqps")
 _WITH_ONE_HOST: Final = ("http", "https")
 
 BrokerUsers: TypeAlias = Literal["shared", "per-service"]
@@ -74,11 +74,14 @@ class Settings:
     With `broker_users` "per-service" each service has a user of the broker with its own name, and
     messages are believed to come from a function only if its service's user sent them. The users
     `gateways` are believed to know who called over HTTP, and what they redrive. With "shared" all
-    use one account, which is believed whatever it says.
+    use one account, which is believed whatever it says. `broker_cluster` says whether the broker is
+    a cluster, so that what callers wait for is replicated; None stands for what its URL says: it is
+    one if it has several hosts.
     """
 
     broker: str = MEMORY
     broker_users: BrokerUsers = "shared"
+    broker_cluster: bool | None = None
     gateways: tuple[str, ...] = ("gateway",)
     url: str = ""
     http_host: str = "127.0.0.1"
@@ -119,18 +122,26 @@ class Settings:
 
     @property
     def broker_address(self) -> str:
-        """The URL of the broker, with what RabbitMQ's adapter must know of users.
+        """The URL of the broker, with what RabbitMQ's adapter must know of users and nodes.
 
         Options that it has already stay.
         """
-        if self.broker_users == "shared" or scheme_of(self.broker) not in _WITH_USERS:
+        options = urlencode(self._broker_options)
+        if not options or scheme_of(self.broker) not in _RABBITMQ:
             return self.broker
         # Not with urlsplit, which refuses some lists of hosts.
         place, _, query = self.broker.partition("?")
-        options = urlencode(
-            {"users": self.broker_users, "gateways": ",".join(self.gateways) or "gateway"}
-        )
         return f"{place}?{query}&{options}" if query else f"{place}?{options}"
+
+    @property
+    def _broker_options(self) -> dict[str, str]:
+        options: dict[str, str] = {}
+        if self.broker_users != "shared":
+            gateways = ",".join(self.gateways) or "gateway"
+            options |= {"users": self.broker_users, "gateways": gateways}
+        if self.broker_cluster is not None:
+            options["cluster"] = str(self.broker_cluster).lower()
+        return options
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -152,7 +163,7 @@ class Settings:
     @property
     def mesh(self) -> str:
         """Where commands find the mesh: `url`, or `broker` if other processes can reach it."""
-        return self.url or (LOCAL_MESH if self.broker == MEMORY else self.broker_address)
+        return self.url or (LOCAL_MESH if self.broker == MEMORY else self.broker)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_shown(name, getattr(self, name))}" for name in _VARIABLES)
@@ -316,6 +327,7 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
         _parse_choice({name: name for name in get_args(BrokerUsers)}),
         "shared or per-service",
     ),
+    "broker_cluster": _AUTO,
     "gateways": (_names, "users of the broker, such as gateway, operator"),
     "url": (
         _url,

@@ -16,10 +16,11 @@ from eventmesh.model.value import value
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 TLS_OPTIONS: Final = ("cafile", "certfile", "keyfile", "verify", "auth")
-OPTIONS: Final = (*TLS_OPTIONS, "gateways", "password_file", "users")
+OPTIONS: Final = (*TLS_OPTIONS, "cluster", "gateways", "password_file", "users")
 
 _FILES: Final = frozenset(("password_file", "cafile", "certfile", "keyfile"))
 _GUEST: Final = "guest"
+_CLUSTER: Final = {"true": True, "false": False, "auto": None}
 
 
 @value
@@ -53,6 +54,13 @@ class Address:
     """Whether the user is that of one service, with the restricted topology."""
     gateways: tuple[str, ...] = ()
     """Users that are believed to redrive what they found in dead letters."""
+    cluster: bool | None = None
+    """Whether RabbitMQ has several nodes; None if nobody said so."""
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether RabbitMQ is a cluster: as was said, else if there are several hosts."""
+        return len(self.hosts) > 1 if self.cluster is None else self.cluster
 
     def renewed(self) -> Address:
         """Return the address with what its files have now: they may have been replaced.
@@ -87,7 +95,8 @@ def parse_address(url: str) -> Address:
     `cafile` (certificate authorities in place of the system's), `certfile` and `keyfile` (a
     client certificate), `auth=external` (log in by that certificate), and `verify=none` (accept
     any certificate: for tests). `users=per-service` says that each service has a user with its own
-    name, and `gateways` names those of gateways, separated by commas.
+    name, and `gateways` names those of gateways, separated by commas. `cluster=true` or `false`
+    says whether RabbitMQ has several nodes, where the hosts do not.
 
     The files are read again for every new connection, so that a password or a certificate can be
     replaced while a process runs. Raises SettingsError, which never shows the password.
@@ -115,6 +124,7 @@ def parse_address(url: str) -> Address:
         url if _FILES & options.keys() else "",
         "users" in options,
         tuple(filter(None, options.get("gateways", "").split(","))),
+        _CLUSTER[options.get("cluster", "auto")],
     )
     _check(address)
     return address
@@ -156,6 +166,8 @@ def _options(query: str) -> dict[str, str]:
     for name, only in (("auth", "external"), ("users", "per-service"), ("verify", "none")):
         if options.get(name, only) != only:
             raise SettingsError(f"the option {name!r} of the broker's URL can only be {only!r}")
+    if options.get("cluster", "auto") not in _CLUSTER:
+        raise SettingsError("the option 'cluster' of the broker's URL is true, false or auto")
     if "keyfile" in options and "certfile" not in options:
         raise SettingsError("the broker's URL has a keyfile without a certfile: give both")
     return options

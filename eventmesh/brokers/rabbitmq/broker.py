@@ -31,18 +31,26 @@ from eventmesh.brokers.rabbitmq.datapath.reply_sender import ReplySender
 from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
 from eventmesh.brokers.rabbitmq.delays import DelayLadder
 from eventmesh.brokers.rabbitmq.endpoints import Endpoints
+from eventmesh.brokers.rabbitmq.error_translation import QueueAway
 from eventmesh.brokers.rabbitmq.management.management import Management
+from eventmesh.brokers.rabbitmq.management.queue_lookup import QueueLookup
+from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS, backoff
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
     FunctionNotFound,
     InvocationError,
+    Throttled,
     consumed,
 )
+from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Binding, Queue, Route
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
+
+_OWN: Final = ("broadcast", "presence")
+"""Kinds of queues that belong to one process."""
 
 
 class RabbitBroker:
@@ -93,7 +101,9 @@ class RabbitBroker:
         )
         self._management = Management(address, f"{name} (management)", log, names, endpoints)
         self._ladder = DelayLadder(self._management, names)
+        self._lookup = QueueLookup(self._management.connection)
         self._bindings: dict[str, list[Binding]] = {}
+        self._stand_ins: dict[str, Queue] = {}
         self._consumers: set[Consumer] = set()
         self._stack = AsyncExitStack()
 
@@ -152,7 +162,7 @@ class RabbitBroker:
         if self._names is not None:
             queues = [self._names.queue(queue) for queue in queues]
             bindings = [replace(bound, queue=self._names.queue(bound.queue)) for bound in bindings]
-        await self._management.declare(queues, bindings)
+        await self._declare_patiently(queues, bindings)
         for binding in bindings:
             known = self._bindings.setdefault(binding.queue.name, [])
             if binding not in known:
@@ -165,15 +175,56 @@ class RabbitBroker:
             if binding in known and binding not in keep:
                 known.remove(binding)
 
+    async def _declare_patiently(
+        self, queues: Sequence[Queue], bindings: Sequence[Binding]
+    ) -> None:
+        """Declare, and wait as for the first connections while RabbitMQ cannot do it now.
+
+        Too few of its nodes may be there, or not the one that has a queue.
+        """
+        told = ""
+        ends = None if self._connect_timeout is None else _now() + self._connect_timeout
+        for wait in backoff():
+            try:
+                await self._declare_now(queues, bindings)
+                return
+            except BrokerUnavailable as error:
+                if self._consuming.closed_for_good or (ends is not None and _now() + wait > ends):
+                    raise
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("queues cannot be declared now, trying again: %s", error)
+            await asyncio.sleep(wait)
+
+    async def _declare_now(self, queues: Sequence[Queue], bindings: Sequence[Binding]) -> None:
+        try:
+            await self._management.declare(queues, bindings)
+        except QueueAway as error:
+            if any(queue.kind != "rpc" for queue in queues) or bindings:
+                raise
+            # Its consumer declares it once its node is back. The others have theirs now.
+            for queue in queues:
+                try:
+                    await self._management.declare([queue])
+                except QueueAway:
+                    _log.warning("%s is not served for the time being: %s", queue.name, error)
+
     async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+        if self._stand_ins and not route.exchange and route.key in self._stand_ins:
+            route = replace(route, key=self._stand_ins[route.key].name)
         if delay > 0:
             await self._publish_later(route, message, delay)
-        else:
-            if self._names is not None:
-                route = self._names.route(route)
-            await self._publisher.publish(route, message)
+            return
+        target = route if self._names is None else self._names.route(route)
+        try:
+            await self._publisher.publish(target, message)
+        except FunctionNotFound:
+            if not route.exchange:
+                await self._lookup.check(route.key, AWAY_SECONDS)
+            raise
 
     async def _publish_later(self, route: Route, message: Message, delay: float) -> None:
+        await self._management.check_delays()
         channel_generation = self._publisher.channel_generation
         delayed = await self._ladder.ensure(route, delay)
         try:
@@ -188,9 +239,13 @@ class RabbitBroker:
             raise
 
     async def request(self, route: Route, message: Message) -> Message:
-        if self._names is not None:
-            route = self._names.route(route)
-        return await self._rpc_client.request(route, message)
+        target = route if self._names is None else self._names.route(route)
+        try:
+            return await self._rpc_client.request(target, message)
+        except (FunctionNotFound, Throttled):
+            if message.deadline is not None and not route.exchange:
+                await self._lookup.check(route.key, message.deadline - self._clock.now())
+            raise
 
     def reply(self, request: Message, reply: Message) -> None:
         self._reply_sender.reply(request, reply)
@@ -215,11 +270,12 @@ class RabbitBroker:
             declare=declare,
             reply_connection=replies,
             admit=self._admission(queue),
+            may_be_away=queue.kind == "rpc",
         )
         async with AsyncExitStack() as stack:
             self._consumers.add(consumer)
             stack.callback(self._consumers.discard, consumer)
-            if queue.kind in ("broadcast", "presence"):
+            if queue.kind in _OWN:
                 stack.push_async_callback(self._delete, queue)
             yield await stack.enter_async_context(keep_consuming(consumer))
 
@@ -233,13 +289,34 @@ class RabbitBroker:
         return admission(queue.name, self._trusted, lambda: [each.pattern for each in bindings])
 
     async def _delete(self, queue: Queue) -> None:
+        queue = self._stand_ins.pop(queue.name, queue)
         try:
             await self._management.delete(queue.name)
         except BrokerUnavailable as error:
             _log.info("%s cannot be deleted now and will expire: %s", queue.name, error)
 
-    async def _declare_again(self, queue: Queue) -> None:
-        await self._management.declare([queue], self._bindings.get(queue.name, ()))
+    async def _declare_again(self, queue: Queue) -> str:
+        """Declare a queue with its bindings, and return the name that it has now.
+
+        What belongs to this process alone gets another name while the node of the first is away.
+        """
+        current = self._stand_ins.get(queue.name, queue)
+        try:
+            await self._declare_bound(queue, current)
+        except QueueAway as error:
+            if queue.kind not in _OWN:
+                raise
+            current = replace(queue, name=f"{queue.name}.{new_id()[:6]}")
+            await self._declare_bound(queue, current)
+            self._stand_ins[queue.name] = current
+            _log.warning("%s is made anew as %s: %s", queue.name, current.name, error)
+        return current.name
+
+    async def _declare_bound(self, queue: Queue, current: Queue) -> None:
+        bindings = self._bindings.get(queue.name, ())
+        await self._management.declare(
+            [current], [replace(each, queue=current) for each in bindings]
+        )
 
     async def get(self, queue: Queue) -> Delivery | None:
         return await self._management.get(self._named(queue))
@@ -272,3 +349,7 @@ class RabbitBroker:
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
         return hold_lease(self._management, name)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

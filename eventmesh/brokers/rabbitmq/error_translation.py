@@ -29,6 +29,23 @@ _OPEN_REFUSED: Final = "Connection.OpenOk"
 """A part of aiormq's error text when RabbitMQ does not open the virtual host."""
 
 
+_AWAY: Final = "is down or inaccessible"
+"""A part of RabbitMQ's text when a queue exists and the only node that has it is away."""
+
+
+class QueueAway(BrokerUnavailable):
+    """A queue cannot be used now although RabbitMQ is there: the node that has it is away."""
+
+
+def check_away(error: Exception) -> None:
+    """Raise QueueAway if RabbitMQ did not find a queue because its node is away."""
+    if _AWAY in str(error):
+        raise QueueAway(
+            f"RabbitMQ is there, and a node of it is not: {error}; it is used again once that node "
+            "is back. See 'A cluster' in docs/rabbitmq.md"
+        ) from error
+
+
 @asynccontextmanager
 async def translate_errors(what: str, seconds: float | None = None) -> AsyncGenerator[None]:
     """Limit the wait for RabbitMQ's replies in the block, and translate aio-pika's exceptions.

@@ -32,6 +32,11 @@ It is longer than replies take when a thousand consumers start again at once. On
 method without a reply costs the connection, because replies are matched by their order only.
 """
 
+AWAY_SECONDS: Final = 5.0
+"""The limit for the reply of one queue that may be on a dead node: from 4.x on RabbitMQ does not
+answer at all then. It is longer than a busy queue takes, and as long as callers may have to wait
+until they are told."""
+
 CLOSE_SECONDS: Final = 3.0
 """The limit for the reply to connection.close. It is short, because the process is stopping."""
 

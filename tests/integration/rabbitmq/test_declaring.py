@@ -29,9 +29,10 @@ async def test_queues_are_made_with_their_arguments(rabbitmq, connecting, functi
     ]
     async with connecting(url) as client:
         await client.management.declare(queues, [Binding(queues[0], "order.*")])
+        server = await client.management.server()
     made = await rabbitmq.queues(url.rpartition("/")[2])
     for queue in queues:
-        arguments = queue_arguments(queue)
+        arguments = queue_arguments(queue, server)
         assert made[queue.name]["type"] == arguments["x-queue-type"]
         assert arguments_of(made[queue.name]) == arguments
 

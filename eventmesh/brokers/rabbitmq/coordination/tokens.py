@@ -23,8 +23,10 @@ from pamqp import commands
 from eventmesh.abc import Lease
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.declarations import (
+    CONSUMER_TIMEOUT,
     QueueArguments,
     QueueDeclaration,
+    Server,
 )
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.limits import CONSUMER_TIMEOUT_MS
@@ -72,7 +74,7 @@ async def _mint(
     management: Management, lease: Lease, name: str, count: int, retired: list[str]
 ) -> Tokens:
     tokens = Tokens(f"{name}.{uuid4().hex[:12]}", count)
-    arguments = token_arguments(await management.connection.server_version())
+    arguments = token_arguments(await management.server())
     await management.make_own(QueueDeclaration(tokens.queue, arguments))
     async with management.publish_connection.channel(confirms=True) as channel:
         for number in range(count):
@@ -93,18 +95,14 @@ async def _mint(
     return tokens
 
 
-def token_arguments(version: tuple[int, ...]) -> QueueArguments:
-    """Return the arguments of a queue of tokens in that version of RabbitMQ.
-
-    A token may be held for as long as a function runs. From 4.3 on classic queues have no timeout
-    for unacked messages, and do not support the argument.
-    """
+def token_arguments(server: Server) -> QueueArguments:
+    """Return the arguments of a queue of tokens. One may be held for as long as a function runs."""
     arguments: dict[str, str | int | bool] = {
         "x-queue-type": "classic",
         "x-expires": UNUSED_TOKENS_MS,
     }
-    if version < (4, 3):
-        arguments["x-consumer-timeout"] = CONSUMER_TIMEOUT_MS
+    if server.limits_unacked_classic:
+        arguments[CONSUMER_TIMEOUT] = CONSUMER_TIMEOUT_MS
     return arguments
 
 

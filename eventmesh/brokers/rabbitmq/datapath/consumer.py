@@ -16,6 +16,7 @@ from eventmesh.brokers.rabbitmq.amqp.channel import Channel, DeliveryCallback
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.error_translation import QueueAway
 from eventmesh.brokers.rabbitmq.timing import LONGEST_START_WAIT, backoff
 from eventmesh.model.errors import BrokerUnavailable, EventmeshError
 from eventmesh.model.message import Message
@@ -116,11 +117,15 @@ class Consumer:
         prefetch: int,
         *,
         deliver: Callable[[Delivery], None],
-        declare: Callable[[], Awaitable[None]],
+        declare: Callable[[], Awaitable[str]],
         reply_connection: ReconnectingConnection | None = None,
         admit: Admit | None = None,
+        may_be_away: bool = False,
     ) -> None:
         """`declare` creates the queue and its bindings again, after they may have been lost.
+
+        It returns the queue's name, which is another one if the node of the first is away. With
+        `may_be_away` this process is of use without the queue: `start` does not wait for its node.
 
         `reply_connection` carries the replies to the deliveries: without it nothing is consumed.
         `admit` is asked about each message; one that it drops is acknowledged.
@@ -137,12 +142,17 @@ class Consumer:
         self._active: _ActiveConsumer | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
+        self._may_be_away = may_be_away
+        self._away = False
         self._warned = ""
 
     @property
     def ready(self) -> bool:
-        """Whether it consumes or was stopped, so that `Broker.ready` need not wait for it."""
-        return self._stopped or self.live.is_set()
+        """Whether it consumes or was stopped, so that `Broker.ready` need not wait for it.
+
+        Nor need it wait for a queue that may be away, and is.
+        """
+        return self._stopped or self.live.is_set() or self._away
 
     async def start(self) -> None:
         """Start to consume, as soon as RabbitMQ is reachable.
@@ -150,12 +160,12 @@ class Consumer:
         Raises the errors of `declare` about the queue itself, and BrokerUnavailable once the
         connection is closed for good.
         """
-        await self._start(BrokerUnavailable)
+        await self._start(BrokerUnavailable, wait_for_node=not self._may_be_away)
 
     async def run(self) -> None:
         """Start again whenever the consumer ends, until it is stopped or the connection closes."""
-        while (active := self._active) is not None:
-            reason = await active.wait_ended()
+        while (active := self._active) is not None or self._away:
+            reason = "its node was away" if active is None else await active.wait_ended()
             self.abandon()
             # Always the first wait of a backoff: the later ones are for starts that fail.
             await asyncio.sleep(next(backoff()))
@@ -184,21 +194,27 @@ class Consumer:
             self._active.acks.flush()
             await self._active.channel.close()
 
-    async def _start(self, temporary: type[EventmeshError]) -> None:
-        """Try until it consumes or was stopped; retry after `temporary` errors."""
+    async def _start(self, temporary: type[EventmeshError], *, wait_for_node: bool = True) -> None:
+        """Try until it consumes or was stopped; retry after `temporary` errors.
+
+        Without `wait_for_node` it ends, too, when the queue's node is away.
+        """
         for number, wait in enumerate(backoff(LONGEST_START_WAIT), start=1):
             try:
                 await self._reply_connection.wait_connected()
                 connection = await self._connection.wait_connected()
                 async with self._starting:
                     if not self._stopped:
-                        await self._declare()
+                        self._queue = await self._declare()
                         await self._consume(connection)
                 return
             except temporary as error:
                 if self._stopped or self._connection.closed_for_good:
                     raise
+                self._away = self._may_be_away and isinstance(error, QueueAway)
                 self._log_failed_start(error, number)
+                if self._away and not wait_for_node:
+                    return
             await asyncio.sleep(wait)
 
     async def _consume(self, connection: AmqpConnection) -> None:
@@ -213,6 +229,7 @@ class Consumer:
             raise
         self._active = active
         self._warned = ""
+        self._away = False
         self.live.set()
 
     def abandon(self) -> None:
@@ -251,15 +268,20 @@ class Consumer:
 
         return on_delivery
 
-    def _log_restart(self, ended: _ActiveConsumer, reason: str) -> None:
+    def _log_restart(self, ended: _ActiveConsumer | None, reason: str) -> None:
         # A lost connection ends all its consumers, and ConnectionLog reports it once. RabbitMQ may
         # cancel the consumers before it closes the connection, so its state now decides.
-        level = logging.DEBUG if ended.connection.closed.done() else logging.WARNING
+        lost = ended is not None and ended.connection.closed.done()
+        level = logging.DEBUG if lost else logging.WARNING
         _log.log(level, "the consumer of %s was started again: %s", self._queue, reason)
 
     def _log_failed_start(self, error: EventmeshError, number: int) -> None:
         """Warn once for each reason, not for each attempt, and not while RabbitMQ restarts."""
-        expected = isinstance(error, BrokerUnavailable) and number < PATIENCE
+        expected = (
+            isinstance(error, BrokerUnavailable)
+            and not isinstance(error, QueueAway)
+            and number < PATIENCE
+        )
         level = logging.DEBUG if expected or str(error) == self._warned else logging.WARNING
         if level == logging.WARNING:
             self._warned = str(error)

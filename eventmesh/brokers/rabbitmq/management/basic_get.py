@@ -14,7 +14,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from eventmesh.brokers.rabbitmq.amqp.properties import TIME, receive
-from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
 from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.message import Message
@@ -165,7 +165,8 @@ class Getter:
 async def _take(channel: AbstractChannel, queue: str) -> DeliveredMessage | None:
     try:
         return await channel.basic_get(queue)
-    except ChannelNotFoundEntity:
+    except ChannelNotFoundEntity as error:
+        check_away(error)
         return None
 
 

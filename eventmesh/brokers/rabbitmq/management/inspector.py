@@ -8,13 +8,18 @@ from typing import Final, Self
 
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from eventmesh.brokers.rabbitmq.access.names import Names
 from eventmesh.brokers.rabbitmq.address import parse_address
-from eventmesh.brokers.rabbitmq.declarations import queue_arguments
-from eventmesh.brokers.rabbitmq.delays import ladder_prefix, lost_name
-from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, Server, queue_arguments
+from eventmesh.brokers.rabbitmq.delays import LOST
+from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, parse_version
-from eventmesh.brokers.rabbitmq.management.management import INEQUIVALENT
+from eventmesh.brokers.rabbitmq.management.differences import INEQUIVALENT, NO_MATTER
+from eventmesh.brokers.rabbitmq.management.stream_flag import (
+    ADVICE,
+    ALWAYS_ENABLED,
+    is_stream_flag_enabled,
+)
+from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS
 from eventmesh.model.broker import (
     ArgumentDifference,
     BrokerCommands,
@@ -22,7 +27,8 @@ from eventmesh.model.broker import (
     LostMessages,
     QueueInfo,
 )
-from eventmesh.model.topology import Queue
+from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import NAME_PREFIX, Queue
 
 _TYPED: Final = re.compile(r"the value ('.*') of type '\w+'")
 
@@ -37,6 +43,8 @@ NEEDED: Final = (
 )
 """The capabilities that a broker must have, by their names in RabbitMQ's server properties."""
 
+
+DISABLED: Final = "its feature flag stream_queue is disabled, so messages with a delay may be lost"
 
 TESTED: Final = ((3, 10), (4, 3))
 """The oldest and the newest version of RabbitMQ that eventmesh was tested with."""
@@ -57,10 +65,12 @@ class RabbitInspector:
     def __init__(self, url: str, name: str) -> None:
         """`name` is the connection's name in RabbitMQ's tools. Raises SettingsError."""
         address = parse_address(url)
+        self._address = address
+        self._name = name
         self._connection = ManagementConnection(address, name)
         # Comparing declares, which the user of one service, or a gateway, may not.
         self._compares = not address.per_service
-        self._lost = lost_name(ladder_prefix(Names(address.user) if address.per_service else None))
+        self._cluster = address.is_cluster
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,7 +88,10 @@ class RabbitInspector:
         properties = await self._connection.server_properties()
         capabilities = properties.get("capabilities", {})
         version = str(properties.get("version", ""))
+        enabled = parse_version(version) >= ALWAYS_ENABLED or await self._ask_for_flag()
         return BrokerInfo(
+            disabled="" if enabled else DISABLED,
+            enable="" if enabled else ADVICE,
             product=str(properties.get("product", "")),
             version=version,
             cluster=str(properties.get("cluster_name", "")),
@@ -88,40 +101,64 @@ class RabbitInspector:
             commands=COMMANDS,
         )
 
+    async def _ask_for_flag(self) -> bool:
+        connection = ManagementConnection(self._address, f"{self._name}, asking")
+        try:
+            return await is_stream_flag_enabled(connection, f"{NAME_PREFIX}.check.")
+        finally:
+            await connection.close()
+
     async def describe(self, queue: Queue) -> QueueInfo | None:
         """Describe the queue; None if it does not exist. RabbitMQ reports only one difference."""
-        counts = await self._count(queue.name)
+        try:
+            counts = await self._count(queue.name, AWAY_SECONDS)
+        except BrokerUnavailable as error:
+            if not self._connection.is_open:
+                raise
+            return QueueInfo(0, 0, None, away=str(error))
         if counts is None:
             return None
         difference = await self._compare(queue) if queue.declare and self._compares else None
         return QueueInfo(*counts, difference)
 
     async def lost(self) -> LostMessages:
-        """Count the messages that found no queue at the end of the delay ladder.
+        """Count the messages that found no queue at the end of the delay ladder."""
+        messages, _ = await self._count(LOST) or (0, 0)
+        return LostMessages(LOST, messages)
 
-        With users for each service it is the ladder of the user of the URL.
-        """
-        messages, _ = await self._count(self._lost) or (0, 0)
-        return LostMessages(self._lost, messages)
-
-    async def _count(self, name: str) -> tuple[int, int] | None:
+    async def _count(self, name: str, seconds: float | None = None) -> tuple[int, int] | None:
         """Count the waiting messages and the consumers of a queue; None if it does not exist."""
-        async with self._connection.channel() as channel, translate_errors(f"inspecting {name!r}"):
+        async with (
+            self._connection.channel() as channel,
+            translate_errors(f"inspecting {name!r}", seconds),
+        ):
             try:
                 declared = await channel.queue_declare(name, passive=True)
-            except ChannelNotFoundEntity:
+            except ChannelNotFoundEntity as error:
+                check_away(error)
                 return None
         return declared.message_count or 0, declared.consumer_count or 0
 
     async def _compare(self, queue: Queue) -> ArgumentDifference | None:
+        server = Server(await self._connection.server_version(), self._cluster)
+        declaration = QueueDeclaration(queue.name, queue_arguments(queue, server))
+        while True:
+            difference = await self._find_difference(declaration)
+            if difference is None or difference.argument not in NO_MATTER:
+                return difference
+            if difference.argument not in declaration.arguments:
+                return None  # The queue has it, and the code does not: that matters as little.
+            declaration = declaration.without(difference.argument)
+
+    async def _find_difference(self, declaration: QueueDeclaration) -> ArgumentDifference | None:
         # The queue exists: so declaring it creates nothing, but compares the arguments.
         async with (
             self._connection.channel() as channel,
-            translate_errors(f"inspecting {queue.name!r}"),
+            translate_errors(f"inspecting {declaration.name!r}"),
         ):
             try:
                 await channel.queue_declare(
-                    queue.name, durable=True, arguments=dict(queue_arguments(queue))
+                    declaration.name, durable=True, arguments=dict(declaration.arguments)
                 )
             except ChannelPreconditionFailed as error:
                 match = INEQUIVALENT.search(str(error))

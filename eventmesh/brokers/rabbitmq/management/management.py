@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,34 +24,26 @@ from eventmesh.brokers.rabbitmq.declarations import (
     ExchangeDeclaration,
     ForeignQueue,
     QueueDeclaration,
+    Server,
     binding_key,
     queue_declarations,
 )
-from eventmesh.brokers.rabbitmq.delays import (
-    due,
-    end_name,
-    event_binding,
-    ladder_prefix,
-    queue_binding,
-)
+from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
 from eventmesh.brokers.rabbitmq.endpoints import Endpoints
-from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.error_translation import QueueAway, check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.basic_get import Getter
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
+from eventmesh.brokers.rabbitmq.management.differences import Differences
+from eventmesh.brokers.rabbitmq.management.stream_flag import StreamFlag
+from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS
 from eventmesh.model.errors import (
     BrokerUnavailable,
-    DeclarationError,
     FunctionNotFound,
     InvocationError,
 )
-from eventmesh.model.topology import EVENTS, Binding, Queue
+from eventmesh.model.topology import EVENTS, NAME_PREFIX, Binding, Queue
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
-
-INEQUIVALENT: Final = re.compile(
-    r"inequivalent arg '(?P<argument>[^']*)' for .*?: "
-    r"received (?P<wanted>.*?) but current is (?P<found>.*)"
-)
 
 
 class Management:
@@ -75,7 +67,6 @@ class Management:
         `names` are those of the service in the restricted topology.
         """
         self._names = names
-        self._ladder = ladder_prefix(names)
         self.own_exchange = "" if names is None else names.own
         log = log or ConnectionLog(name, address)
         self._user = "" if address.external else address.user
@@ -84,8 +75,14 @@ class Management:
         self.publish_connection = ManagementConnection(
             address, f"{name}, publishing", log, endpoints
         )
+        self._cluster = address.is_cluster
+        self._differences = Differences(self._cluster)
+        self._stream_flag = StreamFlag(
+            partial(ManagementConnection, address, f"{name}, asking", None, endpoints),
+            f"{NAME_PREFIX}.check." if names is None else names.reply_queues,
+        )
+        self._flag_told = False
         self._getter = Getter(self.connection)
-        self._kept: set[str] = set()
         self._end_made_after: int | None = None
         self._stack = AsyncExitStack()
 
@@ -126,19 +123,32 @@ class Management:
         """The number of lost connections: earlier declarations may be gone after each."""
         return self.connection.connection_generation
 
+    async def check_delays(self) -> None:
+        """Raise BrokerUnavailable if RabbitMQ may lose messages with a delay."""
+        await self._stream_flag.check(await self.connection.server_version())
+
+    async def server(self) -> Server:
+        """Return what decides the arguments of queues."""
+        return Server(await self.connection.server_version(), self._cluster)
+
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
         """Create the queues and bindings that do not exist yet.
 
         A queue of ours that exists with other arguments is not changed, with a warning. Raises
         FunctionNotFound if another system's queue does not exist, DeclarationError if RabbitMQ
-        refuses a declaration, AccessDenied and BrokerUnavailable.
+        refuses a declaration, AccessDenied and BrokerUnavailable. That is QueueAway if the queue
+        exists on a node that is away.
         """
-        names = self._names
+        names, server = self._names, await self.server()
+        if not self._flag_told and any(queue.kind == "inbox" for queue in queues):
+            self._flag_told = True
+            await self._stream_flag.warn(server.version)
         plan = list(
-            _plan(queues, bindings) if names is None else _plan_own(queues, bindings, names)
+            _plan(queues, bindings, server)
+            if names is None
+            else _plan_own(queues, bindings, names, server)
         )
-        end = end_name(self._ladder)
-        if any(isinstance(step, BindingDeclaration) and step.source == end for step in plan):
+        if any(isinstance(step, BindingDeclaration) and step.source == DUE for step in plan):
             await self._make_end_of_ladder()
         await self.carry_out(plan)
 
@@ -163,7 +173,7 @@ class Management:
         # Once for each connection, not for each of a thousand queues.
         generation = self.connection_generation
         if self._end_made_after != generation:
-            await self.carry_out(list(due(self._ladder)))
+            await self.carry_out(list(due()))
             self._end_made_after = generation
 
     async def make_own(self, queue: QueueDeclaration) -> None:
@@ -180,36 +190,54 @@ class Management:
         while remaining:
             async with self.connection.channel() as channel:
                 while remaining and not channel.is_closed:
-                    await self._carry_out(channel, remaining.popleft())
+                    again = await self._carry_out(channel, remaining.popleft())
+                    if again is not None:
+                        remaining.appendleft(again)
 
-    async def _carry_out(self, channel: AbstractChannel, declaration: Declaration) -> None:
+    async def _carry_out(
+        self, channel: AbstractChannel, declaration: Declaration
+    ) -> Declaration | None:
+        """Carry out one declaration, and return what is to be tried in its place."""
         name = declaration.key if isinstance(declaration, BindingDeclaration) else declaration.name
-        async with translate_errors(f"declaring {name!r}"):
-            try:
-                await _declare(channel, declaration)
-            except ChannelPreconditionFailed as error:
-                # It closes the channel; the rest is declared on another one.
-                self._keep(name, str(error))
-            except ChannelNotFoundEntity as error:
-                self._end_made_after = None
-                raise _missing(declaration, str(error)) from None
+        short_lived = isinstance(declaration, QueueDeclaration) and declaration.any_type
+        seconds = AWAY_SECONDS if short_lived else None
+        try:
+            async with translate_errors(f"declaring {name!r}", seconds):
+                try:
+                    await _declare(
+                        channel, declaration, passive=name in self._differences.other_type
+                    )
+                except ChannelPreconditionFailed as error:
+                    # It closes the channel; the rest is declared on another one.
+                    return self._differences.find(declaration, name, str(error))
+                except ChannelNotFoundEntity as error:
+                    check_away(error)
+                    if self._differences.forget_type(name):
+                        return declaration
+                    self._end_made_after = None
+                    raise _missing(declaration, str(error)) from None
+        except BrokerUnavailable as error:
+            if not short_lived or not self.connection.is_open:
+                raise
+            await self._delete_away(name, error)
+            self._differences.forget_type(name)
+            await self.connection.close_channel(channel)
+            return declaration
+        return None
 
-    def _keep(self, name: str, reason: str) -> None:
-        """Warn once that `name` exists with other arguments."""
-        difference = INEQUIVALENT.search(reason)
-        if difference is None:
-            raise DeclarationError(f"RabbitMQ does not create {name!r}: {reason}")
-        if name in self._kept:
-            return
-        self._kept.add(name)
-        _log.warning(
-            "%r exists already: its %s is %s and this version of the code wants %s. It is used as "
-            "it is. To change it, stop its users, let it run empty and delete it ('rabbitmqctl "
-            "delete_queue' for a queue): it is then created anew. 'eventmesh doctor' lists all "
-            "such differences",
-            name,
-            *difference.group("argument", "found", "wanted"),
-        )
+    async def _delete_away(self, name: str, error: BrokerUnavailable) -> None:
+        """Delete a queue whose node is away, so that another one can have it.
+
+        RabbitMQ up to 3.10 refuses that: then QueueAway is raised.
+        """
+        async with self.connection.channel() as channel:
+            try:
+                async with translate_errors(f"deleting {name!r}", AWAY_SECONDS):
+                    # Not one that others use, which only seemed to be away.
+                    await channel.queue_delete(name, if_unused=True)
+            except (BrokerUnavailable, ChannelNotFoundEntity, ChannelPreconditionFailed):
+                raise error if isinstance(error, QueueAway) else QueueAway(str(error)) from None
+        _log.info("%r was on a node that is away, and is made anew: %s", name, error)
 
     async def get(self, queue: Queue) -> Delivery | None:
         """Take one message; None if there is none. It is requeued if it is unacked at the end."""
@@ -230,7 +258,8 @@ class Management:
         ):
             try:
                 declared = await channel.queue_declare(queue.name, passive=True)
-            except ChannelNotFoundEntity:
+            except ChannelNotFoundEntity as error:
+                check_away(error)
                 return 0, 0
             return declared.message_count or 0, declared.consumer_count or 0
 
@@ -242,7 +271,8 @@ class Management:
         ):
             try:
                 purged = await channel.queue_purge(queue.name)
-            except ChannelNotFoundEntity:
+            except ChannelNotFoundEntity as error:
+                check_away(error)
                 return 0
             return purged.message_count or 0
 
@@ -256,27 +286,27 @@ class Management:
             return deleted.message_count or 0
 
 
-def _plan(queues: Sequence[Queue], bindings: Sequence[Binding]) -> Iterator[Declaration]:
+def _plan(
+    queues: Sequence[Queue], bindings: Sequence[Binding], server: Server
+) -> Iterator[Declaration]:
     """Yield all declarations that these need, in the order of their dependencies."""
     wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
     for exchange in sorted({bound.exchange for bound in bindings}):
         yield ExchangeDeclaration(exchange)
     for queue in wanted.values():
-        yield from queue_declarations(queue)
+        yield from queue_declarations(queue, None, server)
         if queue.declare and queue.kind in _DELAYED:
             yield queue_binding(queue.name)
     yield from _subscriptions(bindings, None)
 
 
 def _plan_own(
-    queues: Sequence[Queue], bindings: Sequence[Binding], names: Names
+    queues: Sequence[Queue], bindings: Sequence[Binding], names: Names, server: Server
 ) -> Iterator[Declaration]:
     """Yield the same for the restricted topology, whose exchanges are there already."""
     wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
     for queue in wanted.values():
-        yield from queue_declarations(queue, names)
-        if names.is_own_inbox(queue.name):
-            yield queue_binding(queue.name, names.delays)
+        yield from queue_declarations(queue, names, server)
     yield from _subscriptions(bindings, names)
 
 
@@ -298,11 +328,14 @@ _DELAYED: Final = frozenset(("inbox", "named", "broadcast"))
 deleted and created again gets the messages that were already delayed for it."""
 
 
-async def _declare(channel: AbstractChannel, declaration: Declaration) -> None:
+async def _declare(channel: AbstractChannel, declaration: Declaration, *, passive: bool) -> None:
     match declaration:
         case QueueDeclaration():
             await channel.queue_declare(
-                declaration.name, durable=True, arguments=dict(declaration.arguments)
+                declaration.name,
+                durable=True,
+                passive=passive,
+                arguments=dict(declaration.arguments),
             )
         case ForeignQueue():
             await channel.queue_declare(declaration.name, passive=True)

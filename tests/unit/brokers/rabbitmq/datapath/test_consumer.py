@@ -36,6 +36,7 @@ class Shop:
         self.declared += 1
         if self.faults:
             raise self.faults.pop(0)
+        return QUEUE
 
 
 @pytest.fixture

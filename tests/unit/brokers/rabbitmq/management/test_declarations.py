@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from eventmesh.brokers.rabbitmq.declarations import (
     ForeignQueue,
     QueueDeclaration,
+    Server,
     binding_key,
     queue_arguments,
     queue_declarations,
@@ -49,6 +50,25 @@ def test_quorum_queues_say_their_delivery_limit(queue):
     arguments = queue_arguments(queue)
     quorum = arguments["x-queue-type"] == "quorum"
     assert quorum == (arguments.get("x-delivery-limit", 0) > 3 * MAX_CRASHES)
+
+
+@pytest.mark.parametrize("version", [(3, 10, 8), (4, 3, 0)], ids=str)
+@pytest.mark.parametrize("queue", ALL, ids=lambda queue: queue.kind)
+def test_on_a_cluster_every_queue_outlives_a_node(queue, version):
+    arguments = queue_arguments(queue, Server(version, cluster=True))
+    assert arguments["x-queue-type"] == "quorum"
+    assert arguments["x-queue-leader-locator"] == "balanced"
+    alone = queue_arguments(queue, Server(version))
+    for same in ("x-expires", "x-max-length", "x-overflow"):
+        assert arguments.get(same) == alone.get(same)
+
+
+@pytest.mark.parametrize("queue", ALL, ids=lambda queue: queue.kind)
+def test_what_is_unacked_stays_so_where_the_version_has_a_limit(queue):
+    assert queue_arguments(queue, Server((4, 2, 1)))["x-consumer-timeout"] == 7 * 24 * 3_600_000
+    newer = queue_arguments(queue, Server((4, 3, 0)))
+    # From 4.3 on classic queues refuse it.
+    assert ("x-consumer-timeout" in newer) == (newer["x-queue-type"] == "quorum")
 
 
 def test_an_inbox_sets_messages_aside_without_losing_them():
