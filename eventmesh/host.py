@@ -71,12 +71,14 @@ async def host_services(
     clock: Clock | None = None,
     http: HttpSource | None = serve_functions,
     transport: Transport | None = None,
+    isolate: bool = True,
 ) -> AsyncGenerator[Host]:
     """Run services while entered, on a broker that its owner has opened.
 
     Leaving drains: no source takes more, running invocations may finish within `settings.grace`
     seconds, and the others are cancelled and requeued. `http` is the HTTP server of the host;
     with None nothing listens. `transport` carries the calls of handlers, if not the broker itself.
+    Without `isolate`, isolated functions run in this process like all others.
 
     Raises DeclarationError when the services do not fit together, SettingsError when an address
     cannot be used, BrokerUnavailable, and whatever a resource raises when it is opened.
@@ -88,14 +90,16 @@ async def host_services(
         # Resources are opened first and closed last: handlers need them until the last one ends.
         resources = {service.name: await _open_resources(service, stack) for service in services}
         occupancies = build_occupancies(functions, await _open_slots(functions, broker, stack))
+        metrics = Metrics(clock)
         environment = Environment(
             clock=clock,
             transport=trace_transport(transport or BrokerTransport(broker)),
             resources=resources,
             abandon=lambda name: occupancies[name].abandoned.begin(),
+            gauge=metrics.gauge,
+            isolate=isolate,
         )
         guards = await stack.enter_async_context(open_authorizers(functions, clock))
-        metrics = Metrics(clock)
         dispatcher = Dispatcher(
             functions,
             await _open_handlers(implementations, environment, stack),

@@ -97,7 +97,9 @@ class Service:
 
         The options are explained at `FunctionOptions`: `name`, `timeout`, `concurrency`,
         `reserved_concurrency`, `max_pending`, `max_payload`, `retry`, `on_success`, `on_failure`,
-        `access`, `callers` and `runtime`. Without triggers and options, write `@service.function`.
+        `access`, `callers` and `runtime`; for one that runs in processes of its own `isolation`,
+        `memory`, `instances`, `provisioned`, `idle_timeout` and `max_invocations`. Without
+        triggers and options, write `@service.function`.
         """
         decorated, triggers = _without_parentheses(triggers)
         declared = read_options(options)
@@ -126,7 +128,12 @@ class Service:
             retry=options.retry,
             on_success=read_destination("on_success", options.on_success, full_name),
             on_failure=read_destination("on_failure", options.on_failure, full_name),
-            runtime=choose_runtime(full_name, options.runtime, is_async=signature.is_async),
+            runtime=choose_runtime(
+                full_name,
+                options.runtime,
+                is_async=signature.is_async,
+                isolated=options.isolation is not None,
+            ),
             schema=signature,
             description=inspect.getdoc(handler) or "",
             code_name=f"{code.__module__}.{code.__qualname__}",
@@ -134,8 +141,9 @@ class Service:
             auth=self.auth,
             policy=read_policy(options.access, options.callers, full_name),
             outgoing=self.outgoing,
+            isolation=options.isolation,
         )
-        return Function(handler, spec, signature)
+        return Function(handler, spec, signature, self.resources)
 
     def add(self, function: Implementation) -> None:
         """Declare a function that is not a Python callable, and that a runtime of its own runs.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from eventmesh.engine.binding import Signature
+from eventmesh.engine.resources import Resource
 from eventmesh.engine.spec import FunctionSpec, Implementation
 from eventmesh.model.errors import DeclarationError
 
@@ -21,12 +22,18 @@ class Function(Generic[P, R_co]):
     """
 
     def __init__(
-        self, handler: Callable[P, R_co], spec: FunctionSpec, signature: Signature
+        self,
+        handler: Callable[P, R_co],
+        spec: FunctionSpec,
+        signature: Signature,
+        resources: Sequence[Resource] = (),
     ) -> None:
+        """`resources` are those of its service, in the order of their declaration."""
         functools.update_wrapper(self, handler)
         self.handler = handler
         self.spec = spec
         self.signature = signature
+        self.resources = resources
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.handler(*args, **kwargs)

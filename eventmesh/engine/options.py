@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypedDict, cast
 
 from eventmesh.abc import Callee
+from eventmesh.model import isolation as isolated
 from eventmesh.model.access.policy import MESH, Access
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
@@ -63,6 +64,12 @@ class FunctionOptions(TypedDict, total=False):
     runtime: str | None
     access: Access
     callers: Sequence[str]
+    isolation: isolated.Mode | None
+    memory: isolated.Size | None
+    instances: int
+    provisioned: int
+    idle_timeout: Duration | None
+    max_invocations: int | None
 
 
 @value
@@ -77,14 +84,18 @@ class DeclaredOptions:
     runtime: str | None
     access: Access
     callers: Sequence[str]
+    isolation: isolated.Isolation | None
 
 
 def read_options(given: FunctionOptions) -> DeclaredOptions:
     """Check options and fill in the defaults. Raises DeclarationError, with advice."""
     _check_known(given)
     timeout = given.get("timeout", DEFAULT_TIMEOUT)
-    concurrency = given.get("concurrency", DEFAULT_CONCURRENCY)
+    isolation = _read_isolation(given)
+    concurrency = given.get("concurrency", DEFAULT_CONCURRENCY if isolation is None else 1)
     max_pending = given.get("max_pending")
+    if max_pending is None and isolation is not None:
+        max_pending = max(DEFAULT_CONCURRENCY, isolation.instances)
     limits = Limits(
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         concurrency=concurrency,
@@ -104,6 +115,33 @@ def read_options(given: FunctionOptions) -> DeclaredOptions:
         runtime=given.get("runtime"),
         access=given.get("access", MESH),
         callers=given.get("callers", ()),
+        isolation=isolation,
+    )
+
+
+_ISOLATED: Final = ("memory", "instances", "provisioned", "idle_timeout", "max_invocations")
+"""Options of functions that run in processes of their own."""
+
+
+def _read_isolation(given: FunctionOptions) -> isolated.Isolation | None:
+    mode = given.get("isolation")
+    if mode is None:
+        alone = next((name for name in _ISOLATED if name in given), None)
+        if alone is not None:
+            raise DeclarationError(
+                f"{alone}= is for a function that runs in processes of its own: write "
+                "isolation='process' with it"
+            )
+        return None
+    if mode != isolated.PROCESS:
+        raise DeclarationError(f"isolation={mode!r}: write isolation='process', or leave it out")
+    memory, idle = given.get("memory"), given.get("idle_timeout", isolated.DEFAULT_IDLE_TIMEOUT)
+    return isolated.Isolation(
+        instances=given.get("instances", isolated.count_processors()),
+        memory=None if memory is None else isolated.parse_size(memory, "memory"),
+        provisioned=given.get("provisioned", 0),
+        idle_timeout=None if idle is None else seconds(idle, "idle_timeout"),
+        max_invocations=given.get("max_invocations"),
     )
 
 

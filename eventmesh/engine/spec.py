@@ -21,6 +21,7 @@ from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import EVERYONE_IN_THE_MESH, CallPolicy
 from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
+from eventmesh.model.isolation import Isolation
 from eventmesh.model.limits import Limits
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
@@ -145,7 +146,8 @@ class FunctionSpec:
     `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
     `cors` says which pages of other origins may use its routes; None means none. `policy` says who
     may call it by its name, and `outgoing` what it may call and emit; None leaves that open. `auth`
-    says who may use those of its routes that do not say it themselves.
+    says who may use those of its routes that do not say it themselves. `isolation` says which
+    processes of its own it runs in; None means the service's.
     """
 
     full_name: str
@@ -162,6 +164,7 @@ class FunctionSpec:
     policy: CallPolicy = EVERYONE_IN_THE_MESH
     outgoing: Outgoing | None = None
     auth: Alternatives | None = None
+    isolation: Isolation | None = None
 
     @property
     def service(self) -> str:
@@ -185,11 +188,15 @@ class FunctionSpec:
 
     @property
     def local_concurrency(self) -> int:
-        """Concurrent runs in one process, at most as many as in the whole mesh."""
-        reserved = self.limits.reserved_concurrency
-        return (
-            self.limits.concurrency if reserved is None else min(self.limits.concurrency, reserved)
-        )
+        """Concurrent runs in one process of the service, at most as many as in the whole mesh."""
+        reserved, isolation = self.limits.reserved_concurrency, self.isolation
+        local = self.limits.concurrency * (1 if isolation is None else isolation.instances)
+        return local if reserved is None else min(local, reserved)
+
+    @property
+    def instance_concurrency(self) -> int:
+        """Concurrent runs in one instance of an isolated function."""
+        return self.limits.concurrency
 
 
 class Implementation(Protocol):
@@ -245,6 +252,10 @@ def _forget(_: str) -> Callable[[], None]:
     return lambda: None
 
 
+def _show_nothing(name: str, function: str, read: Callable[[], float]) -> None:
+    """Show no metric: nobody reads them."""
+
+
 @value
 class Environment:
     """What all runs in one process share."""
@@ -255,6 +266,10 @@ class Environment:
     """By service, then by the type they are injected by."""
     abandon: Abandon = _forget
     """For runtimes that cannot end a run that is cancelled."""
+    gauge: AddGauge = _show_nothing
+    """Adds a number of a runtime's own to the metrics."""
+    isolate: bool = True
+    """Whether isolated functions get processes of their own; in a test they may run in it."""
 
 
 @value

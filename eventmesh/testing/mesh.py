@@ -55,7 +55,9 @@ class TestMesh(Caller):
     resources by their type; they are neither opened nor closed. `start` is the first time of the
     clock: a datetime with a time zone, or "2026-12-24T18:00:00+01:00". With `http` the routes are
     served at `url`, on a free port unless `settings` name one. The test calls as the function
-    `caller`, "service.function", where that is given, and for `identity`.
+    `caller`, "service.function", where that is given, and for `identity`. Isolated functions run in
+    the process of the test, where stubs and patches reach them. With `isolate` they get processes
+    of their own, in which the time is the real one and resources are not replaced.
 
     Entering raises the errors that the launcher would report: DeclarationError, SettingsError, and
     errors of resources. Leaving cancels running invocations. It raises AssertionError when an
@@ -81,6 +83,7 @@ class TestMesh(Caller):
         allow_failures: bool = False,
         caller: str = "",
         identity: Identity = ANONYMOUS,
+        isolate: bool = False,
     ) -> None:
         self.clock: Final = ManualClock(
             START if start is None else parse_datetime(start, "TestMesh(start=…)").timestamp()
@@ -100,6 +103,7 @@ class TestMesh(Caller):
         )
         self._settings = settings
         self._http = http
+        self._isolate = isolate
         self._allow_failures = allow_failures
         self._stopping = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
@@ -233,6 +237,7 @@ class TestMesh(Caller):
                     settings,
                     clock=self.clock,
                     http=serve_functions if self._http else None,
+                    isolate=self._isolate,
                 ) as host,
             ):
                 started.set_result(host)

@@ -13,20 +13,35 @@ from eventmesh.plugins import RUNTIMES, load_plugin, plugin_names
 
 INLINE: Final = "inline"
 THREAD: Final = "thread"
+PROCESS: Final = "process"
 
 _BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
     INLINE: ("eventmesh.engine.runtimes.inline", "InlineRuntime"),
     THREAD: ("eventmesh.engine.runtimes.thread", "ThreadRuntime"),
+    # An adapter, above the engine: it is imported only where a function is isolated.
+    PROCESS: ("eventmesh.instances.runtime", "ProcessRuntime"),
 }
 
 
-def choose_runtime(function: str, wanted: str | None, *, is_async: bool) -> str:
+def choose_runtime(
+    function: str, wanted: str | None, *, is_async: bool, isolated: bool = False
+) -> str:
     """Find the name of the runtime of a Python function, from the one that its options name.
 
-    Unless it names one, coroutine functions run in the event loop and others in threads. Raises
+    Unless it names one, coroutine functions run in the event loop and others in threads, and both
+    in processes of their own if they are isolated. Raises
     DeclarationError for a name that nothing provides, and for a function it cannot run.
     """
     default = INLINE if is_async else THREAD
+    if isolated:
+        if wanted not in (None, PROCESS):
+            raise DeclarationError(
+                f"{function}: isolation='process' and runtime={wanted!r} exclude each other: leave "
+                "one of them out"
+            )
+        return PROCESS
+    if wanted == PROCESS:
+        raise DeclarationError(f"{function}: write isolation='process' and not runtime='process'")
     if wanted is None or wanted == default:
         return default
     if wanted in _BUILT_IN:

@@ -57,7 +57,11 @@ def test_a_runtime_that_cannot_run_the_handler_is_refused(app, handler, runtime)
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("inlin", "did you mean 'inline'"), ("process", "there are inline, thread"), (7, "there are")],
+    [
+        ("inlin", "did you mean 'inline'"),
+        ("container", "there are inline, process, thread"),
+        (7, "there are"),
+    ],
 )
 def test_a_runtime_that_nothing_provides_is_refused(app, name, advice):
     with pytest.raises(DeclarationError, match=advice):

@@ -1,0 +1,1 @@
+"""Instances: processes of their own in which the handlers of isolated functions run."""

@@ -1,0 +1,224 @@
+"""How instances end: at a timeout, out of memory, by themselves, with their service."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import isolated
+import pytest
+from processes_seen import ended, find_parent, is_alive, list_below
+
+from eventmesh.instances import instance as instance_module
+from eventmesh.instances.memory import choose
+from eventmesh.model.errors import FunctionError, InvocationTimeout, Throttled
+
+FULL = "EVENTMESH_TEST_FULL" in os.environ
+
+
+def list_groups():
+    """The control groups that were made for this process."""
+    return list(Path("/sys/fs/cgroup").rglob(f"eventmesh.{os.getpid()}"))
+
+
+def start_program(command, **options):
+    return subprocess.Popen(command, **options)
+
+
+def read_pids(file):
+    return [int(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("how", ["Python", "C", "forks"])
+async def test_a_timeout_kills_the_process_with_all_that_it_started(hosted, tmp_path, how):
+    file = tmp_path / "pids"
+    async with hosted(isolated.app) as host:
+        with pytest.raises(InvocationTimeout, match="timeout of 2 s"):
+            await host.caller.invoke("isolated.spins", {"how": how, "file": str(file)})
+        pids = read_pids(file)
+        assert len(pids) == (3 if how == "forks" else 1)
+        assert await ended(pids)
+        # The function goes on.
+        assert await host.caller.invoke("isolated.recycled") not in pids
+
+
+async def test_a_run_that_is_cancelled_by_its_caller_ends(hosted, tmp_path):
+    async with hosted(isolated.app) as host:
+        with pytest.raises(InvocationTimeout):
+            await host.caller.invoke("isolated.shared", {"how": "waits"}, timeout=0.3)
+        assert await host.caller.invoke("isolated.shared", {"how": "quick"}) == "quick"
+
+
+async def test_neighbours_of_a_run_that_blocks_are_throttled(hosted):
+    """It spends none of their attempts: a queue delivers them again."""
+    async with hosted(isolated.app) as host:
+        waits = asyncio.create_task(
+            host.caller.invoke("isolated.shared", {"how": "waits"}, timeout=20)
+        )
+        with pytest.raises(InvocationTimeout):
+            await host.caller.invoke("isolated.shared", {"how": "blocks"}, timeout=0.6)
+        with pytest.raises(Throttled, match="because of another run"):
+            await waits
+        assert await host.caller.invoke("isolated.shared", {"how": "quick"}) == "quick"
+
+
+@pytest.mark.parametrize("limited_by", ["what the machine has", "watchdog"])
+async def test_too_much_memory_is_an_error_that_says_so(hosted, monkeypatch, caplog, limited_by):
+    if limited_by == "watchdog":
+        monkeypatch.setattr(choose, "find_cgroups", lambda: None)
+    async with hosted(isolated.app) as host:
+        assert await host.caller.invoke("isolated.eats", {"megabytes": 8}) == 8 * 2**20
+        with pytest.raises(FunctionError, match="more than its memory of 96 MiB") as error:
+            await host.caller.invoke("isolated.eats", {"megabytes": 300})
+        assert error.value.type == "Runtime.OutOfMemory"
+        assert await host.caller.invoke("isolated.eats", {"megabytes": 8}) == 8 * 2**20
+        metrics = {
+            (family.name, sample.labels.get("function")): sample.value
+            for family in host.metrics.registry.collect()
+            for sample in family.samples
+        }
+    assert metrics["eventmesh_instance_out_of_memory", "isolated.eats"] == 1
+    assert metrics["eventmesh_instance_memory_peak_bytes", "isolated.eats"] > 90 * 2**20
+    assert "took more than its 96 MiB of memory and was killed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("how", "text"), [(7, "exit status 7"), (0, "exit status 0"), (-11, "signal SIGSEGV")]
+)
+async def test_a_process_that_ends_fails_its_run(hosted, how, text):
+    async with hosted(isolated.app) as host:
+        with pytest.raises(FunctionError, match=text) as error:
+            await host.caller.invoke("isolated.ends", {"how": how})
+    assert error.value.type == "Runtime.ExitError"
+    assert str(isolated.__file__) not in str(error.value)
+
+
+async def test_the_last_lines_are_with_the_error(hosted, caplog):
+    async with hosted(isolated.app) as host:
+        with pytest.raises(FunctionError):
+            await host.caller.invoke("isolated.ends", {"how": 7})
+    logged = [record for record in caplog.records if record.name == "eventmesh.invocations"]
+    assert "the last words" in logged[-1].exc_text
+
+
+async def test_what_cannot_start_says_why(hosted, caplog):
+    async with hosted(isolated.broken) as host:
+        with pytest.raises(FunctionError, match="there is no database") as error:
+            await host.caller.invoke("broken.never")
+    assert error.value.type == "Runtime.InitError"
+    assert "about to fail" in caplog.text
+
+
+async def test_what_is_not_ready_in_time_is_killed(hosted, monkeypatch):
+    monkeypatch.setattr(instance_module, "INIT_TIMEOUT", 0.5)
+    before = set(list_below())
+    async with hosted(isolated.slow) as host:
+        with pytest.raises(FunctionError, match="was not ready within"):
+            await host.caller.invoke("slow.never")
+        assert len(set(list_below()) - before) == 1, "the zygote, and no instance"
+
+
+async def test_each_serves_so_many_and_idle_ones_end(hosted):
+    async with hosted(isolated.app) as host:
+        first = [await host.caller.invoke("isolated.recycled") for _ in range(4)]
+        assert first[0] == first[1] != first[2] == first[3]
+        assert await ended(first[:2])
+        kept = await host.caller.invoke("isolated.recycled")
+        assert await ended([kept])
+
+
+async def test_provisioned_ones_are_there_before_and_after(hosted):
+    async with hosted(isolated.app) as host:
+        pid = await host.caller.invoke("isolated.kept")
+        assert await host.caller.invoke("isolated.kept") == pid
+        os.kill(pid, signal.SIGKILL)
+        assert await ended([pid])
+        async with asyncio.timeout(20):
+            while (other := await host.caller.invoke("isolated.kept")) == pid:
+                await asyncio.sleep(0.01)
+        assert is_alive(other)
+
+
+async def test_an_instance_that_sends_junk_is_killed(hosted, caplog):
+    async with hosted(isolated.app) as host:
+        for how in ("length", "kind"):
+            with pytest.raises(FunctionError, match="signal SIGKILL"):
+                await host.caller.invoke("isolated.breaks", {"how": how})
+        assert await host.caller.invoke("isolated.recycled")
+    assert "broke its connection and is killed" in caplog.text
+
+
+async def test_the_next_call_starts_another_zygote(hosted):
+    async with hosted(isolated.app) as host:
+        pid = await host.caller.invoke("isolated.kept")
+        zygote = find_parent(pid)
+        os.kill(zygote, signal.SIGKILL)
+        assert await ended([pid, zygote])
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    other = await host.caller.invoke("isolated.kept")
+                except (FunctionError, Throttled):
+                    continue
+                break
+        assert other != pid
+
+
+async def test_nothing_is_left_when_the_service_is_killed(tmp_path):
+    script = textwrap.dedent(
+        """
+        import asyncio
+        import isolated
+        from eventmesh.brokers.memory import MemoryBroker
+        from eventmesh.host import host_services
+        from eventmesh.model.settings import Settings
+
+        async def main():
+            async with (
+                MemoryBroker() as broker,
+                host_services([isolated.app], broker, Settings(http_port=0), http=None) as host,
+            ):
+                print(await host.caller.invoke("isolated.kept"), flush=True)
+                await asyncio.sleep(600)
+
+        asyncio.run(main())
+        """
+    )
+    with start_program(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as service:
+        assert await asyncio.to_thread(service.stdout.readline)
+        below = list_below(service.pid)
+        service.kill()
+    assert len(below) >= 2
+    assert await ended(below)
+
+
+async def test_no_process_is_left_after_many_kills(hosted, tmp_path, caplog):
+    kills = 1_000 if FULL else 60
+    caplog.set_level(logging.CRITICAL)
+    before = set(list_below())
+    async with hosted(isolated.app) as host:
+        started = time.monotonic()
+
+        async def be_killed():
+            with pytest.raises(FunctionError, match="SIGKILL"):
+                await host.caller.invoke("isolated.ends", {"how": -9})
+
+        for _ in range(kills):
+            await be_killed()
+        took = time.monotonic() - started
+        # The zygote, and the one that is kept.
+        async with asyncio.timeout(20):
+            while len(set(list_below()) - before) > 2:
+                await asyncio.sleep(0.01)
+    print(f"{kills:,} kills, {took / kills * 1000:.0f} ms each with a start")
+    assert set(list_below()) - before == set()
+    assert list_groups() == []
