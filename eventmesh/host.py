@@ -110,6 +110,8 @@ async def host_services(
         dispatcher.gauge(metrics.gauge)
         addresses: dict[str, str] = {}
         intakes = AsyncExitStack()
+        # Left last of all intakes: what waits for a permit is handed back when no more comes.
+        intakes.push_async_callback(dispatcher.hand_back)
         context = SourceContext(
             broker=broker,
             environment=environment,

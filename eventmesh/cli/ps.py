@@ -93,7 +93,7 @@ def _instances_table(instances: Sequence[Instance]) -> Table:
             str(instance.pid),
             services or "gateway",
             format_age(now - instance.started),
-            str(sum(instance.running.values())),
+            _in_flight(sum(instance.running.values()), sum(instance.waiting.values())),
         )
     return table
 
@@ -111,12 +111,17 @@ def _functions_table(instances: Sequence[Instance]) -> Table:
         service = name.partition(".")[0]
         versions = {instance.services[service] for instance in serving[name]}
         running = sum(instance.running.get(name, 0) for instance in serving[name])
+        waiting = sum(instance.waiting.get(name, 0) for instance in serving[name])
         add_row(
             table,
             name,
             triggers[name] or "by name only",
             ", ".join(sorted(versions)),
             str(len(serving[name])),
-            str(running),
+            _in_flight(running, waiting),
         )
     return table
+
+
+def _in_flight(running: int, waiting: int) -> str:
+    return f"{running} ({waiting} waiting)" if waiting else str(running)

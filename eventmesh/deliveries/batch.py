@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from eventmesh.abc import Delivery
 from eventmesh.deliveries.settlement_writer import SettlementWriter
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.model.errors import PayloadTooLarge
+from eventmesh.model.errors import NotBegun, PayloadTooLarge
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import Batch, Invocation
 from eventmesh.model.result import Failure, Result
@@ -55,8 +55,7 @@ class BatchDeliveryHandler:
             if unsettled:
                 await self._run_items(unsettled)
         except asyncio.CancelledError:
-            while unsettled:
-                unsettled.pop().requeue()
+            _requeue_all(unsettled)
             raise
 
     async def _settle_others(self, unsettled: deque[Delivery]) -> None:
@@ -77,6 +76,9 @@ class BatchDeliveryHandler:
     async def _run_items(self, unsettled: deque[Delivery]) -> None:
         batch = Batch([delivery.message.body for delivery in unsettled])
         result = await self._dispatch(self._build_invocation(unsettled, batch))
+        if isinstance(result.error, NotBegun):
+            _requeue_all(unsettled)
+            return
         failures = {**batch.invalid, **(result.failures or {})}
         errors: deque[Failure] = deque()
         for index in range(len(unsettled)):
@@ -105,4 +107,23 @@ class BatchDeliveryHandler:
             batch=batch,
             # A batch of several callers is called by none of them.
             principal=principals.pop() if len(principals) == 1 else "",
+            delivery=_Items(items),
         )
+
+
+class _Items:
+    """The deliveries of a batch, as one."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Sequence[Delivery]) -> None:
+        self._items = items
+
+    @property
+    def stale(self) -> bool:
+        return any(item.stale for item in self._items)
+
+
+def _requeue_all(unsettled: deque[Delivery]) -> None:
+    while unsettled:
+        unsettled.pop().requeue()

@@ -13,7 +13,12 @@ from eventmesh.deliveries.consume import ConsumerSpec, run_consumers
 from eventmesh.engine.codecs.envelope import invocation_from, reply_from
 from eventmesh.engine.codecs.trust import believe_for
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.model.errors import BrokerUnavailable, InvocationError, PayloadTooLarge
+from eventmesh.model.errors import (
+    BrokerUnavailable,
+    InvocationError,
+    NotBegun,
+    PayloadTooLarge,
+)
 from eventmesh.model.invocation import SYNC
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
@@ -84,16 +89,21 @@ class RpcDeliveryHandler:
             self._reply(delivery, _not_run(reason))
             return
         try:
-            result = await self._run(delivery.message)
+            result = await self._run(delivery)
         except asyncio.CancelledError:
             self._reply(delivery, _not_run("the service stopped before the function had ended"))
             raise
+        if isinstance(result.error, NotBegun):
+            return  # It was lost while it waited: whoever gets it next replies to its caller.
         self._reply(delivery, result)
 
-    def _run(self, message: Message) -> Awaitable[Result]:
+    def _run(self, delivery: Delivery) -> Awaitable[Result]:
+        message = delivery.message
         if message.type in self._request_types:
             return self._find_handler(message.type)(message)
-        return self._context.dispatch(invocation_from(message, self._function.full_name, SYNC))
+        return self._context.dispatch(
+            invocation_from(message, self._function.full_name, SYNC, delivery=delivery)
+        )
 
     def _find_handler(self, request_type: str) -> RequestHandler:
         handler = self._handlers.get(request_type)

@@ -8,6 +8,7 @@ from eventmesh.abc import Delivery
 from eventmesh.deliveries.settlement_writer import SettlementWriter
 from eventmesh.engine.codecs.envelope import invocation_from
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.model.errors import NotBegun
 from eventmesh.model.invocation import ASYNC
 from eventmesh.model.result import Result
 
@@ -39,9 +40,14 @@ class AsyncDeliveryHandler:
             return
         try:
             result = await self._dispatch(
-                invocation_from(delivery.message, self._name, ASYNC, trigger=self._trigger)
+                invocation_from(
+                    delivery.message, self._name, ASYNC, trigger=self._trigger, delivery=delivery
+                )
             )
         except asyncio.CancelledError:
             delivery.requeue()
             raise
+        if isinstance(result.error, NotBegun):
+            delivery.requeue()
+            return
         await self._writer.settle(delivery, result)

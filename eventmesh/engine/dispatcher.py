@@ -87,6 +87,14 @@ class Dispatcher:
         pipeline = self._pipelines.get(invocation.function)
         return pipeline(invocation) if pipeline is not None else _not_found(invocation)
 
+    async def hand_back(self) -> None:
+        """Have deliveries that wait for a permit or a slot requeued instead of run.
+
+        Call it once the intakes are stopped: what is requeued before may be delivered here again.
+        """
+        for occupancy in self._occupancies.values():
+            occupancy.limiter.hand_back()
+
     def gauge(self, gauge: AddGauge) -> None:
         """Show the state of the limiters in the metrics."""
         for name, occupancy in self._occupancies.items():

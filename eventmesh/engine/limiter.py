@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from eventmesh.abc import Handler, Slots
 from eventmesh.aio.clock import Clock, TimeLimit
+from eventmesh.aio.interruption import Interrupted, Interruption
 from eventmesh.aio.waiters import WaitQueue
 from eventmesh.model.duration import format_seconds
-from eventmesh.model.errors import InvocationError, InvocationTimeout, Throttled
-from eventmesh.model.invocation import SYNC, Invocation, Mode
+from eventmesh.model.errors import InvocationError, InvocationTimeout, NotBegun, Throttled
+from eventmesh.model.invocation import ASYNC, SYNC, Invocation, Mode
 from eventmesh.model.limits import DEFAULT_TIMEOUT
-from eventmesh.model.result import Result, on_close
+from eventmesh.model.result import Failure, Result, on_close
 
 THROTTLED_RETRY_SECONDS = 1.0
 """Seconds after which a refused caller should try again: about when a permit may be free."""
@@ -30,9 +32,11 @@ class Limiter:
         "_concurrency",
         "_free",
         "_max_pending",
+        "_stopping",
         "_synchronous",
         "_synchronous_next",
         "_throttled",
+        "_without_slot",
     )
 
     def __init__(self, concurrency: int, max_pending: int) -> None:
@@ -43,6 +47,8 @@ class Limiter:
         self._asynchronous = WaitQueue()
         self._synchronous_next = False
         self._throttled = 0
+        self._without_slot = 0
+        self._stopping = Interruption()
 
     def acquire_nowait(self) -> bool:
         """Take a permit if one is free. No task is overtaken: while a permit is free none waits."""
@@ -76,6 +82,23 @@ class Limiter:
                 f"waiting for a permit to run took longer than {format_seconds(max(delay, 0.0))}"
             ) from None
 
+    async def acquire_slot(self, slots: Slots) -> None:
+        """Take a mesh-wide slot for the holder of a permit, which counts as waiting meanwhile."""
+        self._without_slot += 1
+        try:
+            await slots.acquire()
+        finally:
+            self._without_slot -= 1
+
+    def hand_back(self) -> None:
+        """Have deliveries that wait for a permit or a slot requeued, and all that come to wait."""
+        self._stopping.happen()
+
+    @property
+    def stopping(self) -> Interruption:
+        """What `hand_back` makes happen."""
+        return self._stopping
+
     def throttled(self, reason: str) -> Throttled:
         """Return the error for a caller that gets no permit, and count it."""
         self._throttled += 1
@@ -100,10 +123,14 @@ class Limiter:
         return self._asynchronous
 
     def statistics(self) -> Mapping[str, int]:
-        """Return how many are `running` and `waiting` now, and were `throttled` so far."""
+        """Return how many are `running` and `waiting` now, and were `throttled` so far.
+
+        Who has a permit and waits for a mesh-wide slot is waiting.
+        """
+        waiting = len(self._synchronous) + len(self._asynchronous)
         return {
-            "running": self._concurrency - self._free,
-            "waiting": len(self._synchronous) + len(self._asynchronous),
+            "running": self._concurrency - self._free - self._without_slot,
+            "waiting": waiting + self._without_slot,
             "throttled": self._throttled,
         }
 
@@ -188,29 +215,43 @@ class _Admission:
         self._clock = clock
         self._max_wait = max_wait
 
-    async def wait_for_permit(self, invocation: Invocation) -> InvocationError | None:
+    async def wait_for_permit(self, invocation: Invocation) -> Failure | None:
+        acquire = self._limiter.acquire(invocation.mode, self._clock, self._ends(invocation))
         try:
-            await self._limiter.acquire(invocation.mode, self._clock, self._ends(invocation))
+            await self._wait(invocation, acquire)
         except InvocationTimeout as error:
             return self._timeout_error(invocation, error)
-        except InvocationError as error:
+        except (InvocationError, NotBegun) as error:
             return error
-        return None
+        return _drop_stale(invocation, self._limiter.release)
 
-    async def wait_for_slot(self, invocation: Invocation, slots: Slots) -> InvocationError | None:
+    async def wait_for_slot(self, invocation: Invocation, slots: Slots) -> Failure | None:
         ends = self._ends(invocation)
+        acquire = self._limiter.acquire_slot(slots)
         try:
             if ends is None:
-                await slots.acquire()
+                await self._wait(invocation, acquire)
             else:
                 with TimeLimit(self._clock, ends - self._clock.now()):
-                    await slots.acquire()
+                    await self._wait(invocation, acquire)
         except TimeoutError:
             waited = "waited for a mesh-wide slot until the deadline passed"
             return self._timeout_error(invocation, InvocationTimeout(waited))
-        except InvocationError as error:
+        except (InvocationError, NotBegun) as error:
             return error
-        return None
+        return _drop_stale(invocation, slots.release)
+
+    async def _wait(self, invocation: Invocation, acquire: Coroutine[Any, Any, None]) -> None:
+        """Wait; a delivery does so until the process stops. Raises NotBegun then."""
+        if invocation.delivery is None or invocation.mode != ASYNC:
+            await acquire
+            return
+        try:
+            with self._limiter.stopping.interrupts():
+                await acquire
+        except Interrupted:
+            acquire.close()  # It was not awaited if the process had stopped before.
+            raise NotBegun from None
 
     def _ends(self, invocation: Invocation) -> float | None:
         if invocation.deadline is None and invocation.mode is SYNC:
@@ -221,3 +262,11 @@ class _Admission:
         if invocation.deadline is not None:
             return timeout
         return self._limiter.throttled(f"no permit to run was free within {self._max_wait:g} s")
+
+
+def _drop_stale(invocation: Invocation, release: Callable[[], None]) -> NotBegun | None:
+    """Give up what was waited for, if the broker delivers the message again: it runs there."""
+    if invocation.delivery is None or not invocation.delivery.stale:
+        return None
+    release()
+    return NotBegun()

@@ -194,6 +194,13 @@ class Signal(Exception):
     """Base of what a handler raises to steer its own settlement. Not a fault."""
 
 
+class NotBegun(Signal):
+    """Not for handlers: the run of a delivery was not begun, which has to be requeued as it is."""
+
+    def __str__(self) -> str:
+        return "it was not begun"
+
+
 class RetryLater(Signal):
     """Deliver this invocation again after `after` seconds. It spends an attempt.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.result import Failure
@@ -54,6 +54,15 @@ class Batch:
     invalid: dict[int, Failure] = field(default_factory=dict[int, Failure], repr=False)
 
 
+class Delivered(Protocol):
+    """What the broker delivered, as far as the wait for a permit has to know it."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its connection is lost: the broker delivers it again, so it need not be run."""
+        ...
+
+
 @value
 class Invocation:
     """One request to run one function, from any trigger.
@@ -63,6 +72,9 @@ class Invocation:
     letter. `created` is the time at which it was first stored and `deadline` the time at which it
     must end, both in seconds since the epoch. `attempt` counts from 1. `payload` is empty if there
     is a `batch`.
+
+    `delivery` is what brought it, if the broker did and whoever dispatches it requeues what was
+    `NotBegun`: what waits for a permit when the process stops, or when the connection is lost.
 
     `principal` is the identity of the caller, set by the transport that received the call and
     carried on by every hop; "" if there is none. Where all services share one account of the
@@ -84,6 +96,7 @@ class Invocation:
     http: HttpRequest | None = None
     batch: Batch | None = field(default=None, repr=False)
     principal: str = ""
+    delivery: Delivered | None = field(default=None, repr=False, compare=False)
 
 
 make_invocation: Final = constructor(Invocation)

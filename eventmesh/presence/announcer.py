@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from eventmesh.abc import Broker, Delivery
@@ -29,6 +29,9 @@ from eventmesh.presence.instance import (
 GOODBYE_SECONDS: Final = 2.0
 """Seconds that the goodbye may take."""
 
+LEAVE_SECONDS: Final = 1.0
+"""Seconds that the consumer of questions may take to stop after that."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -43,13 +46,29 @@ async def announce(
     announcer = _Announcer(broker, clock, describe)
     queue = presence_queue(describe().id, "asked")
     await broker.declare([queue], [Binding(queue, QUERY, PRESENCE)])
-    async with broker.consume(queue, announcer.on_query, prefetch=1), task_group() as tasks:
+    consuming = broker.consume(queue, announcer.on_query, prefetch=1)
+    async with _leave_in_time(consuming, clock), task_group() as tasks:
         announcing = tasks.create_task(announcer.run())
         try:
             yield
         finally:
             announcing.cancel()
             await announcer.say_goodbye()
+
+
+@asynccontextmanager
+async def _leave_in_time(
+    consuming: AbstractAsyncContextManager[object], clock: Clock
+) -> AsyncGenerator[None]:
+    """Enter `consuming`, and leave it within `LEAVE_SECONDS`: what runs needs the grace time."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(consuming)
+        yield
+        try:
+            with TimeLimit(clock, LEAVE_SECONDS):
+                await stack.aclose()
+        except TimeoutError:
+            _log.debug("whether others still ask this process was not settled in time")
 
 
 class _Announcer:
@@ -87,11 +106,11 @@ class _Announcer:
 
     async def _send(self, kind: str) -> None:
         instance = self._describe()
-        body = (
-            INSTANCES.dump_json(instance)
-            if kind == HERE
-            else HEARTBEATS.dump_json(Heartbeat(instance.id, instance.running))
-        )
+        if kind == HERE:
+            body = INSTANCES.dump_json(instance)
+        else:
+            beat = Heartbeat(instance.id, instance.running, instance.waiting)
+            body = HEARTBEATS.dump_json(beat)
         try:
             await self._broker.publish(
                 to_presence(kind), presence_message(kind, body, self._clock.now())

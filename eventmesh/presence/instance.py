@@ -61,7 +61,8 @@ class Instance:
 
     `id` is unique among the replicas. `started` is in seconds since the epoch. `services` maps
     names to versions. Each of `functions` is a `function_info`. `running` counts the running
-    invocations by function. `openapi` is the document of the `endpoints`. `sources` are those of
+    invocations by function, and `waiting` those that wait in the process for a permit or a slot,
+    where there are some. `openapi` is the document of the `endpoints`. `sources` are those of
     each function; None if the process does not say.
     """
 
@@ -74,6 +75,7 @@ class Instance:
     endpoints: Sequence[AnnouncedRoute] = ()
     running: Mapping[str, int] = field(default_factory=dict[str, int])
     openapi: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    waiting: Mapping[str, int] = field(default_factory=dict[str, int])
     sources: Mapping[str, AnnouncedSources] | None = None
 
 
@@ -83,6 +85,7 @@ class Heartbeat:
 
     id: str
     running: Mapping[str, int] = field(default_factory=dict[str, int])
+    waiting: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 INSTANCES: Final = TypeAdapter(Instance)

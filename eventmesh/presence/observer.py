@@ -114,7 +114,9 @@ class Observer:
             self._unknown_seen = True
         else:
             self._missed[heartbeat.id] = 0
-            self.instances[heartbeat.id] = replace(known, running=heartbeat.running)
+            self.instances[heartbeat.id] = replace(
+                known, running=heartbeat.running, waiting=heartbeat.waiting
+            )
 
     def _is_of(self, id: str, message: Message) -> bool:
         """Whether the broker's user who announced a process sent this, too."""
@@ -147,7 +149,8 @@ class Observer:
         self._senders[instance.id] = message.sender
         self._sizes[instance.id] = size
         self.instances[instance.id] = instance
-        if known is None or replace(known, running=instance.running) != instance:
+        running, waiting = instance.running, instance.waiting
+        if known is None or replace(known, running=running, waiting=waiting) != instance:
             self._tell()
 
     def _tell(self) -> None:

@@ -56,7 +56,13 @@ def build_instance(
     )
 
     def describe() -> Instance:
-        running = {name: counted["running"] for name, counted in host.statistics().items()}
-        return replace(instance, running=running)
+        counts = host.statistics()
+        running = {name: counted["running"] for name, counted in counts.items()}
+        waiting = {name: counted["waiting"] for name, counted in counts.items()}
+        return replace(
+            instance,
+            running=running,
+            waiting={name: count for name, count in waiting.items() if count},
+        )
 
     return describe

@@ -33,10 +33,11 @@ async def supervise(
 ) -> int:
     """Keep so many workers running until SIGINT or SIGTERM, and return the exit code.
 
-    Those signals end the workers, and a second one kills them. SIGHUP replaces the workers one by
-    one, each once its successor is ready. `listener` is the socket of their HTTP; it is closed when
-    they end. If the first worker ends with the code for wrong usage, that ends everything, with the
-    same code; any other worker that dies is started again, for ever.
+    Those signals end the workers, and a second one kills them. The code is FAILED if one had to be
+    killed because it did not end in time. SIGHUP replaces the workers one by one, each once its
+    successor is ready. `listener` is the socket of their HTTP; it is closed when they end. If the
+    first worker ends with the code for wrong usage, that ends everything, with the same code; any
+    other worker that dies is started again, for ever.
 
     Raises SettingsError if the admin address cannot be used.
     """
@@ -137,6 +138,9 @@ class Supervisor:
             await slot.run()
         finally:
             del self._slots[slot.number]
+            if slot.was_overdue and self._stop.is_set() and self._code == ExitCode.OK:
+                # What it had begun was cut off: whoever stopped it has to know.
+                self._code = ExitCode.FAILED
 
 
 def _is_usage_error(code: int) -> bool:

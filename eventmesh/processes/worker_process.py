@@ -45,6 +45,8 @@ class WorkerProcess:
         self._reports = reports
         self._end_seconds = end_seconds
         self._kill_timer: asyncio.TimerHandle | None = None
+        self.was_overdue = False
+        """Whether it was killed, because it did not end in time."""
 
     @property
     def pid(self) -> int:
@@ -85,6 +87,7 @@ class WorkerProcess:
             self.pid,
             self._end_seconds,
         )
+        self.was_overdue = True
         self.kill()
 
 

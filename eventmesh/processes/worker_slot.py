@@ -30,13 +30,15 @@ class WorkerSlot:
 
     The slot retires itself if its first worker ends before it is ready, with an exit code that
     `gives_up` accepts. `first` is done once the first worker is ready, with None, or has ended,
-    with its exit code. `ended` is set when no worker runs here any more.
+    with its exit code. `ended` is set when no worker runs here any more; `was_overdue` says whether
+    the last one had to be killed, because it did not end in time.
     """
 
     def __init__(self, number: int, spec: WorkerSpec, gives_up: Callable[[int], bool]) -> None:
         self.number = number
         self.first: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
+        self.was_overdue = False
         self._spec = spec
         self._gives_up = gives_up
         self._retired = asyncio.Event()
@@ -97,6 +99,7 @@ class WorkerSlot:
                         ready_at = clock()
                         self._on_ready(worker)
                 self._on_end(worker, await worker.wait())
+                self.was_overdue = worker.was_overdue
         except OSError as error:
             _log.error("worker %d cannot be started: %s", self.number, error)
             self._settle_first(ExitCode.FAILED)

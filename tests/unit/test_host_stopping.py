@@ -8,9 +8,11 @@ import pytest
 
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.context import Context
-from eventmesh.model.topology import inbox
+from eventmesh.model.message import Message
+from eventmesh.model.topology import inbox, named, slots_name, to_queue
 from eventmesh.model.value import value
 from eventmesh.service import Service
+from eventmesh.triggers import on
 
 
 @pytest.fixture
@@ -201,3 +203,40 @@ async def test_a_handler_that_is_finishing_may_still_call_others(app, start, clo
         process.stop()
         await clock.advance(5)
     assert seen == [3]
+
+
+@pytest.mark.parametrize("batch", [None, 5])
+async def test_what_waits_for_a_slot_is_handed_back_at_once(
+    app, start, clock, broker, batch, until
+):
+    runs = []
+
+    async def one(number: int) -> None:
+        runs.append(number)
+
+    async def several(items: list[dict[str, int]]) -> None:
+        runs.extend(items)
+
+    if batch is None:
+        app.function(reserved_concurrency=1, name="work")(one)
+    else:
+        app.function(on.queue("work", batch=batch), reserved_concurrency=1, name="work")(several)
+    queue = inbox("app.work") if batch is None else named("work")
+    async with (
+        asyncio.TaskGroup() as tasks,
+        broker.slots(slots_name("app.work"), 1) as slots,
+    ):
+        await slots.acquire()
+        process = Process(start(app, grace=60), tasks)
+        host = await process.host
+        for number in range(3):
+            message = Message(b'{"number": %d}' % number, str(number), clock.now())
+            await broker.publish(to_queue(queue), message)
+        await until(lambda: host.statistics()["app.work"]["waiting"])
+        assert host.statistics()["app.work"]["running"] == 0
+        process.stop()
+        await clock.settle()
+        assert process.task.done()
+    assert runs == []
+    assert await broker.depth(queue) == 3
+    assert (await broker.get(queue)).redeliveries == 0

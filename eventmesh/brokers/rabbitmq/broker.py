@@ -34,7 +34,7 @@ from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import QueueAway
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.brokers.rabbitmq.management.queue_lookup import QueueLookup
-from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS, backoff
+from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS, DELETE_SECONDS, backoff
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -289,10 +289,14 @@ class RabbitBroker:
         return admission(queue.name, self._trusted, lambda: [each.pattern for each in bindings])
 
     async def _delete(self, queue: Queue) -> None:
+        """Delete a queue of this process alone, if that is quick: the process is stopping."""
         queue = self._stand_ins.pop(queue.name, queue)
         try:
-            await self._management.delete(queue.name)
-        except BrokerUnavailable as error:
+            if not self._management.connection.is_open:
+                raise BrokerUnavailable("there is no connection to RabbitMQ")
+            async with asyncio.timeout(DELETE_SECONDS):
+                await self._management.delete(queue.name)
+        except (BrokerUnavailable, TimeoutError) as error:
             _log.info("%s cannot be deleted now and will expire: %s", queue.name, error)
 
     async def _declare_again(self, queue: Queue) -> str:

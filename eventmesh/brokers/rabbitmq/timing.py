@@ -40,6 +40,9 @@ until they are told."""
 CLOSE_SECONDS: Final = 3.0
 """The limit for the reply to connection.close. It is short, because the process is stopping."""
 
+DELETE_SECONDS: Final = 1.0
+"""The limit for deleting a queue of a process that is stopping. It would expire anyway."""
+
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 1.0
 """Seconds before the next attempt to connect: doubled up to the longest, less a random part.

@@ -24,7 +24,7 @@ from eventmesh.model.errors import (
     Throttled,
     Unauthenticated,
 )
-from eventmesh.model.invocation import Invocation, Mode, make_invocation
+from eventmesh.model.invocation import Delivered, Invocation, Mode, make_invocation
 from eventmesh.model.message import JSON, Message, make_message
 from eventmesh.model.result import Failure, Result
 
@@ -33,11 +33,17 @@ ERROR_TYPE: Final = "error"
 
 
 def invocation_from(
-    message: Message, function: str, mode: Mode, *, trigger: str | None = None
+    message: Message,
+    function: str,
+    mode: Mode,
+    *,
+    trigger: str | None = None,
+    delivery: Delivered | None = None,
 ) -> Invocation:
     """Return the invocation of `function` that a message asks for.
 
-    `trigger` stands in place of the message's own, unless it is None.
+    `trigger` stands in place of the message's own, unless it is None. Who passes the `delivery` of
+    the message requeues it if its run is `NotBegun`.
     """
     return make_invocation(
         function=function,
@@ -53,6 +59,7 @@ def invocation_from(
         caller=message.caller,
         type=message.type,
         principal=message.principal,
+        delivery=delivery,
     )
 
 

@@ -232,6 +232,18 @@ async def test_what_takes_longer_than_the_grace_time_is_cancelled(launched, writ
     assert slow.result()[0] == 503
 
 
+async def test_a_worker_that_has_to_be_killed_is_no_success(launched, write, http, pipe):
+    write("app.py", APP)
+    process = await launched("--grace=0.1", "app.py")
+    async with asyncio.TaskGroup() as tasks:
+        lost = tasks.create_task(outcome(http(f"{process.url}/hang")))
+        await process.line("^running$")
+        process.kill(signal.SIGTERM)
+        await process.line(r"worker 1 \(process \d+\) did not end within 5\.1 s and is killed$")
+        assert await process.code() == 1
+    assert isinstance(lost.result(), aiohttp.ClientError)
+
+
 async def test_sighup_replaces_the_workers_and_refuses_no_request(launched, write, http):
     write("app.py", HELLO)
     process = await launched("app.py")

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,13 @@ def test_each_instance_and_what_all_serve_together(shown, instances):
     ]
 
 
+def test_what_waits_is_told_apart_from_what_runs(shown, instances):
+    instances[0] = replace(instances[0], waiting={"shop.sell": 2})
+    rows = shown(instances)
+    assert rows[2][-1] == "3 (2 waiting)"
+    assert rows[4] == ["shop.sell", "POST /sales", "1.4, 1.5", "2", "4 (2 waiting)"]
+
+
 def test_nobody(capsys):
     print_table(presence_tables([]))
     assert capsys.readouterr().out == "No process answers.\n"
@@ -63,6 +71,7 @@ def test_as_plain_values():
         [AnnouncedRoute("POST", "/sales", "shop.sell", None)],
         {"shop.sell": 2},
         {"paths": {}},
+        {"shop.sell": 1},
     )
     assert instance_fields(instance) == {
         "id": "a",
@@ -72,4 +81,5 @@ def test_as_plain_values():
         "services": {"shop": "1.4"},
         "functions": [{"name": "shop.sell", "triggers": []}],
         "running": {"shop.sell": 2},
+        "waiting": {"shop.sell": 1},
     }

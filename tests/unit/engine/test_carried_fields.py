@@ -83,6 +83,7 @@ INVOCATION = {
     ),
     "batch": Batch([b"1"]),
     "principal": "user:ada",
+    "delivery": Mock(stale=False),
 }
 SAME = {  # Of an invocation, and of the message that carries it.
     "id": "id",
@@ -135,11 +136,13 @@ class TestInvocations:
 
     def test_every_field_has_its_counterpart_in_a_message(self):
         # The function is the queue's, the mode its kind; neither HTTP nor a batch is carried whole.
+        # The delivery is this process's own.
         assert {one.name for one in fields(Invocation)} - SAME.keys() == {
             "function",
             "mode",
             "http",
             "batch",
+            "delivery",
         }
         # Where a reply goes and whose connection it came from are the broker's own business.
         assert {one.name for one in fields(Message)} - set(SAME.values()) == {
@@ -285,7 +288,7 @@ class TestServices:
             await broker.publish(to_function("app.fail"), stored)
             await clock.advance(1)
         dead = await broker.get(dead_letters("app.fail"))
-        assert changed(*seen) == {"attempt", "headers"}
+        assert changed(*seen) == {"attempt", "headers", "delivery"}
         assert changed(stored, dead.message) == {
             "attempt",
             "headers",
@@ -306,7 +309,7 @@ class TestServices:
             await broker.publish(to_queue(named("orders")), old)
             await clock.advance(1)
         # What waits in a queue may be old: its age counts from its first run.
-        assert changed(*seen) == {"attempt", "created", "headers"}
+        assert changed(*seen) == {"attempt", "created", "headers", "delivery"}
 
     @pytest.mark.parametrize(("other", "principal"), [("user:ada", "user:ada"), ("user:bob", "")])
     async def test_a_batch_has_the_principal_that_all_share(

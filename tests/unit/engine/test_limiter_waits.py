@@ -7,7 +7,7 @@ import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
-from eventmesh.model.errors import BrokerUnavailable, InvocationTimeout, Throttled
+from eventmesh.model.errors import BrokerUnavailable, InvocationTimeout, NotBegun, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.result import Result
@@ -68,6 +68,100 @@ class TestSlots:
         with suppress(asyncio.CancelledError):
             await run
         assert (await limit_concurrency(fine, limiter, clock, slots)(INVOCATION)).error is None
+
+
+class Delivered:
+    """A delivery, as far as the limiter looks at it."""
+
+    stale = False
+
+
+class TestDeliveries:
+    """What the broker delivered, and whoever dispatches it requeues where it was not begun."""
+
+    @pytest.fixture
+    def runs(self):
+        return []
+
+    @pytest.fixture
+    def dispatch(self, clock, runs):
+        """Dispatch one delivery to a function with a limiter, and slots if it has any."""
+
+        async def handler(invocation):
+            runs.append(invocation.id)
+            return Result(b"1")
+
+        def dispatch(limiter, slots, mode=ASYNC, delivery=None):
+            brought_by = delivery or Delivered()
+            invocation = Invocation("a.b", "1", b"", clock.now(), mode, delivery=brought_by)
+            return asyncio.create_task(
+                limit_concurrency(handler, limiter, clock, slots)(invocation)
+            )
+
+        return dispatch
+
+    @pytest.mark.parametrize("waits_for", ["permit", "slot"])
+    async def test_what_waits_is_handed_back_at_a_stop(
+        self, clock, slots, dispatch, runs, waits_for
+    ):
+        limiter = Limiter(1, max_pending=0)
+        if waits_for == "permit":
+            limiter.acquire_nowait()
+        else:
+            await slots.acquire()
+        waiting = dispatch(limiter, slots)
+        await clock.settle()
+        assert limiter.statistics()["waiting"] == 1
+        limiter.hand_back()
+        later = dispatch(limiter, slots)
+        assert isinstance((await waiting).error, NotBegun)
+        assert isinstance((await later).error, NotBegun)
+        assert runs == []
+        assert limiter.statistics()["waiting"] == 0
+        assert limiter.statistics()["running"] == (waits_for == "permit")
+
+    async def test_a_caller_that_waits_is_not_handed_back(self, clock, slots, dispatch):
+        limiter = Limiter(1, max_pending=1)
+        limiter.acquire_nowait()
+        waiting = dispatch(limiter, slots, SYNC)
+        await clock.settle()
+        limiter.hand_back()
+        await clock.settle()
+        limiter.release()
+        assert (await waiting).error is None
+
+    async def test_who_is_cancelled_while_it_is_handed_back_is_cancelled(
+        self, clock, slots, dispatch
+    ):
+        limiter = Limiter(1, max_pending=1)
+        limiter.acquire_nowait()
+        waiting = dispatch(limiter, slots)
+        await clock.settle()
+        limiter.hand_back()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert limiter.statistics()["waiting"] == 0
+
+    @pytest.mark.parametrize("mode", [ASYNC, SYNC])
+    @pytest.mark.parametrize("waits_for", ["permit", "slot"])
+    async def test_what_was_lost_while_it_waited_is_not_run(
+        self, clock, slots, dispatch, runs, waits_for, mode
+    ):
+        limiter = Limiter(1, max_pending=1)
+        delivery = Delivered()
+        if waits_for == "permit":
+            limiter.acquire_nowait()
+        else:
+            await slots.acquire()
+        waiting = dispatch(limiter, slots, mode, delivery)
+        await clock.settle()
+        delivery.stale = True
+        (limiter if waits_for == "permit" else slots).release()
+        assert isinstance((await waiting).error, NotBegun)
+        assert runs == []
+        # It keeps nothing of what it got.
+        assert (await dispatch(limiter, slots)).error is None
 
 
 class TestPatience:

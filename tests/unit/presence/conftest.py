@@ -42,8 +42,10 @@ class Process:
     def __call__(self):
         return self.instance
 
-    def run(self, count):
-        self.instance = replace(self.instance, running={"shop.sell": count})
+    def run(self, count, waiting=0):
+        self.instance = replace(
+            self.instance, running={"shop.sell": count}, waiting={"shop.sell": waiting}
+        )
 
 
 @pytest.fixture
