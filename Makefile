@@ -10,7 +10,9 @@ WORKERS ?= auto
 COMPOSE ?= docker compose
 FAULTS := tests/integration/faults
 E2E := tests/e2e
-# What `versions` tests with, beside the RabbitMQ that `test` takes.
+SERVICES := $(patsubst %/app.py,%,$(wildcard services/*/app.py))
+# What `versions` runs, and with which RabbitMQ, beside the one that `test` takes.
+ON_ALL_VERSIONS := tests/contract tests/integration/rabbitmq/access
 RABBITMQ_IMAGES ?= rabbitmq:4.0-management rabbitmq:4-management
 ENGINE_ANSWERS := docker info >/dev/null 2>&1 || { echo >&2 \
 	"No container engine answers: start Docker, or say in DOCKER_HOST where it is."; exit 1; }
@@ -26,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test versions interpreters e2e faults faultsfull check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
+.PHONY: help install demo up down secrets test versions interpreters e2e faults faultsfull check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,25 +44,19 @@ up: secrets ## build the same shop's images and start it in containers, at http:
 down: ## stop the containers, and keep their data
 	$(COMPOSE) down
 
-# A password that nobody chose. The folder is its owner's alone; in containers others read the files.
-secrets:
-	@umask 022 && mkdir -m 700 secrets.new \
-	&& password=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n') \
-	&& echo "amqp://eventmesh:$$password@rabbitmq:5672/" > secrets.new/broker_url \
-	&& { printf 'default_user = eventmesh\ndefault_pass = %s\n' "$$password" \
-	; echo 'default_user_tags.administrator = false'; } > secrets.new/rabbitmq.conf \
-	&& echo '*' > secrets.new/.gitignore \
-	&& mv secrets.new secrets
+# What is there already stays, so that the containers go on; only rights are written anew.
+secrets: install ## make passwords and certificates for `up`, and the rights that the code needs
+	@$(BIN)/eventmesh export secrets $(SERVICES) --output secrets $(ARGS)
 
 test: install ## run the tests, those that kill RabbitMQ and workers too (ARGS="..." goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --ignore $(E2E) $(ARGS)
 
-versions: install ## run the contract suite on RabbitMQ 4.0 and the latest 4.x, in containers
+versions: install ## run the suites of the contract and of permissions on RabbitMQ 4.0 and the latest 4.x
 	@$(ENGINE_ANSWERS)
 	@set -e; for image in $(RABBITMQ_IMAGES); do \
 		echo "$$image"; \
 		EVENTMESH_TEST_IMAGE=$$image \
-			$(BIN)/python -m pytest tests/contract $(ARGS); \
+			$(BIN)/python -m pytest $(ON_ALL_VERSIONS) $(ARGS); \
 	done
 
 interpreters: install ## run the unit and contract tests on another Python, and on 3.14 in a container

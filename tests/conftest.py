@@ -4,6 +4,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "bytecode",
+    "cluster_fixtures",
     "figures",
     "inherited_signals",
     "installed_packages",

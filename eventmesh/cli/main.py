@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "gateway": "Serve the HTTP routes of all services of a mesh.",
     "ps": "Show the processes of a mesh, and what they serve.",
     "doctor": "Find what is wrong with a mesh, and say what to do.",
+    "prune": "Remove what is left of functions that no process has.",
     "list": "Show services, functions, triggers and limits without running them.",
     "invoke": "Run a function and wait for its result.",
     "send": "Store an invocation of a function, which runs soon.",

@@ -68,7 +68,7 @@ async def _wait(stop: asyncio.Event) -> None:
 def instance_fields(instance: Instance) -> dict[str, Any]:
     """Return an instance as plain values; `started` is in seconds since the epoch."""
     fields = asdict(instance)
-    del fields["openapi"], fields["endpoints"]
+    del fields["openapi"], fields["endpoints"], fields["sources"]
     return fields
 
 

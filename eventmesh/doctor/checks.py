@@ -87,7 +87,7 @@ def check_delays(lost: LostMessages, commands: BrokerCommands) -> Finding:
     return Finding(
         "note",
         lost.queue,
-        f"{_count(lost.count, 'delayed message')} had no queue to go to: it was deleted, or "
+        f"{count(lost.count, 'delayed message')} had no queue to go to: it was deleted, or "
         "no subscriber is left",
         "the end of each routing key names its destination: send again what is still needed, then "
         f"'{commands.purge_queue} {lost.queue}'",
@@ -99,6 +99,16 @@ def check_queues(states: Sequence[QueueState], commands: BrokerCommands) -> Iter
     for state in states:
         findings = list(_check_queue(state, commands))
         yield from findings or [Finding("ok", state.expected.queue.name, "it is as it should be")]
+
+
+def report_hidden(expected: ExpectedQueue, reason: str) -> Finding:
+    """Report a queue that the broker does not show to this user."""
+    return Finding(
+        "note",
+        expected.queue.name,
+        f"it was not checked: {reason}",
+        "the doctor's user may not see it: look at it as an administrator of the broker",
+    )
 
 
 def _check_queue(state: QueueState, commands: BrokerCommands) -> Iterator[Finding]:
@@ -178,7 +188,7 @@ def _check_dead_letters(expected: ExpectedQueue, found: QueueInfo) -> Iterator[F
         yield Finding(
             "note",
             expected.queue.name,
-            f"{_count(found.messages, 'dead letter')} of {expected.function}",
+            f"{count(found.messages, 'dead letter')} of {expected.function}",
             f"'eventmesh dlq list {expected.function}' shows why",
         )
 
@@ -194,12 +204,12 @@ def _check_consumers(
         yield Finding(
             "problem",
             queue.name,
-            f"{_count(found.consumers, 'consumer')}, and {_serving(state)}",
+            f"{count(found.consumers, 'consumer')}, and {_serving(state)}",
             "another system consumes it, or a process does not answer: compare "
             f"'{commands.list_consumers}' with 'eventmesh ps'",
         )
     elif found.messages and not state.processes:
-        waiting = _count(found.messages, "invocation")
+        waiting = count(found.messages, "invocation")
         yield Finding(
             "problem",
             queue.name,
@@ -212,7 +222,7 @@ def _too_few_consumers(state: QueueState, found: QueueInfo) -> Finding:
     return Finding(
         "problem",
         state.expected.queue.name,
-        f"{_count(found.consumers, 'consumer')}, and {_serving(state)}",
+        f"{count(found.consumers, 'consumer')}, and {_serving(state)}",
         "see the log of the service, and restart it if that does not help",
     )
 
@@ -223,5 +233,6 @@ def _serving(state: QueueState) -> str:
     return f"{serving} {state.expected.function}"
 
 
-def _count(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count or 'no'} {what}s"
+def count(number: int, what: str) -> str:
+    """Return a number of things: "2 dead letters"."""
+    return f"1 {what}" if number == 1 else f"{number or 'no'} {what}s"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from eventmesh.abc import Broker, BrokerInspector
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import check_shared, find_adapter
 from eventmesh.client.mesh import check_accepting, open_mesh
 from eventmesh.doctor.checks import (
@@ -18,10 +19,15 @@ from eventmesh.doctor.checks import (
     check_delays,
     check_queues,
     check_server,
+    report_hidden,
 )
+from eventmesh.doctor.leftovers import check_leftovers, not_readable
 from eventmesh.doctor.report import Report
+from eventmesh.leftovers.index import read_services
+from eventmesh.leftovers.record import read_record
+from eventmesh.leftovers.survey import survey_service
 from eventmesh.model.broker import BrokerCommands
-from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 from eventmesh.model.topology import dead_letters, inbox, rpc_queue
 from eventmesh.presence import Instance, Observer
 from eventmesh.service import Service
@@ -53,7 +59,8 @@ async def inspect_mesh(url: str, services: Sequence[Service], wait: float) -> Re
                 await asyncio.sleep(CONFIRM_SECONDS)
                 queues = await _check_queues(inspector, observer, services, info.commands)
             delays = check_delays(await inspector.lost(), info.commands)
-    return Report([*server, alarm, delays, *queues])
+            left = await _check_leftovers(broker, inspector, observer, services, info.commands)
+    return Report([*server, alarm, delays, *queues, *left])
 
 
 async def _refusal_reason(broker: Broker) -> str:
@@ -75,11 +82,39 @@ async def _check_queues(
     processes = Counter(
         function["name"] for instance in instances for function in instance.functions
     )
-    states = [
-        QueueState(expected, await inspector.describe(expected.queue), processes[expected.function])
-        for expected in expected_queues(services, instances)
-    ]
-    return list(check_queues(states, commands))
+    states: list[QueueState] = []
+    hidden: list[Finding] = []
+    for expected in expected_queues(services, instances):
+        try:
+            found = await inspector.describe(expected.queue)
+        except AccessDenied as error:
+            hidden.append(report_hidden(expected, str(error)))
+        else:
+            states.append(QueueState(expected, found, processes[expected.function]))
+    return [*check_queues(states, commands), *hidden]
+
+
+async def _check_leftovers(
+    broker: Broker,
+    inspector: BrokerInspector,
+    observer: Observer,
+    services: Sequence[Service],
+    commands: BrokerCommands,
+) -> list[Finding]:
+    """Check what the records of all services name, and nothing runs any more."""
+    clock = SystemClock()
+    instances = list(observer.instances.values())
+    declared = {function.full_name for service in services for function in service.specs}
+    try:
+        surveys = [
+            await survey_service(
+                inspector, await read_record(broker, inspector, clock, name), name, instances
+            )
+            for name in sorted(await read_services(broker, inspector, clock))
+        ]
+    except AccessDenied as refusal:
+        return [not_readable(str(refusal))]
+    return list(check_leftovers(surveys, declared, clock.now(), commands))
 
 
 def expected_queues(

@@ -9,16 +9,14 @@ from typing import Final
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from eventmesh.abc import Broker
+from eventmesh.abc import Broker, BrokerInspector
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.engine.codecs.json_bounds import check_nodes
+from eventmesh.leftovers.record import LEASE_SECONDS
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError, PayloadTooLarge
-from eventmesh.model.topology import SERVICES, check_service
+from eventmesh.model.topology import SERVICES, check_service, named
 
 MAX_SERVICES: Final = 10_000
-
-LEASE_SECONDS: Final = 30.0
-"""Seconds to wait for others that use the list."""
 
 _NAMES: Final = TypeAdapter(list[str])
 
@@ -35,8 +33,10 @@ async def forget_service(broker: Broker, clock: Clock, service: str) -> None:
     await _change(broker, clock, lambda names: names - {service})
 
 
-async def read_services(broker: Broker, clock: Clock) -> set[str]:
+async def read_services(broker: Broker, inspector: BrokerInspector, clock: Clock) -> set[str]:
     """Return the services in the list. Raises BrokerUnavailable and AccessDenied."""
+    if await inspector.describe(named(SERVICES, declare=False)) is None:
+        return set()  # Asking for its lease would create it.
     return await _change(broker, clock, lambda names: names)
 
 

@@ -90,11 +90,11 @@ class RecordKeeper:
     async def run(self) -> None:
         """Enter what this process declares, and unbind what nobody does, until cancelled."""
         await self._repeat(self._enter)
-        await self._repeat(self._list)
+        await self._list()
         while True:
             # Together they look as often as one alone would, however many they are.
-            pause = (IDLE_SECONDS if self._settled else POLL_SECONDS) * self._replicas
-            await sleep(self._clock, pause * random.uniform(0.5, 1.5))  # noqa: S311
+            pause = IDLE_SECONDS if self._settled or self._denied else POLL_SECONDS
+            await sleep(self._clock, pause * self._replicas * random.uniform(0.5, 1.5))  # noqa: S311
             await self._repeat(self._check)
 
     async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -133,7 +133,11 @@ class RecordKeeper:
             self._remember(changed)
 
     async def _list(self) -> None:
-        await list_service(self._broker, self._clock, self._service)
+        try:
+            await list_service(self._broker, self._clock, self._service)
+        except EventmeshError as error:
+            # It is for the doctor alone, and the next process tries again.
+            _log.info("%s is not in the list of services: %s", self._service, error)
 
     async def _check(self) -> None:
         """Look for what nobody declares any more, unless another process has just done so."""

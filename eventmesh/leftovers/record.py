@@ -13,10 +13,12 @@ from typing import Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from eventmesh.abc import Broker, BrokerInspector
+from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.engine.codecs.json_bounds import check_nodes
-from eventmesh.model.errors import DeclarationError, PayloadTooLarge
+from eventmesh.model.errors import BrokerUnavailable, DeclarationError, PayloadTooLarge
 from eventmesh.model.event import check_pattern
-from eventmesh.model.topology import Binding, check_function, inbox
+from eventmesh.model.topology import Binding, check_function, inbox, named, record_name
 from eventmesh.model.value import value
 from eventmesh.presence import AnnouncedSources
 
@@ -27,6 +29,12 @@ or lost its connection, comes back in that time and misses no event."""
 FORGOTTEN_AFTER: Final = 7 * 24 * 3600.0
 """Seconds for which an unbound pattern is remembered. A process that could not be heard for a while
 binds its patterns again when it reconnects, and they are then unbound once more."""
+
+LEASE_SECONDS: Final = 30.0
+"""Seconds to wait for others that read or write a record."""
+
+LATEST: Final = 4_102_444_800.0
+"""The beginning of the year 2100."""
 
 MAX_GONE: Final = 5_000
 """Functions without code that are remembered; of more, the latest."""
@@ -84,6 +92,9 @@ def load_record(service: str, state: bytes) -> Record:
                 raise DeclarationError(f"{name!r} is a function of another service")
             for pattern in (*known.patterns, *known.unbound):
                 check_pattern(pattern)
+            times = (*known.patterns.values(), *known.queues.values(), *known.unbound.values())
+            if not all(0 <= time < LATEST for time in (*times, known.gone)):
+                raise DeclarationError(f"a time of {name} is not one of this century")
     except (PayloadTooLarge, ValidationError, DeclarationError) as error:
         _log.warning(
             "the record of %s cannot be read, and begins anew: what older versions declared is "
@@ -98,6 +109,26 @@ def load_record(service: str, state: bytes) -> Record:
 def dump_record(record: Record) -> bytes:
     """Return the state from which `load_record` reads the record."""
     return _RECORDS.dump_json(record)
+
+
+async def read_record(
+    broker: Broker, inspector: BrokerInspector, clock: Clock, service: str
+) -> Record:
+    """Return the record of a service, which is empty if there is none.
+
+    Raises BrokerUnavailable, also if others have it for long, and AccessDenied.
+    """
+    name = record_name(service)
+    if await inspector.describe(named(name, declare=False)) is None:
+        return Record()  # Asking for its lease would create it.
+    try:
+        with TimeLimit(clock, LEASE_SECONDS):
+            async with broker.lease(name) as lease:
+                return load_record(service, lease.state)
+    except TimeoutError:
+        raise BrokerUnavailable(
+            f"the record {name!r} was in use for {LEASE_SECONDS:g} s: try again"
+        ) from None
 
 
 def declare(record: Record, own: Sources, version: str) -> Record:

@@ -163,7 +163,7 @@ class Settings:
     @property
     def mesh(self) -> str:
         """Where commands find the mesh: `url`, or `broker` if other processes can reach it."""
-        return self.url or (LOCAL_MESH if self.broker == MEMORY else self.broker)
+        return self.url or (LOCAL_MESH if self.broker == MEMORY else self.broker_address)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_shown(name, getattr(self, name))}" for name in _VARIABLES)

@@ -31,6 +31,12 @@ from eventmesh.triggers.event import EventTrigger
 from eventmesh.triggers.queue import QueueTrigger
 
 GATEWAY: Final = "gateway"
+OPERATOR: Final = "operator"
+"""The user of the command line. It may do what a gateway may, under a name of its own."""
+
+RESERVED: Final = (GATEWAY, OPERATOR)
+"""Users that are no services. Services are to believe both, in EVENTMESH_GATEWAYS."""
+
 _TOPOLOGY: Final = ("vhosts", "exchanges", "bindings")
 
 
@@ -57,7 +63,6 @@ def rights_of(service: Service) -> Rights:
     return Rights(
         service.name,
         tuple(own),
-        broadcasts=_once(spec.full_name for spec, trigger in subscriptions if trigger.broadcast),
         queues=_once(each.queue.name for each in queues if each.declare),
         foreign_queues=_once(each.queue.name for each in queues if not each.declare),
         patterns=_once(pattern for _, trigger in subscriptions for pattern in trigger.patterns),
@@ -79,25 +84,25 @@ def _once(names: Sequence[str] | Iterator[str]) -> tuple[str, ...]:
 def load_rights(targets: Sequence[Target]) -> list[Rights]:
     """Import the targets and return the rights of their services.
 
-    Raises SettingsError for two services of one name, and for one that is called like the gateway.
+    Raises SettingsError for two services of one name, and for one that is called like another user.
     """
     # Modules may print while they are imported; that is not the result.
     with redirect_stdout(sys.stderr):
         services = load_services(targets)
     names = [service.name for service in services]
     for name in names:
-        if names.count(name) > 1 or name == GATEWAY:
+        if names.count(name) > 1 or name in RESERVED:
             raise SettingsError(
                 f"the service {name!r} cannot have a user of its own: "
-                f"{'the gateway' if name == GATEWAY else 'another service'} has the same name; "
+                f"{f'the {name}' if name in RESERVED else 'another service'} has the same name; "
                 "rename it"
             )
     return [rights_of(service) for service in services]
 
 
 def all_permissions(all_rights: Sequence[Rights]) -> list[Permissions]:
-    """Return the permissions of each service's user, and of the gateway's."""
-    return [*map(permissions, all_rights), gateway_permissions(GATEWAY)]
+    """Return the permissions of each service's user, of the gateway's and the operator's."""
+    return [*map(permissions, all_rights), *map(gateway_permissions, RESERVED)]
 
 
 def write_broker_files(

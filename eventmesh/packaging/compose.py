@@ -15,15 +15,17 @@ from typing import Any, Final
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.model.value import value
+from eventmesh.packaging.broker_export import GATEWAY, OPERATOR, RESERVED
+from eventmesh.packaging.certificates import CA
 from eventmesh.packaging.external_mesh import ExternalMesh, escape_variables
 from eventmesh.packaging.image import Image, check_image_names
-from eventmesh.packaging.secret_files import BROKER_URL, RABBITMQ_CONF
+from eventmesh.packaging.rabbitmq_container import CONFIGURATION, SECRETS, rabbitmq_service
+from eventmesh.packaging.secret_files import RABBITMQ
 from eventmesh.service import Service
 
 NETWORK: Final = "mesh"
 
-_RABBITMQ: Final = "rabbitmq"
-_GATEWAY: Final = "gateway"
+_IN_CONTAINER: Final = "/run/secrets"
 
 _STOP_MARGIN: Final = 10
 """Seconds beyond the grace time until a container is killed: a worker gets 5 of them."""
@@ -31,21 +33,23 @@ _STOP_MARGIN: Final = 10
 
 @value
 class ContainerSpec:
-    """One container: an image, and the services that its target names."""
+    """One container: an image, and the service that its target names.
+
+    A container logs in to RabbitMQ as the user of its service, and so has only one.
+    """
 
     image: Image
-    services: Sequence[Service]
+    service: Service
 
     @property
     def name(self) -> str:
-        """The name of the service; of several services, that of their folder."""
-        return self.services[0].name if len(self.services) == 1 else self.image.name
+        """The name of the service, which is that of its user, too."""
+        return self.service.name
 
     @property
     def grace(self) -> int:
         """The grace time in seconds: as long as the longest timeout of a function."""
-        functions = (function for service in self.services for function in service.specs)
-        timeouts = [function.limits.timeout or 0.0 for function in functions]
+        timeouts = [function.limits.timeout or 0.0 for function in self.service.specs]
         return math.ceil(max([Settings().grace, *timeouts]))
 
 
@@ -73,29 +77,41 @@ def build_compose(
     services = {
         container.name: _service(container, folder, resources, beside) for container in containers
     }
+    users = [container.name for container in containers]
     if beside is not None:
         return {
             "name": project,
             "services": services,
             "networks": {NETWORK: {"external": True, "name": beside.network}},
-            "secrets": {BROKER_URL: {"file": _path(beside.broker_url, folder)}},
+            "secrets": {**_secrets(users), CA: {"file": _path(beside.cafile, folder)}},
         }
+    image = containers[0].image
     return {
         "name": project,
         "services": {
-            _RABBITMQ: _rabbitmq(),
-            _GATEWAY: _gateway(containers[0].image, folder, resources),
+            RABBITMQ: {
+                **rabbitmq_service(),
+                **_hardening(Resources(cpus=2, memory="1G")),
+                "networks": [NETWORK],
+            },
+            GATEWAY: _gateway(image, folder, project, resources),
+            OPERATOR: _operator(image, folder, project, resources),
             **services,
         },
         "networks": {NETWORK: {}},
-        "volumes": {_RABBITMQ: {}},
-        "secrets": {name: {"file": f"./secrets/{name}"} for name in (BROKER_URL, RABBITMQ_CONF)},
+        "volumes": {RABBITMQ: {}},
+        "configs": {CONFIGURATION: {"file": f"./{CONFIGURATION}"}},
+        "secrets": _secrets([*users, *RESERVED, *SECRETS]),
     }
+
+
+def _secrets(names: Sequence[str]) -> dict[str, Any]:
+    return {name: {"file": f"./secrets/{name}"} for name in names}
 
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
-        if names.count(name) > 1 or name in (_RABBITMQ, _GATEWAY):
+        if names.count(name) > 1 or name in (RABBITMQ, *RESERVED):
             raise SettingsError(
                 f"two containers would be named {name!r}: give one of the services another name"
             )
@@ -109,22 +125,44 @@ def _service(
         "image": f"{image.name}:${{TAG:-latest}}",
         "build": _build(image, folder),
         "command": ["run", image.argument],
-        **_process(container.grace, resources),
+        **_process(container.name, container.grace, resources),
         "networks": [NETWORK],
         **({} if beside else _AFTER_RABBITMQ),
     }
 
 
-def _gateway(image: Image, folder: Path, resources: Resources) -> dict[str, Any]:
-    process = _process(math.ceil(Settings().grace), resources)
+def _gateway(image: Image, folder: Path, project: str, resources: Resources) -> dict[str, Any]:
+    process = _process(GATEWAY, math.ceil(Settings().grace), resources)
     return {
-        "build": {**_build(image, folder), "target": _GATEWAY},
+        **_gateway_image(image, folder, project),
         **process,
         # As it is published: no page reaches it by a name that was made to point there.
         "environment": {**process["environment"], "EVENTMESH_ALLOWED_HOSTS": _LOCAL_NAMES},
         "ports": [f"127.0.0.1:${{GATEWAY_PORT:-{Settings().http_port}}}:{Settings().http_port}"],
         "networks": [NETWORK],
         **_AFTER_RABBITMQ,
+    }
+
+
+def _operator(image: Image, folder: Path, project: str, resources: Resources) -> dict[str, Any]:
+    """The command line in the mesh, `docker compose run --rm operator`, with a user of its own."""
+    process = _process(OPERATOR, math.ceil(Settings().grace), resources)
+    return {
+        **_gateway_image(image, folder, project),
+        "command": ["--help"],
+        "profiles": [OPERATOR],
+        **process,
+        "restart": "no",
+        "healthcheck": {"disable": True},
+        "networks": [NETWORK],
+        **_AFTER_RABBITMQ,
+    }
+
+
+def _gateway_image(image: Image, folder: Path, project: str) -> dict[str, Any]:
+    return {
+        "image": f"{project}-{GATEWAY}:${{TAG:-latest}}",
+        "build": {**_build(image, folder), "target": GATEWAY},
     }
 
 
@@ -138,43 +176,19 @@ def _build(image: Image, folder: Path) -> dict[str, Any]:
     }
 
 
-def _process(grace: int, resources: Resources) -> dict[str, Any]:
-    """The lines of every container that runs eventmesh."""
+def _process(user: str, grace: int, resources: Resources) -> dict[str, Any]:
+    """The lines of every container that runs eventmesh, and logs in as that user."""
+    options = f"cafile={_IN_CONTAINER}/{CA}&password_file={_IN_CONTAINER}/{user}"
     return {
         "environment": {
-            "EVENTMESH_BROKER_FILE": f"/run/secrets/{BROKER_URL}",
+            "EVENTMESH_BROKER": f"amqps://{user}@{RABBITMQ}/?{options}",
+            "EVENTMESH_BROKER_USERS": "per-service",
+            "EVENTMESH_GATEWAYS": ",".join(RESERVED),
             "EVENTMESH_GRACE": f"{grace}s",
         },
-        "secrets": [BROKER_URL],
+        "secrets": [user, CA],
         "stop_grace_period": f"{grace + _STOP_MARGIN}s",
         **_hardening(resources),
-    }
-
-
-def _rabbitmq() -> dict[str, Any]:
-    return {
-        "image": "rabbitmq:4-management",
-        "hostname": _RABBITMQ,
-        "user": "rabbitmq",
-        "secrets": [
-            {"source": RABBITMQ_CONF, "target": "/etc/rabbitmq/conf.d/20-user.conf"},
-        ],
-        "environment": {
-            # Otherwise messages that come due while it starts may be three minutes late.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
-            ),
-        },
-        "volumes": [f"{_RABBITMQ}:/var/lib/rabbitmq"],
-        "healthcheck": {
-            "test": ["CMD", "rabbitmq-diagnostics", "-q", "check_port_connectivity"],
-            "interval": "10s",
-            "timeout": "10s",
-            "start_period": "60s",
-        },
-        "stop_grace_period": "60s",
-        **_hardening(Resources(cpus=2, memory="1G")),
-        "networks": [NETWORK],
     }
 
 
@@ -192,7 +206,7 @@ def _hardening(resources: Resources) -> dict[str, Any]:
 
 
 _AFTER_RABBITMQ: Final[Mapping[str, Any]] = {
-    "depends_on": {_RABBITMQ: {"condition": "service_healthy"}}
+    "depends_on": {RABBITMQ: {"condition": "service_healthy"}}
 }
 
 

@@ -9,21 +9,21 @@ import yaml
 
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.value import value
+from eventmesh.packaging.certificates import CA
 from eventmesh.packaging.image import image_name
-from eventmesh.packaging.secret_files import BROKER_URL
 
 _ADVICE: Final = "as in the files that 'eventmesh export compose' writes"
 
 
 @value
 class ExternalMesh:
-    """How to join it: the name of its network, and the file with the URL of its RabbitMQ.
+    """How to join it: the name of its network, and the file with the authority of its RabbitMQ.
 
     Both are written as in a compose file and may contain variables.
     """
 
     network: str
-    broker_url: Path
+    cafile: Path
 
 
 def read_external_mesh(file: Path) -> ExternalMesh:
@@ -33,9 +33,9 @@ def read_external_mesh(file: Path) -> ExternalMesh:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"{file} cannot be read as a compose file: {error}") from error
     network = _entry(document, "networks", "mesh", file)
-    secret = _entry(document, "secrets", BROKER_URL, file).get("file")
+    secret = _entry(document, "secrets", CA, file).get("file")
     if not isinstance(secret, str):
-        raise SettingsError(f"{file}: the secret {BROKER_URL!r} must be a file, {_ADVICE}")
+        raise SettingsError(f"{file}: the secret {CA!r} must be a file, {_ADVICE}")
     project = document.get("name") or image_name(file.resolve().parent.name)
     # Its name differs if the other project does not run under the name in its file.
     name = network.get("name", f"${{MESH_NETWORK:-{project}_mesh}}")

@@ -3,59 +3,144 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Final
 
+from eventmesh.brokers.rabbitmq.access.definitions import build_definitions, to_json
+from eventmesh.brokers.rabbitmq.access.permissions import Permissions, Rights, permissions
 from eventmesh.model.errors import SettingsError
+from eventmesh.packaging.broker_export import all_permissions
+from eventmesh.packaging.certificates import (
+    CA,
+    CA_KEY,
+    SERVER,
+    SERVER_KEY,
+    expires_soon,
+    make_authority,
+    make_server,
+)
 
-BROKER_URL: Final = "broker_url"
-"""The file with the URL of RabbitMQ, with user and password: EVENTMESH_BROKER_FILE."""
+RABBITMQ: Final = "rabbitmq"
+"""The name of RabbitMQ's container, for which its certificate is."""
 
-RABBITMQ_CONF: Final = "rabbitmq.conf"
-"""The file with the same user and password in RabbitMQ's own format."""
+DEFINITIONS: Final = "definitions.json"
+"""The file with the users, their permissions and the exchanges, which RabbitMQ loads."""
 
-_USER: Final = "eventmesh"
+VIRTUAL_HOST: Final = "/"
+
 _IGNORE: Final = ".gitignore"
 
+_FOR_CONTAINERS: Final = 0o644
+"""The users inside containers are others. On the host nobody else can open the folder."""
 
-def write_secrets(folder: Path) -> Iterator[Path]:
-    """Write the secrets with a new random password, unless they exist; yield each file written.
+_FOR_OWNER: Final = 0o600
 
-    Only the owner can read the folder, whoever made it. All users can read the files, because the
-    users inside containers are others, and compose gives them only the file. Git ignores them.
 
-    The broker's user is no administrator: RabbitMQ makes its default user one otherwise
-    (https://www.rabbitmq.com/docs/access-control#default-state). Raises SettingsError where a link
-    is in a file's place.
+def write_secrets(
+    folder: Path, all_rights: Sequence[Rights], renew: Collection[str] = ()
+) -> Iterator[Path]:
+    """Write what RabbitMQ and the containers of a mesh need; yield each file written.
+
+    That is a password for each user, the definitions with their rights, an authority, and a
+    certificate of RabbitMQ by it. What is there already stays, but for the definitions, for a
+    certificate that has less than thirty days left, and for what `renew` names: users, or
+    "rabbitmq" for its certificate. Files are written in place, because a container that runs goes
+    on seeing the file that it was given.
+
+    Only the owner can open the folder, whoever made it, and Git ignores it. Raises SettingsError
+    for a name in `renew` that there is not, for a link or a folder in a file's place, and if
+    `openssl` is not installed.
     """
-    password = token_urlsafe(24)
-    texts = {
-        BROKER_URL: f"amqp://{_USER}:{password}@rabbitmq:5672/\n",
-        RABBITMQ_CONF: f"default_user = {_USER}\n"
-        f"default_pass = {password}\n"
-        "default_user_tags.administrator = false\n",
-    }
-    if any((folder / name).exists() for name in texts):
-        return
+    granted = all_permissions(all_rights)
+    _check_renewed(renew, [*(each.user for each in granted), RABBITMQ])
+    _make_folder(folder)
+    yield from _write_users(folder, granted, all_rights, renew)
+    yield from _write_certificates(folder, anew=RABBITMQ in renew)
+
+
+def write_service_secrets(
+    folder: Path, all_rights: Sequence[Rights], renew: Collection[str] = ()
+) -> Iterator[Path]:
+    """Write the passwords and definitions of services that join another mesh, as `write_secrets`.
+
+    The other mesh has the authority, and its own users.
+    """
+    granted = list(map(permissions, all_rights))
+    _check_renewed(renew, [each.user for each in granted])
+    _make_folder(folder)
+    yield from _write_users(folder, granted, all_rights, renew)
+
+
+def _check_renewed(renew: Collection[str], names: Sequence[str]) -> None:
+    unknown = [name for name in renew if name not in names]
+    if unknown:
+        raise SettingsError(f"there is no secret of {unknown[0]!r}: there are {', '.join(names)}")
+
+
+def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     if not (folder / _IGNORE).exists():
-        _write_new(folder / _IGNORE, "*\n", 0o644)
-    for name, text in texts.items():
-        _write_new(folder / name, text, 0o444)
-        yield folder / name
+        _write(folder / _IGNORE, "*\n", _FOR_CONTAINERS)
 
 
-def _write_new(file: Path, text: str, mode: int) -> None:
-    """Write a file that nobody else made before, such as a link to another place."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise SettingsError(
-            f"{file} is there already, and no secret was written to it: remove it, and try again"
-        ) from None
-    with os.fdopen(descriptor, "w") as opened:
-        opened.write(text)
+def _write_users(
+    folder: Path,
+    granted: Sequence[Permissions],
+    all_rights: Sequence[Rights],
+    renew: Collection[str],
+) -> Iterator[Path]:
+    passwords: dict[str, str] = {}
+    for each in granted:
+        file = folder / each.user
+        if each.user in renew or not _is_there(file):
+            _write(file, token_urlsafe(24), _FOR_CONTAINERS)
+            yield file
+        passwords[each.user] = _read_password(file)
+    text = to_json(build_definitions(VIRTUAL_HOST, granted, all_rights, passwords))
+    _write(folder / DEFINITIONS, text, _FOR_CONTAINERS)
+    yield folder / DEFINITIONS
+
+
+def _write_certificates(folder: Path, *, anew: bool) -> Iterator[Path]:
+    if not (_is_there(folder / CA) and _is_there(folder / CA_KEY)):
+        anew = True
+        authority = make_authority()
+        _write(folder / CA_KEY, authority[CA_KEY], _FOR_OWNER)
+        _write(folder / CA, authority[CA], _FOR_CONTAINERS)
+        yield folder / CA_KEY
+        yield folder / CA
+    missing = not (_is_there(folder / SERVER) and _is_there(folder / SERVER_KEY))
+    if anew or missing or expires_soon(folder / SERVER):
+        authority = {name: (folder / name).read_text(encoding="ascii") for name in (CA, CA_KEY)}
+        for name, text in make_server(RABBITMQ, authority).items():
+            _write(folder / name, text, _FOR_CONTAINERS)
+            yield folder / name
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is a secret. Raises SettingsError for a link or a folder in its place."""
+    if not os.path.lexists(file):
+        return False
+    if file.is_symlink() or not file.is_file():
+        raise SettingsError(f"{file} is no file: remove it, and it is made anew")
+    return True
+
+
+def _read_password(file: Path) -> str:
+    password = file.read_text(encoding="utf-8").strip()
+    if not password:
+        raise SettingsError(f"{file} is empty: remove it, and a new password is made")
+    return password
+
+
+def _write(file: Path, text: str, mode: int) -> None:
+    """Write a file in place, and never through a link."""
+    _is_there(file)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         os.fchmod(opened.fileno(), mode)
+        opened.write(text)
+        opened.truncate()

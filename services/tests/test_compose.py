@@ -1,13 +1,32 @@
-"""What compose.yaml says of the services is what they declare."""
+"""What compose.yaml says of the services is what they declare, and what `export compose` writes."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(file.parent for file in (ROOT / "services").glob("*/app.py"))
+OURS = [*(folder.name for folder in FOLDERS), "gateway", "operator"]
+
+
+@pytest.fixture(scope="module")
+def written():
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def exported():
+    ended = subprocess.run(
+        [sys.executable, "-m", "eventmesh", "export", "compose", *FOLDERS],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=100,
+        check=True,
+    )
+    return yaml.safe_load(ended.stdout)
 
 
 def times(document):
@@ -19,13 +38,28 @@ def times(document):
     }
 
 
-def test_what_runs_at_the_end_may_take_as_long_as_it_may_run():
-    exported = subprocess.run(
-        [sys.executable, "-m", "eventmesh", "export", "compose", *FOLDERS],
-        cwd=ROOT,
-        capture_output=True,
-        timeout=100,
-        check=True,
-    )
-    written = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    assert times(written) == times(yaml.safe_load(exported.stdout))
+def test_what_runs_at_the_end_may_take_as_long_as_it_may_run(written, exported):
+    assert times(written) == times(exported)
+
+
+def access(document, name):
+    """As whom a container logs in to the broker, and what it is given for that."""
+    service = document["services"][name]
+    environment = {
+        variable: text
+        for variable, text in service["environment"].items()
+        if variable.startswith("EVENTMESH_")
+        and variable not in ("EVENTMESH_GRACE", "EVENTMESH_DOCS")
+    }
+    return environment, service["secrets"], service.get("profiles"), service.get("restart")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_container_has_a_user_of_its_own(written, exported, name):
+    assert access(written, name) == access(exported, name)
+
+
+def test_the_secrets_and_rabbitmq_are_those_of_an_export(written, exported):
+    assert written["secrets"] == exported["secrets"]
+    assert written["services"]["rabbitmq"] == exported["services"]["rabbitmq"]
+    assert written["configs"].keys() == exported["configs"].keys()

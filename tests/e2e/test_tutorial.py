@@ -15,6 +15,7 @@ async def reader(project, tmp_path, keep_logs):
         "http://127.0.0.1:8080": project.url,
         "127.0.0.1:5672": f"127.0.0.1:{amqp}",
         "loyalty-rabbitmq": f"{tag}-loyalty-rabbitmq",
+        "docker compose --file": f"docker compose --project-name {tag} --file",
         "--tag ": f"--tag {tag}-",
         "TAG=": f"TAG={tag}-",
         "loyalty:1": f"loyalty:{tag}-1",

@@ -57,7 +57,7 @@ class Project:
 
     def __init__(self, name, folder, files, environment):
         self.name = name
-        self._folder = folder
+        self.folder = folder
         self._files = [argument for file in files for argument in ("--file", str(file))]
         self._environment = environment
 
@@ -66,7 +66,7 @@ class Project:
             *("docker", "compose", "--project-name", self.name, "--progress", "plain"),
             *self._files,
             *arguments,
-            cwd=self._folder,
+            cwd=self.folder,
             environment=self._environment,
             seconds=seconds,
         )

@@ -11,6 +11,7 @@ from footprint import Footprint
 
 WORKER = Path(__file__).with_name("fleet_worker.py")
 READY = "ready"
+CLOCK_SET = "clock set"
 FOOTPRINT = "footprint "
 START_SECONDS = 120
 ANSWER_SECONDS = 60
@@ -23,6 +24,7 @@ class Worker:
     def __init__(self, process, listen):
         self.process = process
         self.ready = asyncio.Event()
+        self._clock_set = asyncio.Event()
         self._footprints = asyncio.Queue()
         self._listen = listen
 
@@ -35,6 +37,8 @@ class Worker:
             text = line.decode().strip()
             if text == READY:
                 self.ready.set()
+            elif text == CLOCK_SET:
+                self._clock_set.set()
             elif text.startswith(FOOTPRINT):
                 self._footprints.put_nowait(Footprint(*map(int, text.split()[1:])))
             else:
@@ -45,6 +49,14 @@ class Worker:
         self.process.send_signal(signal.SIGUSR1)
         async with asyncio.timeout(ANSWER_SECONDS):
             return await self._footprints.get()
+
+    async def set_clock(self, seconds):
+        """Have its wall clock go so many seconds before or, below zero, after the machine's."""
+        self._clock_set.clear()
+        self.process.stdin.write(f"clock {seconds}\n".encode())
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await self.process.stdin.drain()
+            await self._clock_set.wait()
 
     def kill(self):
         """End it with no chance to say good-bye."""
@@ -97,8 +109,7 @@ async def fleet(
     async with asyncio.TaskGroup() as tasks:
         running = Fleet(tasks, (url, service, *arguments), listen)
         try:
-            for _ in range(size):
-                await running.start()
+            await asyncio.gather(*(running.start() for _ in range(size)))
             yield running
         finally:
             for worker in running.workers:

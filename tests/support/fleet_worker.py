@@ -1,37 +1,30 @@
 """A worker process for the fault tests: `python fleet_worker.py URL SERVICE [ARGUMENT]`.
 
-It says on its standard output what its handlers do. A line is one write, which a kill cannot cut.
-On SIGUSR1 it says what it has: tasks, connections, memory.
+It says on its standard output what its handlers do. On SIGUSR1 it says what it has: tasks,
+connections, memory. A line "clock SECONDS" on its standard input sets its wall clock that much off.
 """
 
 import asyncio
-import hashlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 
 import uvloop
+from cluster_load.service import load
 from footprint import footprint, memory
+from labour import labour, say
 from places import Places
 
 from eventmesh import Context, Event, Retry, Service, on
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.processes.stop_signals import on_stop_signals
-
-
-def say(text):
-    os.write(1, f"{text}\n".encode())
-
-
-def labour(rounds=2000):
-    """About a millisecond of work."""
-    hashlib.pbkdf2_hmac("sha256", b"work", b"salt", rounds)
-
 
 crash = Service("crash")
 
@@ -97,13 +90,24 @@ async def letter(number: int) -> None:
     say(f"redriven {number}")
 
 
-SERVICES = {service.name: service for service in (crash, backlog, slots, timers, dead)}
+SERVICES = {service.name: service for service in (crash, backlog, slots, timers, dead, load)}
 
 
-def end_with_parent():
-    """A test that is killed kills nobody: its standard input ends."""
+class SetClock(SystemClock):
+    """A wall clock that an operator sets, while time goes on as ever."""
+
+    offset = 0.0
+
+    def now(self):
+        return time.time() + self.offset
+
+
+def obey_parent(clock):
+    """Do what the test says; when it is killed, its end of the standard input is closed: end."""
     # Not by sys.stdin, which a thread that reads it keeps from being closed at the end.
-    os.read(0, 1)
+    while command := os.read(0, 64).split():
+        clock.offset = float(command[1])
+        say("clock set")
     os._exit(1)
 
 
@@ -111,18 +115,19 @@ def say_footprint():
     say(f"footprint {' '.join(map(str, footprint()))}")
 
 
-async def main(url, name):
+async def main(clock, url, name):
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_footprint)
     with on_stop_signals(lambda _: stop.set()):
         async with (
-            RabbitBroker(url, name=f"worker {os.getpid()}") as broker,
-            host_services([SERVICES[name]], broker, Settings(grace=20), http=None),
+            RabbitBroker(url, name=f"worker {os.getpid()}", clock=clock) as broker,
+            host_services([SERVICES[name]], broker, Settings(grace=20), clock=clock, http=None),
         ):
             say("ready")
             await stop.wait()
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    uvloop.run(main(*sys.argv[1:3]))
+    wall_clock = SetClock()
+    threading.Thread(target=obey_parent, args=[wall_clock], daemon=True).start()
+    uvloop.run(main(wall_clock, *sys.argv[1:3]))

@@ -25,10 +25,10 @@ def free_ports(count: int) -> list[int]:
     return list(islice(filter(is_free, random.sample(mine, len(mine))), count))
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 CHUNK = 64 * 1024
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -75,14 +76,25 @@ class TcpProxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        self._tasks.create_task(self._carry(reader, writer))
+        self._tasks.create_task(self.carry(reader, writer))
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward a connection until one side has closed it."""
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            far = await self.open()
         except OSError:
             writer.transport.abort()
             return
+        await self.join((reader, writer), far)
+
+    async def open(self) -> Ends:
+        """Connect to the target. Raises OSError when it does not accept."""
+        await self._flowing.wait()
+        return await asyncio.open_connection(*self._target)
+
+    async def join(self, near: Ends, far: Ends) -> None:
+        """Forward between two connections until one is closed, and close both."""
+        (reader, writer), (far_reader, far_writer) = near, far
         both = {writer, far_writer}
         self._writers |= both
         try:

@@ -13,14 +13,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.access.names import Names, event_exchange, inlet
+from eventmesh.brokers.rabbitmq.access.names import INLETS, Names, event_exchange, inlet
 from eventmesh.brokers.rabbitmq.declarations import (
     LEADER_LOCATOR,
     BindingDeclaration,
     Declaration,
     Declarer,
     ExchangeDeclaration,
-    ForeignQueue,
     QueueDeclaration,
     quorum,
 )
@@ -35,9 +34,6 @@ LEVELS: Final = 28
 MAX_DELAY: Final = (2**LEVELS - 1) * UNIT
 """Seconds: 310 days."""
 
-DUE: Final = f"{NAME_PREFIX}.delay.due"
-LOST: Final = f"{NAME_PREFIX}.delay.lost"
-
 MAX_LOST: Final = 10_000
 MAX_LOST_BYTES: Final = 100_000_000
 MAX_KNOWN: Final = 10_000
@@ -50,6 +46,24 @@ _PLAIN: Final = "%23"
 
 SHARED: Final = f"{NAME_PREFIX}.delay"
 """What the names of the ladder begin with that all share."""
+
+DUE: Final = f"{SHARED}.due"
+LOST: Final = f"{SHARED}.lost"
+
+
+def ladder_prefix(names: Names | None) -> str:
+    """Return the prefix of the ladder that a service has for itself, or shares with all."""
+    return SHARED if names is None else names.delays
+
+
+def end_name(prefix: str = SHARED) -> str:
+    """Return the name of the exchange at the end of a ladder."""
+    return f"{prefix}.due"
+
+
+def lost_name(prefix: str = SHARED) -> str:
+    """Return the name of the exchange, and of the queue, of due messages that had no target."""
+    return f"{prefix}.lost"
 
 
 def level_name(level: int, prefix: str = SHARED) -> str:
@@ -99,9 +113,9 @@ def _queue_target(name: str) -> str:
 _ANY_DELAY: Final = "*." * LEVELS
 
 
-def queue_binding(name: str) -> BindingDeclaration:
+def queue_binding(name: str, prefix: str = SHARED) -> BindingDeclaration:
     """Return the binding that routes due messages for the queue `name` to it."""
-    return BindingDeclaration(DUE, name, _ANY_DELAY + _queue_target(name))
+    return BindingDeclaration(end_name(prefix), name, _ANY_DELAY + _queue_target(name))
 
 
 def event_binding(queue: str, pattern: str) -> BindingDeclaration:
@@ -118,33 +132,52 @@ def event_binding(queue: str, pattern: str) -> BindingDeclaration:
     return BindingDeclaration(DUE, queue, key)
 
 
-def restricted_target(route: Route, prefix: str) -> Iterator[Declaration]:
+def restricted_target(route: Route, names: Names) -> Iterator[Declaration]:
     """Yield what takes due messages of one service's ladder to a target.
 
-    It ends at exchanges to which the service may publish: RabbitMQ checks that with the binding. An
-    event waits in a queue for a moment, from which it is dead-lettered under its own key: the keys
-    that a header CC may have are gone, and its exchange is that of its type.
+    Its own inboxes are bound to the end, as in the shared ladder. To everything else a message
+    passes through a queue that dead-letters to the exchange of its target, for which RabbitMQ
+    checks that the service may publish there. Keys that a header CC may have end in it, and what
+    the target does not take stays in it and delays no other message.
+
+    Raises DeclarationError for a name that is too long for that queue.
     """
-    end = f"{prefix}.due"
-    key = _ANY_DELAY + _target(route)
-    if not route.exchange:
-        yield ForeignQueue(route.key)
-        yield BindingDeclaration(end, inlet(route.key), key, to="exchange")
+    end = end_name(names.delays)
+    if not route.exchange and names.is_own_inbox(route.key):
+        yield queue_binding(route.key, names.delays)
         return
-    waiting = f"{prefix}.for.{route.key}"
+    if route.exchange:
+        # An event that nobody subscribed to is dropped.
+        exchange, strategy = event_exchange(route.key), "at-most-once"
+        waiting = f"{names.delays}.for.{route.key}"
+    else:
+        exchange, strategy = inlet(route.key), "at-least-once"
+        waiting = f"{names.delays}.to.{exchange.removeprefix(INLETS)}"
+    if len(waiting.encode()) > MAX_SHORT_STRING:
+        raise DeclarationError(
+            f"{route.name!r} cannot be sent with a delay by the service {names.user!r}: the name "
+            f"{waiting!r} is longer than {MAX_SHORT_STRING} bytes; give the target a shorter one"
+        )
+    if not route.exchange:
+        # A queue may name an exchange that does not exist, but this binding may not. Whether the
+        # queue of another service exists, RabbitMQ 4.2.6 and later do not tell.
+        yield BindingDeclaration(end, exchange, _NO_KEY, to="exchange")
     yield QueueDeclaration(
         waiting,
-        {
-            **quorum(
-                limit=NO_DELIVERY_LIMIT,
-                max_length=MAX_QUEUE_LENGTH,
-                message_ttl=1,
-                dead_letter_exchange=event_exchange(route.key),
-                dead_letter_routing_key=route.key,
-            ),
-        },
+        quorum(
+            limit=NO_DELIVERY_LIMIT,
+            max_length=MAX_QUEUE_LENGTH,
+            message_ttl=1,
+            dead_letter_exchange=exchange,
+            dead_letter_routing_key=route.key,
+            dead_letter_strategy=strategy,
+        ),
     )
-    yield BindingDeclaration(end, waiting, key)
+    yield BindingDeclaration(end, waiting, _ANY_DELAY + _target(route))
+
+
+_NO_KEY: Final = "-"
+"""A key that is not that of any delayed message."""
 
 
 def due(prefix: str = SHARED) -> Iterator[Declaration]:
@@ -153,7 +186,7 @@ def due(prefix: str = SHARED) -> Iterator[Declaration]:
     Due messages without a target any more go to a queue of their own, which keeps the latest. They
     may not stay unrouted: a level stops as soon as 32 of its messages cannot be routed.
     """
-    lost = f"{prefix}.lost"
+    lost = lost_name(prefix)
     yield ExchangeDeclaration(lost, "fanout")
     yield QueueDeclaration(
         lost,
@@ -167,13 +200,13 @@ def due(prefix: str = SHARED) -> Iterator[Declaration]:
         },
     )
     yield BindingDeclaration(lost, lost, "")
-    yield ExchangeDeclaration(f"{prefix}.due", arguments={"alternate-exchange": lost})
+    yield ExchangeDeclaration(end_name(prefix), arguments={"alternate-exchange": lost})
 
 
 def level_declarations(level: int, prefix: str = SHARED) -> Iterator[Declaration]:
     """Yield the declarations of one level; the level below must exist first."""
     name = level_name(level, prefix)
-    below = level_name(level - 1, prefix) if level else f"{prefix}.due"
+    below = level_name(level - 1, prefix) if level else end_name(prefix)
     before = "*." * (LEVELS - 1 - level)
     yield ExchangeDeclaration(name)
     yield QueueDeclaration(
@@ -203,8 +236,8 @@ class DelayLadder:
     def __init__(self, declarer: Declarer, names: Names | None = None) -> None:
         """`names` are those of a service with a ladder of its own; None for the shared one."""
         self._declarer = declarer
-        self._restricted = names is not None
-        self._prefix = SHARED if names is None else names.delays
+        self._names = names
+        self._prefix = ladder_prefix(names)
         self._generation = 0
         self._levels = 0
         self._bound: set[str] = set()
@@ -232,8 +265,8 @@ class DelayLadder:
         if levels > self._levels:
             await self._declarer.carry_out(list(ladder(levels, self._prefix)))
             self._levels = max(levels, self._levels)
-        if self._restricted:
-            await self._bind(_target(route), list(restricted_target(route, self._prefix)))
+        if self._names is not None:
+            await self._bind(_target(route), list(restricted_target(route, self._names)))
         elif not route.exchange:
             await self._bind(route.key, [queue_binding(route.key)])
 

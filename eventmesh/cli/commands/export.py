@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -45,15 +46,73 @@ def compose(
     """
     found = [read_target(target) for target in targets]
     from eventmesh.packaging.compose import Resources  # noqa: PLC0415 - not for --help
-    from eventmesh.packaging.compose_file import render_compose, write_compose  # noqa: PLC0415
+    from eventmesh.packaging.compose_file import (  # noqa: PLC0415
+        load_containers,
+        render_compose,
+        write_compose,
+    )
+    from eventmesh.packaging.external_mesh import read_external_mesh  # noqa: PLC0415
 
+    containers = load_containers(found)
+    mesh = None if beside is None else read_external_mesh(beside)
     folder = Path() if output is None else output.parent
-    text = render_compose(found, folder, Resources(cpus, memory), beside)
+    text = render_compose(containers, folder, Resources(cpus, memory), mesh)
     if output is None:
         click.echo(text, nl=False)
         return
-    for file in write_compose(text, output, with_secrets=beside is None):
+    for file in write_compose(text, output, containers, joins=beside is not None):
         click.echo(f"wrote {file}")
+    if beside is not None:
+        _tell_how_to_join(beside, folder / "secrets")
+
+
+@command.command("secrets")
+@targets_argument
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The folder to write into, secrets/ beside the compose file.",
+)
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The services join the mesh of this compose file.",
+)
+@click.option(
+    "--renew",
+    multiple=True,
+    metavar="NAME",
+    help="Replace this user's password; 'rabbitmq' is its certificate. Can be given several times.",
+)
+def secrets(
+    *, targets: tuple[str, ...], output: Path, beside: Path | None, renew: tuple[str, ...]
+) -> None:
+    """Write the secrets of a compose file, and the rights of its users, from the TARGETs' code.
+
+    'export compose --output' does that as well. Do it again when the code of a service calls,
+    emits or serves more, or to replace a secret: what is there already stays otherwise.
+    """
+    found = [read_target(target) for target in targets]
+    from eventmesh.packaging import broker_export, secret_files  # noqa: PLC0415 - not for --help
+
+    rights = broker_export.load_rights(found)
+    write = secret_files.write_secrets if beside is None else secret_files.write_service_secrets
+    for file in write(output, rights, renew):
+        click.echo(f"wrote {file}")
+    if beside is not None:
+        _tell_how_to_join(beside, output)
+
+
+def _tell_how_to_join(compose_file: Path, folder: Path) -> None:
+    """Print the command by which the other mesh's RabbitMQ learns of the users."""
+    from eventmesh.packaging.secret_files import DEFINITIONS, RABBITMQ  # noqa: PLC0415
+
+    click.echo(
+        f"\nRabbitMQ learns of them with:\n  docker compose --file {quote(str(compose_file))} "
+        f"exec -T {RABBITMQ} rabbitmqctl import_definitions <{quote(str(folder / DEFINITIONS))}"
+    )
 
 
 @command.command("broker")

@@ -6,7 +6,9 @@ import signal
 import pytest
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.model.topology import inbox
+from eventmesh.leftovers.record import FunctionRecord, Record, dump_record
+from eventmesh.model.message import Message
+from eventmesh.model.topology import SERVICES, dead_letters, inbox, record_name, to_queue
 
 APP = """
 from eventmesh import Service, on
@@ -73,7 +75,7 @@ async def test_a_mesh_that_is_well(launch, run, write, rabbitmq, url, vhost):
     for _ in range(2):
         await process.line(READY)
     ended = await run("doctor", "app.py", **environment)
-    assert (ended.code, ended.out) == (0, "10 checks passed.\n"), ended
+    assert (ended.code, ended.out) == (0, "11 checks passed.\n"), ended
     shown = await run("doctor", "--all", **environment)
     assert shown.code == 0
     assert "em.rpc.shop.sell" in shown.out
@@ -176,3 +178,50 @@ async def test_the_embedded_broker_needs_no_doctor(run):
     ended = await run("doctor")
     assert ended.code == 2
     assert "--broker amqp://" in ended.err
+
+
+async def test_what_no_code_has_any_more(launch, doctor, write, other, rabbitmq, url, vhost):
+    then = 1_764_412_200.0
+    record = Record(
+        {
+            "shop.sell": FunctionRecord({"order.*": then}),
+            "shop.audit": FunctionRecord({"order.#": then}, gone=then),
+            "shop.sms": FunctionRecord(gone=then),
+        }
+    )
+    async with other.lease(record_name("shop")) as lease:
+        await lease.save(dump_record(record))
+    async with other.lease(record_name("mail")) as lease:
+        await lease.save(dump_record(Record({"mail.send": FunctionRecord({"order.#": 0.0})})))
+    async with other.lease(SERVICES) as lease:
+        await lease.save(b'["mail", "shop"]')
+    queues = [inbox("shop.audit"), dead_letters("shop.sms"), inbox("mail.send")]
+    await other.declare(queues)
+    for queue in queues:
+        await other.publish(to_queue(queue), Message(b"1", "1", then))
+
+    write("app.py", APP)
+    await declare(rabbitmq, vhost, "sales", "quorum")
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py", EVENTMESH_BROKER=url)
+    await process.line(READY)
+    code, findings = await doctor("app.py")
+    assert code == 1
+    removed = findings["em.inbox.shop.audit"]
+    assert removed["level"] == "problem"
+    assert "since 2025-11-29 10:30 UTC: 1 invocation waits" in removed["what"]
+    assert "eventmesh prune shop.audit" in removed["advice"]
+    renamed = findings["em.dead.shop.sms"]
+    assert (renamed["level"], renamed["what"][-13:]) == ("note", "1 dead letter")
+    stopped = findings["mail"]
+    assert stopped["level"] == "problem"
+    assert "1 invocation waits; still subscribed to order.#" in stopped["what"]
+    assert "still gets order.*" in findings["em.inbox.shop.sell"]["what"]
+
+
+async def test_records_that_the_user_may_not_read(doctor, rabbitmq, other, vhost):
+    async with other.lease(SERVICES) as lease:
+        await lease.save(b'["mail", "shop"]')
+    await rabbitmq.ctl("set_permissions", "-p", vhost, "guest", "^em.presence", ".*", ".*")
+    code, findings = await doctor()
+    assert code == 0
+    assert "not known" in findings["leftovers"]["what"]

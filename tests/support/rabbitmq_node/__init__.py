@@ -18,7 +18,15 @@ from rabbitmq_node.container import ContainerNode
 from rabbitmq_node.installed import InstalledNode
 from rabbitmq_node.node import Node, PrivateNode
 
-__all__ = ["ContainerNode", "InstalledNode", "Node", "PrivateNode", "new_node"]
+__all__ = [
+    "IMAGE_VARIABLE",
+    "ContainerNode",
+    "InstalledNode",
+    "Node",
+    "PrivateNode",
+    "find_or_install",
+    "new_node",
+]
 
 IMAGE_VARIABLE = "EVENTMESH_TEST_IMAGE"
 
@@ -28,25 +36,24 @@ PROGRAMS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
 
 def new_node() -> PrivateNode:
     """Make a node, which is not started yet."""
-    image = os.environ.get(IMAGE_VARIABLE)
-    if image:
-        return ContainerNode(image)
+    found = os.environ.get(IMAGE_VARIABLE) or find_or_install()
+    return InstalledNode(found) if isinstance(found, Path) else ContainerNode(found)
+
+
+def find_or_install() -> Path | str:
+    """Return the folder of the programs that are installed, or the image that there is."""
     # One at a time: all worker processes of the tests ask at once, and a package that is only half
     # installed has its programs already.
     with (Path(tempfile.gettempdir()) / "eventmesh-rabbitmq-package.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return find_or_install()
-
-
-def find_or_install() -> PrivateNode:
-    programs = installed_programs()
-    if programs is not None:
-        return InstalledNode(programs)
-    if shutil.which("docker") and not subprocess.call(["docker", "info"], **quiet()):
-        return ContainerNode("rabbitmq:4-management")
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        install_package()
-        return InstalledNode(installed_programs())
+        programs = installed_programs()
+        if programs is not None:
+            return programs
+        if shutil.which("docker") and not subprocess.call(["docker", "info"], **quiet()):
+            return "rabbitmq:4-management"
+        if os.geteuid() == 0 and shutil.which("apt-get"):
+            install_package()
+            return installed_programs()
     raise RuntimeError(
         "there is no RabbitMQ to test with: install one (on Debian: apt-get install "
         "rabbitmq-server), or Docker, or say in EVENTMESH_TEST_BROKER where one is"

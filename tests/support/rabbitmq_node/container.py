@@ -47,9 +47,8 @@ class ContainerNode(PrivateNode):
 
     def _create(self) -> None:
         ports = (f"-p={self.host}:{self.port}:5672", f"-p={self.host}:{self.tls_port}:5671")
-        settings = f"--env=RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS={SERVER_ARGUMENTS}"
-        self._docker("create", "--name", self._name, *ports, settings, self._image)
-        (self._folder / "tests.conf").write_text(certificates.settings(TLS_FOLDER, "5671"))
+        self._docker("create", "--name", self._name, *ports, *self._options(), self._image)
+        (self._folder / "tests.conf").write_text(self._settings())
         (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
         # The server runs as another user, who has to read them.
         for path in (self._folder, *self._folder.iterdir()):
@@ -60,6 +59,14 @@ class ContainerNode(PrivateNode):
             ("plugins", "enabled_plugins"),
         ):
             self._docker("cp", str(self._folder / file), f"{self._name}:/etc/rabbitmq/{target}")
+
+    def _options(self) -> list[str]:
+        """Return what `docker create` is told beside the ports."""
+        return [f"--env=RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS={SERVER_ARGUMENTS}"]
+
+    def _settings(self) -> str:
+        """Return lines for rabbitmq.conf."""
+        return certificates.settings(TLS_FOLDER, "5671")
 
     def signal(self, name: str) -> None:
         verb = {"STOP": "pause", "CONT": "unpause", "KILL": "kill"}[name]

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,8 +15,24 @@ from rabbitmq_node.ctl import Rabbitmqctl
 from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What a node is called, where it listens, and what it has beside that of every node.
+
+    Nodes of one cluster share an epmd and a cookie.
+    """
+
+    name: str = field(default_factory=lambda: f"em{uuid4().hex[:12]}@localhost")
+    host: str = PrivateNode.host
+    epmd_port: int | None = None
+    cookie: str = field(default_factory=lambda: uuid4().hex)
+    settings: str = ""
+    arguments: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
 class InstalledNode(PrivateNode):
-    """A node with a name, ports, folders and an epmd of its own."""
+    """A node with a name, ports, folders and an epmd of its own, unless its identity has others."""
 
     # The group ends when the write end of the pipe does, which is when the tests do. epmd is begun
     # again while none answers: that of a node just killed may hold the port for a moment yet.
@@ -27,18 +44,20 @@ class InstalledNode(PrivateNode):
         'exec "$@" 3<&-'
     )
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, identity: Identity | None = None) -> None:
         super().__init__()
         self._programs = programs
+        self._identity = identity or Identity()
+        self.host = self._identity.host
+        self.name = self._identity.name
         self.port, self.tls_port, distribution_port, epmd_port = free_ports(4)
-        name = f"em{uuid4().hex[:12]}@localhost"
         self._server: subprocess.Popen[str] | None = None
         self._lifeline = -1
         self._write_files()
         self._environment = os.environ | {
             "HOME": str(self._folder),
-            "ERL_EPMD_PORT": str(epmd_port),
-            "RABBITMQ_NODENAME": name,
+            "ERL_EPMD_PORT": str(self._identity.epmd_port or epmd_port),
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
@@ -46,16 +65,19 @@ class InstalledNode(PrivateNode):
             "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_PID_FILE": str(self._folder / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-start_epmd false {SERVER_ARGUMENTS}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-start_epmd false {SERVER_ARGUMENTS} {self._identity.arguments}"
+            ),
             # Makes the script become the server, which then gets our signals itself.
             "RUNNING_UNDER_SYSTEMD": "true",
+            **self._identity.environment,
         }
         self._environment.pop("NOTIFY_SOCKET", None)
-        self._ctl = Rabbitmqctl(programs / "rabbitmqctl", name, self._environment)
+        self._ctl = Rabbitmqctl(programs / "rabbitmqctl", self.name, self._environment)
 
     def _write_files(self) -> None:
         cookie = self._folder / ".erlang.cookie"
-        cookie.write_text(uuid4().hex)
+        cookie.write_text(self._identity.cookie)
         cookie.chmod(0o400)
         (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
         (self._folder / "rabbitmq.conf").write_text(
@@ -65,6 +87,7 @@ class InstalledNode(PrivateNode):
             "disk_free_limit.absolute = 10MB\n"
             "vm_memory_high_watermark.relative = 0.8\n"
             + certificates.settings(str(self._folder), f"{self.host}:{self.tls_port}")
+            + self._identity.settings
         )
 
     def launch(self) -> None:

@@ -26,6 +26,9 @@ QUIET = "--silent"
 class Node(ABC):
     """A running RabbitMQ node: its address, and `rabbitmqctl`."""
 
+    name: str
+    """What Erlang calls it."""
+
     host = "127.0.0.1"
     port: int
     tls_port: int

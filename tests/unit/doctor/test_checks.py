@@ -9,6 +9,7 @@ from eventmesh.doctor.checks import (
     check_delays,
     check_queues,
     check_server,
+    report_hidden,
 )
 from eventmesh.model.broker import (
     ArgumentDifference,
@@ -129,6 +130,12 @@ def test_what_is_not_well(expected, seen, processes, level, what):
     told = finding(expected, seen, processes)
     assert (told.level, told.what, told.subject) == (level, what, expected.queue.name)
     assert told.advice or level == "note"
+
+
+def test_a_queue_that_the_user_may_not_see():
+    told = report_hidden(OWN, "access refused")
+    assert (told.level, told.subject) == ("note", "sales")
+    assert told.what == "it was not checked: access refused"
 
 
 def test_a_queue_that_differs_has_to_be_made_anew():

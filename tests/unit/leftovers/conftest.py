@@ -4,6 +4,7 @@ import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.leftovers import keep_records
+from eventmesh.model.broker import QueueInfo
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Binding, inbox, to_subscribers
@@ -16,9 +17,25 @@ def clock():
     return ManualClock()
 
 
+class Broker(MemoryBroker):
+    """The embedded broker, which tells what leases there are."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.leased = set()
+
+    def lease(self, name):
+        self.leased.add(name)
+        return super().lease(name)
+
+    async def delete(self, queue):
+        self.leased.discard(queue.name)
+        return await super().delete(queue)
+
+
 @pytest.fixture
 async def broker(clock):
-    async with MemoryBroker(clock) as broker:
+    async with Broker(clock) as broker:
         yield broker
 
 
@@ -64,6 +81,24 @@ class Shop:
                 delivery.ack()
                 got.add(name.rpartition(".")[2])
         return got
+
+
+class Inspector:
+    """Inspects the embedded broker, in which leases are no queues."""
+
+    def __init__(self, broker):
+        self._broker = broker
+
+    async def describe(self, queue):
+        if queue.name in self._broker.leased:
+            return QueueInfo(0, 0, None)
+        found = self._broker.statistics().get(queue.name)
+        return found and QueueInfo(found.ready, found.consumers, None)
+
+
+@pytest.fixture
+def inspector(broker):
+    return Inspector(broker)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from eventmesh.leftovers.index import read_services
 from eventmesh.leftovers.record import load_record
 from eventmesh.model.errors import AccessDenied
 from eventmesh.model.message import Message
-from eventmesh.model.topology import Binding, inbox, record_name, to_function
+from eventmesh.model.topology import SERVICES, Binding, inbox, record_name, to_function
 
 WIDE, NARROW = ("order.*",), ("order.placed",)
 SOON = 60 * 4
@@ -152,19 +152,22 @@ async def test_many_replicas_do_not_look_more_often_than_one(shop, broker, clock
     assert 0 < len(asked) < 260
 
 
-async def test_all_services_are_listed(shop, broker, clock):
+async def test_all_services_are_listed(shop, broker, clock, inspector):
+    assert await read_services(broker, inspector, clock) == set()
     async with shop.process(), shop.process(service="audit"):
         pass
-    assert await read_services(broker, clock) == {"shop", "audit"}
+    assert await read_services(broker, inspector, clock) == {"shop", "audit"}
 
 
 @pytest.mark.parametrize("state", [b"?", b"[1]", b'["a b", "shop"]', b'{"a":1}', b"[" * 400_000])
-async def test_a_list_that_anybody_may_have_written_harms_nobody(shop, broker, clock, state):
+async def test_a_list_that_anybody_may_have_written_harms_nobody(
+    shop, broker, clock, inspector, state
+):
     async with broker.lease("em.services") as lease:
         await lease.save(state)
     async with shop.process():
         pass
-    assert await read_services(broker, clock) == {"shop"}
+    assert await read_services(broker, inspector, clock) == {"shop"}
 
 
 async def test_who_may_not_unbind_says_so_once_and_does_not_end(shop, broker, clock, caplog):
@@ -185,3 +188,26 @@ async def test_who_may_not_unbind_says_so_once_and_does_not_end(shop, broker, cl
 async def test_a_process_stops_at_once_while_another_has_the_record(shop, broker, clock):
     async with broker.lease(record_name("shop")), asyncio.timeout(10), shop.process(f=WIDE):
         await clock.advance(60)
+
+
+async def test_a_list_of_services_that_is_in_use_keeps_nobody_from_unbinding(shop, broker, clock):
+    async with shop.process(f=WIDE):
+        pass
+    async with broker.lease(SERVICES), shop.process(f=NARROW):
+        await clock.advance(SOON)
+        assert await shop.get("order.cancelled") == set()
+
+
+async def test_who_may_not_unbind_does_not_ask_again_and_again(shop, broker, clock):
+    asked = []
+
+    async def refuse(bindings, keep=()):
+        asked.append(bindings)
+        raise AccessDenied("unbinding 'em.inbox.shop.f': access refused")
+
+    broker.unbind = refuse
+    async with shop.process(f=WIDE):
+        pass
+    async with shop.process(f=NARROW):
+        await clock.advance(3600)
+    assert 1 < len(asked) <= 13

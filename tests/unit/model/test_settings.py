@@ -198,6 +198,10 @@ def test_the_repr_shows_settings_but_no_secret():
         ({"BROKER": "amqp://mq", "URL": "http://gateway"}, "http://gateway"),
         ({"URL": "amqp://other"}, "amqp://other"),
         ({"BROKER": "amqp://u:p@a:1,[::1]:2/x"}, "amqp://u:p@a:1,[::1]:2/x"),
+        (
+            {"BROKER": "amqps://operator@mq", "BROKER_USERS": "per-service"},
+            "amqps://operator@mq?users=per-service&gateways=gateway",
+        ),
     ],
 )
 def test_commands_find_the_mesh(variables, mesh):

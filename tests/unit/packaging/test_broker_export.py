@@ -35,7 +35,6 @@ def orders():
 def test_rights_are_those_of_the_code(orders):
     rights = rights_of(orders)
     assert rights.functions == ("orders.place", "orders.scan", "orders.read")
-    assert rights.broadcasts == ("orders.place",)
     assert rights.queues == ("paper",)
     assert rights.foreign_queues == ("theirs",)
     assert rights.patterns == ("payment.*",)
@@ -56,7 +55,8 @@ def test_files(orders, tmp_path):
     folder = tmp_path / "broker"
     written = list(write_broker_files([rights_of(orders)], folder, "/"))
     names = {file.name for file in written}
-    assert names == {"orders", "gateway", "definitions.json", "exchanges.json", "permissions.sh"}
+    files = {"definitions.json", "exchanges.json", "permissions.sh"}
+    assert names == {"orders", "gateway", "operator", *files}
     secret = folder / "secrets" / "orders"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
@@ -64,6 +64,7 @@ def test_files(orders, tmp_path):
     assert {user["name"]: user["tags"] for user in definitions["users"]} == {
         "orders": [],
         "gateway": [],
+        "operator": [],
     }
     assert secret.read_text() not in (folder / "definitions.json").read_text()
     assert secret.read_text() not in (folder / "permissions.sh").read_text()

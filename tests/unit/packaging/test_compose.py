@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,10 +6,11 @@ import yaml
 from click.testing import CliRunner
 
 from eventmesh.cli.main import cli
+from eventmesh.packaging.rabbitmq_container import RABBITMQ_CONF
 
 ROOT = Path(__file__).parents[3]
 
-NO_ADMINISTRATOR = "default_user_tags.administrator = false\n"
+OF_RABBITMQ = ["ca.pem", "rabbitmq.pem", "rabbitmq.key", "definitions.json"]
 
 ORDERS = """
 from eventmesh import Service, on
@@ -39,6 +41,11 @@ CONFINED = {
 }
 
 
+def confined(name):
+    """The lines of each container. The command line runs once, and is not started again."""
+    return CONFINED | ({"restart": "no"} if name == "operator" else {})
+
+
 @pytest.fixture
 def run(write):
     write("shop/orders/app.py", ORDERS)
@@ -65,7 +72,7 @@ def export(run):
 def test_a_container_for_each_target(export, project):
     document = export("shop/orders", "shop/tools/quick.py")
     assert document["name"] == project.name.replace("_", "-")
-    assert list(document["services"]) == ["rabbitmq", "gateway", "orders", "quick"]
+    assert list(document["services"]) == ["rabbitmq", "gateway", "operator", "orders", "quick"]
     orders, quick = document["services"]["orders"], document["services"]["quick"]
     assert orders["image"] == "orders:${TAG:-latest}"
     assert orders["build"] == {"context": "./shop/orders", "dockerfile": "Dockerfile"}
@@ -77,7 +84,9 @@ def test_only_the_gateway_can_be_reached_and_only_from_this_machine(export):
     services = export("shop/orders")["services"]
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert ports == {"gateway": ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]}
-    assert services["gateway"]["build"]["target"] == "gateway"
+    for name in ("gateway", "operator"):
+        assert services[name]["build"]["target"] == "gateway"
+        assert services[name]["image"].endswith("-gateway:${TAG:-latest}")
     hosts = services["gateway"]["environment"]["EVENTMESH_ALLOWED_HOSTS"]
     assert hosts == "${EVENTMESH_ALLOWED_HOSTS:-localhost,127.0.0.1}"
     assert "EVENTMESH_ALLOWED_HOSTS" not in services["orders"]["environment"]
@@ -93,6 +102,7 @@ def test_what_runs_at_the_end_may_take_as_long_as_it_may_run(export):
     # Where nothing runs longer it is the default of `eventmesh run`.
     assert times == {
         "gateway": ("25s", "35s"),
+        "operator": ("25s", "35s"),
         "orders": ("91s", "101s"),
         "quick": ("25s", "35s"),
     }
@@ -101,7 +111,7 @@ def test_what_runs_at_the_end_may_take_as_long_as_it_may_run(export):
 def test_everything_is_confined(export):
     services = export("shop/orders", "--cpus", "0.5", "--memory", "64M")["services"]
     for name, service in services.items():
-        assert {key: service[key] for key in CONFINED} == CONFINED, name
+        assert {key: service[key] for key in CONFINED} == confined(name), name
     limits = {"resources": {"limits": {"cpus": "0.5", "memory": "64M"}}}
     assert [services[name]["deploy"] for name in ("gateway", "orders")] == [limits] * 2
 
@@ -109,7 +119,7 @@ def test_everything_is_confined(export):
 def test_the_shop_is_confined_in_the_same_way():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     for name, service in services.items():
-        assert {key: service.get(key) for key in CONFINED} == CONFINED, name
+        assert {key: service.get(key) for key in CONFINED} == confined(name), name
         assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
     assert [name for name, service in services.items() if "ports" in service] == ["gateway"]
     assert services["gateway"]["ports"][0].startswith("127.0.0.1:")
@@ -127,30 +137,61 @@ def test_the_shop_has_every_service():
     }
 
 
-def test_the_password_is_in_files_alone(run, project):
+def test_each_user_has_a_secret_and_no_other(export):
+    document = export("shop/orders", "shop/tools/quick.py")
+    services = document["services"]
+    secrets = {name: service["secrets"] for name, service in services.items()}
+    assert secrets.pop("rabbitmq") == OF_RABBITMQ
+    assert secrets == {
+        name: [name, "ca.pem"] for name in ("gateway", "operator", "orders", "quick")
+    }
+    for name in secrets:
+        environment = services[name]["environment"]
+        assert environment["EVENTMESH_BROKER"] == (
+            f"amqps://{name}@rabbitmq/?cafile=/run/secrets/ca.pem&password_file=/run/secrets/{name}"
+        )
+        assert environment["EVENTMESH_BROKER_USERS"] == "per-service"
+        assert environment["EVENTMESH_GATEWAYS"] == "gateway,operator"
+    assert document["secrets"] == {
+        name: {"file": f"./secrets/{name}"}
+        for name in ("orders", "quick", "gateway", "operator", *OF_RABBITMQ)
+    }
+
+
+def test_passwords_are_in_files_alone(run, project):
     result = run("shop/orders", "--output", "deploy/compose.yaml")
     assert result.exit_code == 0, result.output
-    names = ("compose.yaml", "secrets/broker_url", "secrets/rabbitmq.conf")
+    secrets = ("orders", "gateway", "operator", "definitions.json", "ca.key", *OF_RABBITMQ[:3])
+    names = (*(f"secrets/{name}" for name in secrets), "rabbitmq.conf", "compose.yaml")
     assert result.stdout == "".join(f"wrote deploy/{name}\n" for name in names)
-    url, conf = ((project / "deploy" / name).read_text() for name in names[1:])
-    password = conf.partition("default_pass = ")[2].partition("\n")[0]
-    assert len(password) >= 32
-    assert url == f"amqp://eventmesh:{password}@rabbitmq:5672/\n"
-    assert conf == f"default_user = eventmesh\ndefault_pass = {password}\n{NO_ADMINISTRATOR}"
-    document = yaml.safe_load((project / "deploy/compose.yaml").read_text())
-    assert password not in str(document)
-    assert {name: one["file"] for name, one in document["secrets"].items()} == {
-        "broker_url": "./secrets/broker_url",
-        "rabbitmq.conf": "./secrets/rabbitmq.conf",
-    }
-    environment = document["services"]["orders"]["environment"]
-    assert environment["EVENTMESH_BROKER_FILE"] == "/run/secrets/broker_url"
-    # Whoever may not open the folder opens no file in it; containers are given the files.
-    modes = [
-        (project / "deploy" / name).stat().st_mode & 0o777
-        for name in ("secrets", "secrets/broker_url", "secrets/rabbitmq.conf")
-    ]
-    assert modes == [0o700, 0o444, 0o444]
+    for name in ("orders", "gateway", "operator"):
+        password = (project / "deploy/secrets" / name).read_text()
+        for file in ("compose.yaml", "rabbitmq.conf", "secrets/definitions.json"):
+            assert password not in (project / "deploy" / file).read_text()
+
+
+def test_rabbitmq_speaks_to_who_verifies_it_alone(export):
+    rabbitmq = export("shop/orders")["services"]["rabbitmq"]
+    assert rabbitmq["image"] == "rabbitmq:4"  # The management plugin is another image.
+    environment = rabbitmq["environment"]
+    assert environment["RABBITMQ_ENABLED_PLUGINS_FILE"] == "/dev/null"
+    assert environment["ERL_EPMD_ADDRESS"] == "127.0.0.1"
+    assert "{127,0,0,1}" in environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]
+    settings = RABBITMQ_CONF.splitlines()
+    assert "listeners.tcp = none" in settings
+    assert [each for each in settings if each.startswith("listeners.ssl")]
+    assert "load_definitions = /run/secrets/definitions.json" in settings
+
+
+def test_the_shops_rabbitmq_has_the_same_settings():
+    (settings,) = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"].values()
+    assert (ROOT / settings["file"]).read_text() == RABBITMQ_CONF
+
+
+def test_settings_of_rabbitmq_that_are_there_are_kept(run, write, project):
+    write("rabbitmq.conf", "mine")
+    assert run("shop/orders", "-o", "compose.yaml").exit_code == 0
+    assert (project / "rabbitmq.conf").read_text() == "mine"
 
 
 def test_secrets_are_kept_from_others_in_a_folder_that_was_there(run, project):
@@ -168,7 +209,7 @@ def test_git_ignores_secrets(run, project):
 
 def test_a_secret_is_not_written_through_a_link(run, project):
     (project / "secrets").mkdir()
-    (project / "secrets/broker_url").symlink_to(project / "public")
+    (project / "secrets/orders").symlink_to(project / "public")
     assert run("shop/orders", "-o", "compose.yaml").exit_code == 2
     assert not (project / "public").exists()
 
@@ -181,9 +222,9 @@ def test_paths_are_those_from_the_file(run, project):
 
 
 def test_secrets_that_are_there_are_kept(run, write, project):
-    write("secrets/broker_url", "mine")
-    assert run("shop/orders", "-o", "compose.yaml").stdout == "wrote compose.yaml\n"
-    assert (project / "secrets/broker_url").read_text() == "mine"
+    write("secrets/orders", "mine")
+    assert run("shop/orders", "-o", "compose.yaml").exit_code == 0
+    assert (project / "secrets/orders").read_text() == "mine"
 
 
 def test_nothing_is_overwritten(run, write, project):
@@ -203,34 +244,51 @@ def test_beside_a_mesh_that_runs(run, export, project):
     assert document["networks"] == {
         "mesh": {"external": True, "name": "${MESH_NETWORK:-shop_mesh}"}
     }
-    assert document["secrets"] == {"broker_url": {"file": "./shop/secrets/broker_url"}}
+    assert document["secrets"] == {
+        "quick": {"file": "./secrets/quick"},
+        "ca.pem": {"file": "./shop/secrets/ca.pem"},
+    }
     assert not (project / "secrets").exists()
+
+
+def test_what_joins_a_mesh_gets_a_user_and_no_authority(run, project):
+    run("shop/orders", "-o", "shop/compose.yaml")
+    result = run("shop/tools/quick.py", "--beside", "shop/compose.yaml", "-o", "new/compose.yaml")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == (
+        "wrote new/secrets/quick\nwrote new/secrets/definitions.json\nwrote new/compose.yaml\n"
+        "\nRabbitMQ learns of them with:\n  docker compose --file shop/compose.yaml exec -T "
+        "rabbitmq rabbitmqctl import_definitions <new/secrets/definitions.json\n"
+    )
+    definitions = json.loads((project / "new/secrets/definitions.json").read_text())
+    # The passwords of the other mesh's gateway and operator stay what they are.
+    assert [user["name"] for user in definitions["users"]] == ["quick"]
 
 
 def test_beside_the_shop(export):
     document = export("shop/tools/quick.py", "--beside", str(ROOT / "compose.yaml"))
     assert document["networks"]["mesh"]["name"] == "${MESH_NETWORK:-shop_mesh}"
-    assert document["secrets"]["broker_url"]["file"].endswith("/secrets/broker_url")
+    assert document["secrets"]["ca.pem"]["file"].endswith("/secrets/ca.pem")
 
 
 def test_beside_a_network_of_a_fixed_name(export, write):
     write(
         "other/compose.yaml",
-        "networks: {mesh: {name: the-mesh}}\nsecrets: {broker_url: {file: url}}",
+        "networks: {mesh: {name: the-mesh}}\nsecrets: {ca.pem: {file: authority}}",
     )
     document = export("shop/tools/quick.py", "--beside", "other/compose.yaml")
     assert document["networks"]["mesh"]["name"] == "the-mesh"
-    assert document["secrets"]["broker_url"]["file"] == "./other/url"
+    assert document["secrets"]["ca.pem"]["file"] == "./other/authority"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("services: {}", "has no 'mesh' in 'networks', which services need to join"),
-        ("networks: {mesh: }", "has no 'broker_url' in 'secrets'"),
+        ("networks: {mesh: }", "has no 'ca.pem' in 'secrets'"),
         (
-            "networks: {mesh: }\nsecrets: {broker_url: {environment: X}}",
-            "the secret 'broker_url' must be a file",
+            "networks: {mesh: }\nsecrets: {ca.pem: {environment: X}}",
+            "the secret 'ca.pem' must be a file",
         ),
         ("- [", "cannot be read as a compose file"),
         ("text", "has no 'mesh'"),
@@ -244,15 +302,22 @@ def test_beside_a_file_that_says_no_way_in(run, write, text, reason):
     assert reason in result.stderr
 
 
-def test_several_services_in_one_container(export, write):
+def test_several_services_of_one_image(export, write):
     write("both/app.py", "from eventmesh import Service\na = Service('a')\nb = Service('b')\n")
-    services = export("both", "both/app.py:a")["services"]
-    assert services["both"]["command"] == ["run", "both"]
+    services = export("both/app.py:a", "both/app.py:b")["services"]
     assert services["a"]["command"] == ["run", "both:a"]
-    assert services["a"]["image"] == services["both"]["image"]
+    assert services["b"]["command"] == ["run", "both:b"]
+    assert services["a"]["image"] == services["b"]["image"]
 
 
-@pytest.mark.parametrize("name", ["orders", "gateway", "rabbitmq"])
+def test_several_services_in_one_container(run, write):
+    write("both/app.py", "from eventmesh import Service\na = Service('a')\nb = Service('b')\n")
+    result = run("both")
+    assert result.exit_code == 2
+    assert "both has the services a, b, and a container logs in to RabbitMQ as the" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["orders", "gateway", "operator", "rabbitmq"])
 def test_two_containers_of_one_name(run, write, name):
     write("other/app.py", f"from eventmesh import Service\none = Service({name!r})\n")
     result = run("shop/orders", "other")
@@ -277,11 +342,11 @@ def test_a_dollar_sign_in_a_path_is_no_variable(run, write, project):
         assert result.exit_code == 0, result.output
     document = yaml.safe_load((project / "c$d/compose.yaml").read_text())
     assert document["services"]["one"]["build"]["context"] == "../a$$b/one"
-    assert document["secrets"]["broker_url"]["file"] == "../a$$b/secrets/broker_url"
+    assert document["secrets"]["ca.pem"]["file"] == "../a$$b/secrets/ca.pem"
 
 
 def test_a_variable_in_the_path_of_a_secret_stays_one(export, write):
-    text = "networks: {mesh: }\nsecrets: {broker_url: {file: '${SECRETS:-secrets}/url'}}"
+    text = "networks: {mesh: }\nsecrets: {ca.pem: {file: '${SECRETS:-secrets}/ca'}}"
     write("other/compose.yaml", text)
     document = export("shop/tools/quick.py", "--beside", "other/compose.yaml")
-    assert document["secrets"]["broker_url"]["file"] == "./other/${SECRETS:-secrets}/url"
+    assert document["secrets"]["ca.pem"]["file"] == "./other/${SECRETS:-secrets}/ca"

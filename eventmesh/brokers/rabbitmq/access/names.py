@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from eventmesh.model.topology import EVENTS, NAME_PREFIX, PRESENCE, Queue, Route
+from eventmesh.model.topology import EVENTS, NAME_PREFIX, PRESENCE, Queue, Route, inbox
 from eventmesh.model.value import value
 
 REPLIES: Final = f"{NAME_PREFIX}.replies"
@@ -53,6 +53,10 @@ class Names:
     def delays(self) -> str:
         """What the names of its delay ladder begin with."""
         return f"{NAME_PREFIX}.delay.{self.user}"
+
+    def is_own_inbox(self, queue: str) -> bool:
+        """Whether a queue is the inbox of one of its functions."""
+        return queue.startswith(inbox(f"{self.user}.").name)
 
     @property
     def reply_queues(self) -> str:

@@ -12,7 +12,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names, event_exchange, inlet, is_wild
+from eventmesh.brokers.rabbitmq.access.names import (
+    EVENT_EXCHANGES,
+    REPLIES,
+    Names,
+    event_exchange,
+    inlet,
+    is_wild,
+)
+from eventmesh.model.errors import SettingsError
 from eventmesh.model.topology import (
     EVENTS,
     NAME_PREFIX,
@@ -25,30 +33,33 @@ from eventmesh.model.topology import (
     lease_name,
     record_name,
     rpc_queue,
-    slots_name,
 )
 from eventmesh.model.value import value
 
 NOTHING: Final = "^$"
-EVERYTHING: Final = ".*"
-_HEX: Final = "[0-9a-f]+"
-_OWN_NAME: Final = r"[A-Za-z0-9_]+"
-_ALL_OF: Final = ".*"
+
+MAX_PATTERN: Final = 1024
+"""Bytes of one regular expression. RabbitMQ 4.3 refuses a longer one; 4.0 took it."""
+
+_EVERY: Final = "*"
+_FUNCTION_NAME: Final = r"[A-Za-z0-9_]+"
+_SENT_TO: Final = "inbox|rpc|dead"
+_OWN: Final = f"{_SENT_TO}|slots|broadcast|replies|presence|delay"
+"""Kinds of queues: a service has all whose names go on with its own name."""
 
 
 @value
 class Rights:
     """What a service is and does, as its code declares it.
 
-    `functions` are its own, by full name, and `broadcasts` those that get events with `broadcast`.
-    `queues` are the queues of its triggers, and `foreign_queues` those that belong to another
-    system. `patterns` are those of its events. `calls` and `emits` are what `Service` got, with
-    the destinations of outcomes; `calls` may have "service.*" and "queue:NAME".
+    `functions` are its own, by full name. `queues` are the queues of its triggers, and
+    `foreign_queues` those that belong to another system. `patterns` are those of its events.
+    `calls` and `emits` are what `Service` got, with the destinations of outcomes; `calls` may have
+    "service.*" and "queue:NAME".
     """
 
     service: str
     functions: tuple[str, ...]
-    broadcasts: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     foreign_queues: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
@@ -72,56 +83,74 @@ class Permissions:
 
 
 def permissions(rights: Rights) -> Permissions:
-    """Return the permissions of the user of a service."""
-    names = Names(rights.service)
-    mine = _mine(rights, names)
-    inlets = [re.escape(inlet(name)) for name in _inlet_queues(rights)]
-    wild = [pattern for pattern in rights.patterns if is_wild(pattern)]
+    """Return the permissions of the user of a service.
+
+    Raises SettingsError if they are too long for RabbitMQ.
+    """
+    service, names = re.escape(rights.service), Names(rights.service)
+    # Not each function: MAX_PATTERN would then limit how many there are.
+    mine = [
+        rf"{NAME_PREFIX}\.({_OWN})\.{service}\..+",
+        re.escape(lease_name(rights.service)),
+        re.escape(record_name(rights.service)),
+        re.escape(SERVICES),  # Not its own alone: it has nothing but the names of all.
+        *_alternatives(rights.queues),
+    ]
+    inlets = [
+        rf"{NAME_PREFIX}\.to\.({_SENT_TO})\.{service}\..+",
+        *_below(inlet(""), rights.queues),
+    ]
+    subscribed = [each for each in rights.patterns if not is_wild(each)]
+    wild = [each for each in rights.patterns if is_wild(each)]
     shared = [re.escape(name) for name in (names.own, PRESENCE, REPLIES)]
-    subscribed = [event_exchange(each) for each in rights.patterns if not is_wild(each)]
-    return Permissions(
-        rights.service,
-        configure=_any(mine),
-        write=_any(
-            [
-                *mine,
-                *inlets,
-                *map(_called, _called_functions(rights)),
-                *(re.escape(inlet(queue)) for queue in _called_queues(rights)),
-                *(re.escape(event_exchange(type)) for type in rights.emits),
-                *shared,
-            ]
-        ),
-        read=_any(
-            [
-                *mine,
-                *map(re.escape, rights.foreign_queues),
-                *inlets,
-                *map(re.escape, subscribed),
-                *([re.escape(EVENTS)] if wild else []),
-                *shared,
-            ]
-        ),
-        patterns=_any(map(re.escape, wild)),
+    return _checked(
+        Permissions(
+            rights.service,
+            configure=_any(mine),
+            write=_any(
+                [
+                    *mine,
+                    *inlets,
+                    *_functions(rights),
+                    *_below(inlet(""), _called_queues(rights)),
+                    *_below(EVENT_EXCHANGES, rights.emits),
+                    re.escape(inlet(NOBODY)),  # It asks for alarms there.
+                    *shared,
+                ]
+            ),
+            read=_any(
+                [
+                    *mine,
+                    *_alternatives(rights.foreign_queues),
+                    *inlets,
+                    *_below(EVENT_EXCHANGES, subscribed),
+                    *([re.escape(EVENTS)] if wild else []),
+                    *shared,
+                ]
+            ),
+            patterns=_any(_alternatives(wild)),
+        )
     )
 
 
 def gateway_permissions(user: str) -> Permissions:
     """Return the permissions of a gateway: it calls every function, and redrives dead letters.
 
-    It reads no inbox and answers no request, so that it can take nothing from a service.
+    It reads no inbox and answers no request, so that it can take nothing from a service. It may
+    write to these queues, because RabbitMQ 4.3 tells their lengths to nobody who may do nothing
+    with them: that lets it bind them to what it reads, which are no exchanges of services.
     """
-    names = Names(user)
-    mine = [*map(_below, (names.reply_queues, names.presence_queues, f"{names.delays}."))]
-    dead = re.escape(dead_letters("").name)
-    inlets = re.escape(inlet("")).removesuffix(re.escape("queue.")) + ".+"
-    events = f"{re.escape(event_exchange(''))}.+"
+    mine = rf"{NAME_PREFIX}\.(replies|presence|delay)\.{re.escape(user)}\..+"
     shared = [re.escape(PRESENCE), re.escape(REPLIES)]
-    return Permissions(
-        user,
-        configure=_any(mine),
-        write=_any([*mine, inlets, events, re.escape(PRESENCE)]),
-        read=_any([*mine, f"{dead}.+", *shared]),
+    return _checked(
+        Permissions(
+            user,
+            configure=_any([mine]),
+            write=_any(
+                [mine, rf"{NAME_PREFIX}\.(to|event|inbox|rpc)\..+", re.escape(PRESENCE)],
+            ),
+            read=_any([mine, rf"{re.escape(dead_letters('').name)}.+", *shared]),
+        )
     )
 
 
@@ -157,60 +186,69 @@ def _inlet_queues(rights: Rights) -> list[str]:
     return [*named, *rights.queues]
 
 
-def _mine(rights: Rights, names: Names) -> list[str]:
-    """The queues and exchanges that belong to a service, as regular expressions.
-
-    All belong to it alone but the list of services, which has nothing but their names.
-    """
-    functions = _group(map(re.escape, rights.functions))
-    kinds = "(inbox|rpc|dead)"
-    mine = [
-        rf"{NAME_PREFIX}\.{kinds}\.{functions}",
-        rf"{re.escape(slots_name(''))}{functions}\.(lease|{_HEX})",
-        re.escape(lease_name(rights.service)),
-        re.escape(record_name(rights.service)),
-        re.escape(SERVICES),
-        *map(_below, (names.reply_queues, names.presence_queues, f"{names.delays}.")),
-        *map(re.escape, rights.queues),
-    ]
-    if rights.broadcasts:
-        subscribers = _group(map(re.escape, rights.broadcasts))
-        mine.append(rf"{NAME_PREFIX}\.broadcast\.{subscribers}\..+")
-    return mine
-
-
-def _called_functions(rights: Rights) -> list[str]:
-    return [call for call in rights.calls if not call.startswith(QUEUE_SCHEME)]
-
-
 def _called_queues(rights: Rights) -> list[str]:
     return [
         call.removeprefix(QUEUE_SCHEME) for call in rights.calls if call.startswith(QUEUE_SCHEME)
     ]
 
 
-def _called(call: str) -> str:
-    """The exchanges of a function that is called, as a regular expression."""
-    if call.endswith(_ALL_OF):
-        function = re.escape(call.removesuffix("*")) + _OWN_NAME
-    else:
-        function = re.escape(call)
-    return rf"{NAME_PREFIX}\.to\.(inbox|rpc)\.{function}"
+def _functions(rights: Rights) -> list[str]:
+    """The exchanges of the functions of others that are called, as regular expressions."""
+    services: dict[str, list[str]] = {}
+    for call in rights.calls:
+        service, _, function = call.partition(".")
+        if not call.startswith(QUEUE_SCHEME) and service != rights.service:
+            services.setdefault(service, []).append(function)
+    called = [
+        rf"{re.escape(service)}\."
+        + (_FUNCTION_NAME if _EVERY in functions else _group(map(re.escape, functions)))
+        for service, functions in services.items()
+    ]
+    return [rf"{NAME_PREFIX}\.to\.(inbox|rpc)\.{_group(called)}"] if called else []
 
 
-def _below(prefix: str) -> str:
-    return f"{re.escape(prefix)}.+"
+def _below(prefix: str, names: Iterable[str]) -> list[str]:
+    """The names with a prefix before each, as at most one regular expression."""
+    ends = _alternatives(names)
+    return [re.escape(prefix) + _group(ends)] if ends else []
+
+
+def _alternatives(names: Iterable[str]) -> list[str]:
+    """Names as regular expressions, in which those with the same first word have it in common."""
+    words: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        first, dot, rest = name.partition(".")
+        words.setdefault(re.escape(first + dot), []).append(re.escape(rest))
+    return [first + _group(rests) for first, rests in words.items()]
 
 
 def _group(parts: Iterable[str]) -> str:
-    return f"({'|'.join(parts) or NOTHING})"
+    alternatives = list(dict.fromkeys(parts))
+    return alternatives[0] if len(alternatives) == 1 else f"({'|'.join(alternatives)})"
 
 
-def _any(parts: Iterable[str]) -> str:
+def _any(parts: Sequence[str]) -> str:
     """A regular expression that matches what one of the parts matches as a whole.
 
     RabbitMQ searches for a match anywhere in a name, so that both ends are anchored.
     """
-    whole = "|".join(dict.fromkeys(parts))
     # `$` also matches before a newline at the end, which a name may have.
-    return rf"\A({whole})\z" if whole else NOTHING
+    return rf"\A({'|'.join(parts)})\z" if parts else NOTHING
+
+
+def _checked(granted: Permissions) -> Permissions:
+    for what, pattern in (
+        ("write", granted.write),
+        ("read", granted.read),
+        ("configure", granted.configure),
+        ("patterns", granted.patterns),
+    ):
+        length = len(pattern.encode())
+        if length > MAX_PATTERN:
+            raise SettingsError(
+                f"what {granted.user!r} may do does not fit into a permission of RabbitMQ: "
+                f"{what!r} has {length:,} bytes, and RabbitMQ 4.3 takes {MAX_PATTERN:,}; "
+                "name all functions of a service at once in calls=, as in 'stock.*', "
+                "or split the service"
+            )
+    return granted

@@ -8,9 +8,10 @@ from typing import Final, Self
 
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
+from eventmesh.brokers.rabbitmq.access.names import Names
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, Server, queue_arguments
-from eventmesh.brokers.rabbitmq.delays import LOST
+from eventmesh.brokers.rabbitmq.delays import ladder_prefix, lost_name
 from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, parse_version
 from eventmesh.brokers.rabbitmq.management.differences import INEQUIVALENT, NO_MATTER
@@ -70,6 +71,7 @@ class RabbitInspector:
         self._connection = ManagementConnection(address, name)
         # Comparing declares, which the user of one service, or a gateway, may not.
         self._compares = not address.per_service
+        self._lost = lost_name(ladder_prefix(Names(address.user) if address.per_service else None))
         self._cluster = address.is_cluster
 
     async def __aenter__(self) -> Self:
@@ -122,9 +124,12 @@ class RabbitInspector:
         return QueueInfo(*counts, difference)
 
     async def lost(self) -> LostMessages:
-        """Count the messages that found no queue at the end of the delay ladder."""
-        messages, _ = await self._count(LOST) or (0, 0)
-        return LostMessages(LOST, messages)
+        """Count the messages that found no queue at the end of the delay ladder.
+
+        With users for each service it is the ladder of the user of the URL.
+        """
+        messages, _ = await self._count(self._lost) or (0, 0)
+        return LostMessages(self._lost, messages)
 
     async def _count(self, name: str, seconds: float | None = None) -> tuple[int, int] | None:
         """Count the waiting messages and the consumers of a queue; None if it does not exist."""

@@ -28,7 +28,13 @@ from eventmesh.brokers.rabbitmq.declarations import (
     binding_key,
     queue_declarations,
 )
-from eventmesh.brokers.rabbitmq.delays import DUE, due, event_binding, queue_binding
+from eventmesh.brokers.rabbitmq.delays import (
+    due,
+    end_name,
+    event_binding,
+    ladder_prefix,
+    queue_binding,
+)
 from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import QueueAway, check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.basic_get import Getter
@@ -67,6 +73,7 @@ class Management:
         `names` are those of the service in the restricted topology.
         """
         self._names = names
+        self._ladder = ladder_prefix(names)
         self.own_exchange = "" if names is None else names.own
         log = log or ConnectionLog(name, address)
         self._user = "" if address.external else address.user
@@ -148,7 +155,8 @@ class Management:
             if names is None
             else _plan_own(queues, bindings, names, server)
         )
-        if any(isinstance(step, BindingDeclaration) and step.source == DUE for step in plan):
+        end = end_name(self._ladder)
+        if any(isinstance(step, BindingDeclaration) and step.source == end for step in plan):
             await self._make_end_of_ladder()
         await self.carry_out(plan)
 
@@ -173,7 +181,7 @@ class Management:
         # Once for each connection, not for each of a thousand queues.
         generation = self.connection_generation
         if self._end_made_after != generation:
-            await self.carry_out(list(due()))
+            await self.carry_out(list(due(self._ladder)))
             self._end_made_after = generation
 
     async def make_own(self, queue: QueueDeclaration) -> None:
@@ -307,6 +315,8 @@ def _plan_own(
     wanted = {queue.name: queue for queue in (*(bound.queue for bound in bindings), *queues)}
     for queue in wanted.values():
         yield from queue_declarations(queue, names, server)
+        if names.is_own_inbox(queue.name):
+            yield queue_binding(queue.name, names.delays)
     yield from _subscriptions(bindings, names)
 
 

@@ -59,13 +59,12 @@ def rights(evil, shop):
             (f"{evil}.f",),
             queues=("evil.q",),
             patterns=("stock.*", "stock.low"),
-            calls=(f"{shop}.open", f"{evil}.f"),
+            calls=(f"{shop}.open", f"{shop}.late", f"{shop}.never", f"{evil}.f"),
             emits=("order.placed",),
         ),
         Rights(
             shop,
-            (f"{shop}.open", f"{shop}.secret"),
-            broadcasts=(f"{shop}.open",),
+            (f"{shop}.open", f"{shop}.secret", f"{shop}.late"),
             queues=("money",),
             patterns=("payment.*", "payment.approved", "order.placed"),
             calls=(f"{shop}.secret", f"{evil}.f"),
@@ -88,6 +87,18 @@ async def _declare(mesh):
         await evil.declare([inbox(f"{mesh.evil}.f"), named("evil.q")])
 
 
+def import_definitions(node, definitions):
+    """Have a node take definitions; it says "ok" only if it took all of them."""
+    text = base64.b64encode(json.dumps(definitions).encode()).decode()
+    said = node.control("eval", f'rabbit_definitions:import_raw(base64:decode("{text}")).')
+    assert said.strip() == "ok", said
+
+
+@pytest.fixture(scope="session")
+def importing():
+    return import_definitions
+
+
 @pytest.fixture(scope="module")
 def mesh(shared_node):
     """The mesh of all tests of a module."""
@@ -104,9 +115,8 @@ def mesh(shared_node):
     definitions = build_definitions(
         made.vhost, users, both, {user.user: PASSWORD for user in users}
     )
-    text = base64.b64encode(json.dumps(definitions).encode()).decode()
-    shared_node.control("eval", f'rabbit_definitions:import_raw(base64:decode("{text}")).')
     try:
+        import_definitions(shared_node, definitions)
         asyncio.run(_declare(made))
         yield made
     finally:

@@ -138,7 +138,6 @@ ATTACKS = {
     "declare a reply queue": declare("em.replies.{shop}.00"),
     "declare a delay": declare("em.delay.{shop}.0"),
     "declare any queue": declare("anything"),
-    "declare an inbox of a function not in its code": declare("em.inbox.{evil}.g"),
     "declare any exchange": exchange("declare", "anything"),
     "declare an inlet": exchange("declare", "em.to.inbox.{shop}.new"),
     "declare events": exchange("declare", "em.event.payment.refunded"),
@@ -153,6 +152,13 @@ ATTACKS = {
     "dead-letter to an event": declare(LADDER, dead_letter_exchange="em.event.payment.approved"),
     "dead-letter to leases": declare(LADDER, dead_letter_exchange="em.own.{shop}"),
     "dead-letter to delays": declare(LADDER, dead_letter_exchange="em.delay.{shop}.due"),
+    "dead-letter at least once": declare(
+        LADDER,
+        dead_letter_exchange="em.to.inbox.{shop}.secret",
+        queue_type="quorum",
+        dead_letter_strategy="at-least-once",
+        overflow="reject-publish",
+    ),
     "alternate exchange, inlet": exchange(
         "declare", LADDER, alternate_exchange="em.to.inbox.{shop}.secret"
     ),
@@ -190,6 +196,33 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 async def test_rabbitmq_refuses(mesh, attack):
     async with mesh.channel(mesh.evil) as channel:
+        with pytest.raises(ChannelAccessRefused):
+            await attack(channel, {"evil": mesh.evil, "shop": mesh.shop})
+
+
+GATEWAY_ATTACKS = {
+    "consume inbox": queue("consume", "em.inbox.{shop}.open"),
+    "get inbox": queue("get", "em.inbox.{shop}.open"),
+    "purge inbox": queue("purge", "em.inbox.{shop}.open"),
+    "delete inbox": queue("delete", "em.inbox.{shop}.open"),
+    "get rpc": queue("get", "em.rpc.{shop}.open"),
+    "delete rpc": queue("delete", "em.rpc.{shop}.open"),
+    "get named queue": queue("get", "money"),
+    "delete dead letters": queue("delete", "em.dead.{shop}.open"),
+    "unbind an inbox": unbind("em.inbox.{shop}.open", "em.to.inbox.{shop}.open"),
+    "unbind rpc": unbind("em.rpc.{shop}.open", "em.to.rpc.{shop}.open"),
+    "eavesdrop on an inbox": bind("em.inbox.{evil}.f", "em.to.inbox.{shop}.open"),
+    "eavesdrop on all events": bind("em.inbox.{evil}.f", "em.events", "#"),
+    "default, inbox": publish("", "em.inbox.{shop}.open"),
+    "replies": publish("em.replies", "00"),
+    "leases": publish("em.own.{shop}", "em.timers.{shop}"),
+    "declare an inbox": declare("em.inbox.{shop}.new"),
+}
+
+
+@pytest.mark.parametrize("attack", GATEWAY_ATTACKS.values(), ids=GATEWAY_ATTACKS)
+async def test_rabbitmq_refuses_a_gateway(mesh, attack):
+    async with mesh.channel(mesh.gateway) as channel:
         with pytest.raises(ChannelAccessRefused):
             await attack(channel, {"evil": mesh.evil, "shop": mesh.shop})
 

@@ -205,6 +205,43 @@ async def test_delays_end_where_the_service_may_send(mesh, shop, evil):
     assert await shop.get(inbox(f"{mesh.shop}.secret")) is None
 
 
+async def test_what_a_function_cannot_take_delays_nothing_else(mesh, shop, evil):
+    """RabbitMQ stops forwarding from a queue as soon as 32 of its messages reach no queue."""
+    late, mine, seen, count = inbox(f"{mesh.shop}.late"), inbox(f"{mesh.evil}.f"), Seen(), 40
+    await evil.purge(mine)
+    for number in range(count):
+        await evil.publish(to_queue(late), message(b"%d" % number), delay=0.1)
+    async with evil.consume(mine, seen, prefetch=5):
+        for _ in range(3):
+            await evil.publish(to_queue(mine), message(b"own"), delay=0.1)
+            assert (await seen.next()).body == b"own"
+    async with shop.consume(late, seen, prefetch=5):
+        assert {int((await seen.next()).body) for _ in range(count)} == set(range(count))
+
+
+async def test_a_delay_for_a_function_in_nobodys_code_is_refused(mesh, evil):
+    never = inbox(f"{mesh.shop}.never")
+    with pytest.raises(FunctionNotFound):
+        await evil.publish(to_queue(never), message(), delay=0.1)
+
+
+async def test_its_own_inbox_gets_what_was_delayed_before_it_was_made_again(mesh, evil, node):
+    queue = inbox(f"{mesh.evil}.f")
+    async with mesh.channel(mesh.evil) as channel:
+        await channel.queue_delete(queue.name)
+    await evil.declare([queue])
+    rows = await node.table("list_bindings", "source_name", "destination_name", vhost=mesh.vhost)
+    due = {"source_name": f"em.delay.{mesh.evil}.due", "destination_name": queue.name}
+    assert rows.count(due) == 1
+
+
+async def test_a_gateway_sees_how_long_queues_are(mesh, shop):
+    await shop.declare([named("money"), inbox(f"{mesh.shop}.secret")])
+    async with mesh.broker(mesh.gateway) as gateway:
+        assert await gateway.depth(inbox(f"{mesh.shop}.secret")) == 0
+        assert await gateway.depth(dead_letters(f"{mesh.shop}.secret")) == 0
+
+
 async def test_a_reply_address_is_not_that_of_another(mesh, evil, shop):
     name, addresses = f"{mesh.shop}.open", []
     queue = rpc_queue(name, 5)

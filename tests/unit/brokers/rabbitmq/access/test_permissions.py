@@ -11,11 +11,11 @@ from eventmesh.brokers.rabbitmq.access.permissions import (
     gateway_permissions,
     permissions,
 )
+from eventmesh.model.errors import SettingsError
 
 ORDERS = Rights(
     "orders",
     ("orders.place", "orders.bill"),
-    broadcasts=("orders.place",),
     queues=("paper.in",),
     foreign_queues=("theirs",),
     patterns=("payment.*", "stock.low"),
@@ -36,6 +36,8 @@ def may(right, name, granted=ORDERS):
         ("configure", "em.inbox.orders.place"),
         ("configure", "em.slots.orders.bill.3f0c9a7be112"),
         ("configure", "em.broadcast.orders.place.0123"),
+        ("configure", "em.timers.orders"),
+        ("configure", "em.inbox.orders.new"),
         ("configure", "paper.in"),
         ("configure", "em.delay.orders.0"),
         ("configure", "em.record.orders"),
@@ -44,8 +46,11 @@ def may(right, name, granted=ORDERS):
         ("write", "em.to.rpc.stock.reserve"),
         ("write", "em.to.inbox.mail.anything"),
         ("write", "em.to.queue.letters"),
+        ("write", "em.to.queue.paper.in"),
+        ("write", "em.to.dead.orders.place"),
         ("write", "em.event.order.placed"),
         ("write", "em.replies"),
+        ("write", "em.to.nobody"),
         ("read", "em.event.stock.low"),
         ("read", "em.events"),
         ("read", "theirs"),
@@ -59,12 +64,12 @@ def test_granted(right, name):
 @pytest.mark.parametrize(
     ("right", "name"),
     [
-        ("configure", "em.inbox.orders.place2"),
         ("configure", "em.inbox.orders-2.place"),
         ("configure", "xem.inbox.orders.place"),
         ("configure", "em.inbox.orders.place\n"),
         ("configure", "theirs"),
-        ("configure", "em.broadcast.orders.bill.0123"),
+        ("configure", "em.to.queue.paper.in"),
+        ("configure", "em.broadcast.stock.reserve.0123"),
         ("configure", "em.events"),
         ("configure", "em.record.stock"),
         ("configure", "em.event.order.placed"),
@@ -86,6 +91,7 @@ def test_granted(right, name):
         ("read", "em.replies.stock.00ff"),
         ("read", "em.presence.stock.asked.1"),
         ("read", "em.timers.stock"),
+        ("read", "em.to.nobody"),
     ],
 )
 def test_not_granted(right, name):
@@ -105,11 +111,28 @@ def test_a_service_without_anything_gets_nothing_of_others():
     assert not may("write", "em.to.inbox.orders.place", quiet)
 
 
+def test_any_number_of_functions_of_its_own_fits():
+    many = Rights("orders", tuple(f"orders.function_number_{n}" for n in range(1_000)))
+    assert permissions(many) == permissions(Rights("orders", ()))
+
+
+@pytest.mark.parametrize("right", ["calls", "emits"])
+def test_what_is_too_long_for_rabbitmq_is_refused(right):
+    names = tuple(f"stock.function_number_{n}" for n in range(100))
+    with pytest.raises(SettingsError, match=r"'write' has 2,\d+ bytes, and RabbitMQ 4.3 takes"):
+        permissions(Rights("orders", (), **{right: names}))
+    granted = permissions(Rights("orders", (), calls=(*names, "stock.*")))
+    assert all(re.search(granted.write.replace(r"\z", r"\Z"), f"em.to.rpc.{n}") for n in names)
+
+
 def test_a_gateway_takes_nothing_from_services():
     read = gateway_permissions("gateway").read.replace(r"\z", r"\Z")
     assert re.search(read, "em.dead.orders.place")
     assert not re.search(read, "em.inbox.orders.place")
     assert not re.search(read, "em.rpc.orders.place")
+    assert not re.search(read, "em.to.inbox.orders.place")
+    configure = gateway_permissions("gateway").configure.replace(r"\z", r"\Z")
+    assert not re.search(configure, "em.inbox.orders.place")
 
 
 def test_exchanges_are_made_for_all():

@@ -1,0 +1,120 @@
+"""Shows what is left of functions that no process has, and removes it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import click
+from rich.table import Table
+
+from eventmesh.aio.clock import SystemClock
+from eventmesh.brokers.registry import check_shared, find_adapter
+from eventmesh.cli.dead_letter_text import count_dead_letters
+from eventmesh.cli.output import add_row, format_age, print_table
+from eventmesh.client.mesh import check_accepting, open_mesh
+from eventmesh.leftovers.prune import Fate, Pruner, Removed
+from eventmesh.leftovers.survey import Remains
+from eventmesh.model.settings import Settings
+from eventmesh.observability.logs import configure_logging
+
+_audit: Final = logging.getLogger("eventmesh.audit")
+
+
+@asynccontextmanager
+async def _open_pruner(url: str, wait: float) -> AsyncGenerator[Pruner]:
+    check_shared(url)
+    async with (
+        find_adapter(url).inspect(url, "eventmesh prune") as inspector,
+        open_mesh(url, "prune") as (broker, observer),
+    ):
+        await asyncio.sleep(wait)
+        # During an alarm no process can answer, and each would seem to be gone.
+        await check_accepting(broker)
+        yield Pruner(broker, inspector, SystemClock(), lambda: list(observer.instances.values()))
+
+
+async def find(url: str, name: str, wait: float) -> Sequence[Remains]:
+    """Return what is left, as `Pruner.find` does; processes have `wait` seconds to answer."""
+    async with _open_pruner(url, wait) as pruner:
+        return await pruner.find(name)
+
+
+def show(remains: Sequence[Remains]) -> None:
+    """Print what is left, as a table."""
+    table = Table("Function", "Gone for", "Waiting", "Dead letters", "Subscribed to")
+    now = time.time()
+    for each in remains:
+        add_row(
+            table,
+            each.function,
+            format_age(now - each.since) if each.since else "",
+            "" if each.waiting is None else f"{each.waiting:,}",
+            "" if each.dead is None else f"{each.dead:,}",
+            ", ".join(each.patterns),
+        )
+    print_table(table)
+
+
+async def remove(settings: Settings, fates: Mapping[str, Fate], wait: float) -> None:
+    """Remove these functions one after the other, and say what was done with each.
+
+    Raises as `Pruner.remove` does, at the first that cannot be removed.
+    """
+    configure_logging(settings.log_format, logging.WARNING)
+    _audit.setLevel(logging.INFO)
+    async with _open_pruner(settings.broker_address, wait) as pruner:
+        for function, fate in fates.items():
+            try:
+                removed = await pruner.remove(function, fate)
+            except BaseException as error:
+                _note(function, f"failed: {str(error) or type(error).__name__}")
+                raise
+            done = _describe(fate, removed)
+            _note(function, done)
+            click.echo(f"{function} removed: {done}")
+
+
+def _describe(fate: Fate, removed: Removed) -> str:
+    moved = f"{_count(removed.moved)} moved to {fate.move_to}" if fate.move_to else ""
+    dropped = "" if fate.move_to and not removed.dropped else f"{_count(removed.dropped)} dropped"
+    dead = count_dead_letters(removed.dead) + " dropped" if removed.dead else ""
+    kept = count_dead_letters(removed.dead_kept) + " kept" if removed.dead_kept else ""
+    return ", ".join(part for part in (moved, dropped, dead, kept) if part)
+
+
+def _count(invocations: int) -> str:
+    return "1 invocation" if invocations == 1 else f"{invocations:,} invocations"
+
+
+def _note(function: str, outcome: str) -> None:
+    """Note in the audit log who removed what."""
+    who = f"{_user()}@{socket.gethostname()}"
+    _audit.info(
+        "prune %s by %s: %s",
+        function,
+        who,
+        outcome,
+        extra={
+            "action": "prune",
+            "target": function,
+            "id": "",
+            "principal": who,
+            "method": "cli",
+            "outcome": outcome,
+        },
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Containers have users without names.
+        return str(os.getuid())

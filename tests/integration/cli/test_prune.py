@@ -1,0 +1,174 @@
+import json
+import re
+import time
+
+import pytest
+
+from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.leftovers.record import FunctionRecord, Record, dump_record
+from eventmesh.model.message import Message
+from eventmesh.model.topology import (
+    SERVICES,
+    Binding,
+    dead_letters,
+    inbox,
+    record_name,
+    to_queue,
+    to_subscribers,
+)
+
+APP = """
+from eventmesh import Service, on
+
+service = Service("shop")
+
+@service.function(on.event("order.placed"))
+async def sell() -> None: ...
+
+@service.function
+async def text(n: int) -> None:
+    print("text", n, flush=True)
+"""
+READY = r"is ready at http://[0-9.:]+"
+SMS, AUDIT = "shop.sms", "shop.audit"
+
+
+@pytest.fixture
+async def url(rabbitmq):
+    return await rabbitmq.new_virtual_host()
+
+
+@pytest.fixture
+def vhost(url):
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+async def other(url):
+    """Another client of the broker."""
+    async with RabbitBroker(url, name="test", connect_timeout=60) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def left(other):
+    """What a version left that had `sms`, with three invocations, and `audit`, with none."""
+    gone = time.time() - 7200
+    record = Record(
+        {
+            SMS: FunctionRecord({"order.*": gone}, gone=gone),
+            AUDIT: FunctionRecord(gone=gone),
+        }
+    )
+    async with other.lease(record_name("shop")) as lease:
+        await lease.save(dump_record(record))
+    async with other.lease(SERVICES) as lease:
+        await lease.save(b'["shop"]')
+    queues = [inbox(SMS), inbox(AUDIT), dead_letters(SMS), dead_letters(AUDIT)]
+    await other.declare(queues, [Binding(inbox(SMS), "order.*")])
+    for number in range(3):
+        message = Message(b'{"n": %d}' % number, f"{number}", time.time())
+        await other.publish(to_queue(inbox(SMS)), message)
+    await other.publish(to_queue(dead_letters(SMS)), Message(b"{}", "dead", time.time()))
+
+
+@pytest.fixture
+async def shop(launch, write, url):
+    """The service as it is now."""
+    write("app.py", APP)
+    process = await launch("run", "--port=0", "--admin-port=0", "app.py", EVENTMESH_BROKER=url)
+    await process.line(READY)
+    return process
+
+
+@pytest.fixture
+def prune(run, url):
+    async def prune(*arguments, given=""):
+        return await run("prune", *arguments, given=given, EVENTMESH_BROKER=url)
+
+    return prune
+
+
+async def ours(rabbitmq, vhost):
+    return {
+        name
+        for name in await rabbitmq.queues(vhost)
+        if re.match(r"em\.(inbox|dead)\.shop\.(sms|audit)$", name)
+    }
+
+
+async def test_what_is_left_is_shown_and_stays(prune, left, shop, rabbitmq, vhost):
+    ended = await prune("--dry-run")
+    assert ended.code == 0, ended
+    assert re.search(r"│ shop\.sms +│ 2h +│ 3 +│ 1 +│ order\.\* +│", ended.out)
+    assert re.search(r"│ shop\.audit +│ 2h +│ 0 +│ 0 +│ +│", ended.out)
+    assert len(await ours(rabbitmq, vhost)) == 4
+
+
+async def test_what_waits_is_moved_to_the_new_name(prune, left, shop, other, rabbitmq, vhost):
+    ended = await prune("--yes", "--move-to", "shop.text")
+    assert ended.code == 0, ended
+    assert "shop.sms removed: 3 invocations moved to shop.text, 1 dead letter kept" in ended.out
+    assert "shop.audit removed: 0 invocations moved to shop.text" in ended.out
+    for _ in range(3):
+        await shop.line(r"^text \d$")
+    assert await ours(rabbitmq, vhost) == {"em.dead.shop.sms"}
+    audited = [json.loads(line) for line in ended.err.splitlines() if "eventmesh.audit" in line]
+    assert [(line["action"], line["target"]) for line in audited] == [
+        ("prune", SMS),
+        ("prune", AUDIT),
+    ]
+    assert "3 invocations moved" in audited[0]["outcome"]
+    # Only the dead letters are left, and a second time drops them.
+    again = await prune("shop.sms", "--yes", "--dead-letters")
+    assert "1 dead letter dropped" in again.out
+    assert await ours(rabbitmq, vhost) == set()
+    assert (await prune()).out == "Nothing to remove.\n"
+
+
+async def test_it_asks_what_to_do_and_whether(prune, left, shop, rabbitmq, vhost):
+    refused = await prune(given="drop\nyes\n")
+    assert refused.code == 1
+    assert "nothing was removed" in refused.err
+    assert len(await ours(rabbitmq, vhost)) == 4
+    kept = await prune(given="\nprune\n")
+    assert kept.code == 0
+    assert "3 invocations wait for shop.sms" in kept.err
+    assert await ours(rabbitmq, vhost) == {"em.inbox.shop.sms", "em.dead.shop.sms"}
+    dropped = await prune("shop.sms", given="no such name\ndrop\nshop.sms\n")
+    assert "shop.sms removed: 3 invocations dropped, 1 dead letter kept" in dropped.out
+    assert await ours(rabbitmq, vhost) == {"em.dead.shop.sms"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--yes"], 2, "--move-to SERVICE.FUNCTION or --drop"),
+        (["--yes", "--drop", "--move-to", "shop.text"], 2, "exclude each other"),
+        (["--yes", "--move-to", "shop.audit"], 2, "is to be removed itself"),
+        (["--yes", "--move-to", "shop.nothing"], 3, "shop.nothing"),
+        (["shop.text", "--yes"], 2, "a process has it"),
+        (["shop.nothing", "--yes"], 3, "nothing is left"),
+    ],
+)
+async def test_what_is_refused_changes_nothing(
+    prune, left, shop, rabbitmq, vhost, arguments, code, said
+):
+    ended = await prune(*arguments)
+    assert ended.code == code, ended
+    assert said in ended.err
+    assert len(await ours(rabbitmq, vhost)) == 4
+
+
+async def test_a_service_that_is_gone_for_good(prune, left, other, rabbitmq, vhost):
+    assert (await prune("--yes", "--drop")).out == "Nothing to remove.\n"
+    ended = await prune("shop", "--yes", "--drop", "--dead-letters")
+    assert ended.code == 0, ended
+    assert {name for name in await rabbitmq.queues(vhost) if "shop" in name} == set()
+    await other.publish(to_subscribers("order.placed"), Message(b"{}", "1", time.time()))
+
+
+async def test_the_embedded_broker_has_nothing_left(run):
+    ended = await run("prune")
+    assert ended.code == 2
+    assert "--broker amqp://" in ended.err

@@ -1,0 +1,78 @@
+"""A load on a cluster, and the promises that hold whatever happens to it."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from cluster_load.clients import Load
+from cluster_load.report import broken_promises, table
+from fleet import fleet
+from tcp_balancer import balancing
+from tcp_proxy import TcpProxy, proxying
+
+ADDRESSES = "EVENTMESH_TEST_ADDRESSES"
+"""What clients and workers are told: "balancer", or "list" for the addresses of all nodes."""
+
+CLIENTS = WORKERS = 3
+
+
+@dataclass(frozen=True)
+class Access:
+    """How clients and workers reach the cluster.
+
+    `links[n]` is the way to node n, to stall, reset or forward.
+    """
+
+    url: str
+    links: Sequence[TcpProxy]
+
+
+@pytest.fixture
+async def access(cluster):
+    """Links to the cluster, and a virtual host of the test's own."""
+    vhost = await cluster.new_virtual_host()
+    async with AsyncExitStack() as stack:
+        if os.environ.get(ADDRESSES, "balancer") == "balancer":
+            balancer = await stack.enter_async_context(balancing(cluster.addresses()))
+            yield Access(balancer.url(f"amqp://guest:guest@balancer/{vhost}"), balancer.proxies)
+            return
+        links = [await stack.enter_async_context(proxying(node.url)) for node in cluster.nodes]
+        places = ",".join(f"127.0.0.1:{link.port}" for link in links)
+        yield Access(f"amqp://guest:guest@{places}/{vhost}", links)
+
+
+@pytest.fixture
+def under_load(access, broker_at, mesh_of, size, tmp_path, record_figure):
+    """`async with under_load(title) as load`: all kinds, by three clients, in three workers.
+
+    It begins when all works; at the end it must work again, and all promises have held.
+    """
+
+    @asynccontextmanager
+    async def under_load(title):
+        async with AsyncExitStack() as stack:
+            brokers = [
+                await stack.enter_async_context(broker_at(access.url)) for _ in range(CLIENTS)
+            ]
+            load = Load(map(mesh_of, brokers), rate=size(4, 15))
+            places = str(tmp_path / "places")
+            fleet_of = fleet(access.url, "load", WORKERS, load.ledger.listen, places)
+            load.fleet = await stack.enter_async_context(fleet_of)
+            async with asyncio.TaskGroup() as tasks:
+                load.start(tasks)
+                try:
+                    await load.progress()
+                    load.ledger.begin()
+                    yield load
+                    await load.progress()
+                finally:
+                    load.stop()
+            load.ledger.close()
+            await load.ledger.settle()
+        record_figure(table(title, load.ledger))
+        assert broken_promises(load.ledger) == []
+
+    return under_load
