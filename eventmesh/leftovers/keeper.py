@@ -23,6 +23,7 @@ from eventmesh.leftovers.record import (
     load_record,
     lost_bindings,
     mark_unbound,
+    may_have_leftovers,
     observe,
 )
 from eventmesh.model.errors import AccessDenied, EventmeshError
@@ -144,7 +145,7 @@ class RecordKeeper:
         async with self._broker.lease(record_name(self._service)) as lease:
             record = load_record(self._service, lease.state)
             now = self._clock.now()
-            if not is_settled(record, self._own) and not (
+            if may_have_leftovers(record, self._own) and not (
                 0 <= now - record.checked < POLL_SECONDS / 2
             ):
                 running = await self._ask()
@@ -156,7 +157,7 @@ class RecordKeeper:
 
     def _remember(self, record: Record) -> None:
         self._settled = is_settled(record, self._own)
-        self._replicas = max(1, record.replicas)
+        self._replicas = record.replicas
 
     async def _ask(self) -> Sequence[Instance] | None:
         """Return the processes that have this service; None if they cannot be known now."""

@@ -21,6 +21,7 @@ from eventmesh.model.event import check_pattern
 from eventmesh.model.topology import Binding, check_function, inbox, named, record_name
 from eventmesh.model.value import value
 from eventmesh.presence import AnnouncedSources
+from eventmesh.presence.observer import MAX_INSTANCES
 
 GRACE_SECONDS: Final = 60.0
 """Seconds for which no process may have declared a pattern before it is unbound: one that crashed,
@@ -95,6 +96,8 @@ def load_record(service: str, state: bytes) -> Record:
             times = (*known.patterns.values(), *known.queues.values(), *known.unbound.values())
             if not all(0 <= time < LATEST for time in (*times, known.gone)):
                 raise DeclarationError(f"a time of {name} is not one of this century")
+        if not 1 <= record.replicas <= MAX_INSTANCES:
+            raise DeclarationError(f"there cannot be {record.replicas} replicas")
     except (PayloadTooLarge, ValidationError, DeclarationError) as error:
         _log.warning(
             "the record of %s cannot be read, and begins anew: what older versions declared is "
@@ -164,6 +167,11 @@ def is_settled(record: Record, own: Sources) -> bool:
         if name not in own and not known.gone:
             return False
     return True
+
+
+def may_have_leftovers(record: Record, own: Sources) -> bool:
+    """Whether to ask who runs: also where a process that was not heard may have bound again."""
+    return not is_settled(record, own) or any(known.unbound for known in record.functions.values())
 
 
 def observe(record: Record, running: Sources, now: float, replicas: int) -> Record:

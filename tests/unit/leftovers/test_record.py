@@ -48,6 +48,11 @@ def test_it_is_read_as_it_was_written(rolled):
         b'{"functions": {"shop.#": {}}}',
         b'{"functions": {"shop.f": {"patterns": {"a b": 0}}}}',
         b'{"functions": {"shop.f": {"patterns": {"a": "x"}}}}',
+        b'{"functions": {"shop.f": {"patterns": {"a": NaN}}}}',
+        b'{"functions": {"shop.f": {"gone": 1e300}}}',
+        b'{"functions": {"shop.f": {"gone": -1}}}',
+        b'{"replicas": 1000000000}',
+        b'{"replicas": 0}',
     ],
 )
 def test_what_anybody_may_have_written_counts_as_empty(state, caplog):

@@ -6,6 +6,9 @@ import time
 import pytest
 from pamqp import commands
 
+from eventmesh.aio.clock import SystemClock
+from eventmesh.leftovers import keep_records, keeper
+from eventmesh.leftovers.record import load_record
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable, FunctionNotFound
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
@@ -27,6 +30,7 @@ from eventmesh.model.topology import (
     to_rpc,
     to_subscribers,
 )
+from eventmesh.presence import AnnouncedSources, Instance, announce
 
 DEADLINE = 60.0
 PRESENCE_QUEUE = presence_queue("1", "heard")
@@ -300,6 +304,37 @@ async def test_it_unbinds_its_own_queues_alone(mesh, evil, shop):
         await evil.unbind([Binding(inbox(f"{mesh.shop}.open"), "payment.*")])
     with pytest.raises(AccessDenied):
         await evil.delete(inbox(f"{mesh.shop}.secret"))
+
+
+async def test_what_a_newer_version_does_not_declare_is_unbound(mesh, evil, shop, monkeypatch):
+    monkeypatch.setattr(keeper, "POLL_SECONDS", 0.3)
+    name, clock = f"{mesh.evil}.f", SystemClock()
+
+    def process(*patterns):
+        sources = {name: AnnouncedSources(patterns)}
+        return Instance(new_id(), "host", 7, clock.now(), {mesh.evil: ""}, sources=sources)
+
+    old, new = process("stock.*", "stock.low"), process("stock.*")
+    queue = inbox(name)
+    await evil.declare([queue], [Binding(queue, "stock.low"), Binding(queue, "stock.*")])
+    async with announce(evil, clock, lambda: old), keep_records(evil, clock, old, 0.1):
+        async with asyncio.timeout(DEADLINE):
+            while "stock.low" not in await recorded(evil, mesh.evil):
+                pass
+    async with announce(evil, clock, lambda: new), keep_records(evil, clock, new, 0.1):
+        async with asyncio.timeout(DEADLINE):
+            while "stock.low" in await recorded(evil, mesh.evil):
+                await asyncio.sleep(0.05)
+    await evil.unbind([Binding(queue, "stock.*")])
+    await shop.publish(to_subscribers("stock.low"), message(trigger="event", type="stock.low"))
+    assert await evil.get(queue) is None
+
+
+async def recorded(broker, service):
+    """The patterns in the service's record."""
+    async with broker.lease(record_name(service)) as lease:
+        functions = load_record(service, lease.state).functions
+    return {pattern for known in functions.values() for pattern in known.patterns}
 
 
 async def test_processes_hear_of_each_other(mesh, shop, evil):
