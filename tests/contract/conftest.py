@@ -2,12 +2,17 @@
 
 To add a broker, write its Mesh and let the fixture `mesh` make it. A test gets two connections to
 the same mesh, `broker` and `other`; a broker inside the process has only one, which is then both.
-Where time is real, a test waits for what it expects, never for time as such: `mesh.elapse` moves a
-clock that is moved by hand, and does nothing to one that runs by itself.
+Each test has a service of its own, and does what the code of one service does: it uses the names
+that are the service's, and the events in EVENTS and PATTERNS below their names. Where time is real,
+a test waits for what it expects, never for time as such: `mesh.elapse` moves a clock that is moved
+by hand, and does nothing to one that runs by itself.
 """
 
 import asyncio
+import json
+import os
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
@@ -15,11 +20,15 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from rabbitmq_fixtures import BROKER_VARIABLE
+from rabbitmq_node import Node
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, SystemClock
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.brokers.rabbitmq import RabbitBroker
+from eventmesh.brokers.rabbitmq.access.definitions import build_definitions
+from eventmesh.brokers.rabbitmq.access.permissions import Rights, permissions
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Queue
 from eventmesh.testing.clock import ManualClock
@@ -130,19 +139,105 @@ class RabbitMesh(Mesh):
         await asyncio.sleep(0)
 
 
-@pytest.fixture(params=["memory", "rabbitmq"])
-def mesh(request):
-    if request.param == "memory":
-        return MemoryMesh()
-    return RabbitMesh(request.getfixturevalue("rabbitmq_url"))
+class Users:
+    """The users of single services, in a virtual host of their own; they are removed at the end.
+
+    They have what `eventmesh export broker` derives from the code of a service, and nothing else.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.virtual_host = f"test-{uuid4().hex}"
+        self._users: list[str] = []
+
+    def add(self, rights: Rights) -> str:
+        """Import the definitions of a service; return the URL of its user."""
+        granted, password = permissions(rights), uuid4().hex
+        self._users.append(granted.user)
+        definitions = build_definitions(
+            self.virtual_host, [granted], [rights], {granted.user: password}
+        )
+        text = b64encode(json.dumps(definitions).encode()).decode()
+        said = self._node.control(
+            "eval", f'rabbit_definitions:import_raw(base64:decode("{text}")).'
+        )
+        assert said.strip() == "ok", said
+        address = f"{self._node.host}:{self._node.port}/{self.virtual_host}"
+        return f"amqp://{granted.user}:{password}@{address}?users=per-service"
+
+    def remove(self) -> None:
+        if self._users:
+            names = ",".join(f'<<"{user}">>' for user in self._users)
+            delete = "rabbit_auth_backend_internal:delete_user(User, <<>>)"
+            self._node.control("eval", f"[{delete} || User <- [{names}]].")
+            self._node.control("delete_vhost", self.virtual_host)
 
 
-@pytest_asyncio.fixture(params=["memory", "rabbitmq"])
-async def empty_mesh(request):
+def rights(service: str, function: str) -> Rights:
+    """What the code of the services of all tests would declare."""
+    own = function.partition(".")[2]
+    return Rights(
+        service,
+        (function, *(f"{function}_{number}" for number in range(3))),
+        queues=(function, f"{function}-a", f"{function}-b", f"q{function}"),
+        patterns=tuple(f"{root}.{rest}" for root in (function, own) for rest in PATTERNS),
+        emits=tuple(f"{root}.{word}" for root in (function, own) for word in EVENTS),
+    )
+
+
+EVENTS = ("placed", "paid", "due", "changed", "here", "cancelled")
+PATTERNS = ("*", "#", "#.#", "placed", "paid", "never.*")
+
+
+@pytest.fixture(scope="session")
+def users(request):
+    made = Users(request.getfixturevalue("shared_node"))
+    yield made
+    made.remove()
+
+
+PER_SERVICE = "rabbitmq, per-service user"
+
+
+def skip_if_not_possible(request):
+    """Skip what a service with a user of its own cannot do, and where no user can be made."""
+    marker = request.node.get_closest_marker("shared_account")
+    if marker is not None:
+        pytest.skip(marker.args[0])
+    if os.environ.get(BROKER_VARIABLE):
+        pytest.skip("users are made by rabbitmqctl, which only a node of the tests' own has")
+
+
+@pytest.fixture(params=["memory", "rabbitmq", PER_SERVICE])
+def mesh(request, service, function):
+    match request.param:
+        case "memory":
+            return MemoryMesh()
+        case "rabbitmq":
+            return RabbitMesh(request.getfixturevalue("rabbitmq_url"))
+    skip_if_not_possible(request)
+    return RabbitMesh(request.getfixturevalue("users").add(rights(service, function)))
+
+
+@pytest_asyncio.fixture(params=["memory", "rabbitmq", PER_SERVICE])
+async def empty_mesh(request, service, function):
     """One in which nobody has ever declared anything."""
-    if request.param == "memory":
-        return MemoryMesh()
-    return RabbitMesh(await request.getfixturevalue("node").new_virtual_host())
+    match request.param:
+        case "memory":
+            yield MemoryMesh()
+            return
+        case "rabbitmq":
+            yield RabbitMesh(await request.getfixturevalue("node").new_virtual_host())
+            return
+    skip_if_not_possible(request)
+    users = Users(request.getfixturevalue("shared_node"))
+    try:
+        declared = Rights(
+            service, (function,), patterns=("order.*",), emits=("order.placed", "stock.low")
+        )
+        yield RabbitMesh(await asyncio.to_thread(users.add, declared))
+    finally:
+        await asyncio.to_thread(users.remove)
 
 
 @pytest_asyncio.fixture
@@ -158,6 +253,12 @@ async def other(mesh, broker):
 
 
 @pytest.fixture
-def function():
+def service():
+    """The name of a service that no other test knows."""
+    return f"shop{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def function(service):
     """The name of a function that no other test knows."""
-    return f"shop.f{uuid4().hex}"
+    return f"{service}.f{uuid4().hex[:12]}"

@@ -6,7 +6,15 @@ from contextlib import AsyncExitStack
 import pytest
 
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.model.topology import dead_letters, inbox, rpc_queue, to_function, to_rpc
+from eventmesh.model.topology import (
+    dead_letters,
+    inbox,
+    lease_name,
+    rpc_queue,
+    slots_name,
+    to_function,
+    to_rpc,
+)
 
 
 async def test_it_is_ready_while_it_is_open(mesh):
@@ -15,7 +23,7 @@ async def test_it_is_ready_while_it_is_open(mesh):
     assert not broker.ready
 
 
-async def test_everything_raises_once_it_is_closed(mesh, function):
+async def test_everything_raises_once_it_is_closed(mesh, service, function):
     async with mesh.connect() as broker:
         await broker.declare([inbox(function), rpc_queue(function, 10)])
 
@@ -33,8 +41,8 @@ async def test_everything_raises_once_it_is_closed(mesh, function):
             await mesh.soon(call)
     for enter in (
         lambda: broker.consume(queue, mesh.collector(), prefetch=1),
-        lambda: broker.slots("em.slots.x", 1),
-        lambda: broker.lease("em.timers.x"),
+        lambda: broker.slots(slots_name(function), 1),
+        lambda: broker.lease(lease_name(service)),
     ):
         with pytest.raises(BrokerUnavailable, match="closed"):
             async with enter():
@@ -56,14 +64,14 @@ async def test_closing_ends_open_requests(mesh, function):
         await mesh.soon(call)
 
 
-async def test_closing_ends_the_wait_for_a_slot_and_for_a_lease(mesh):
+async def test_closing_ends_the_wait_for_a_slot_and_for_a_lease(mesh, service, function):
     async with AsyncExitStack() as held, asyncio.TaskGroup() as waits:
         async with mesh.connect() as broker:
-            slots = await held.enter_async_context(broker.slots("em.slots.x", 1))
-            lease = await held.enter_async_context(broker.lease("em.timers.x"))
+            slots = await held.enter_async_context(broker.slots(slots_name(function), 1))
+            lease = await held.enter_async_context(broker.lease(lease_name(service)))
             await slots.acquire()
             slot = waits.create_task(unavailable(slots.acquire()))
-            turn = waits.create_task(unavailable(enter(broker.lease("em.timers.x"))))
+            turn = waits.create_task(unavailable(enter(broker.lease(lease_name(service)))))
             await asyncio.sleep(0)
         await mesh.soon(slot)
         await mesh.soon(turn)

@@ -33,6 +33,7 @@ def fits(pattern: list[str], type: list[str]) -> bool:
     return bool(type) and first in ("*", type[0]) and fits(rest, type[1:])
 
 
+@pytest.mark.shared_account("the types and patterns of a service's user are those of its code")
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     patterns=st.lists(PATTERNS, min_size=1, max_size=3),
@@ -66,7 +67,8 @@ async def test_each_subscribed_function_gets_its_own_copy(mesh, broker, function
 async def test_replicas_of_a_function_share_its_copy(mesh, broker, other, function):
     queue = inbox(function)
     one, two = mesh.collector(), mesh.collector()
-    await broker.declare([queue], [Binding(queue, f"{function}.#")])
+    for replica in (broker, other):
+        await replica.declare([queue], [Binding(queue, f"{function}.#")])
     async with (
         broker.consume(queue, one, prefetch=1),
         other.consume(queue, two, prefetch=1),

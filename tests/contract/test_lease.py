@@ -1,16 +1,16 @@
 """Leases: one holder at a time, and a state that outlives it."""
 
 import asyncio
-import random
 
 import pytest
 
 from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.topology import lease_name, record_name
 
 
 @pytest.fixture
-def name():
-    return f"em.timers.s{random.getrandbits(64):x}"
+def name(service):
+    return lease_name(service)
 
 
 async def test_a_new_lease_has_no_state(broker, name):
@@ -82,6 +82,7 @@ async def test_who_has_left_can_save_nothing(broker, name):
         assert lease.state == b""
 
 
-async def test_leases_of_different_names_are_apart(broker, name):
-    async with asyncio.timeout(10), broker.lease(f"{name}.a"), broker.lease(f"{name}.b") as lease:
+async def test_leases_of_different_names_are_apart(broker, name, service):
+    both = broker.lease(name), broker.lease(record_name(service))
+    async with asyncio.timeout(10), both[0], both[1] as lease:
         assert lease.state == b""

@@ -5,10 +5,12 @@ import random
 
 import pytest
 
+from eventmesh.model.topology import slots_name
+
 
 @pytest.fixture
-def name():
-    return f"em.slots.s{random.getrandbits(64):x}"
+def name(function):
+    return slots_name(function)
 
 
 async def test_there_are_as_many_as_the_limit_says(mesh, broker, other, name):

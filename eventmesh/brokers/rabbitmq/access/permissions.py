@@ -20,6 +20,7 @@ from eventmesh.brokers.rabbitmq.access.names import (
     inlet,
     is_wild,
 )
+from eventmesh.brokers.rabbitmq.declarations import binding_key
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.topology import (
     EVENTS,
@@ -128,7 +129,7 @@ def permissions(rights: Rights) -> Permissions:
                     *shared,
                 ]
             ),
-            patterns=_any(_alternatives(wild)),
+            patterns=_any(_alternatives(map(binding_key, wild))),
         )
     )
 

@@ -104,6 +104,11 @@ def test_patterns_are_literal_keys():
     assert not any(map(found.search, ("payment.approved", "#", "*.*", "stock.low")))
 
 
+def test_patterns_are_allowed_as_they_are_bound():
+    found = permissions(Rights("orders", (), patterns=("payment.#.*.#",))).patterns
+    assert re.search(found.replace(r"\z", r"\Z"), "payment.*.#")
+
+
 def test_a_service_without_anything_gets_nothing_of_others():
     quiet = Rights("quiet", ())
     assert not may("configure", "em.inbox.", quiet)
