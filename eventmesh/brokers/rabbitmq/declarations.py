@@ -7,7 +7,6 @@ on RabbitMQ refuses transient queues that are not exclusive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Final, Literal, Protocol, TypeAlias
 
 from eventmesh.brokers.rabbitmq.access.names import Names, inlet
@@ -109,24 +108,6 @@ class Declarer(Protocol):
 
 
 _INBOX: Final = inbox("").name
-
-
-def binding_key(pattern: str) -> str:
-    """Return the shortest binding key that matches the same events as an event pattern.
-
-    A run of wildcards becomes its `*`, then one `#` if it has any. From 4.3 on RabbitMQ refuses a
-    key with more than two `#`; this leaves only those with words between them.
-    """
-    words: list[str] = []
-    for wild, run in groupby(pattern.split("."), key=_WILDCARDS.__contains__):
-        run_of_words = list(run)
-        if wild and "#" in run_of_words:
-            run_of_words = [word for word in run_of_words if word == "*"] + ["#"]
-        words += run_of_words
-    return ".".join(words)
-
-
-_WILDCARDS: Final = frozenset(("*", "#"))
 
 
 def quorum(

@@ -9,6 +9,7 @@ decides and to which keys mean nothing.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Final
 
 from eventmesh.model.topology import EVENTS, NAME_PREFIX, PRESENCE, Queue, Route, inbox
@@ -88,4 +89,22 @@ class Names:
 
 def is_wild(pattern: str) -> bool:
     """Whether a pattern of events has wildcards."""
-    return not {"*", "#"}.isdisjoint(pattern.split("."))
+    return not _WILDCARDS.isdisjoint(pattern.split("."))
+
+
+def binding_key(pattern: str) -> str:
+    """Return the shortest binding key that matches the same events as an event pattern.
+
+    A run of wildcards becomes its `*`, then one `#` if it has any. From 4.3 on RabbitMQ refuses a
+    key with more than two `#`; this leaves only those with words between them.
+    """
+    words: list[str] = []
+    for wild, run in groupby(pattern.split("."), key=_WILDCARDS.__contains__):
+        run_of_words = list(run)
+        if wild and "#" in run_of_words:
+            run_of_words = [word for word in run_of_words if word == "*"] + ["#"]
+        words += run_of_words
+    return ".".join(words)
+
+
+_WILDCARDS: Final = frozenset(("*", "#"))

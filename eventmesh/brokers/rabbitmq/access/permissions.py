@@ -16,11 +16,11 @@ from eventmesh.brokers.rabbitmq.access.names import (
     EVENT_EXCHANGES,
     REPLIES,
     Names,
+    binding_key,
     event_exchange,
     inlet,
     is_wild,
 )
-from eventmesh.brokers.rabbitmq.declarations import binding_key
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.topology import (
     EVENTS,

@@ -15,7 +15,13 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from eventmesh.abc import Delivery
-from eventmesh.brokers.rabbitmq.access.names import INLETS, Names, event_exchange, is_wild
+from eventmesh.brokers.rabbitmq.access.names import (
+    INLETS,
+    Names,
+    binding_key,
+    event_exchange,
+    is_wild,
+)
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.declarations import (
@@ -25,7 +31,6 @@ from eventmesh.brokers.rabbitmq.declarations import (
     ForeignQueue,
     QueueDeclaration,
     Server,
-    binding_key,
     queue_declarations,
 )
 from eventmesh.brokers.rabbitmq.delays import (

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventmesh.brokers.rabbitmq.access.names import binding_key
 from eventmesh.brokers.rabbitmq.declarations import (
     ForeignQueue,
     QueueDeclaration,
     Server,
-    binding_key,
     queue_arguments,
     queue_declarations,
 )
