@@ -31,9 +31,11 @@ from eventmesh.model.result import Failure, Result, is_final_status
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _INVOCATION: Final = tuple(
-    each.name for each in fields(Invocation) if each.name not in {"payload", "http", "batch"}
+    each.name
+    for each in fields(Invocation)
+    if each.name not in {"payload", "http", "batch", "delivery"}
 )
-"""Taken from the class, so that a new field is carried too."""
+"""Taken from the class, so that a new field is carried too. What was delivered stays here."""
 _HTTP: Final = tuple(each.name for each in fields(HttpRequest) if each.name != "route")
 
 
