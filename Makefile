@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down secrets test versions interpreters e2e faults faultsfull check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
+.PHONY: help install demo up down secrets test versions interpreters e2e faults faultsfull faultspeers check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ faults: install ## only those that kill, cut and restart RabbitMQ and workers; t
 
 faultsfull: install ## the same at full size: an hour or so
 	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 $(FAULTS) $(ARGS)
+
+faultspeers: build/bench/.installed ## kill nodes under eventmesh and its peers, and compare what they lose
+	build/bench/bin/python -m benchmarks.cluster $(ARGS)
 
 check: ruff format mypy pyright layers lengths ## run all static checks; each has a target of its name
 

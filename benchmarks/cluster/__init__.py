@@ -1,0 +1,1 @@
+"""What eventmesh and its peers lose when nodes of a cluster die: `make faultspeers`."""
