@@ -183,9 +183,12 @@ class Instance:
 
     def take_close(self, error: Exception | None) -> None:
         """Note that its socket is closed: it ends, or has sent what is no frame."""
-        if error is not None:
+        if isinstance(error, FrameError):
             _log.warning("%r broke its connection and is killed: %s", self, error)
             self.kill()
+        elif self.state is not State.ENDED:
+            self._end()
+            self._clock.call_later(STOP_TIMEOUT, self._kill_if_left)
 
     def take_exit(self, ended: Exit, closed: asyncio.Future[Any]) -> None:
         """Note that its process has ended; `closed` is done when its output has been read."""
