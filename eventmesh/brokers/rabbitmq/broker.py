@@ -92,14 +92,19 @@ class RabbitBroker:
         user = b"" if address.external else encode_user(address.user)
         self._trusted = frozenset((address.user, *address.gateways))
         self._names = names = Names(address.user) if address.per_service else None
+        self._management = Management(address, f"{name} (management)", log, names, endpoints)
         self._publisher = Publisher(
-            self._publishing, clock, publish_timeout, user=user, declare=names is None
+            self._publishing,
+            clock,
+            publish_timeout,
+            user=user,
+            declare=names is None,
+            count=self._management.count_messages,
         )
         self._rpc_client = RpcClient(self._publishing, clock, publish_timeout, user, names)
         self._reply_sender = ReplySender(
             self._publishing, clock, user, "" if names is None else REPLIES
         )
-        self._management = Management(address, f"{name} (management)", log, names, endpoints)
         self._ladder = DelayLadder(self._management, names)
         self._lookup = QueueLookup(self._management.connection)
         self._bindings: dict[str, list[Binding]] = {}

@@ -22,13 +22,21 @@ INLETS: Final = f"{NAME_PREFIX}.to."
 """What the names of the exchanges begin with that lead to one queue each."""
 
 _OURS: Final = f"{NAME_PREFIX}."
+_NAMED: Final = "queue."
 _PRESENCE_QUEUE: Final = f"{PRESENCE}."
 
 
 def inlet(queue: str) -> str:
     """Return the exchange whose messages go to that queue and to no other."""
-    kind = queue.removeprefix(_OURS) if queue.startswith(_OURS) else f"queue.{queue}"
+    kind = queue.removeprefix(_OURS) if queue.startswith(_OURS) else f"{_NAMED}{queue}"
     return f"{INLETS}{kind}"
+
+
+def inlet_queue(exchange: str) -> str:
+    """Return the queue of the exchange that `inlet` made of its name."""
+    kind = exchange.removeprefix(INLETS)
+    named = kind.removeprefix(_NAMED)
+    return named if named != kind else f"{_OURS}{kind}"
 
 
 def event_exchange(type: str) -> str:

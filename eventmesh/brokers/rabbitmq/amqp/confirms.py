@@ -47,14 +47,14 @@ class _Publish:
 class Confirms:
     """The unconfirmed messages of one channel, in the order of publishing.
 
-    `on_resolved` is called for each message that is confirmed or refused, or never will be. A
-    message whose publisher was cancelled counts until its confirm comes.
+    `on_resolved` is called with the target of each message that is confirmed or refused, or never
+    will be. A message whose publisher gave up, or was cancelled, counts until its confirm comes.
     """
 
     __slots__ = ("_loop", "_published", "_unconfirmed", "on_resolved")
 
     def __init__(self) -> None:
-        self.on_resolved: Callable[[], None] | None = None
+        self.on_resolved: Callable[[bytes], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._published = 0
         # A plain dict searches for its first key past all deleted ones.
@@ -62,6 +62,20 @@ class Confirms:
 
     def __len__(self) -> int:
         return len(self._unconfirmed)
+
+    @property
+    def answered(self) -> int:
+        """How many messages count no more."""
+        return self._published - len(self._unconfirmed)
+
+    def count_abandoned(self) -> int:
+        """Count the unconfirmed messages that no publisher waits for any more."""
+        return sum(publish.confirmed.done() for publish in self._unconfirmed.values())
+
+    def forget_abandoned(self) -> list[bytes]:
+        """Drop the messages that no publisher waits for any more, and return their targets."""
+        abandoned = [tag for tag, each in self._unconfirmed.items() if each.confirmed.done()]
+        return [self._unconfirmed.pop(tag).target for tag in abandoned]
 
     def add(self, target: bytes, id: str) -> asyncio.Future[None]:
         """Add a published message, and return the future of its confirm."""
@@ -101,7 +115,7 @@ class Confirms:
         for publish in unconfirmed.values():
             publish.fail(BrokerUnavailable(f"{reason}; the message may or may not be stored"))
             if self.on_resolved is not None:
-                self.on_resolved()
+                self.on_resolved(publish.target)
 
     def _answer(self, tag: int, *, acked: bool) -> None:
         publish = self._unconfirmed.pop(tag, None)
@@ -112,4 +126,4 @@ class Confirms:
         elif not publish.confirmed.done():
             publish.confirmed.set_result(None)
         if self.on_resolved is not None:
-            self.on_resolved()
+            self.on_resolved(publish.target)

@@ -79,6 +79,18 @@ class ReconnectingConnection:
             await self._changed.wait()
         return connection
 
+    @property
+    def has_alternatives(self) -> bool:
+        """Whether there are other addresses."""
+        return self._endpoints.several
+
+    def leave(self, reason: str) -> None:
+        """End the connection, and open the next one at another address, if there is one."""
+        connection = self.current
+        if connection is not None:
+            self._avoid(connection)
+            connection.fail(reason)
+
     async def run(self) -> None:
         """Keep the connection open until cancelled."""
         waits, refused_waits = backoff(), backoff(LONGEST_REFUSED_WAIT)

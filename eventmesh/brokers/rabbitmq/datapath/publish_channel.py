@@ -36,6 +36,27 @@ class PublishChannel:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
         self._channel = await self._make(connection)
 
+    @property
+    def current(self) -> Channel | None:
+        """The channel, if it is open, whether it takes a message now or not."""
+        channel = self._channel
+        return channel if channel is not None and channel.is_open else None
+
+    async def open_another(self) -> Channel:
+        """Open another channel of the connection. Raises BrokerUnavailable."""
+        connection = self._connection.current
+        if connection is None:
+            raise BrokerUnavailable(self._connection.unavailable_reason)
+        return await self._make(connection)
+
+    def replace(self, channel: Channel | None) -> Channel | None:
+        """Use another channel, or, without one, open one when it is next needed.
+
+        Returns the channel that was in use, which stays open.
+        """
+        replaced, self._channel = self._channel, channel
+        return replaced
+
     def get(self) -> Channel | None:
         """Return the channel if it takes a message now, else None.
 

@@ -23,10 +23,10 @@ from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnectio
 from eventmesh.brokers.rabbitmq.datapath.publish_channel import PublishChannel
 from eventmesh.brokers.rabbitmq.datapath.publisher import (
     PUBLISH_SECONDS,
-    QUEUE_FULL_RETRY_SECONDS,
     encode_message,
     encode_route,
 )
+from eventmesh.brokers.rabbitmq.datapath.refusals import QUEUE_FULL_RETRY_SECONDS
 from eventmesh.brokers.rabbitmq.limits import MAX_EXPIRATION_MS
 from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (

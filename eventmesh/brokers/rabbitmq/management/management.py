@@ -258,19 +258,20 @@ class Management:
 
     async def depth(self, queue: Queue) -> int:
         """Return how many messages wait in the queue; 0 if there is no such queue."""
+        return (await self._count(queue.name))[0]
+
+    async def count_messages(self, queue: str) -> int:
+        """Return how many messages wait in `queue`; 0 without such a queue, or a leader of it."""
         return (await self._count(queue))[0]
 
     async def count_consumers(self, queue: Queue) -> int:
         """Return how many consumers the queue has; 0 if there is no such queue."""
-        return (await self._count(queue))[1]
+        return (await self._count(queue.name))[1]
 
-    async def _count(self, queue: Queue) -> tuple[int, int]:
-        async with (
-            self.connection.channel() as channel,
-            translate_errors(f"inspecting {queue.name!r}"),
-        ):
+    async def _count(self, queue: str) -> tuple[int, int]:
+        async with self.connection.channel() as channel, translate_errors(f"inspecting {queue!r}"):
             try:
-                declared = await channel.queue_declare(queue.name, passive=True)
+                declared = await channel.queue_declare(queue, passive=True)
             except ChannelNotFoundEntity as error:
                 check_away(error)
                 return 0, 0

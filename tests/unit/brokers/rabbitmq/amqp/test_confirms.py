@@ -157,7 +157,7 @@ async def test_a_message_is_unanswered_until_the_broker_answers(channel, session
 
 async def test_each_answer_is_counted_once_also_when_the_channel_ends(channel, session, soon):
     answered = []
-    channel.confirms.on_resolved = lambda: answered.append(1)
+    channel.confirms.on_resolved = lambda target: answered.append(1)
     futures = [publish(channel, str(number)) for number in range(5)]
     futures[3].cancel()
     session.confirm(1, 2, multiple=True)
@@ -187,7 +187,8 @@ async def test_every_message_gets_exactly_one_outcome(answers):
     """By a model: an answer settles what is open of what it names, and the end the rest."""
     confirms, count = Confirms(), [0]
 
-    def answered():
+    def answered(target):
+        assert target == QUEUE
         count[0] += 1
 
     confirms.on_resolved = answered

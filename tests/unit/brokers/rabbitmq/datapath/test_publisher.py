@@ -3,45 +3,17 @@
 import pytest
 from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
+from publishing import ROUTE, TIMEOUT, WINDOW, Shop
 
-from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
-from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, Publisher
+from eventmesh.brokers.rabbitmq.datapath.publisher import PUBLISH_SECONDS, encode_route
 from eventmesh.model.errors import (
     BrokerUnavailable,
     FunctionNotFound,
-    InvocationError,
     PayloadInvalid,
     PayloadTooLarge,
-    Throttled,
 )
 from eventmesh.model.message import MAX_BODY
-from eventmesh.model.topology import Route, to_function
-
-ROUTE = to_function("shop.place")
-TIMEOUT = 10.0
-WINDOW = 3
-
-
-class Shop:
-    """A publisher, its link, and its sends, which are tasks until a test ends them."""
-
-    def __init__(self, address, clock, tasks, *, timeout=TIMEOUT):
-        self.link = ReconnectingConnection(address, "test", self._prepare)
-        self.publisher = Publisher(self.link, clock, timeout, WINDOW)
-        self._tasks = tasks
-
-    async def _prepare(self, connection):
-        await self.publisher.prepare(connection)
-
-    def send(self, message, route=ROUTE):
-        """Begin to publish; the task's result is None or the error."""
-        return self._tasks.create_task(self._send(message, route))
-
-    async def _send(self, message, route):
-        try:
-            return await self.publisher.publish(route, message)
-        except InvocationError as error:
-            return error
+from eventmesh.model.topology import Route
 
 
 @pytest.fixture
@@ -120,15 +92,6 @@ async def test_a_message_that_reaches_no_queue(shop, session, message, soon):
     assert error.name == "shop.place"
 
 
-async def test_a_queue_that_is_full(shop, session, message, soon):
-    send = shop.send(message())
-    await session.next(Published)
-    session.send(1, commands.Basic.Nack(1))
-    error = await soon(send)
-    assert isinstance(error, Throttled)
-    assert "shop.place is full" in str(error)
-
-
 async def test_what_amqp_cannot_carry_is_refused_at_once(shop, session, message):
     publish = shop.publisher.publish
     with pytest.raises(PayloadTooLarge, match="16,777,217 bytes"):
@@ -192,7 +155,8 @@ async def test_a_turn_that_was_just_given_to_one_who_leaves_goes_on(shop, messag
         await session.next(Published)
     leaving, last = sends[WINDOW:]
     # In one pass of the loop: the turn is given to the first who waits, who is then cancelled.
-    shop.publisher._release_window()  # noqa: SLF001 a confirm cannot be timed as finely
+    target = encode_route(ROUTE.exchange, ROUTE.key, mandatory=ROUTE.mandatory)
+    shop.publisher._release(target)  # noqa: SLF001 a confirm cannot be timed as finely
     leaving.cancel()
     assert (await session.next(Published)).properties.message_id == "m5"
     session.confirm(1, 4, multiple=True)
