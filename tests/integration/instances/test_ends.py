@@ -152,7 +152,7 @@ async def test_provisioned_ones_are_there_before_and_after(hosted):
 async def test_an_instance_that_sends_junk_is_killed(hosted, caplog):
     async with hosted(isolated.app) as host:
         for how in ("length", "kind"):
-            with pytest.raises(FunctionError, match="signal SIGKILL"):
+            with pytest.raises(FunctionError, match="ended in the middle"):
                 await host.caller.invoke("isolated.breaks", {"how": how})
         assert await host.caller.invoke("isolated.recycled")
     assert "broke its connection and is killed" in caplog.text
