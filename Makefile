@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down secrets test versions interpreters e2e faults faultsfull faultspeers check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
+.PHONY: help install demo up down secrets lock test versions interpreters e2e faults faultsfull faultspeers check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ down: ## stop the containers, and keep their data
 # What is there already stays, so that the containers go on; only rights are written anew.
 secrets: install ## make passwords and certificates for `up`, and the rights that the code needs
 	@$(BIN)/eventmesh export secrets $(SERVICES) --output secrets $(ARGS)
+
+lock: install ## write requirements.lock anew: the files that the shop's images install, by hash
+	@$(ENGINE_ANSWERS)
+	@$(BIN)/eventmesh build --lock $(SERVICES) $(ARGS)
 
 test: install ## run the tests, those that kill RabbitMQ and workers too (ARGS="..." goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --ignore $(E2E) $(ARGS)

@@ -12,16 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from eventmesh.model.access.authorizers import Jwt, read_auth
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
 from eventmesh.model.value import value
 from eventmesh.packaging.broker_export import GATEWAY, OPERATOR, RESERVED
 from eventmesh.packaging.certificates import CA
 from eventmesh.packaging.external_mesh import ExternalMesh, escape_variables
-from eventmesh.packaging.image import Image, check_image_names
+from eventmesh.packaging.image import Image, check_image_names, extras_argument
 from eventmesh.packaging.rabbitmq_container import CONFIGURATION, SECRETS, rabbitmq_service
 from eventmesh.packaging.secret_files import RABBITMQ
 from eventmesh.service import Service
+from eventmesh.triggers.http import HttpTrigger
 
 NETWORK: Final = "mesh"
 
@@ -123,12 +125,25 @@ def _service(
     image = container.image
     return {
         "image": f"{image.name}:${{TAG:-latest}}",
-        "build": _build(image, folder),
+        "build": _build(image, folder, _extras(container.service)),
         "command": ["run", image.argument],
         **_process(container.name, container.grace, resources),
         "networks": [NETWORK],
         **({} if beside else _AFTER_RABBITMQ),
     }
+
+
+def _extras(service: Service) -> Sequence[str]:
+    """Return the extras of eventmesh that the service needs, as its declarations say."""
+    declared = [service.auth]
+    declared += [
+        read_auth(trigger.auth, "")
+        for spec in service.specs
+        for trigger in spec.triggers
+        if isinstance(trigger, HttpTrigger)
+    ]
+    verifies = any(isinstance(each, Jwt) for auth in declared for each in auth or ())
+    return ("jwt",) if verifies else ()
 
 
 def _gateway(image: Image, folder: Path, project: str, resources: Resources) -> dict[str, Any]:
@@ -169,8 +184,11 @@ def _gateway_image(image: Image, folder: Path, project: str) -> dict[str, Any]:
 _LOCAL_NAMES: Final = "${EVENTMESH_ALLOWED_HOSTS:-localhost,127.0.0.1}"
 
 
-def _build(image: Image, folder: Path) -> dict[str, Any]:
+def _build(image: Image, folder: Path, extras: Sequence[str] = ()) -> dict[str, Any]:
+    # Without a value: that of the variable BASE, or else that of the Dockerfile.
+    arguments = ["BASE", *([f"EXTRAS={extras_argument(extras)}"] if extras else [])]
     return {
+        "args": arguments,
         "context": _path(escape_variables(image.context), folder),
         "dockerfile": image.dockerfile.relative_to(image.context).as_posix(),
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventmesh.model.errors import EventmeshError, SettingsError
-from eventmesh.packaging.image import Image
+from eventmesh.packaging.image import Image, extras_argument
 
 DOCKER: Final = "docker"
 _PODMAN: Final = "podman"
@@ -28,9 +28,33 @@ class ContainerEngine:
     def __init__(self, command: str) -> None:
         self._command = command
 
-    def build(self, image: Image, tag: str, base: str | None = None) -> None:
+    def build(
+        self, image: Image, tag: str, base: str | None = None, extras: Sequence[str] = ()
+    ) -> None:
         """Build an image, on the base image of its Dockerfile or on another. Raises EngineError."""
-        self._run(*build_arguments(self._command, image, tag, base))
+        self._run(*build_arguments(self._command, image, tag, base, extras))
+
+    def run_python(self, image: str, script: str, given: str) -> str:
+        """Run a script by the Python of an image, and return what it prints. Raises EngineError."""
+        command = ("run", "--rm", "--interactive", "--entrypoint", "python", image, "-c", script)
+        try:
+            ended = subprocess.run(  # noqa: S603 - docker or podman, no shell
+                (self._command, *command),
+                input=given,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=_WORK_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(
+                f"{self._command} run was stopped: it took over {_WORK_SECONDS:g} s"
+            ) from error
+        if ended.returncode:
+            raise EngineError(
+                f"Python in {image} ended with code {ended.returncode}; its output is above"
+            )
+        return ended.stdout
 
     def push(self, tag: str, remote: str) -> None:
         """Push an image under another name. Raises EngineError if that fails."""
@@ -52,13 +76,16 @@ class ContainerEngine:
             )
 
 
-def build_arguments(command: str, image: Image, tag: str, base: str | None = None) -> Sequence[str]:
+def build_arguments(
+    command: str, image: Image, tag: str, base: str | None = None, extras: Sequence[str] = ()
+) -> Sequence[str]:
     """Return the arguments with which an engine's command builds an image."""
     # Podman writes no health check into an image of its own format.
     image_format = ("--format", "docker") if command == _PODMAN else ()
     on = () if base is None else ("--build-arg", f"BASE={base}")
+    more = ("--build-arg", f"EXTRAS={extras_argument(extras)}") if extras else ()
     files = ("--file", str(image.dockerfile), "--tag", tag, str(image.context))
-    return ("build", *image_format, *on, *files)
+    return ("build", *image_format, *on, *more, *files)
 
 
 def detect_engine() -> ContainerEngine:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import distributions
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import distributions, metadata
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -16,6 +16,9 @@ from eventmesh.packaging.wheel import write_wheel
 from eventmesh.targets.parse import Target
 
 TEMPLATES: Final = files("eventmesh.packaging") / "template"
+
+LOCK: Final = "requirements.lock"
+"""The file with the hashes of what an image installs, beside constraints.txt."""
 
 _APP: Final = "app.py"
 
@@ -117,6 +120,20 @@ def check_image_names(images: Iterable[Image]) -> None:
 def image_name(text: str) -> str:
     """Return a valid name of an image or a compose project."""
     return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-") or "service"
+
+
+def extras_argument(extras: Sequence[str]) -> str:
+    """Return extras of eventmesh as they stand behind its name: "[jwt,otel]".
+
+    Raises SettingsError for one that there is not.
+    """
+    known = metadata("eventmesh").get_all("Provides-Extra") or []
+    unknown = [extra for extra in extras if extra not in known]
+    if unknown:
+        raise SettingsError(
+            f"eventmesh has no extra {unknown[0]!r}: there are {', '.join(sorted(known))}"
+        )
+    return f"[{','.join(sorted(set(extras)))}]" if extras else ""
 
 
 def dockerfile_fields(image: Image) -> Mapping[str, str]:

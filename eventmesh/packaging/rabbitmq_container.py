@@ -7,7 +7,7 @@ from typing import Any, Final
 from eventmesh.packaging.certificates import CA, SERVER, SERVER_KEY
 from eventmesh.packaging.secret_files import DEFINITIONS, RABBITMQ
 
-IMAGE: Final = "rabbitmq:4"
+IMAGE: Final = "${RABBITMQ_IMAGE:-rabbitmq:4}"
 CONFIGURATION: Final = "rabbitmq.conf"
 """The file with its settings, beside the compose file: there is no secret in it."""
 
@@ -60,7 +60,7 @@ def rabbitmq_service() -> dict[str, Any]:
         "healthcheck": {
             "test": ["CMD", "rabbitmq-diagnostics", "-q", "check_port_connectivity"],
             "interval": "10s",
-            "timeout": "10s",
+            "timeout": "30s",  # It starts an Erlang of its own.
             "start_period": "60s",
         },
         "stop_grace_period": "60s",

@@ -143,13 +143,13 @@ async def test_a_password_and_a_certificate_are_replaced_while_everything_runs(
         await load(project, "--renew orders --renew rabbitmq")
         assert not [file for file, text in replaced.items() if file.read_text("ascii") == text]
         await reconnects(project, shop)
-        assert (await shop.order())[0] == 201
+        assert (await shop.order(customer="eve@shop.example"))[0] == 201
     finally:
         for file, text in replaced.items():
             file.write_text(text, "ascii")
         await load(project)
     await reconnects(project, shop)
-    assert (await shop.order())[0] == 201
+    assert (await shop.order(customer="eve@shop.example"))[0] == 201
     assert [each.id for each in await project.running("orders")] == before
 
 

@@ -11,6 +11,7 @@ from eventmesh.cli.options import targets_argument
 from eventmesh.targets.parse import read_target
 
 if TYPE_CHECKING:
+    from eventmesh.packaging.container_engine import ContainerEngine
     from eventmesh.packaging.image import Image
 
 
@@ -22,12 +23,31 @@ if TYPE_CHECKING:
     metavar="IMAGE",
     help="The image to build on, such as python:3.13-slim@sha256:…  [default: the Dockerfile's]",
 )
+@click.option(
+    "--extra",
+    "extras",
+    metavar="NAME",
+    multiple=True,
+    help="An extra of eventmesh to install too, such as jwt or otel. Can be given several times.",
+)
+@click.option(
+    "--lock",
+    is_flag=True,
+    help="Only write requirements.lock, anew: the files that the images install, by hash.",
+)
 @click.option("--push", "registry", metavar="REGISTRY", help="Also push them there.")
 @click.option(
     "--prepare", is_flag=True, help="Only write the files that the build needs; use no engine."
 )
 def command(
-    *, targets: tuple[str, ...], tag: str, base: str | None, registry: str | None, prepare: bool
+    *,
+    targets: tuple[str, ...],
+    tag: str,
+    base: str | None,
+    extras: tuple[str, ...],
+    lock: bool,
+    registry: str | None,
+    prepare: bool,
 ) -> None:
     """Build an image of each TARGET's folder, with Docker or Podman.
 
@@ -35,21 +55,34 @@ def command(
     files are written first: Dockerfile, .dockerignore, requirements.txt, constraints.txt with the
     versions that are installed here, and a wheel of eventmesh. Files of yours are not overwritten.
     """
-    if prepare and registry is not None:
-        raise click.UsageError("--prepare builds no image that --push could push: use one of them")
+    chosen = [
+        name
+        for name, given in (("--prepare", prepare), ("--lock", lock), ("--push", registry))
+        if given
+    ]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{chosen[0]} builds no image, and {chosen[1]} does not go with it")
     from eventmesh.packaging.container_engine import detect_engine  # noqa: PLC0415 - not for --help
-    from eventmesh.packaging.image import check_image_names, image_for_target  # noqa: PLC0415
+    from eventmesh.packaging.image import (  # noqa: PLC0415
+        check_image_names,
+        extras_argument,
+        image_for_target,
+    )
 
     images = [image_for_target(read_target(target)) for target in targets]
     check_image_names(images)
+    extras_argument(extras)  # One that there is not is refused before anything is done.
     if prepare:
-        _prepare(images, tag, base)
+        _prepare(images, tag, base, extras)
         return
     engine = detect_engine()
+    if lock:
+        _lock(engine, images, base, extras)
+        return
     for image in images:
         _write_missing(image)
         name = f"{image.name}:{tag}"
-        engine.build(image, name, base)
+        engine.build(image, name, base, extras)
         click.echo(f"built {name}")
         if registry is not None:
             remote = f"{registry.rstrip('/')}/{name}"
@@ -57,7 +90,18 @@ def command(
             click.echo(f"pushed {remote}")
 
 
-def _prepare(images: list[Image], tag: str, base: str | None) -> None:
+def _lock(
+    engine: ContainerEngine, images: list[Image], base: str | None, extras: tuple[str, ...]
+) -> None:
+    from eventmesh.packaging.lock import write_locks  # noqa: PLC0415 - not for --help
+
+    for image in images:
+        _write_missing(image)
+    for file in write_locks(engine, images, base, extras):
+        click.echo(f"wrote {file}")
+
+
+def _prepare(images: list[Image], tag: str, base: str | None, extras: tuple[str, ...]) -> None:
     """Write the files of the images, and print the commands that build them."""
     from eventmesh.packaging.container_engine import DOCKER, build_arguments  # noqa: PLC0415
 
@@ -65,7 +109,7 @@ def _prepare(images: list[Image], tag: str, base: str | None) -> None:
         _write_missing(image)
     click.echo("\nBuild with:")
     for image in images:
-        arguments = build_arguments(DOCKER, image, f"{image.name}:{tag}", base)
+        arguments = build_arguments(DOCKER, image, f"{image.name}:{tag}", base, extras)
         click.echo(f"  {shlex.join([DOCKER, *arguments])}")
 
 

@@ -78,6 +78,28 @@ def test_one_folder_twice(engines, build):
     assert build("hello", "hello/app.py:one").exit_code == 0
 
 
+def test_extras_are_installed_too(engines, build, project):
+    engines("docker")
+    assert build("hello", "--extra", "otel", "--extra", "jwt").exit_code == 0
+    assert " --build-arg EXTRAS=[jwt,otel] --file " in calls(project)[1]
+
+
+def test_an_extra_that_there_is_not(engines, build, project):
+    engines("docker")
+    result = build("hello", "--extra", "oidc")
+    assert result.exit_code == 2
+    assert "eventmesh has no extra 'oidc': there are jwt, otel" in result.stderr
+    assert not (project / "calls").exists()
+
+
+@pytest.mark.parametrize("other", [("--prepare",), ("--push", "registry.example")])
+def test_a_lock_is_written_without_a_build(engines, build, other):
+    engines("docker")
+    result = build("hello", "--lock", *other)
+    assert result.exit_code == 2
+    assert "builds no image" in result.stderr
+
+
 def test_pushing(engines, build, project):
     engines("docker")
     result = build("hello", "--push", "registry.example/shop/")

@@ -10,6 +10,7 @@ from eventmesh.packaging.rabbitmq_container import RABBITMQ_CONF
 
 ROOT = Path(__file__).parents[3]
 
+JWT = "Jwt('https://id.example', 'shop', jwks='https://id.example/keys')"
 OF_RABBITMQ = ["ca.pem", "rabbitmq.pem", "rabbitmq.key", "definitions.json"]
 
 ORDERS = """
@@ -75,7 +76,11 @@ def test_a_container_for_each_target(export, project):
     assert list(document["services"]) == ["rabbitmq", "gateway", "operator", "orders", "quick"]
     orders, quick = document["services"]["orders"], document["services"]["quick"]
     assert orders["image"] == "orders:${TAG:-latest}"
-    assert orders["build"] == {"context": "./shop/orders", "dockerfile": "Dockerfile"}
+    assert orders["build"] == {
+        "context": "./shop/orders",
+        "dockerfile": "Dockerfile",
+        "args": ["BASE"],
+    }
     assert (orders["command"], quick["command"]) == (["run", "orders"], ["run", "tools/quick.py"])
     assert orders["depends_on"] == {"rabbitmq": {"condition": "service_healthy"}}
 
@@ -172,7 +177,9 @@ def test_passwords_are_in_files_alone(run, project):
 
 def test_rabbitmq_speaks_to_who_verifies_it_alone(export):
     rabbitmq = export("shop/orders")["services"]["rabbitmq"]
-    assert rabbitmq["image"] == "rabbitmq:4"  # The management plugin is another image.
+    assert (
+        rabbitmq["image"] == "${RABBITMQ_IMAGE:-rabbitmq:4}"
+    )  # The management plugin is another image.
     environment = rabbitmq["environment"]
     assert environment["RABBITMQ_ENABLED_PLUGINS_FILE"] == "/dev/null"
     assert environment["ERL_EPMD_ADDRESS"] == "127.0.0.1"
@@ -186,6 +193,27 @@ def test_rabbitmq_speaks_to_who_verifies_it_alone(export):
 def test_the_shops_rabbitmq_has_the_same_settings():
     (settings,) = yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"].values()
     assert (ROOT / settings["file"]).read_text() == RABBITMQ_CONF
+
+
+@pytest.mark.parametrize(
+    ("of_service", "of_route", "extras"),
+    [
+        ("", "", []),
+        (JWT, "", ["EXTRAS=[jwt]"]),
+        ("", f"[Anyone(), {JWT}]", ["EXTRAS=[jwt]"]),
+        ("Anyone()", "", []),
+    ],
+)
+def test_what_verifies_tokens_gets_what_that_needs(export, write, of_service, of_route, extras):
+    write(
+        "auth/app.py",
+        "from eventmesh import Service, on\nfrom eventmesh.auth import Anyone, Jwt\n"
+        f"auth = Service('auth', auth={of_service or None})\n"
+        f"@auth.function(on.get('/who', auth={of_route or None}))\nasync def who() -> None: ...\n",
+    )
+    services = export("auth", "shop/orders")["services"]
+    assert services["auth"]["build"]["args"] == ["BASE", *extras]
+    assert services["orders"]["build"]["args"] == services["gateway"]["build"]["args"] == ["BASE"]
 
 
 def test_settings_of_rabbitmq_that_are_there_are_kept(run, write, project):

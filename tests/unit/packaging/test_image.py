@@ -152,3 +152,13 @@ def test_the_shops_dockerfiles_are_those_that_the_launcher_writes(service):
     image = image_for_target(read_target(str(ROOT / "services" / service)))
     assert image.context == ROOT
     assert image.dockerfile.read_text() == dockerfile(image)
+
+
+def test_the_shops_lock_has_the_versions_that_are_tested():
+    def pins(name):
+        lines = (ROOT / name).read_text().lower().splitlines()
+        return {line.partition(" ")[0] for line in lines if "==" in line}
+
+    locked = pins("requirements.lock")
+    assert locked <= pins("constraints.txt")
+    assert {f"aiohttp=={version('aiohttp')}", f"aiosqlite=={version('aiosqlite')}"} <= locked
