@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from eventmesh.brokers.rabbitmq.coordination import slots
+from eventmesh.brokers.rabbitmq.coordination import recount, slots, tokens
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
 from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
-from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.topology import named
 
 
@@ -295,3 +295,91 @@ async def test_a_slot_that_another_user_made_lets_no_more_run(client, soon, capl
         await soon(more)
         waiting.release()
         await all_back(client, name, 1)
+
+
+async def waiting_for_one(stack, client, name, count, soon):
+    """Hold all slots of a process, and have another process wait for one."""
+    ours = await stack.enter_async_context(hold_slots(client.management, name, count))
+    for _ in range(count):
+        await soon(ours.acquire())
+    theirs = await stack.enter_async_context(hold_slots(client.management, name, count))
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    return ours, tasks.create_task(theirs.acquire())
+
+
+async def test_lost_slots_are_made_anew(client, name, soon, monkeypatch, caplog):
+    monkeypatch.setattr(slots, "STARVED_SECONDS", 0.1)
+    before = await find_tokens(client.management, name, 3, insist=True)
+    assert await client.management.purge(named(before.queue)) == 3
+    async with hold_slots(client.management, name, 3) as held:
+        for _ in range(3):
+            await soon(held.acquire())
+        assert "3 of 3 slots are lost" in caplog.text
+        for _ in range(3):
+            held.release()
+        assert (await tokens_of(client, name)).queue != before.queue
+        await all_back(client, name, 3)
+
+
+async def test_those_that_are_held_are_not_counted_as_lost(client, name, soon, monkeypatch):
+    # On a slow machine a count takes its time.
+    monkeypatch.setattr(recount, "PROBE_SECONDS", 60.0)
+    async with AsyncExitStack() as stack:
+        ours, waiting = await waiting_for_one(stack, client, name, 2, soon)
+        queue = (await tokens_of(client, name)).queue
+        # Who waits has its consumer a moment later.
+        async with asyncio.timeout(60):
+            while await client.management.count_consumers(named(queue)) < 3:
+                pass
+        assert await recount.count_held(client.management, queue) == 2
+        assert not await tokens.replace_lost(client.management, name, queue, 1000.0)
+        assert not waiting.done()
+        ours.release()
+        await soon(waiting)
+
+
+async def test_slots_are_looked_for_once_for_all_processes(client, name):
+    queue = (await find_tokens(client.management, name, 2, insist=True)).queue
+    await client.management.purge(named(queue))
+    assert await tokens.replace_lost(client.management, name, queue, 1000.0)
+    queue = (await tokens_of(client, name)).queue
+    assert not await tokens.replace_lost(client.management, name, queue, 1000.0)
+    assert not await tokens.replace_lost(client.management, name, queue, 1010.0)
+    await client.management.purge(named(queue))
+    assert await tokens.replace_lost(client.management, name, queue, 2000.0)
+
+
+async def test_a_queue_that_could_not_be_filled_is_deleted(rabbitmq, client, name, monkeypatch):
+    full = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}
+    monkeypatch.setattr(tokens, "token_arguments", lambda _: full)
+    with pytest.raises(BrokerUnavailable):
+        await find_tokens(client.management, name, 2, insist=True)
+    left = [queue for queue in await rabbitmq.queues() if queue.startswith(f"{name}.")]
+    assert left == [f"{name}.lease"]
+
+
+async def test_what_waits_where_there_are_no_slots_is_handed_back(
+    client, name, soon, monkeypatch, caplog
+):
+    monkeypatch.setattr(slots, "HAND_BACK_SECONDS", 0.2)
+    ended = asyncio.Event()
+    reconnect = client.management.reconnect
+
+    async def find_none(*args, **options):
+        raise BrokerUnavailable("no route")
+
+    async def note(reason):
+        await reconnect(reason)
+        ended.set()
+
+    monkeypatch.setattr(slots, "find_tokens", find_none)
+    monkeypatch.setattr(client.management, "reconnect", note)
+    await client.management.server()
+    async with hold_slots(client.management, name, 2) as held:
+        with pytest.raises(Throttled):
+            await soon(held.acquire())
+        await soon(ended.wait())
+        monkeypatch.setattr(slots, "HAND_BACK_SECONDS", 60.0)
+        monkeypatch.setattr(slots, "find_tokens", find_tokens)
+        await soon(held.acquire())
+    assert "handed back" in caplog.text

@@ -14,12 +14,14 @@ SURPLUS_GRACE_SECONDS: Final = 0.005
 class TokenConsumer:
     """An AMQP consumer that holds one token, or waits for one."""
 
-    __slots__ = ("returning", "since", "tag", "token")
+    __slots__ = ("probe", "returning", "since", "tag", "token")
 
     def __init__(self, tag: str = "") -> None:
         self.tag = tag
         self.token: int | None = None
         """The delivery tag of the token that it holds."""
+        self.probe: int | None = None
+        """The delivery tag of a probe that it keeps in place of a token; see `recount`."""
         self.since = 0.0
         """The time at which it got that token."""
         self.returning = False

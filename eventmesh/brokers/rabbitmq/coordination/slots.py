@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -18,6 +19,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from eventmesh.aio.tasks import background_task, check_cancelled
 from eventmesh.aio.waiters import WaitQueue
+from eventmesh.brokers.rabbitmq.coordination.recount import PROBE, PROBE_SECONDS
 from eventmesh.brokers.rabbitmq.coordination.slot_steps import (
     Add,
     Remove,
@@ -29,11 +31,24 @@ from eventmesh.brokers.rabbitmq.coordination.slot_steps import (
     next_step,
 )
 from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
-from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
+from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens, replace_lost
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.brokers.rabbitmq.timing import backoff
-from eventmesh.model.errors import BrokerUnavailable, InvocationError
+from eventmesh.model.errors import BrokerUnavailable, InvocationError, Throttled
+
+STARVED_SECONDS: Final = 30.0
+"""Seconds without any token after which a process that waits suspects that some are lost."""
+
+HAND_BACK_SECONDS: Final = 60.0
+"""Seconds without a way to get slots after which what waits for them is handed back to its queue,
+where other processes can take it."""
+
+HAND_BACK_RETRY_SECONDS: Final = 5.0
+
+PATIENCE: Final = 3
+"""Failures in a row, with a connection, after which other connections are tried: they may lead to
+another part of a cluster that has fallen apart."""
 
 TURN_SECONDS: Final = 1.0
 """Seconds for which a process may reuse a token before it must return it for others."""
@@ -78,6 +93,10 @@ class RabbitSlots:
         self._ended = ""
         self._reported = False
         self._closed = ""
+        self._starved_since = _now()
+        self._sharing = False
+        self._failures = 0
+        self._broken_since: float | None = None
 
     async def acquire(self) -> None:
         """Acquire a slot. Without a connection it waits for one; the caller limits the wait."""
@@ -86,6 +105,8 @@ class RabbitSlots:
         if self._has_free_token and not self._waiting:
             self._running += 1
             return
+        if not self._waiting:
+            self._starved_since = _now()
         self._changed.set()
         try:
             await self._waiting.wait(self.release)
@@ -111,6 +132,11 @@ class RabbitSlots:
 
     async def run(self) -> None:
         """Take and return tokens, over one connection after another."""
+        async with background_task(self._hand_back()):
+            await self._share_for_ever()
+        self.close()
+
+    async def _share_for_ever(self) -> None:
         waits = backoff()
         while not self._management.connection.closed_for_good:
             failure: InvocationError | None = None
@@ -127,7 +153,36 @@ class RabbitSlots:
                 # Only now: RabbitMQ may cancel consumers just before it closes the connection.
                 lost = self._management.connection_generation != generation
                 self._report(failure, lost=lost or not self._management.connection.is_open)
-        self.close()
+            await self._count_failure(failed=failure is not None and not self._ended)
+
+    async def _count_failure(self, *, failed: bool) -> None:
+        """Open other connections after PATIENCE failures to find tokens."""
+        self._failures = self._failures + 1 if failed else 0
+        if self._failures >= PATIENCE and self._management.connection.is_open:
+            self._failures = 0
+            await self._management.reconnect(f"it leads to no slots of {self._name!r}")
+
+    async def _hand_back(self) -> None:
+        """Have what waits tried elsewhere while this process has no way to get slots."""
+        while True:
+            await asyncio.sleep(HAND_BACK_SECONDS / 4)
+            if self._sharing:
+                self._broken_since = None
+            elif self._broken_since is None:
+                self._broken_since = _now()
+            elif _now() - self._broken_since >= HAND_BACK_SECONDS and self._waiting:
+                _log.warning(
+                    "%s: %d runs that wait for slots are handed back: this process gets none",
+                    self._name,
+                    len(self._waiting),
+                )
+                self._waiting.fail_all(self._throttled)
+
+    def _throttled(self) -> Throttled:
+        return Throttled(
+            f"this process could not take slots of {self._name!r} for {HAND_BACK_SECONDS:g} s",
+            HAND_BACK_RETRY_SECONDS,
+        )
 
     def _report(self, error: InvocationError, *, lost: bool) -> None:
         if self._management.connection.closed_for_good:
@@ -162,11 +217,16 @@ class RabbitSlots:
                 async with translate_errors(f"asking for slots of {self._name!r}"):
                     await channel.basic_qos(prefetch_count=1)
                 self._reported = False
+                self._sharing = True
+                self._starved_since = _now()
                 while not self._ended:
                     check_cancelled()
                     self._changed.clear()
+                    await self._give_back_probes(channel)
+                    await self._replace_lost(tokens)
                     await self._take_step(channel, tokens)
             finally:
+                self._sharing = False
                 self._consumers.clear()
         raise BrokerUnavailable(self._ended)
 
@@ -184,7 +244,7 @@ class RabbitSlots:
             case Remove(consumer):
                 await self._remove(channel, consumer)
             case Wait(until):
-                await self._wait_for_change(until)
+                await self._wait_for_change(min(self._alarms(until), default=None))
 
     def _state(self, tokens: int) -> SlotsState:
         state = SlotsState(
@@ -200,6 +260,31 @@ class RabbitSlots:
         elif self._surplus_since is None:
             self._surplus_since = state.now
         return state
+
+    def _alarms(self, until: float | None) -> Iterator[float]:
+        """Yield the times at which there is something to do although nothing has changed."""
+        if until is not None:
+            yield until
+        if self._waiting:
+            yield self._starved_since + STARVED_SECONDS
+        for consumer in self._consumers:
+            if consumer.probe is not None:
+                yield consumer.since + PROBE_SECONDS
+
+    async def _give_back_probes(self, channel: AbstractChannel) -> None:
+        for consumer in self._consumers:
+            if consumer.probe is not None and _now() >= consumer.since + PROBE_SECONDS:
+                probe, consumer.probe = consumer.probe, None
+                async with translate_errors(f"counting the slots of {self._name!r}"):
+                    await channel.basic_ack(probe, wait=False)
+
+    async def _replace_lost(self, tokens: Tokens) -> None:
+        """Look for lost tokens if this process waits for one and has had none for long."""
+        if not self._waiting or _now() - self._starved_since < STARVED_SECONDS:
+            return
+        self._starved_since = _now()
+        # If it does, RabbitMQ cancels our consumers, and the new ones are found.
+        await replace_lost(self._management, self._name, tokens.queue, time.time())
 
     async def _wait_for_change(self, until: float | None) -> None:
         try:
@@ -226,8 +311,12 @@ class RabbitSlots:
             _log.warning("%s: a slot that its service did not make is dropped", self._name)
             await channel.basic_ack(message.delivery_tag or 0, wait=False)
             return
-        consumer.token = message.delivery_tag
         consumer.since = _now()
+        if message.header.properties.message_type == PROBE:
+            consumer.probe = message.delivery_tag
+            self._changed.set()
+            return
+        consumer.token = message.delivery_tag
         self._grant()
         self._changed.set()
 
@@ -236,6 +325,8 @@ class RabbitSlots:
         self._consumers.remove(consumer)
         async with translate_errors(f"returning a slot of {self._name!r}"):
             await channel.basic_cancel(consumer.tag)
+            if consumer.probe is not None:
+                await channel.basic_nack(consumer.probe, requeue=True, wait=False)
         await self._return_token(channel, consumer)
 
     async def _return_token(self, channel: AbstractChannel, consumer: TokenConsumer) -> None:
@@ -256,6 +347,7 @@ class RabbitSlots:
     def _grant(self) -> None:
         while self._has_free_token and self._waiting.wake_oldest():
             self._running += 1
+            self._starved_since = _now()
 
 
 def _now() -> float:

@@ -66,6 +66,7 @@ class ManagementConnection:
         self._live: AbstractConnection | None = None
         self._opening = asyncio.Lock()
         self._failure = "it was not opened yet"
+        self._dropped = ""
         self.closed_for_good = False
         self.connection_generation = 0
 
@@ -168,7 +169,9 @@ class ManagementConnection:
     def _on_closed(self, closing: asyncio.Future[None]) -> None:
         if not self.closed_for_good:
             self.connection_generation += 1
-            self._failure = closing_reason(closing) or "nothing came from RabbitMQ for too long"
+            dropped, self._dropped = self._dropped, ""
+            silent = dropped or "nothing came from RabbitMQ for too long"
+            self._failure = closing_reason(closing) or silent
             self._log.log_unused_lost(self._name, self._failure)
 
     async def _discard(self) -> None:
@@ -177,6 +180,15 @@ class ManagementConnection:
         connection, self._connection, self._live = self._connection, None, None
         if connection is not None:
             await connection.close()
+
+    async def drop(self, reason: str) -> None:
+        """End the connection that there is now. The next one may be to another node."""
+        self._dropped = reason
+        try:
+            async with translate_errors("ending the connection", CLOSE_SECONDS), self._opening:
+                await self._discard()
+        except BrokerUnavailable as error:
+            _log.debug("%s: %s", self._name, error)
 
     async def close(self) -> None:
         """Close the connection, even if the broker does not answer."""

@@ -137,7 +137,8 @@ class Management:
 
     async def check_delays(self) -> None:
         """Raise BrokerUnavailable if RabbitMQ may lose messages with a delay."""
-        await self._stream_flag.check(await self.connection.server_version())
+        if not self._stream_flag.enabled:
+            await self._stream_flag.check(await self.connection.server_version())
 
     async def server(self) -> Server:
         """Return what decides the arguments of queues."""
@@ -251,6 +252,11 @@ class Management:
             except (BrokerUnavailable, ChannelNotFoundEntity, ChannelPreconditionFailed):
                 raise error if isinstance(error, QueueAway) else QueueAway(str(error)) from None
         _log.info("%r was on a node that is away, and is made anew: %s", name, error)
+
+    async def reconnect(self, reason: str) -> None:
+        """End both connections; they are opened again, maybe to other nodes."""
+        await self.connection.drop(reason)
+        await self.publish_connection.drop(reason)
 
     async def get(self, queue: Queue) -> Delivery | None:
         """Take one message; None if there is none. It is requeued if it is unacked at the end."""

@@ -66,29 +66,29 @@ async def is_stream_flag_enabled(connection: ManagementConnection, prefix: str) 
 
 
 class StreamFlag:
-    """What one process knows of the flag; it asks again until it is enabled."""
+    """What one process knows of the flag: it asks again until it is `enabled`."""
 
     def __init__(self, make_connection: Callable[[], ManagementConnection], prefix: str) -> None:
         """`make_connection` makes one to ask on, which is closed after that."""
         self._make_connection = make_connection
         self._prefix = prefix
-        self._enabled = False
+        self.enabled = False
         self._asked = float("-inf")
         self._asking = asyncio.Lock()
 
     async def check(self, version: tuple[int, ...]) -> None:
         """Raise BrokerUnavailable if this version of RabbitMQ may lose what is delayed."""
-        if self._enabled:
+        if self.enabled:
             return
         if version >= ALWAYS_ENABLED:
-            self._enabled = True
+            self.enabled = True
             return
         async with self._asking:
             now = asyncio.get_running_loop().time()
-            if not self._enabled and now - self._asked > RECHECK_SECONDS:
-                self._enabled = await self._ask()
+            if not self.enabled and now - self._asked > RECHECK_SECONDS:
+                self.enabled = await self._ask()
                 self._asked = now
-        if not self._enabled:
+        if not self.enabled:
             raise BrokerUnavailable(
                 "RabbitMQ may lose messages with a delay, so none is sent: its feature flag "
                 f"stream_queue is disabled; {ADVICE}"
