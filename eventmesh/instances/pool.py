@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from eventmesh.aio.clock import Clock, SharedTimer, sleep
 from eventmesh.engine.spec import FunctionSpec
 from eventmesh.instances.failures import start_error
-from eventmesh.instances.instance import Instance, State
+from eventmesh.instances.lifecycle import Instance, State
 from eventmesh.instances.zygote.client import ZygoteLost
 from eventmesh.model.isolation import Isolation
 from eventmesh.model.result import Failure

@@ -14,7 +14,7 @@ import isolated
 import pytest
 from processes_seen import ended, find_parent, is_alive, list_below
 
-from eventmesh.instances import instance as instance_module
+from eventmesh.instances import lifecycle as instance_module
 from eventmesh.instances.memory import choose
 from eventmesh.model.errors import FunctionError, InvocationTimeout, Throttled
 
