@@ -101,7 +101,14 @@ class RabbitBroker:
             declare=names is None,
             count=self._management.count_messages,
         )
-        self._rpc_client = RpcClient(self._publishing, clock, publish_timeout, user, names)
+        self._rpc_client = RpcClient(
+            self._publishing,
+            clock,
+            publish_timeout,
+            user,
+            names,
+            count=self._management.count_messages,
+        )
         self._reply_sender = ReplySender(
             self._publishing, clock, user, "" if names is None else REPLIES
         )

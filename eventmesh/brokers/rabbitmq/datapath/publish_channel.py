@@ -42,6 +42,10 @@ class PublishChannel:
         channel = self._channel
         return channel if channel is not None and channel.is_open else None
 
+    def uses(self, channel: Channel) -> bool:
+        """Whether this channel is the one in use, or was the last one."""
+        return self._channel is channel
+
     async def open_another(self) -> Channel:
         """Open another channel of the connection. Raises BrokerUnavailable."""
         connection = self._connection.current

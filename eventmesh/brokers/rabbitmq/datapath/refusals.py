@@ -116,10 +116,8 @@ class Refusals:
                 return
             refused_by = refusing
             if queue.full:
-                raise Throttled(
-                    f"the queue of {route.name} is full, or one that subscribes to it",
-                    QUEUE_FULL_RETRY_SECONDS,
-                )
+                whose = "a queue that gets" if _queue_of(route) is None else "the queue of"
+                raise Throttled(f"{whose} {route.name} is full", QUEUE_FULL_RETRY_SECONDS)
             now = self._clock.now()
             due = max(self._opened + TRIAL_SECONDS, now)
             if not self._patient or due >= ends:

@@ -25,8 +25,9 @@ from eventmesh.brokers.rabbitmq.datapath.publisher import (
     PUBLISH_SECONDS,
     encode_message,
     encode_route,
+    line_of,
 )
-from eventmesh.brokers.rabbitmq.datapath.refusals import QUEUE_FULL_RETRY_SECONDS
+from eventmesh.brokers.rabbitmq.datapath.refusals import QUEUE_FULL_RETRY_SECONDS, Count, Refusals
 from eventmesh.brokers.rabbitmq.limits import MAX_EXPIRATION_MS
 from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
@@ -55,22 +56,34 @@ class RpcClient:
         timeout: float,
         user: bytes = b"",
         names: Names | None = None,
+        *,
+        count: Count | None = None,
     ) -> None:
         """`timeout` is the seconds to wait for a connection, within the deadline; 0 to not wait.
 
         `user` is that of the connection, from `encode_user`. With `names`, those of the restricted
-        topology, replies come through an exchange and a queue, and not by direct reply-to.
+        topology, replies come through an exchange and a queue, and not by direct reply-to. `count`
+        counts the messages that wait in a queue; without it no queue is known to be full.
         """
         self._user = user
         self._names = names
-        self._reply_to = REPLY_TO
+        self._reply_addresses: dict[Channel, str] = {}
         self._connection = connection
         self._clock = clock
         self._timeout = timeout or PUBLISH_SECONDS
         self._publish_channel = PublishChannel(
             connection, self._open_channel, wait_for_connection=timeout > 0
         )
+        self._refusals = Refusals(
+            self._publish_channel, clock, count, self._retire, patient=timeout > 0
+        )
         self._open: dict[str, asyncio.Future[Message]] = {}
+        self._again: dict[asyncio.Future[Message], Channel] = {}
+        """The replies to requests that were sent again, and on which channel."""
+        self._tried: set[Channel] = set()
+        """New channels on which no request was stored yet."""
+        self._retired: dict[Channel, set[asyncio.Future[Message]]] = {}
+        """Channels that were replaced, with the replies that may still come there."""
 
     async def prepare(self, connection: AmqpConnection) -> None:
         """Open the channel of a new connection. Raises BrokerUnavailable."""
@@ -86,7 +99,7 @@ class RpcClient:
         except BaseException:
             channel.abandon()
             raise
-        channel.closed.add_done_callback(self._on_closed)
+        channel.closed.add_done_callback(partial(self._on_closed, channel))
         return channel
 
     async def _make_queue(self, channel: Channel, names: Names) -> str:
@@ -100,10 +113,8 @@ class RpcClient:
                 arguments={"x-queue-type": "classic"},
             )
         )
-        self._reply_to = urandom(16).hex()
-        await channel.call(
-            commands.Queue.Bind(queue=queue, exchange=REPLIES, routing_key=self._reply_to)
-        )
+        address = self._reply_addresses[channel] = urandom(16).hex()
+        await channel.call(commands.Queue.Bind(queue=queue, exchange=REPLIES, routing_key=address))
         return queue
 
     async def request(self, route: Route, message: Message) -> Message:
@@ -130,9 +141,45 @@ class RpcClient:
                 partial(_published, reply, route)
             )
             return await reply
+        except Refused:
+            pass  # It is published again below.
         finally:
             timer.cancel()
             del self._open[correlation_id]
+        return await self._request_again(route, message, message.deadline, channel)
+
+    async def _request_again(
+        self, route: Route, message: Message, deadline: float, refused_by: Channel
+    ) -> Message:
+        """Send a request again that a channel refused, on other ones, and wait for its reply."""
+        started = self._clock.now()
+        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        correlation_id = urandom(8).hex()
+        self._open[correlation_id] = reply
+
+        async def resend(channel: Channel) -> None:
+            if not self._publish_channel.uses(channel):
+                self._tried.add(channel)
+            self._again[reply] = channel
+            remaining = deadline - self._clock.now()
+            try:
+                await self._publish(channel, route, message, correlation_id, remaining)
+            except Returned:
+                raise FunctionNotFound(route.name) from None
+            self._tried.discard(channel)
+
+        line = line_of(encode_route(route.exchange, route.key, mandatory=True))
+        try:
+            with TimeLimit(self._clock, deadline - started):
+                await self._refusals.publish_again(route, line, refused_by, resend, deadline)
+                return await reply
+        except TimeoutError:
+            raise _timed_out(route, deadline - started) from None
+        finally:
+            del self._open[correlation_id]
+            self._again.pop(reply, None)
+            if reply.done() and not reply.cancelled():
+                reply.exception()  # Marks it as retrieved.
 
     def _publish(
         self,
@@ -146,7 +193,7 @@ class RpcClient:
             message,
             durable=False,
             expiration=min(max(int(remaining * 1000), 1), MAX_EXPIRATION_MS),
-            reply_to=self._reply_to,
+            reply_to=REPLY_TO if self._names is None else self._reply_addresses[channel],
             correlation_id=correlation_id,
             user=self._user,
         )
@@ -176,9 +223,35 @@ class RpcClient:
         elif not waiting.done():
             waiting.set_result(reply)
 
-    def _on_closed(self, closed: asyncio.Future[str]) -> None:
-        """Fail all open requests: their replies cannot come on another channel."""
-        for reply in self._open.values():
+    def _retire(self, channel: Channel) -> None:
+        """Close a channel that is not used any more, once no reply can come there."""
+        waiting = self._replies_to(channel)
+        if channel in self._tried or not waiting:
+            channel.abandon()
+            return
+        self._retired[channel] = waiting
+        for reply in tuple(waiting):
+            reply.add_done_callback(partial(self._on_retired_reply, channel))
+
+    def _replies_to(self, channel: Channel) -> set[asyncio.Future[Message]]:
+        """Return the open replies that would come to the channel in use."""
+        again = self._again
+        return {reply for reply in self._open.values() if again.get(reply, channel) is channel}
+
+    def _on_retired_reply(self, channel: Channel, reply: asyncio.Future[Message]) -> None:
+        waiting = self._retired.get(channel, set())
+        waiting.discard(reply)
+        if not waiting:
+            channel.abandon()
+
+    def _on_closed(self, channel: Channel, closed: asyncio.Future[str]) -> None:
+        """Fail the requests whose replies would come there: none can come on another channel."""
+        self._tried.discard(channel)
+        self._reply_addresses.pop(channel, None)
+        waiting = self._retired.pop(channel, set())
+        if self._publish_channel.uses(channel):
+            waiting = self._replies_to(channel)
+        for reply in waiting:
             _fail(
                 reply,
                 BrokerUnavailable(
@@ -194,7 +267,11 @@ def _fail(reply: asyncio.Future[Message], error: Exception) -> None:
 
 
 def _time_out(reply: asyncio.Future[Message], route: Route, waited: float) -> None:
-    _fail(reply, InvocationTimeout(f"{route.name} did not answer within {format_seconds(waited)}"))
+    _fail(reply, _timed_out(route, waited))
+
+
+def _timed_out(route: Route, waited: float) -> InvocationTimeout:
+    return InvocationTimeout(f"{route.name} did not answer within {format_seconds(waited)}")
 
 
 def _published(
@@ -204,8 +281,5 @@ def _published(
     error = confirmed.exception()
     if isinstance(error, Returned):
         _fail(reply, FunctionNotFound(route.name))
-    elif isinstance(error, Refused):
-        reason = f"the RPC queue of {route.name} is full"
-        _fail(reply, Throttled(reason, QUEUE_FULL_RETRY_SECONDS))
-    elif isinstance(error, BrokerUnavailable):
+    elif isinstance(error, (BrokerUnavailable, Refused)):
         _fail(reply, error)

@@ -4,8 +4,10 @@ import pytest
 from fake_rabbitmq import Published, fake_rabbit
 from pamqp import commands
 
+from eventmesh.brokers.rabbitmq.datapath import refusals
 from eventmesh.brokers.rabbitmq.datapath import rpc_client as requests_module
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
+from eventmesh.brokers.rabbitmq.datapath.refusals import TRIAL_SECONDS
 from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
 from eventmesh.model.errors import (
     BrokerUnavailable,
@@ -30,11 +32,16 @@ class Shop:
 
     def __init__(self, address, clock, tasks, *, timeout=TIMEOUT):
         self.link = ReconnectingConnection(address, "test", self._prepare)
-        self.requests = RpcClient(self.link, clock, timeout)
+        self.requests = RpcClient(self.link, clock, timeout, count=self._count)
+        self.depth = 0
         self._tasks = tasks
 
     async def _prepare(self, connection):
         await self.requests.prepare(connection)
+
+    async def _count(self, queue):
+        assert queue == ROUTE.key
+        return self.depth
 
     def ask(self, message):
         return self._tasks.create_task(self._ask(message))
@@ -147,13 +154,98 @@ async def test_a_request_that_reaches_no_function(shop, session, message, soon):
     assert error.name == "shop.price"
 
 
-async def test_a_line_that_is_full(shop, session, message, soon):
+async def refuse(session, *, tag=1):
+    """Refuse the next request, and return the number of the channel on which it came."""
+    number, _ = await session.next(Published, channel=True)
+    session.send(number, commands.Basic.Nack(tag))
+    return number
+
+
+async def test_a_line_that_is_full(shop, session, message, clock, soon, until, monkeypatch):
+    shop.depth = 5
+    waits = []
+
+    async def sleep(clock, delay):
+        waits.append(delay)
+        await real(clock, delay)
+
+    real = refusals.sleep
+    monkeypatch.setattr(refusals, "sleep", sleep)
     asked = shop.ask(message(wait=5))
-    await session.next(Published)
-    session.send(1, commands.Basic.Nack(1))
+    for _ in range(2):
+        await refuse(session)
+    await until(lambda: waits)
+    await clock.advance(TRIAL_SECONDS)
+    await refuse(session)
     error = await soon(asked)
     assert isinstance(error, Throttled)
     assert "shop.price is full" in str(error)
+    assert not shop.requests._open  # noqa: SLF001 what is left of it nobody else could see
+
+
+async def test_a_line_that_has_another_leader(shop, session, message, soon):
+    """A channel may remember the one that died; the next has a consumer for replies of its own."""
+    asked = shop.ask(message(wait=5))
+    await refuse(session)
+    number, published = await session.next(Published, channel=True)
+    assert number != 1
+    session.confirm(number, 1)
+    correlation_id = published.properties.correlation_id
+    session.deliver(number, f"c{number}.0", 1, b"pong", correlation_id=correlation_id)
+    assert await soon(asked) == b"pong"
+    assert (await session.next(commands.Channel.Close, channel=True))[0] == 1
+    asked = shop.ask(message(wait=5))
+    again, published = await session.next(Published, channel=True)
+    assert again == number
+    correlation_id = published.properties.correlation_id
+    session.deliver(number, f"c{number}.0", 2, b"pang", correlation_id=correlation_id)
+    assert await soon(asked) == b"pang"
+    assert not shop.requests._open  # noqa: SLF001 what is left of it nobody else could see
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_replies_still_come_to_a_channel_that_was_replaced(
+    shop, session, message, soon, lost
+):
+    earlier = shop.ask(message(wait=5))
+    waiting = await session.next(Published)
+    later = shop.ask(message(wait=5))
+    await refuse(session, tag=2)
+    number, published = await session.next(Published, channel=True)
+    session.confirm(number, 1)
+    if lost:
+        session.close_channel(1)
+        error = await soon(earlier)
+        assert isinstance(error, BrokerUnavailable)
+        assert "may or may not have run" in str(error)
+    else:
+        answer(session, waiting)
+        assert await soon(earlier) == b"pong"
+    correlation_id = published.properties.correlation_id
+    session.deliver(number, f"c{number}.0", 1, b"pang", correlation_id=correlation_id)
+    assert await soon(later) == b"pang"
+    if not lost:
+        assert (await session.next(commands.Channel.Close, channel=True))[0] == 1
+
+
+async def test_a_line_without_a_leader_until_the_deadline(shop, session, message, soon):
+    asked = shop.ask(message(wait=0.5))
+    for _ in range(2):
+        await refuse(session)
+    error = await soon(asked)
+    assert isinstance(error, BrokerUnavailable)
+    assert "shop.price: RabbitMQ refuses the message" in str(error)
+
+
+async def test_a_refused_request_that_is_not_answered_in_time(shop, session, message, clock, soon):
+    asked = shop.ask(message(wait=5))
+    await refuse(session)
+    number, _ = await session.next(Published, channel=True)
+    session.confirm(number, 1)
+    await clock.advance(5)
+    error = await soon(asked)
+    assert isinstance(error, InvocationTimeout)
+    assert "shop.price did not answer within 5 s" in str(error)
 
 
 async def test_a_deadline_that_has_passed_is_not_asked_for(shop, session, message):
