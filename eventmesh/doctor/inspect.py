@@ -112,8 +112,9 @@ async def _check_leftovers(
             )
             for name in sorted(await read_services(broker, inspector, clock))
         ]
-    except AccessDenied as refusal:
-        return [not_readable(str(refusal))]
+    except (AccessDenied, BrokerUnavailable) as error:
+        # Of a cluster of which a part is away, the rest of the report is all the more wanted.
+        return [not_readable(error)]
     return list(check_leftovers(surveys, declared, clock.now(), commands))
 
 

@@ -10,6 +10,7 @@ from eventmesh.doctor.checks import Finding, count
 from eventmesh.leftovers.record import GRACE_SECONDS
 from eventmesh.leftovers.survey import AbandonedQueue, DroppedPattern, Remains, Survey
 from eventmesh.model.broker import BrokerCommands
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 from eventmesh.model.topology import dead_letters, inbox
 
 OVERDUE_SECONDS: Final = 15 * 60.0
@@ -35,13 +36,15 @@ def check_leftovers(
         yield Finding("ok", SUBJECT, "nothing is there that no code has")
 
 
-def not_readable(reason: str) -> Finding:
+def not_readable(error: AccessDenied | BrokerUnavailable) -> Finding:
     """Say that the records of what services have declared cannot be read."""
     return Finding(
         "note",
         SUBJECT,
-        f"what earlier versions declared is not known: {reason}",
-        "run the doctor as a user that may use every queue of the mesh",
+        f"what earlier versions declared is not known: {error}",
+        "run the doctor as a user that may use every queue of the mesh"
+        if isinstance(error, AccessDenied)
+        else "run the doctor again",
     )
 
 

@@ -1,8 +1,9 @@
 import pytest
 
-from eventmesh.doctor.leftovers import OVERDUE_SECONDS, check_leftovers
+from eventmesh.doctor.leftovers import OVERDUE_SECONDS, check_leftovers, not_readable
 from eventmesh.leftovers.survey import AbandonedQueue, DroppedPattern, Remains, Survey
 from eventmesh.model.broker import BrokerCommands
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 COMMANDS = BrokerCommands("mqctl delete", "mqctl purge", "mqctl consumers")
 THEN = 1_764_412_200.0  # 2025-11-29 10:30 UTC
@@ -89,3 +90,14 @@ def test_a_queue_that_nothing_consumes():
         found.what == "2 messages that nothing consumes: shop.f does not since 2025-11-29 10:30 UTC"
     )
     assert "mqctl delete sales" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [(AccessDenied("no rights"), "may use every queue"), (BrokerUnavailable("a node"), "again")],
+)
+def test_records_that_cannot_be_read_do_not_end_the_report(error, advice):
+    found = not_readable(error)
+    assert found.level == "note"
+    assert str(error) in found.what
+    assert advice in found.advice
