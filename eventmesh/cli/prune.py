@@ -83,11 +83,11 @@ async def remove(settings: Settings, fates: Mapping[str, Fate], wait: float) -> 
 
 
 def _describe(fate: Fate, removed: Removed) -> str:
-    moved = f"{_count(removed.moved)} moved to {fate.move_to}" if fate.move_to else ""
-    dropped = "" if fate.move_to and not removed.dropped else f"{_count(removed.dropped)} dropped"
+    moved = f"{_count(removed.moved)} moved to {fate.move_to}" if removed.moved else ""
+    dropped = f"{_count(removed.dropped)} dropped" if removed.dropped else ""
     dead = count_dead_letters(removed.dead) + " dropped" if removed.dead else ""
     kept = count_dead_letters(removed.dead_kept) + " kept" if removed.dead_kept else ""
-    return ", ".join(part for part in (moved, dropped, dead, kept) if part)
+    return ", ".join(part for part in (moved, dropped, dead, kept) if part) or "nothing waited"
 
 
 def _count(invocations: int) -> str:
