@@ -247,3 +247,17 @@ def test_every_variable_that_the_code_names_is_documented():
     # A shell sets that of completion, whose name click makes.
     named = {name for file in sources for name in NAMED.findall(file.read_text())}
     assert named - set(NAMED.findall(DOCS.read_text())) == {"EVENTMESH_COMPLETE"}
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("", "amqp://one,two/shop"),
+        ("auto", "amqp://one,two/shop"),
+        ("true", "amqp://one,two/shop?cluster=true"),
+        ("no", "amqp://one,two/shop?cluster=false"),
+    ],
+)
+def test_the_broker_is_told_whether_it_is_a_cluster(said, address):
+    variables = {"EVENTMESH_BROKER": "amqp://one,two/shop", "EVENTMESH_BROKER_CLUSTER": said}
+    assert Settings.from_environment(variables).broker_address == address

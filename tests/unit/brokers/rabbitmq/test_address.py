@@ -156,3 +156,22 @@ def test_an_address_without_files_stays_as_it_is():
     address = parse_address("amqp://anna:s3cr3t@rabbit")
     assert address.renewed() is address
     assert address.url == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "cluster"),
+    [
+        ("amqp://one", False),
+        ("amqp://one,two", True),
+        ("amqp://one?cluster=auto", False),
+        ("amqp://balancer?cluster=true", True),
+        ("amqp://one,one?cluster=false", False),
+    ],
+)
+def test_it_is_a_cluster_if_it_has_several_hosts_or_was_said_to_be(url, cluster):
+    assert parse_address(url).is_cluster == cluster
+
+
+def test_nothing_else_is_said_of_a_cluster():
+    with pytest.raises(SettingsError, match="cluster"):
+        parse_address("amqp://one?cluster=three")
