@@ -51,4 +51,4 @@ async def test_the_doctor_looks_at_any_of_them(url, proxies, function, soon):
     async with RabbitInspector(url, function) as inspector:
         assert (await soon(inspector.server())).product == "RabbitMQ"
         assert await soon(inspector.describe(inbox(function))) is None
-    assert proxies[2].accepted == 1
+    assert proxies[2].accepted

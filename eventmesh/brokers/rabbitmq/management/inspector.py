@@ -12,6 +12,7 @@ from eventmesh.brokers.rabbitmq.access.names import Names
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, Server, queue_arguments
 from eventmesh.brokers.rabbitmq.delays import ladder_prefix, lost_name
+from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, parse_version
 from eventmesh.brokers.rabbitmq.management.differences import INEQUIVALENT, NO_MATTER
@@ -68,7 +69,8 @@ class RabbitInspector:
         address = parse_address(url)
         self._address = address
         self._name = name
-        self._connection = ManagementConnection(address, name)
+        self._endpoints = Endpoints(address)
+        self._connection = ManagementConnection(address, name, endpoints=self._endpoints)
         # Comparing declares, which the user of one service, or a gateway, may not.
         self._compares = not address.per_service
         self._lost = lost_name(ladder_prefix(Names(address.user) if address.per_service else None))
@@ -104,7 +106,9 @@ class RabbitInspector:
         )
 
     async def _ask_for_flag(self) -> bool:
-        connection = ManagementConnection(self._address, f"{self._name}, asking")
+        connection = ManagementConnection(
+            self._address, f"{self._name}, asking", endpoints=self._endpoints
+        )
         try:
             return await is_stream_flag_enabled(connection, f"{NAME_PREFIX}.check.")
         finally:
