@@ -75,8 +75,26 @@ class Delivery(Protocol):
     def message(self) -> Message: ...
 
     @property
+    def number(self) -> int:
+        """Its place among the deliveries of its consumer, which come in this order."""
+        ...
+
+    @property
     def redeliveries(self) -> int:
-        """How often it was delivered before and never settled, as far as the broker counts."""
+        """How often it was delivered before, as far as the broker counts: a run may have begun."""
+        ...
+
+    @property
+    def losses(self) -> int:
+        """How often the broker counts that it lost the consumer that held it.
+
+        RabbitMQ up to 4.2 counts a requeue as well; of a classic queue this is 1 at most.
+        """
+        ...
+
+    @property
+    def held(self) -> bool:
+        """Whether it is neither acknowledged nor requeued, and its connection is not lost."""
         ...
 
     @property

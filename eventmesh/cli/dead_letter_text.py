@@ -46,6 +46,7 @@ def dead_letter_text(letter: DeadLetter) -> str:
         "Reason": letter.reason,
         "Error": _format_error(letter),
         "Attempts": str(letter.attempts),
+        "Redeliveries": str(letter.redeliveries),
         "Trigger": letter.trigger,
         "Stored": _format_time(letter.created),
         "First failure": _format_time(letter.first_failure),

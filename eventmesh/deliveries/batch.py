@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from eventmesh.abc import Delivery
+from eventmesh.deliveries.hand_back import HandBack
 from eventmesh.deliveries.settlement_writer import SettlementWriter
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.model.errors import NotBegun, PayloadTooLarge
@@ -23,6 +23,7 @@ class BatchDeliveryHandler:
 
     __slots__ = (
         "_dispatch",
+        "_hand_back",
         "_handle_single",
         "_is_named_queue",
         "_max_payload",
@@ -36,6 +37,7 @@ class BatchDeliveryHandler:
         context: SourceContext,
         writer: SettlementWriter,
         handle_single: Callable[[Delivery], Awaitable[None]],
+        hand_back: HandBack,
         *,
         trigger: str | None = None,
     ) -> None:
@@ -45,18 +47,15 @@ class BatchDeliveryHandler:
         self._dispatch = context.dispatch
         self._writer = writer
         self._handle_single = handle_single
+        self._hand_back = hand_back
         self._is_named_queue = trigger is not None
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Run deliveries and settle each."""
+        """Run deliveries and settle each. A cancellation leaves the rest unsettled."""
         unsettled = deque(deliveries)
-        try:
-            await self._settle_others(unsettled)
-            if unsettled:
-                await self._run_items(unsettled)
-        except asyncio.CancelledError:
-            _requeue_all(unsettled)
-            raise
+        await self._settle_others(unsettled)
+        if unsettled:
+            await self._run_items(unsettled)
 
     async def _settle_others(self, unsettled: deque[Delivery]) -> None:
         """Settle the deliveries that are not items of the batch, and leave the items, in order."""
@@ -77,7 +76,7 @@ class BatchDeliveryHandler:
         batch = Batch([delivery.message.body for delivery in unsettled])
         result = await self._dispatch(self._build_invocation(unsettled, batch))
         if isinstance(result.error, NotBegun):
-            _requeue_all(unsettled)
+            await self._hand_back.return_all(unsettled)
             return
         failures = {**batch.invalid, **(result.failures or {})}
         errors: deque[Failure] = deque()
@@ -95,6 +94,7 @@ class BatchDeliveryHandler:
 
     def _build_invocation(self, items: Sequence[Delivery], batch: Batch) -> Invocation:
         messages = [delivery.message for delivery in items]
+        together = _Items(items)
         principals = {message.principal for message in messages}
         return Invocation(
             function=self._name,
@@ -107,7 +107,8 @@ class BatchDeliveryHandler:
             batch=batch,
             # A batch of several callers is called by none of them.
             principal=principals.pop() if len(principals) == 1 else "",
-            delivery=_Items(items),
+            delivery=together,
+            redeliveries=together.redeliveries,
         )
 
 
@@ -123,7 +124,6 @@ class _Items:
     def stale(self) -> bool:
         return any(item.stale for item in self._items)
 
-
-def _requeue_all(unsettled: deque[Delivery]) -> None:
-    while unsettled:
-        unsettled.pop().requeue()
+    @property
+    def redeliveries(self) -> int:
+        return max(item.redeliveries for item in self._items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventmesh.abc import Delivery
@@ -25,9 +25,11 @@ class DeliveryBuffer:
     that a worker that never waits is not disturbed.
     """
 
-    __slots__ = ("_closed", "_deliveries", "_idle", "_taken", "_waking")
+    __slots__ = ("_closed", "_deliveries", "_give_up", "_idle", "_taken", "_waking")
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[Delivery], object]) -> None:
+        """`give_up` gets the deliveries that no worker takes any more, in their order."""
+        self._give_up = give_up
         self._deliveries: deque[Delivery] = deque()
         self._idle = WaitQueue()
         # Whether a worker was woken that has not run yet.
@@ -74,14 +76,14 @@ class DeliveryBuffer:
         """Add nothing more, and let the workers end: with `finish`, after what is here."""
         self._closed = True
         if not finish:
-            self.requeue_all()
+            self.give_up_all()
         while self._idle.wake_oldest():
             pass
 
-    def requeue_all(self) -> None:
-        """Requeue what no worker has taken."""
+    def give_up_all(self) -> None:
+        """Give up what no worker has taken."""
         while self._deliveries:
-            self._deliveries.pop().requeue()
+            self._give_up(self._deliveries.popleft())
 
     def _wake_one(self) -> None:
         # The one that went idle last: the fewer workers take turns, the warmer they are.
@@ -96,9 +98,18 @@ class DeliveryBuffer:
 class Batcher:
     """Takes deliveries from a buffer, a batch at a time."""
 
-    __slots__ = ("_buffer", "_clock", "_collecting", "_size", "_window")
+    __slots__ = ("_buffer", "_clock", "_collecting", "_give_up", "_size", "_window")
 
-    def __init__(self, buffer: DeliveryBuffer, clock: Clock, size: int, window: float) -> None:
+    def __init__(
+        self,
+        buffer: DeliveryBuffer,
+        clock: Clock,
+        size: int,
+        window: float,
+        give_up: Callable[[Delivery], object],
+    ) -> None:
+        """`give_up` gets the deliveries of a batch whose collection is cancelled."""
+        self._give_up = give_up
         self._buffer = buffer
         self._clock = clock
         self._size = size
@@ -114,8 +125,8 @@ class Batcher:
                 try:
                     await self._fill(batch)
                 except BaseException:
-                    for delivery in reversed(batch):
-                        delivery.requeue()
+                    for delivery in batch:
+                        self._give_up(delivery)
                     raise
                 # A channel may have been lost meanwhile, and its deliveries with it.
                 if batch := [delivery for delivery in batch if not delivery.stale]:

@@ -11,6 +11,7 @@ from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock
 from eventmesh.aio.tasks import task_group
 from eventmesh.deliveries.buffer import Batcher, DeliveryBuffer
+from eventmesh.deliveries.hand_back import HandBack
 from eventmesh.deliveries.trust import believing
 from eventmesh.deliveries.workers import Workers
 from eventmesh.engine.codecs.trust import Believe
@@ -27,12 +28,14 @@ class ConsumerSpec:
     """A queue, and what handles its deliveries, `workers` of them at once.
 
     With `finish`, what has been delivered is handled also after the intake has stopped, and not
-    requeued. `believe` is from `believe_for`.
+    handed back. `believe` is from `believe_for`. A `handle` that is cancelled leaves its delivery
+    unsettled: `hand_back` gets it.
     """
 
     queue: Queue
     handle: Callable[[Delivery], Awaitable[None]]
     workers: int
+    hand_back: HandBack
     finish: bool = False
     believe: Believe | None = None
 
@@ -47,6 +50,7 @@ class BatchConsumerSpec:
     queue: Queue
     handle: Callable[[Sequence[Delivery]], Awaitable[None]]
     workers: int
+    hand_back: HandBack
     batching: Batching
     finish: bool = False
     believe: Believe | None = None
@@ -58,8 +62,8 @@ async def run_consumers(
 ) -> AsyncGenerator[Stop]:
     """Consume all these queues while entered. Yields a function that stops the intake.
 
-    Leaving stops the intake of all of them, requeues what no worker has taken, and waits for
-    the workers. If that wait is cancelled, so are the workers, which requeue what they hold.
+    Stopping the intake hands back what no worker has taken. Leaving does that, and then waits for
+    the workers. If that wait is cancelled, so are the workers, and what they hold is handed back.
     """
     async with AsyncExitStack() as stack:
         # Left in reverse: first the intakes are stopped and the buffers closed, then the workers
@@ -67,19 +71,21 @@ async def run_consumers(
         buffers: list[DeliveryBuffer] = []
         stops: list[Stop] = []
         for spec in specs:
-            buffer = DeliveryBuffer()
+            buffer = DeliveryBuffer(spec.hand_back.add)
             subscription = await stack.enter_async_context(
                 broker.consume(
                     spec.queue, believing(buffer.put, spec.believe), prefetch=_prefetch(spec)
                 )
             )
+            stack.push_async_callback(spec.hand_back.flush)
             # A buffer closed with `finish` may hold some still, where its workers were cancelled.
-            stack.callback(buffer.requeue_all)
+            stack.callback(buffer.give_up_all)
             buffers.append(buffer)
             stops.append(subscription.stop)
         tasks = await stack.enter_async_context(task_group())
         intake = await stack.enter_async_context(AsyncExitStack())
         for buffer, spec in zip(buffers, specs, strict=True):
+            intake.push_async_callback(spec.hand_back.flush)
             intake.callback(buffer.close, finish=spec.finish)
             _start_workers(tasks, clock, buffer, spec)
         for stop in stops:
@@ -99,8 +105,14 @@ def _start_workers(
     buffer: DeliveryBuffer,
     spec: ConsumerSpec | BatchConsumerSpec,
 ) -> None:
+    give_up = spec.hand_back.add
     if isinstance(spec, ConsumerSpec):
-        Workers(tasks, buffer.take, spec.handle, spec.workers).start()
-    else:
-        batcher = Batcher(buffer, clock, spec.batching.size, spec.batching.window)
-        Workers(tasks, batcher.take, spec.handle, spec.workers).start()
+        Workers(tasks, buffer.take, spec.handle, spec.workers, give_up).start()
+        return
+    batcher = Batcher(buffer, clock, spec.batching.size, spec.batching.window, give_up)
+
+    def give_up_batch(batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            give_up(delivery)
+
+    Workers(tasks, batcher.take, spec.handle, spec.workers, give_up_batch).start()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from eventmesh.deliveries.batch import BatchDeliveryHandler
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
+from eventmesh.deliveries.hand_back import HandBack, Renewal
 from eventmesh.deliveries.settlement_writer import SettlementWriter
 from eventmesh.deliveries.single import AsyncDeliveryHandler
 from eventmesh.engine.codecs.trust import believe_for
@@ -45,12 +46,20 @@ def build_consumer_spec(
     count their age from the first run. Retries go to the function's inbox unless `retry_to` names
     another queue.
     """
-    writer = SettlementWriter(function, context, trigger=trigger, retry_to=retry_to)
-    single = AsyncDeliveryHandler(function, context, writer, trigger=trigger)
+    writer = SettlementWriter(
+        function, context, trigger=trigger, retry_to=retry_to, counted=queue.declare
+    )
+    renewal = None if queue.kind == "broadcast" else Renewal(writer.retry_to, writer.renew)
+    hand_back = HandBack(context.broker, context.clock, renewal)
+    single = AsyncDeliveryHandler(function, context, writer, hand_back, trigger=trigger)
     believe = believe_for(context.settings, function.service)
     if batching is None:
-        return ConsumerSpec(queue, single.handle, function.local_concurrency, believe=believe)
-    handler = BatchDeliveryHandler(function, context, writer, single.handle, trigger=trigger)
+        return ConsumerSpec(
+            queue, single.handle, function.local_concurrency, hand_back, believe=believe
+        )
+    handler = BatchDeliveryHandler(
+        function, context, writer, single.handle, hand_back, trigger=trigger
+    )
     return BatchConsumerSpec(
-        queue, handler.handle, function.local_concurrency, batching, believe=believe
+        queue, handler.handle, function.local_concurrency, hand_back, batching, believe=believe
     )

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from eventmesh.abc import Delivery
 from eventmesh.deliveries.consume import ConsumerSpec, run_consumers
+from eventmesh.deliveries.hand_back import HandBack
 from eventmesh.engine.codecs.envelope import invocation_from, reply_from
 from eventmesh.engine.codecs.trust import believe_for
 from eventmesh.engine.spec import FunctionSpec, SourceContext
@@ -52,6 +53,7 @@ async def consume_rpc(
             queue,
             RpcDeliveryHandler(function, context, request_types).handle,
             function.local_concurrency,
+            HandBack(context.broker, context.clock),
             finish=True,
             believe=believe_for(context.settings, function.service),
         )

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from eventmesh.engine.codecs.envelope import outcome_record
 from eventmesh.engine.settlement import (
     MoveToDeadLetters,
+    MoveToInbox,
     ScheduleRetry,
     Settlement,
     build_retry,
@@ -36,7 +37,7 @@ from eventmesh.model.value import value
 
 @value
 class StoreRetry:
-    """Store the message for another attempt; `spent` says whether the run that ended counted."""
+    """Store the message for another run; `spent` says whether the run that ended was an attempt."""
 
     message: Message
     delay: float
@@ -73,7 +74,8 @@ class DropRecord:
     error: Exception
 
 
-Step: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | WaitToRepeat | DropRecord
+Action: TypeAlias = StoreRetry | StoreDeadLetter | SendRecord | DropRecord
+Step: TypeAlias = Action | WaitToRepeat
 
 
 @value
@@ -98,6 +100,9 @@ def plan_steps(outcome: RunOutcome, settlement: Settlement) -> Sequence[Step]:
     match settlement:
         case ScheduleRetry():
             return [_plan_retry(outcome, settlement)]
+        case MoveToInbox():
+            moved = replace(outcome.message, timestamp=outcome.now)
+            return [StoreRetry(moved, 0.0, spent=False)]
         case MoveToDeadLetters(reason=reason):
             dead = dead_letter(
                 outcome.message, function.full_name, outcome.result.error, reason, outcome.now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Final
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import sleep
 from eventmesh.deliveries.settlement_steps import (
+    Action,
     DropRecord,
     RunOutcome,
     SendRecord,
@@ -24,7 +24,9 @@ from eventmesh.deliveries.settlement_steps import (
 )
 from eventmesh.engine.settlement import (
     BROKER_PAUSE,
+    MOVE_TO_INBOX,
     MoveToDeadLetters,
+    MoveToInbox,
     Settlement,
     decide_refusal,
     decide_settlement,
@@ -47,21 +49,23 @@ class SettlementWriter:
     its delivery is acknowledged: a crash in between makes a duplicate, never a loss.
 
     While the broker does not store it, the delivery is kept and the store repeated, so that what
-    has run is not run again. Only a stop requeues it. Once the delivery is stale nothing more is
+    has run is not run again. Only a stop, which cancels the
+    wait, has it handed back. Once the delivery is stale nothing more is
     stored, because the broker delivers it again.
     """
 
     __slots__ = (
         "_broker",
         "_clock",
+        "_counted",
         "_dead_lettered",
         "_dead_letters",
         "_function",
         "_retried",
-        "_retry_to",
         "_trigger",
         "_undelivered",
         "_waiting",
+        "retry_to",
     )
 
     def __init__(
@@ -71,16 +75,20 @@ class SettlementWriter:
         *,
         trigger: str | None = None,
         retry_to: Queue | None = None,
+        counted: bool = True,
     ) -> None:
         """`trigger` replaces what the messages say. It is given for named queues only.
 
-        Retries go to the function's inbox unless `retry_to` names another queue.
+        Retries go to the function's inbox unless `retry_to` names another queue. `counted` is False
+        for a queue of another system, which may not count how often it lost a message's consumer,
+        or drop the message after some.
         """
+        self._counted = counted
         self._function = function
         self._broker = context.broker
         self._clock = context.clock
         self._trigger = trigger
-        self._retry_to = to_queue(retry_to or inbox(function.full_name))
+        self.retry_to = to_queue(retry_to or inbox(function.full_name))
         self._dead_letters = dead_letters(function.full_name)
         self._retried = 0
         self._dead_lettered = 0
@@ -92,10 +100,12 @@ class SettlementWriter:
         context.gauge("undelivered_total", name, lambda: self._undelivered)
         context.gauge("settlements_waiting", name, lambda: self._waiting)
 
-    def find_refusal(self, delivery: Delivery) -> MoveToDeadLetters | None:
+    def find_refusal(self, delivery: Delivery) -> MoveToDeadLetters | MoveToInbox | None:
         """Return the settlement of a delivery that must not be run, or None if it may be run."""
+        if delivery.losses and not self._counted:
+            return MOVE_TO_INBOX
         age = self._age(delivery.message)
-        return decide_refusal(delivery.redeliveries, age, self._function.retry)
+        return decide_refusal(delivery.losses, age, self._function.retry)
 
     async def settle(self, delivery: Delivery, result: Result) -> None:
         """Settle a delivery as its result demands."""
@@ -111,9 +121,6 @@ class SettlementWriter:
         """Settle a delivery as already decided: store what follows, then acknowledge."""
         try:
             await self._write(settlement, delivery, result)
-        except asyncio.CancelledError:
-            delivery.requeue()
-            raise
         except Exception:  # noqa: BLE001  # one message does not end the service
             # Nothing that the broker does leads here.
             _log.exception(
@@ -122,16 +129,20 @@ class SettlementWriter:
                 delivery.message.id,
             )
             # Requeued at once it would be back at once.
-            try:
-                await sleep(self._clock, BROKER_PAUSE)
-            finally:
-                delivery.requeue()
+            await sleep(self._clock, BROKER_PAUSE)
+            delivery.requeue()
         else:
             delivery.ack()
 
     @property
     def _is_named_queue(self) -> bool:
         return self._trigger is not None
+
+    def renew(self, message: Message) -> Message:
+        """Return a message of the queue as it is stored in the function's inbox, to be run."""
+        if self._trigger is None:
+            return message
+        return replace(message, trigger=self._trigger, timestamp=self._clock.now())
 
     def _age(self, message: Message) -> float:
         """Return the seconds that count towards the retry policy's `max_age`.
@@ -144,8 +155,9 @@ class SettlementWriter:
     async def _write(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
         """Perform all steps of a settlement, and others in the place of those that fail."""
         message = delivery.message
-        if self._trigger is not None:
-            message = replace(message, trigger=self._trigger)
+        if self._trigger is not None or delivery.redeliveries:
+            trigger = message.trigger if self._trigger is None else self._trigger
+            message = replace(message, trigger=trigger, redeliveries=delivery.redeliveries)
         outcome = RunOutcome(
             function=self._function,
             message=message,
@@ -200,11 +212,11 @@ class SettlementWriter:
         if not self._waiting:
             _log.info("%s: no settlement waits any more", self._function.full_name)
 
-    async def _perform(self, step: Step, request: Message) -> None:
+    async def _perform(self, step: Action, request: Message) -> None:
         name = self._function.full_name
         match step:
             case StoreRetry():
-                await self._broker.publish(self._retry_to, step.message, delay=step.delay)
+                await self._broker.publish(self.retry_to, step.message, delay=step.delay)
                 self._retried += step.spent
             case StoreDeadLetter():
                 await self._store_dead_letter(step.message)

@@ -35,8 +35,20 @@ class _Believed:
         self.message = message
 
     @property
+    def number(self) -> int:
+        return self._delivery.number
+
+    @property
     def redeliveries(self) -> int:
         return self._delivery.redeliveries
+
+    @property
+    def losses(self) -> int:
+        return self._delivery.losses
+
+    @property
+    def held(self) -> bool:
+        return self._delivery.held
 
     @property
     def stale(self) -> bool:

@@ -20,7 +20,7 @@ class Workers(Generic[T]):
     They are started as deliveries come: a function that is never called has one.
     """
 
-    __slots__ = ("_handle", "_idle", "_limit", "_size", "_take", "_tasks")
+    __slots__ = ("_give_up", "_handle", "_idle", "_limit", "_size", "_take", "_tasks")
 
     def __init__(
         self,
@@ -28,12 +28,17 @@ class Workers(Generic[T]):
         take: Callable[[], Awaitable[T | None]],
         handle: Callable[[T], Awaitable[None]],
         limit: int,
+        give_up: Callable[[T], object],
     ) -> None:
-        """`take` waits for what comes next, and returns None when the workers are to end."""
+        """`take` waits for what comes next, and returns None when the workers are to end.
+
+        `give_up` gets what was being handled when the worker is cancelled.
+        """
         self._tasks = tasks
         self._take = take
         self._handle = handle
         self._limit = limit
+        self._give_up = give_up
         self._size = 0
         self._idle = 0
 
@@ -49,5 +54,9 @@ class Workers(Generic[T]):
             self._idle -= 1
             if not self._idle and self._size < self._limit:
                 self.start()
-            await handle(taken)
+            try:
+                await handle(taken)
+            except asyncio.CancelledError:
+                self._give_up(taken)
+                raise
             self._idle += 1

@@ -53,6 +53,15 @@ class Context(Caller):
         return self.invocation.attempt
 
     @property
+    def redeliveries(self) -> int:
+        """How often this attempt was delivered before, as far as the broker counts; 0 at first.
+
+        Above 0, an earlier run may have begun: its process was killed or stopped, or lost its
+        connection. That spends no attempt.
+        """
+        return self.invocation.redeliveries
+
+    @property
     def trigger(self) -> str:
         """What fired it: "http", "invoke", "event", "queue", "every", "cron", "at"."""
         return self.invocation.trigger

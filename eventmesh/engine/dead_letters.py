@@ -63,8 +63,10 @@ MAX_WAITING: Final = 100
 class DeadLetter:
     """An invocation that became a dead letter, and why.
 
-    `attempts` is how often it was run. The two failures and `created`, when it was first stored,
-    are in seconds since the epoch; a failure's is 0 if it is not known. `headers` are its own.
+    `attempts` is how often it was run, and `redeliveries` how often the last attempt was delivered
+    again because its process was lost or stopped. The two failures and `created`, when it was first
+    stored, are in seconds since the epoch; a failure's is 0 if it is not known. `headers` are its
+    own.
     """
 
     id: str
@@ -74,6 +76,7 @@ class DeadLetter:
     error_message: str
     traceback: str = field(repr=False)
     attempts: int
+    redeliveries: int
     trigger: str
     created: float
     first_failure: float
@@ -352,6 +355,7 @@ def _parse(function: str, message: Message) -> DeadLetter:
         error_message=headers.get(ERROR_MESSAGE, ""),
         traceback=headers.get(TRACEBACK, ""),
         attempts=message.attempt,
+        redeliveries=message.redeliveries,
         trigger=message.trigger,
         created=message.timestamp,
         first_failure=_parse_time(headers.get(FIRST_FAILURE, "")),

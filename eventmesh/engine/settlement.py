@@ -40,11 +40,15 @@ MAX_TRACEBACK: Final = 16 * 1024
 MAX_REASON: Final = 2 * 1024
 """Characters of a traceback, and of an error's message or a reason, kept with a dead letter."""
 
-MAX_CRASHES: Final = 20
-"""Redeliveries after which a message counts as one that kills its process.
+MAX_HAND_BACKS: Final = 10
+"""Losses after which a message that is handed back is stored anew: a broker may count a hand-back
+as a loss, and no message may be taken for one that kills its process because of hand-backs."""
 
-So many because a broker may also count what was prefetched beside the culprit, and what stopping
-worker processes requeue: with one killed every second, one message in thousands is hit six times.
+MAX_CRASHES: Final = 20
+"""Losses, beside MAX_HAND_BACKS, after which a message counts as one that kills its process.
+
+So many because a broker also counts what was prefetched beside the culprit: with a process killed
+every second, one message in thousands is hit six times.
 """
 
 _TRUNCATED_REASON: Final = 400
@@ -80,9 +84,18 @@ class MoveToDeadLetters:
     reason: str
 
 
-Settlement: TypeAlias = Ack | ScheduleRetry | MoveToDeadLetters
+@value
+class MoveToInbox:
+    """Store it in the function's inbox, from a queue of another system, and run it from there.
+
+    The inbox counts how often a message loses the process that runs it.
+    """
+
+
+Settlement: TypeAlias = Ack | ScheduleRetry | MoveToDeadLetters | MoveToInbox
 
 ACK: Final = Ack()
+MOVE_TO_INBOX: Final = MoveToInbox()
 
 
 def decide_settlement(error: Failure | None, attempt: int, age: float, policy: Retry) -> Settlement:
@@ -113,14 +126,15 @@ def decide_settlement(error: Failure | None, attempt: int, age: float, policy: R
     return retry
 
 
-def decide_refusal(redeliveries: int, age: float, policy: Retry) -> MoveToDeadLetters | None:
+def decide_refusal(losses: int, age: float, policy: Retry) -> MoveToDeadLetters | None:
     """Return the settlement of a delivery that must not be run, or None if it may be run.
 
-    It is too old, or it kills the process that runs it. `age` is in seconds.
+    It is too old, or it kills the process that runs it: at most MAX_HAND_BACKS of the `losses` are
+    none. `age` is in seconds.
     """
-    if redeliveries > MAX_CRASHES:
+    if losses > MAX_HAND_BACKS + MAX_CRASHES:
         return MoveToDeadLetters(
-            f"delivered {redeliveries + 1} times and never acknowledged: it kills its process"
+            f"delivered {losses + 1} times and never acknowledged: it kills its process"
         )
     if age > policy.max_age:
         return MoveToDeadLetters(f"older than {policy.max_age:g} s before it was run")
@@ -143,8 +157,9 @@ def build_retry(message: Message, retry: ScheduleRetry, now: float) -> Message:
     """Return the message of the next run."""
     headers = dict(message.headers)
     headers.setdefault(FIRST_FAILURE, f"{now:.3f}")
-    attempt = message.attempt + 1 if retry.spent else message.attempt
-    return replace(message, attempt=attempt, headers=headers)
+    if not retry.spent:
+        return replace(message, headers=headers)
+    return replace(message, attempt=message.attempt + 1, redeliveries=0, headers=headers)
 
 
 def dead_letter(
@@ -214,7 +229,8 @@ def truncated(dead: Message, error: Exception) -> Message:
 
 def reset_for_redrive(message: Message, now: float) -> Message:
     """Return the message for a new first attempt, without the headers of the failure."""
-    return replace(message, attempt=1, timestamp=now, headers=without_provenance(message.headers))
+    headers = without_provenance(message.headers)
+    return replace(message, attempt=1, redeliveries=0, timestamp=now, headers=headers)
 
 
 def without_provenance(headers: Mapping[str, str]) -> dict[str, str]:

@@ -52,8 +52,9 @@ def log_invocations(clock: Clock) -> Middleware:
 class InvocationFields(logging.Filter):
     """Adds the fields of the running invocation to every record that passes.
 
-    `invocation_id`, `function`, `attempt`, `trigger`, and `trace_id` and `span_id` where they are
-    known. Attach it to a handler: a logger's filter does not see the records of its children.
+    `invocation_id`, `function`, `attempt`, `trigger`, and, where there are any, `redeliveries`,
+    `trace_id` and `span_id`. Attach it to a handler: a logger's filter does not see the records of
+    its children.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -128,8 +129,13 @@ def _fields(invocation: Invocation) -> dict[str, Any]:
         "function": invocation.function,
         "attempt": invocation.attempt,
         "trigger": invocation.trigger,
+        **_redeliveries(invocation),
         **_trace(invocation),
     }
+
+
+def _redeliveries(invocation: Invocation) -> dict[str, int]:
+    return {"redeliveries": invocation.redeliveries} if invocation.redeliveries else {}
 
 
 def _trace(invocation: Invocation) -> dict[str, str]:

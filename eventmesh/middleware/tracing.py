@@ -156,6 +156,8 @@ def _attributes(invocation: Invocation, code_name: str) -> dict[str, AttributeVa
         "eventmesh.trigger": invocation.trigger,
         "eventmesh.attempt": invocation.attempt,
     }
+    if invocation.redeliveries:
+        attributes["eventmesh.redeliveries"] = invocation.redeliveries
     if code_name:
         attributes["code.function.name"] = code_name
     if invocation.http is not None:

@@ -55,7 +55,12 @@ class Batch:
 
 
 class Delivered(Protocol):
-    """What the broker delivered, as far as the wait for a permit has to know it."""
+    """What the broker delivered, as far as an invocation has to know it."""
+
+    @property
+    def redeliveries(self) -> int:
+        """How often it was delivered before, as far as the broker counts: a run may have begun."""
+        ...
 
     @property
     def stale(self) -> bool:
@@ -70,8 +75,9 @@ class Invocation:
     In mode "sync" a caller waits for the result, and the function runs at most once. In mode
     "async" the invocation was stored first, and is delivered until it succeeds or becomes a dead
     letter. `created` is the time at which it was first stored and `deadline` the time at which it
-    must end, both in seconds since the epoch. `attempt` counts from 1. `payload` is empty if there
-    is a `batch`.
+    must end, both in seconds since the epoch. `attempt` counts from 1. `redeliveries` is how often
+    this attempt was delivered before, as far as the broker counts: an earlier run may have begun.
+    `payload` is empty if there is a `batch`.
 
     `delivery` is what brought it, if the broker did and whoever dispatches it requeues what was
     `NotBegun`: what waits for a permit when the process stops, or when the connection is lost.
@@ -97,6 +103,7 @@ class Invocation:
     batch: Batch | None = field(default=None, repr=False)
     principal: str = ""
     delivery: Delivered | None = field(default=None, repr=False, compare=False)
+    redeliveries: int = 0
 
 
 make_invocation: Final = constructor(Invocation)

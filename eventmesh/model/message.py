@@ -41,7 +41,8 @@ class Message:
     time after which no caller waits for it. `attempt` counts from 1. `trigger` is the kind of
     trigger ("invoke", "event", "queue", "every", …), `type` the type of an event, `caller` the
     function that sent it. `headers` are the user's, the trace context, and the provenance of a dead
-    letter. `principal` is the identity of the caller: see `Invocation`.
+    letter. `principal` is the identity of the caller: see `Invocation`. `redeliveries` is how often
+    this attempt was delivered and not settled before the message was last stored.
 
     `sender` is the broker's user who published the message, as the broker verified it (RabbitMQ's
     user_id, https://www.rabbitmq.com/docs/validated-user-id), "" if it does not know. It is read
@@ -62,6 +63,7 @@ class Message:
     reply_to: str = ""
     correlation_id: str = ""
     principal: str = ""
+    redeliveries: int = 0
     sender: str = ""
 
 

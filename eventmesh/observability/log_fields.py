@@ -17,7 +17,17 @@ _REDUNDANT_OF_LOGGER: Final[Mapping[str, frozenset[str]]] = {
 """Fields that repeat what the message says: text formats leave them out."""
 
 CONTEXT: Final = frozenset(
-    ("invocation_id", "function", "attempt", "trigger", "trace_id", "span_id", "bytes", "remote")
+    (
+        "invocation_id",
+        "function",
+        "attempt",
+        "redeliveries",
+        "trigger",
+        "trace_id",
+        "span_id",
+        "bytes",
+        "remote",
+    )
 )
 """Fields that identify an invocation or a request: too long for a line on a terminal."""
 
@@ -52,8 +62,13 @@ def format_invocation(record: logging.LogRecord) -> str:
     id = str(fields["invocation_id"])
     short = id[:8] if len(id) == _RANDOM_ID_LENGTH else id
     function = "" if "function" in redundant_fields(record) else fields.get("function", "")
-    attempt = fields.get("attempt", 1)
-    parts = (str(function), short, f"attempt {attempt}" if attempt != 1 else "")
+    attempt, redeliveries = fields.get("attempt", 1), fields.get("redeliveries", 0)
+    parts = (
+        str(function),
+        short,
+        f"attempt {attempt}" if attempt != 1 else "",
+        f"redelivery {redeliveries}" if redeliveries else "",
+    )
     return f" ({' '.join(part for part in parts if part)})"
 
 

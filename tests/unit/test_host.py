@@ -199,8 +199,8 @@ async def test_a_worker_that_dies_takes_the_host_down_and_is_heard_of(
             await asyncio.Event().wait()
     assert events == ["Pool opened", "Pool closed"]
     # What ran beside it was requeued; what it died of counts as a crash.
-    assert (await broker.get(inbox("app.wait"))).redeliveries == 0
-    assert (await broker.get(inbox("app.work"))).redeliveries == 1
+    assert (await broker.get(inbox("app.wait"))).losses == 0
+    assert (await broker.get(inbox("app.work"))).losses == 1
 
 
 async def test_reserved_concurrency_holds_over_processes(app, start, clock):

@@ -119,7 +119,7 @@ async def test_what_still_runs_after_it_is_cancelled_and_requeued(
     assert slow == ["begun", "cancelled"]
     assert "the grace time of 5 s is over" in caplog.text
     delivery = await broker.get(inbox("app.work"))
-    assert (delivery.redeliveries, delivery.message.attempt) == (0, 1)
+    assert (delivery.losses, delivery.message.attempt) == (0, 1)
 
 
 async def test_one_source_that_takes_all_the_time_leaves_none_to_the_others(
@@ -239,4 +239,4 @@ async def test_what_waits_for_a_slot_is_handed_back_at_once(
         assert process.task.done()
     assert runs == []
     assert await broker.depth(queue) == 3
-    assert (await broker.get(queue)).redeliveries == 0
+    assert (await broker.get(queue)).losses == 0

@@ -21,21 +21,31 @@ class MemoryDelivery:
     A message that is requeued becomes a new delivery, so that settling the old one has no effect.
     """
 
-    __slots__ = ("_unacked", "message", "number", "queue", "redeliveries")
+    __slots__ = ("_unacked", "losses", "message", "number", "queue", "redeliveries")
 
     def __init__(
-        self, queue: MemoryQueue, message: Message, number: int, redeliveries: int = 0
+        self,
+        queue: MemoryQueue,
+        message: Message,
+        number: int,
+        redeliveries: int = 0,
+        losses: int = 0,
     ) -> None:
         self.queue = queue
         self.message = message
         self.number = number
         self.redeliveries = redeliveries
+        self.losses = losses
         self._unacked: set[MemoryDelivery] | None = None
 
     def deliver_to(self, unacked: set[MemoryDelivery]) -> None:
         """Hand it to a consumer, which keeps it in its `unacked` deliveries until it is settled."""
         self._unacked = unacked
         unacked.add(self)
+
+    @property
+    def held(self) -> bool:
+        return self._unacked is not None
 
     @property
     def stale(self) -> bool:
@@ -47,12 +57,12 @@ class MemoryDelivery:
 
     def requeue(self) -> None:
         if self._settle():
-            self.queue.requeue(self, self.redeliveries)
+            self.queue.requeue(self, self.losses)
 
     def lose(self) -> None:
-        """Requeue it because its consumer is gone. This counts as a redelivery."""
+        """Requeue it because its consumer is gone. This counts as a loss."""
         if self._settle():
-            self.queue.requeue(self, self.redeliveries + 1)
+            self.queue.requeue(self, self.losses + 1)
 
     def _settle(self) -> bool:
         if self._unacked is None:
@@ -150,18 +160,20 @@ class MemoryQueue:
     def put(self, message: Message) -> None:
         """Store a message at the end. The caller checks `full` before."""
         self._stored += 1
-        self._ready.append(MemoryDelivery(self, message, self._stored))
+        self._ready.append(MemoryDelivery(self, message, self._stored, message.redeliveries))
         if self._consumers:
             self._pump()
 
-    def requeue(self, delivery: MemoryDelivery, redeliveries: int) -> None:
+    def requeue(self, delivery: MemoryDelivery, losses: int) -> None:
         """Store a delivered message again where it was: before all that were stored later."""
         index = 0
         for waiting in self._ready:
             if waiting.number > delivery.number:
                 break
             index += 1
-        again = MemoryDelivery(self, delivery.message, delivery.number, redeliveries)
+        again = MemoryDelivery(
+            self, delivery.message, delivery.number, delivery.redeliveries + 1, losses
+        )
         self._ready.insert(index, again)
         self._pump_soon()
         self._changed()
@@ -196,7 +208,7 @@ class MemoryQueue:
         self._pump()
 
     def detach(self, consumer: MemoryConsumer) -> None:
-        """Remove a consumer. Its unacked messages are requeued, and count as redelivered."""
+        """Remove a consumer. Its unacked messages are requeued, and count as lost."""
         self._consumers.remove(consumer)
         # The last one first: each is then inserted at the very front.
         for delivery in sorted(consumer.unacked, key=_number, reverse=True):

@@ -60,6 +60,7 @@ def invocation_from(
         type=message.type,
         principal=message.principal,
         delivery=delivery,
+        redeliveries=message.redeliveries if delivery is None else delivery.redeliveries,
     )
 
 
@@ -79,6 +80,7 @@ def message_from(invocation: Invocation, body: bytes) -> Message:
         caller=invocation.caller,
         type=invocation.type,
         principal=invocation.principal,
+        redeliveries=invocation.redeliveries,
     )
 
 

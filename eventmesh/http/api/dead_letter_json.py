@@ -25,6 +25,7 @@ def dead_letter_members(dead_letter: DeadLetter) -> dict[str, Any]:
         "error_message": dead_letter.error_message,
         "traceback": dead_letter.traceback,
         "attempts": dead_letter.attempts,
+        "redeliveries": dead_letter.redeliveries,
         "trigger": dead_letter.trigger,
         "created": dead_letter.created,
         "first_failure": dead_letter.first_failure,

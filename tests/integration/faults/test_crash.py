@@ -7,8 +7,14 @@ import time
 import pytest
 from fleet import Progress, fleet
 
+from eventmesh import Context, Service
+from eventmesh.aio.clock import SystemClock
+from eventmesh.engine.settlement import MAX_CRASHES, MAX_HAND_BACKS
+from eventmesh.host import host_services
 from eventmesh.model.errors import BrokerUnavailable
-from eventmesh.model.topology import dead_letters, inbox
+from eventmesh.model.message import Message
+from eventmesh.model.settings import Settings
+from eventmesh.model.topology import dead_letters, inbox, to_queue
 
 SENDERS = 50
 
@@ -69,3 +75,29 @@ async def test_killed_workers_and_a_restarted_broker_lose_nothing(
         f"crash: {total:,} handled in {seconds:.0f} s, {kills} kill -9 of 4 workers, one "
         f"broker restart, {progress.duplicates} handled twice, none lost, none dead-lettered"
     )
+
+
+async def test_a_long_task_that_every_deploy_hands_back_is_never_set_aside(rabbitmq, broker_at):
+    """RabbitMQ up to 4.2 counts each hand-back like a crash."""
+    url = await rabbitmq.new_virtual_host()
+    app, begun, may_end = Service("deploys"), asyncio.Queue(), asyncio.Event()
+    deploys = MAX_CRASHES + MAX_HAND_BACKS + 5
+
+    @app.function(timeout=None)
+    async def work(ctx: Context) -> None:
+        begun.put_nowait((ctx.attempt, ctx.redeliveries))
+        await may_end.wait()
+
+    async with broker_at(url) as broker, asyncio.timeout(120):
+        await broker.declare([inbox("deploys.work")])
+        await broker.publish(
+            to_queue(inbox("deploys.work")), Message(b"{}", "a-1", SystemClock().now())
+        )
+        for deploy in range(deploys):
+            async with host_services([app], broker, Settings(grace=0), http=None):
+                assert await begun.get() == (1, deploy)
+        may_end.set()
+        async with host_services([app], broker, Settings(grace=5), http=None):
+            assert await begun.get() == (1, deploys)
+        assert await broker.depth(dead_letters("deploys.work")) == 0
+        assert await broker.depth(inbox("deploys.work")) == 0

@@ -15,6 +15,7 @@ from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.settings import Settings
+from eventmesh.model.topology import inbox, named
 
 KINDS = {
     "classic": {"x-queue-type": "classic", "x-max-length": 100, "x-overflow": "drop-head"},
@@ -150,3 +151,31 @@ async def test_it_has_to_be_there(url):
             host_services([app], broker, Settings(grace=5), http=None),
         ):
             pytest.fail("it started")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_kills_its_process_is_counted_in_the_inbox(rabbitmq, url, theirs, kind):
+    """A classic queue counts nothing, and a quorum queue of others may drop it at its limit."""
+    app, began, end = Service("app"), asyncio.Queue(), asyncio.Event()
+
+    @app.function(on.queue("theirs", declare=False))
+    async def take(item: Item, ctx: Context) -> None:
+        began.put_nowait((item.sku, ctx.attempt, ctx.trigger, ctx.redeliveries))
+        await end.wait()
+
+    await theirs.declare_queue("theirs", durable=True, arguments=KINDS[kind])
+    await theirs.default_exchange.publish(FITTING[0], routing_key="theirs")
+    async with (
+        RabbitBroker(url, connect_timeout=30) as broker,
+        asyncio.timeout(60),
+    ):
+        taken = asyncio.Queue()
+        async with broker.consume(named("theirs", declare=False), taken.put_nowait, prefetch=1):
+            await taken.get()  # And killed with it.
+        async with host_services([app], broker, Settings(grace=5), http=None):
+            assert await began.get() == ("bare", 1, "queue", 1)
+            # While it runs it is held by the inbox, not by their queue.
+            while not await untouched(rabbitmq, url, kind):
+                pass
+            end.set()
+        assert await broker.depth(inbox("app.take")) == 0

@@ -22,6 +22,7 @@ def letter():
         error_message=f"no{CLIPBOARD}\nSecond: line",
         traceback=f"Traceback\n  line {TITLE}",
         attempts=3,
+        redeliveries=1,
         created=0.0,
         first_failure=0.0,
         last_failure=0.0,

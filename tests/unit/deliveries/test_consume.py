@@ -9,6 +9,7 @@ import pytest
 from eventmesh.aio.clock import sleep
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.deliveries.consume import BatchConsumerSpec, ConsumerSpec, run_consumers
+from eventmesh.deliveries.hand_back import HandBack
 from eventmesh.engine.spec import Batching
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import named, to_queue
@@ -35,12 +36,22 @@ def waiting(broker):
     async def waiting(queue=QUEUE):
         numbers = []
         while (delivery := await broker.get(queue)) is not None:
-            assert delivery.redeliveries == 0
+            assert delivery.losses == 0
             numbers.append(int(delivery.message.body))
             delivery.ack()
         return numbers
 
     return waiting
+
+
+@pytest.fixture
+def spec(broker, clock):
+    """How a queue is consumed, and what is not handled goes back to it."""
+
+    def spec(queue, handle, workers, *, finish=False):
+        return ConsumerSpec(queue, handle, workers, HandBack(broker, clock), finish=finish)
+
+    return spec
 
 
 @pytest.fixture
@@ -96,18 +107,20 @@ def work(clock):
 
 
 @pytest.mark.parametrize("numbers", [(1, 3, 1), (3, 2, 2), (3, 9, 3)])
-async def test_as_many_are_handled_at_once_as_there_are_workers(clock, work, put, consume, numbers):
+async def test_as_many_are_handled_at_once_as_there_are_workers(
+    clock, work, put, consume, numbers, spec
+):
     workers, messages, at_once = numbers
     await put(*range(messages))
-    async with consume(ConsumerSpec(QUEUE, work.handle, workers)):
+    async with consume(spec(QUEUE, work.handle, workers)):
         await clock.advance(messages)
         assert work.ended == list(range(messages))
         assert work.most_at_once == at_once
 
 
-async def test_what_never_waits_is_handled_by_one_worker_in_order(clock, put, consume):
+async def test_what_never_waits_is_handled_by_one_worker_in_order(clock, put, consume, spec):
     work = Work(clock, takes=0)
-    async with consume(ConsumerSpec(QUEUE, work.handle, 100)):
+    async with consume(spec(QUEUE, work.handle, 100)):
         await clock.settle()
         before = len(asyncio.all_tasks())
         await put(*range(500))
@@ -121,20 +134,20 @@ async def ended_so_far(work):
     return len(work.ended)
 
 
-async def test_others_get_to_run_while_deliveries_wait(clock, put, consume):
+async def test_others_get_to_run_while_deliveries_wait(clock, put, consume, spec):
     work = Work(clock, takes=0)
     await put(*range(1000))
-    async with consume(ConsumerSpec(QUEUE, work.handle, 1000)):
+    async with consume(spec(QUEUE, work.handle, 1000)):
         turn = asyncio.create_task(ended_so_far(work))
         assert 0 < await turn < 1000
 
 
 async def test_leaving_waits_for_what_has_begun_and_hands_back_the_rest(
-    clock, work, put, waiting, consume
+    clock, work, put, waiting, consume, spec
 ):
     await put(1, 2, 3, 4)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        await stack.enter_async_context(consume(ConsumerSpec(QUEUE, work.handle, 2)))
+        await stack.enter_async_context(consume(spec(QUEUE, work.handle, 2)))
         await clock.settle()
         leaving = tasks.create_task(stack.aclose())
         await clock.settle()
@@ -145,29 +158,31 @@ async def test_leaving_waits_for_what_has_begun_and_hands_back_the_rest(
     assert await waiting() == [3, 4]
 
 
-async def test_what_no_worker_has_begun_goes_back(broker, work, put, waiting, consume):
+async def test_what_no_worker_has_begun_goes_back(broker, work, put, waiting, consume, spec):
     await put(1, 2, 3)
-    async with consume(ConsumerSpec(QUEUE, work.handle, 3)):
+    async with consume(spec(QUEUE, work.handle, 3)):
         pass  # Taken from the broker by now, but no worker has had its turn.
     assert work.begun == []
     assert await waiting() == [1, 2, 3]
 
 
-async def test_with_finish_what_was_taken_is_handled_and_not_requeued(clock, put, waiting, consume):
+async def test_with_finish_what_was_taken_is_handled_and_not_requeued(
+    clock, put, waiting, consume, spec
+):
     work = Work(clock, takes=0)
     await put(1, 2, 3)
-    async with consume(ConsumerSpec(QUEUE, work.handle, 2, finish=True)):
+    async with consume(spec(QUEUE, work.handle, 2, finish=True)):
         pass
     assert work.ended == [1, 2]
     assert await waiting() == [3]
 
 
 async def test_a_leaving_that_is_cancelled_cancels_the_workers_and_hands_everything_back(
-    clock, work, put, waiting, consume
+    clock, work, put, waiting, consume, spec
 ):
     await put(1, 2, 3)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        await stack.enter_async_context(consume(ConsumerSpec(QUEUE, work.handle, 2, finish=True)))
+        await stack.enter_async_context(consume(spec(QUEUE, work.handle, 2, finish=True)))
         await clock.settle()
         leaving = tasks.create_task(stack.aclose())
         await clock.settle()
@@ -179,12 +194,12 @@ async def test_a_leaving_that_is_cancelled_cancels_the_workers_and_hands_everyth
 
 
 async def test_a_block_that_is_cancelled_does_not_wait_for_the_workers(
-    clock, work, put, waiting, consume
+    clock, work, put, waiting, consume, spec
 ):
     await put(1)
 
     async def run():
-        async with consume(ConsumerSpec(QUEUE, work.handle, 1)):
+        async with consume(spec(QUEUE, work.handle, 1)):
             await asyncio.Event().wait()
 
     running = asyncio.create_task(run())
@@ -197,7 +212,7 @@ async def test_a_block_that_is_cancelled_does_not_wait_for_the_workers(
 
 
 async def test_a_worker_that_dies_ends_the_others_and_is_heard_of(
-    broker, work, put, waiting, consume
+    broker, work, put, waiting, consume, spec
 ):
     async def handle(delivery):
         if delivery.message.body == b"2":
@@ -206,27 +221,27 @@ async def test_a_worker_that_dies_ends_the_others_and_is_heard_of(
 
     await put(1, 2, 3)
     with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError, match="a bug of ours")):
-        async with consume(ConsumerSpec(QUEUE, handle, 3)):
+        async with consume(spec(QUEUE, handle, 3)):
             await asyncio.Event().wait()
     assert work.ended == []
     # What its worker died of was not answered, which counts; the others went back untouched.
     left = [await broker.get(QUEUE) for _ in range(3)]
-    assert {int(one.message.body): one.redeliveries for one in left} == {1: 0, 2: 1, 3: 0}
+    assert {int(one.message.body): one.losses for one in left} == {1: 0, 2: 1, 3: 0}
 
 
-async def test_what_cannot_be_consumed_raises_as_it_is(clock, work):
+async def test_what_cannot_be_consumed_raises_as_it_is(clock, work, spec):
     with pytest.raises(BrokerUnavailable):
-        async with run_consumers(MemoryBroker(clock), clock, [ConsumerSpec(QUEUE, work.handle, 1)]):
+        async with run_consumers(MemoryBroker(clock), clock, [spec(QUEUE, work.handle, 1)]):
             pass
 
 
 async def test_an_error_of_the_block_is_raised_as_it_is_when_the_work_has_ended(
-    clock, work, put, consume
+    clock, work, put, consume, spec
 ):
     await put(1)
 
     async def fail():
-        async with consume(ConsumerSpec(QUEUE, work.handle, 1)):
+        async with consume(spec(QUEUE, work.handle, 1)):
             await clock.settle()
             raise ValueError("of the block")
 
@@ -239,11 +254,13 @@ async def test_an_error_of_the_block_is_raised_as_it_is_when_the_work_has_ended(
         await failing
 
 
-async def test_all_queues_stop_before_any_worker_is_waited_for(broker, clock, work, put, waiting):
+async def test_all_queues_stop_before_any_worker_is_waited_for(
+    broker, clock, work, put, waiting, spec
+):
     other = named("other")
     await put(1)
     await put(2, queue=other)
-    consumptions = [ConsumerSpec(QUEUE, work.handle, 1), ConsumerSpec(other, work.handle, 1)]
+    consumptions = [spec(QUEUE, work.handle, 1), spec(other, work.handle, 1)]
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         await stack.enter_async_context(run_consumers(broker, clock, consumptions))
         await clock.settle()
@@ -268,7 +285,11 @@ class TestBatches:
     def consume(self, broker, clock, work):
         def consume(size, window=0.0, workers=1):
             consumption = BatchConsumerSpec(
-                QUEUE, work.handle_batch, workers, Batching(size, window)
+                QUEUE,
+                work.handle_batch,
+                workers,
+                HandBack(broker, clock),
+                Batching(size, window),
             )
             return run_consumers(broker, clock, [consumption])
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from eventmesh.aio.clock import sleep
+from eventmesh.brokers.memory.queue import MemoryDelivery
 from eventmesh.deliveries.buffer import Batcher, DeliveryBuffer
 from eventmesh.model.topology import named, to_queue
 
@@ -28,7 +29,7 @@ def deliveries(broker, message):
 
 @pytest.fixture
 def buffer():
-    return DeliveryBuffer()
+    return DeliveryBuffer(MemoryDelivery.requeue)
 
 
 async def settled(task):
@@ -125,7 +126,7 @@ async def test_closing_to_finish_leaves_what_is_there_to_be_taken(broker, buffer
     buffer.put(second)
     buffer.close(finish=True)
     assert await buffer.take() is first
-    buffer.requeue_all()
+    buffer.give_up_all()
     assert await buffer.take() is None
     assert await broker.depth(QUEUE) == 1
 
@@ -135,7 +136,7 @@ async def test_what_comes_after_closing_goes_back_untouched(broker, buffer, deli
     buffer.close(finish=True)
     buffer.put(delivery)
     assert await buffer.take() is None
-    assert (await broker.get(QUEUE)).redeliveries == 0
+    assert (await broker.get(QUEUE)).losses == 0
 
 
 async def test_nothing_is_stranded_whoever_is_cancelled_and_whenever(buffer, deliveries):
@@ -167,7 +168,7 @@ async def test_a_batch_that_is_cancelled_as_a_delivery_comes_goes_back_whole(
     broker, clock, buffer, deliveries
 ):
     first, second = await deliveries(2)
-    taking = asyncio.create_task(Batcher(buffer, clock, 3, 60.0).take())
+    taking = asyncio.create_task(Batcher(buffer, clock, 3, 60.0, MemoryDelivery.requeue).take())
     buffer.put(first)
     await sleep(clock, 0)
     await settled(taking)
@@ -222,7 +223,7 @@ async def test_finishing_leaves_out_what_a_lost_consumer_left_behind(buffer, los
 async def test_what_is_lost_while_a_batch_is_filled_is_no_part_of_it(
     clock, buffer, deliveries, losing
 ):
-    taking = asyncio.create_task(Batcher(buffer, clock, 3, 60.0).take())
+    taking = asyncio.create_task(Batcher(buffer, clock, 3, 60.0, MemoryDelivery.requeue).take())
     async with losing(buffer, 2):
         await settled(taking)
     (delivery,) = await deliveries(1)
@@ -231,7 +232,7 @@ async def test_what_is_lost_while_a_batch_is_filled_is_no_part_of_it(
 
 
 async def test_a_batch_of_which_all_is_lost_is_none(clock, buffer, deliveries, losing):
-    taking = asyncio.create_task(Batcher(buffer, clock, 3, 60.0).take())
+    taking = asyncio.create_task(Batcher(buffer, clock, 3, 60.0, MemoryDelivery.requeue).take())
     async with losing(buffer, 2):
         await settled(taking)
     await clock.advance(60)

@@ -241,7 +241,7 @@ async def test_a_stop_while_a_destination_takes_nothing_hands_the_invocation_bac
             await host.caller.send(work)
             await clock.settle()
         delivery = await broker.get(inbox("app.work"))
-    assert (delivery.redeliveries, delivery.message.attempt) == (0, 1)
+    assert (delivery.losses, delivery.message.attempt) == (0, 1)
 
 
 async def test_a_function_may_tell_a_chain_of_others(app, start, clock):

@@ -139,7 +139,7 @@ async def test_only_a_stop_hands_it_back(start, clock, away):
         await clock.advance(100)
         assert away.statistics()[INBOX.name].unacked == 1
     delivery = await away.get(INBOX)
-    assert (delivery.message.attempt, delivery.redeliveries) == (1, 0)
+    assert (delivery.message.attempt, delivery.losses) == (1, 0)
     assert failing.runs == 1
 
 
@@ -165,7 +165,7 @@ class Lost:
     def __init__(self, message, *, stale):
         self.message = message
         self.stale = stale
-        self.redeliveries = 0
+        self.redeliveries = self.losses = 0
         self.settled = []
 
     def ack(self):

@@ -63,6 +63,7 @@ MESSAGE = {
     "reply_to": "replies",
     "correlation_id": "c-1",
     "principal": "user:ada",
+    "redeliveries": 4,
     "sender": "shop",
 }
 INVOCATION = {
@@ -84,6 +85,7 @@ INVOCATION = {
     "batch": Batch([b"1"]),
     "principal": "user:ada",
     "delivery": Mock(stale=False),
+    "redeliveries": 4,
 }
 SAME = {  # Of an invocation, and of the message that carries it.
     "id": "id",
@@ -97,6 +99,7 @@ SAME = {  # Of an invocation, and of the message that carries it.
     "caller": "caller",
     "type": "type",
     "principal": "principal",
+    "redeliveries": "redeliveries",
 }
 
 
@@ -232,7 +235,9 @@ class TestSettlements:
     @pytest.mark.parametrize("spent", [True, False])
     def test_another_attempt(self, message, spent):
         again = build_retry(message, ScheduleRetry(1.0, spent), NOW)
-        assert changed(message, again) == {"headers"} | ({"attempt"} if spent else set())
+        assert changed(message, again) == {"headers"} | (
+            {"attempt", "redeliveries"} if spent else set()
+        )
         assert again.headers == {**message.headers, FIRST_FAILURE: f"{NOW:.3f}"}
 
     def test_a_dead_letter_leaves_out_what_belongs_to_a_reply(self, message):
@@ -252,7 +257,13 @@ class TestSettlements:
             message, "orders.place", FunctionError("ValueError", "no"), "it failed", NOW
         )
         fresh = reset_for_redrive(dead, NOW)
-        assert changed(message, fresh) == {"attempt", "timestamp", "reply_to", "correlation_id"}
+        assert changed(message, fresh) == {
+            "attempt",
+            "redeliveries",
+            "timestamp",
+            "reply_to",
+            "correlation_id",
+        }
 
     async def test_a_redrive_over_the_broker(self, message, clock):
         queue = dead_letters("orders.place")
@@ -261,7 +272,7 @@ class TestSettlements:
             await broker.publish(to_queue(queue), message)
             assert await BrokerDeadLetters(broker, clock).redrive("orders.place") == 1
             delivery = await broker.get(inbox("orders.place"))
-        assert changed(message, delivery.message) == {"attempt", "timestamp"}
+        assert changed(message, delivery.message) == {"attempt", "redeliveries", "timestamp"}
 
 
 class TestServices:
@@ -270,7 +281,9 @@ class TestServices:
     @pytest.fixture
     def stored(self, message, clock):
         """The message as one stores it, not older than a function takes it."""
-        return replace(message, timestamp=clock.now(), deadline=clock.now() + 60, attempt=1)
+        return replace(
+            message, timestamp=clock.now(), deadline=clock.now() + 60, attempt=1, redeliveries=0
+        )
 
     @pytest.fixture
     def app(self):

@@ -13,6 +13,7 @@ from eventmesh.engine.settlement import (
     FUNCTION,
     LAST_FAILURE,
     MAX_CRASHES,
+    MAX_HAND_BACKS,
     MAX_REASON,
     MAX_TRACEBACK,
     REASON,
@@ -132,29 +133,19 @@ def test_nothing_is_tried_again_when_it_will_be_too_old(error):
 
 
 @pytest.mark.parametrize(
-    ("redeliveries", "age", "why"),
+    ("losses", "age", "why"),
     [
         (0, 0.0, None),
         (0, -5.0, None),  # The clock of whoever sent it is ahead.
         (0, 1000.0, None),
         (0, 1000.1, "older than 1000 s before it was run"),
-        (MAX_CRASHES, 0.0, None),
-        (
-            MAX_CRASHES + 1,
-            0.0,
-            f"delivered {MAX_CRASHES + 2} times and never acknowledged: it kills its process",
-        ),
-        (
-            MAX_CRASHES + 1,
-            2000.0,
-            f"delivered {MAX_CRASHES + 2} times and never acknowledged: it kills its process",
-        ),
+        (MAX_HAND_BACKS + MAX_CRASHES, 0.0, None),
+        (31, 0.0, "delivered 32 times and never acknowledged: it kills its process"),
+        (31, 2000.0, "delivered 32 times and never acknowledged: it kills its process"),
     ],
 )
-def test_what_is_too_old_or_kills_is_not_run(redeliveries, age, why):
-    assert decide_refusal(redeliveries, age, RETRY) == (
-        None if why is None else MoveToDeadLetters(why)
-    )
+def test_what_is_too_old_or_kills_is_not_run(losses, age, why):
+    assert decide_refusal(losses, age, RETRY) == (None if why is None else MoveToDeadLetters(why))
 
 
 def test_the_next_attempt_is_the_same_message_with_one_more_attempt():

@@ -300,7 +300,7 @@ class TestBatches:
             await clock.settle()
         assert seen == [[0, 1, 2], [3]]
         back = [await broker.get(JOBS) for _ in range(4)]
-        assert [(one.message.body, one.redeliveries) for one in back] == [
+        assert [(one.message.body, one.losses) for one in back] == [
             (b'{"n": %d}' % n, 0) for n in range(4)
         ]
 
@@ -320,7 +320,7 @@ class TestBatches:
             await clock.advance(5)
         assert seen == [[2]]
         back = [await broker.get(inbox("app.work")) for _ in range(3)]
-        assert [one.redeliveries for one in back] == [0, 0, 0]
+        assert [one.losses for one in back] == [0, 0, 0]
 
     async def test_the_concurrency_limit_counts_batches(self, app, start, put, clock):
         running, most = 0, 0

@@ -13,6 +13,7 @@ from decimal import Decimal
 from struct import Struct
 from typing import Final, NamedTuple
 
+from eventmesh.brokers.rabbitmq.amqp.values import LENGTH, read_sized, read_text
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import JSON, NO_HEADERS, Message, make_message
@@ -22,6 +23,7 @@ TRIGGER: Final = "em-trigger"
 TIME: Final = "em-time"
 DEADLINE: Final = "em-deadline"
 PRINCIPAL: Final = "em-principal"
+REDELIVERIES: Final = "em-redeliveries"
 UNREADABLE: Final = "em-unreadable"
 """A header that is set here, not sent: why the properties of a message could not be read."""
 
@@ -29,11 +31,12 @@ _COPIES: Final = ("CC", "BCC")
 """Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes a
 channel on which they are written as a text."""
 
-_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, PRINCIPAL, *_COPIES))
+_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, PRINCIPAL, REDELIVERIES, *_COPIES))
 _DELIVERY_COUNT: Final = "x-delivery-count"
+_ACQUIRED_COUNT: Final = "x-acquired-count"
 _NOTES: Final = frozenset(
     (
-        "x-acquired-count",
+        _ACQUIRED_COUNT,
         *(
             f"x-{time}-death-{what}"
             for time in ("first", "last")
@@ -59,7 +62,6 @@ _USER_ID: Final = 1 << 4
 _APP_ID: Final = 1 << 3
 
 _FLAGS: Final = Struct(">H")
-_LENGTH: Final = Struct(">I")
 _SECONDS: Final = Struct(">Q")
 _DOUBLE: Final = Struct(">d")
 _INTEGER: Final = Struct(">i")
@@ -67,8 +69,8 @@ _DECIMAL: Final = Struct(">Bi")
 _JSON: Final = bytes((len(JSON),)) + JSON.encode()
 _PERSISTENT: Final = b"\x02"
 _TRANSIENT: Final = b"\x01"
-_MAX_ATTEMPT: Final = 2**31 - 1
-"""The largest value of the header `em-attempt` in the encoding used here."""
+_MAX_COUNT: Final = 2**31 - 1
+"""The largest `em-attempt` and `em-redeliveries` in the encoding used here."""
 
 _STRING_KIND: Final = ord("S")
 _DECIMAL_KIND: Final = ord("D")
@@ -90,10 +92,15 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
 class Received(NamedTuple):
-    """A message, and how often the broker delivered it before, as far as it says."""
+    """A message, and its redeliveries and losses (see `Delivery`), as far as RabbitMQ counts."""
 
     message: Message
-    redeliveries: int
+    counts: tuple[int, int]
+
+
+_FIRST_DELIVERY: Final = (0, 0)
+_REDELIVERED: Final = (1, 1)
+"""The counts of a queue that only says that it is not the first delivery."""
 
 
 def encode_properties(
@@ -165,6 +172,7 @@ def _short(text: str) -> bytes:
 _TIME_ENTRY: Final = _short(TIME) + b"d"
 _DEADLINE_ENTRY: Final = _short(DEADLINE) + b"d"
 _ATTEMPT_ENTRY: Final = _short(ATTEMPT) + b"I"
+_REDELIVERIES_ENTRY: Final = _short(REDELIVERIES) + b"I"
 
 
 def _table(message: Message) -> bytes:
@@ -174,6 +182,8 @@ def _table(message: Message) -> bytes:
         entries += (_DEADLINE_ENTRY, _DOUBLE.pack(message.deadline))
     if message.attempt != 1:
         entries += (_ATTEMPT_ENTRY, _INTEGER.pack(message.attempt))
+    if message.redeliveries:
+        entries += (_REDELIVERIES_ENTRY, _INTEGER.pack(message.redeliveries))
     if message.trigger != "invoke":
         entries.append(_text_entry(TRIGGER, message.trigger))
     if message.principal:
@@ -182,12 +192,12 @@ def _table(message: Message) -> bytes:
         if name not in _RESERVED:
             entries.append(_text_entry(name, text))
     table = b"".join(entries)
-    return _LENGTH.pack(len(table)) + table
+    return LENGTH.pack(len(table)) + table
 
 
 def _text_entry(name: str, text: str) -> bytes:
     encoded = text.encode(errors="replace")
-    return _short(name) + b"S" + _LENGTH.pack(len(encoded)) + encoded
+    return _short(name) + b"S" + LENGTH.pack(len(encoded)) + encoded
 
 
 def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
@@ -201,7 +211,7 @@ def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
     except ValueError as error:
         _log.warning("a message came with properties that cannot be read: %s", error)
         message = Message(body, new_id(), now, headers={UNREADABLE: str(error)})
-        return Received(message, int(redelivered))
+        return Received(message, _REDELIVERED if redelivered else _FIRST_DELIVERY)
 
 
 def decode_properties(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
@@ -247,10 +257,12 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
         reply_to=reply_to,
         correlation_id=correlation_id,
         principal=headers.principal,
+        redeliveries=headers.redeliveries,
         sender=sender,
     )
-    # A quorum queue counts deliveries; a classic one only says that it is not the first.
-    return Received(message, headers.deliveries or int(redelivered))
+    if not (redelivered or headers.losses or headers.redeliveries):
+        return Received(message, _FIRST_DELIVERY)
+    return Received(message, headers.count(redelivered=redelivered))
 
 
 class _Reader:
@@ -269,7 +281,7 @@ class _Reader:
     def text(self, flag: int, errors: str = "replace") -> str:
         if not self.flags & flag:
             return ""
-        text, self.place = _text(self.data, self.place, errors)
+        text, self.place = read_text(self.data, self.place, errors)
         return text
 
     def number(self, flag: int) -> int:
@@ -288,26 +300,38 @@ class _Reader:
 class _Headers:
     """The header table: eventmesh's own headers, and the others as text."""
 
-    __slots__ = ("attempt", "deadline", "deliveries", "own", "principal", "time", "trigger")
+    __slots__ = (
+        "acquired",
+        "attempt",
+        "deadline",
+        "losses",
+        "own",
+        "principal",
+        "redeliveries",
+        "time",
+        "trigger",
+    )
 
     def __init__(self) -> None:
+        self.acquired = 0
         self.attempt = 1
         self.deadline: float | None = None
-        self.deliveries = 0
+        self.losses = 0
         self.own: dict[str, str] = {}
         self.principal = ""
+        self.redeliveries = 0
         self.time = 0.0
         self.trigger = "invoke"
 
     def read(self, data: bytes, place: int) -> int:
         """Read the table at `place`, and return its end. Each entry moves `place` on."""
-        place, end = _sized(data, place)
+        place, end = read_sized(data, place)
         while place < end:
-            name, place = _text(data, place)
+            name, place = read_text(data, place)
             kind = data[place]
             place += 1
             if kind == _STRING_KIND:
-                start, place = _sized(data, place)
+                start, place = read_sized(data, place)
                 self._take_text(name, data[start:place].decode(errors="replace"))
             elif kind in _NUMBERS:
                 (number,) = _NUMBERS[kind].unpack_from(data, place)
@@ -318,12 +342,23 @@ class _Headers:
                 place += _DECIMAL.size
                 self.own[name] = str(Decimal(digits).scaleb(-places))
             elif kind in _SKIPPED:
-                _, place = _sized(data, place)
+                _, place = read_sized(data, place)
             elif kind not in _VOID:
                 raise ValueError(f"the header {name!r} has a value of an unknown type, {kind}")
         if place > end:
             raise ValueError("a header goes over the end of its table")
         return end
+
+    def count(self, *, redelivered: bool) -> tuple[int, int]:
+        """Return the redeliveries and losses of the message.
+
+        From 4.3 on a quorum queue counts both, before that requeues and losses together. A classic
+        queue only says that it is not the first delivery.
+        """
+        if not self.acquired:
+            losses = self.losses or int(redelivered)
+            return min(self.redeliveries + losses, _MAX_COUNT), losses
+        return min(self.redeliveries + self.acquired, _MAX_COUNT), self.losses
 
     def _take_text(self, name: str, text: str) -> None:
         if name == TRIGGER:
@@ -339,46 +374,16 @@ class _Headers:
         elif name == DEADLINE:
             self.deadline = number if math.isfinite(number) else None
         elif name == ATTEMPT and isinstance(number, int):
-            self.attempt = min(max(number, 1), _MAX_ATTEMPT)
+            self.attempt = min(max(number, 1), _MAX_COUNT)
+        elif name == REDELIVERIES and isinstance(number, int):
+            self.redeliveries = min(max(number, 0), _MAX_COUNT)
         elif name == _DELIVERY_COUNT and isinstance(number, int):
-            self.deliveries = max(number, 0)
+            self.losses = max(number, 0)
+        elif name == _ACQUIRED_COUNT and isinstance(number, int):
+            self.acquired = max(number, 0)
         elif name not in _NOTES:
             # As in JSON: "True" is Python's word only.
             self.own[name] = str(number).lower() if isinstance(number, bool) else str(number)
-
-
-def _text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
-    """Read the short string at `place`, and return it with its end. RabbitMQ checks no UTF-8."""
-    start = place + 1
-    end = start + data[place]
-    if end > len(data):
-        raise ValueError("a short string goes over the end of its frame")
-    short = data[start:end]
-    try:
-        return short.decode(), end
-    except UnicodeDecodeError:
-        return _readable(short, errors), end
-
-
-def _readable(short: bytes, errors: str) -> str:
-    """Decode a short string that is not UTF-8 to a text that fits into 255 bytes again.
-
-    The replacement character for one unreadable byte has three bytes.
-    """
-    text = short.decode(errors=errors)
-    if errors == "surrogateescape":
-        return text
-    return text.encode()[:MAX_SHORT_STRING].decode(errors="ignore")
-
-
-def _sized(data: bytes, place: int) -> tuple[int, int]:
-    """Return the start and end of a length-prefixed value."""
-    size: int
-    (size,) = _LENGTH.unpack_from(data, place)
-    start = place + _LENGTH.size
-    if start + size > len(data):
-        raise ValueError(f"a header of {size:,} bytes goes over the end of its frame")
-    return start, start + size
 
 
 def _seconds(number: float) -> float:

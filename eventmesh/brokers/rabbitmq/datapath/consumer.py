@@ -31,23 +31,30 @@ PATIENCE: Final = 11
 class RabbitDelivery:
     """A delivered message, with the channel on which it is acked or requeued."""
 
-    __slots__ = ("_acks", "_tag", "message", "redeliveries")
+    __slots__ = ("_acks", "losses", "message", "number", "redeliveries")
 
-    def __init__(self, message: Message, redeliveries: int, tag: int, acks: AckBatcher) -> None:
+    def __init__(
+        self, message: Message, counts: tuple[int, int], number: int, acks: AckBatcher
+    ) -> None:
+        """`counts` are its redeliveries and losses, and `number` its delivery tag."""
         self.message = message
-        self.redeliveries = redeliveries
-        self._tag = tag
+        self.number = number
+        self.redeliveries, self.losses = counts
         self._acks = acks
+
+    @property
+    def held(self) -> bool:
+        return self._acks.holds(self.number)
 
     @property
     def stale(self) -> bool:
         return not self._acks.channel.is_open
 
     def ack(self) -> None:
-        self._acks.ack(self._tag)
+        self._acks.ack(self.number)
 
     def requeue(self) -> None:
-        self._acks.requeue(self._tag)
+        self._acks.requeue(self.number)
 
 
 class AckBatcher:
@@ -69,6 +76,10 @@ class AckBatcher:
     def add(self, tag: int) -> None:
         """Add a delivery that waits for its ack or requeue."""
         self._unacked[tag] = None
+
+    def holds(self, tag: int) -> bool:
+        """Whether a delivery waits for its ack or requeue, and can get it."""
+        return self.channel.is_open and tag in self._unacked and tag not in self._acked
 
     def ack(self, tag: int) -> None:
         if tag not in self._unacked or tag in self._acked:
@@ -250,7 +261,7 @@ class Consumer:
         def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
             add(tag)
             received = receive(properties, body, now(), redelivered=redelivered)
-            deliver(RabbitDelivery(received.message, received.redeliveries, tag, acks))
+            deliver(RabbitDelivery(received.message, received.counts, tag, acks))
 
         return on_delivery
 
@@ -264,7 +275,7 @@ class Consumer:
             if message is None:
                 acks.ack(tag)
             else:
-                deliver(RabbitDelivery(message, received.redeliveries, tag, acks))
+                deliver(RabbitDelivery(message, received.counts, tag, acks))
 
         return on_delivery
 

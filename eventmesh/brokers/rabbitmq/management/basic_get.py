@@ -31,13 +31,20 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 class GetDelivery:
     """A message that was taken out of a queue, to be acked or requeued once."""
 
-    __slots__ = ("_channel", "_tag", "message", "redeliveries")
+    __slots__ = ("_channel", "losses", "message", "number", "redeliveries")
 
-    def __init__(self, message: Message, redeliveries: int, channel: GetChannel, tag: int) -> None:
+    def __init__(
+        self, message: Message, counts: tuple[int, int], channel: GetChannel, number: int
+    ) -> None:
+        """`counts` are its redeliveries and losses, and `number` its delivery tag."""
         self.message = message
-        self.redeliveries = redeliveries
+        self.redeliveries, self.losses = counts
+        self.number = number
         self._channel: GetChannel | None = channel
-        self._tag = tag
+
+    @property
+    def held(self) -> bool:
+        return not self.stale
 
     @property
     def stale(self) -> bool:
@@ -52,7 +59,7 @@ class GetDelivery:
     def _settle(self, *, ack: bool) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            channel.settle(self._tag, ack=ack)
+            channel.settle(self.number, ack=ack)
 
 
 class GetChannel:
@@ -189,4 +196,4 @@ def _read(taken: DeliveredMessage, channel: GetChannel, tag: int) -> GetDelivery
     message = received.message
     if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:
         message = replace(message, timestamp=written_at)
-    return GetDelivery(message, received.redeliveries, channel, tag)
+    return GetDelivery(message, received.counts, channel, tag)

@@ -36,7 +36,7 @@ async def test_what_comes_back_takes_its_old_place(order, answered):
                     taken[number].requeue()
         async with broker.consume(PLACE, again.append, prefetch=8):
             assert bodies(again) == [bytes([number]) for number in range(8)]
-    assert [delivery.redeliveries for delivery in again] == [
+    assert [delivery.losses for delivery in again] == [
         0 if number in answered or number > 5 else 1 for number in range(8)
     ]
 
@@ -47,10 +47,10 @@ async def test_every_lost_consumer_counts(broker, message):
     for lost in range(3):
         taken = []
         async with broker.consume(PLACE, taken.append, prefetch=1):
-            assert taken[0].redeliveries == lost
+            assert taken[0].losses == lost
             taken[0].requeue()
             await asyncio.sleep(0)
-            assert taken[1].redeliveries == lost
+            assert taken[1].losses == lost
 
 
 async def test_requeueing_at_once_lets_others_run(broker, message):

@@ -1,0 +1,44 @@
+"""Strings and other sized values within the properties of a message (AMQP 0-9-1, section 4.2.5)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
+
+LENGTH: Final = Struct(">I")
+
+
+def read_text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
+    """Read the short string at `place`, and return it with its end. RabbitMQ checks no UTF-8."""
+    start = place + 1
+    end = start + data[place]
+    if end > len(data):
+        raise ValueError("a short string goes over the end of its frame")
+    short = data[start:end]
+    try:
+        return short.decode(), end
+    except UnicodeDecodeError:
+        return _readable(short, errors), end
+
+
+def _readable(short: bytes, errors: str) -> str:
+    """Decode a short string that is not UTF-8 to a text that fits into 255 bytes again.
+
+    The replacement character for one unreadable byte has three bytes.
+    """
+    text = short.decode(errors=errors)
+    if errors == "surrogateescape":
+        return text
+    return text.encode()[:MAX_SHORT_STRING].decode(errors="ignore")
+
+
+def read_sized(data: bytes, place: int) -> tuple[int, int]:
+    """Return the start and end of a length-prefixed value."""
+    size: int
+    (size,) = LENGTH.unpack_from(data, place)
+    start = place + LENGTH.size
+    if start + size > len(data):
+        raise ValueError(f"a header of {size:,} bytes goes over the end of its frame")
+    return start, start + size
