@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiormq.exceptions import ChannelNotFoundEntity
 
@@ -18,22 +19,31 @@ from eventmesh.model.errors import BrokerUnavailable
 VALID_SECONDS: Final = 1.0
 """Seconds for which a finding holds: callers repeat faster than that, and nodes do not return."""
 
+MAX_LOOKING: Final = 16
+"""Queues that are looked for at once: each takes a channel."""
+
 MAX_KNOWN: Final = 1_000
 """Queues whose finding is remembered at once; the oldest are forgotten."""
 
 
 class QueueLookup:
-    """Looks for queues, one at a time, and each at most once in VALID_SECONDS."""
+    """Looks for queues, each at most once in VALID_SECONDS.
+
+    One for which RabbitMQ does not answer holds up nobody who asks for another.
+    """
 
     def __init__(self, connection: ManagementConnection) -> None:
         self._connection = connection
         self._findings: dict[str, tuple[float, QueueAway | None]] = {}
-        self._looking = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._room = asyncio.Semaphore(MAX_LOOKING)
 
     async def check(self, name: str, seconds: float) -> None:
         """Raise QueueAway if the queue's node is away. Gives up after so many seconds."""
         try:
-            async with asyncio.timeout(max(seconds, 0.0)), self._looking:
+            # Those who ask for the same queue wait for one answer.
+            lock = self._locks.setdefault(name, asyncio.Lock())
+            async with asyncio.timeout(max(seconds, 0.0)), lock:
                 away = await self._find(name)
         except (TimeoutError, BrokerUnavailable):
             return  # Nothing is known: what the publisher saw stands.
@@ -44,7 +54,9 @@ class QueueLookup:
         now = asyncio.get_running_loop().time()
         found = self._findings.pop(name, None)
         if found is None or now - found[0] > VALID_SECONDS:
-            found = (asyncio.get_running_loop().time(), await self._look(name))
+            async with self._room:
+                away = await self._look(name)
+            found = (asyncio.get_running_loop().time(), away)
         self._findings[name] = found
         if len(self._findings) > MAX_KNOWN:
             del self._findings[next(iter(self._findings))]
