@@ -173,6 +173,23 @@ async def test_broadcast_copies_go_on_in_another_queue_at_once(
     assert not [name for name in left if name.startswith(queue.name) and name != queue.name]
 
 
+async def test_slots_are_made_anew_on_another_node(rabbitmq, place, broker, evaluate):
+    name, vhost = "em.slots.shop.place", place.rpartition("/")[2]
+
+    async def tokens():
+        names = await rabbitmq.queues(vhost)
+        return {one for one in names if one.startswith(f"{name}.") and one != f"{name}.lease"}
+
+    async with asyncio.timeout(DEADLINE), broker.slots(name, 1) as slots:
+        await slots.acquire()
+        (before,) = await tokens()
+        await evaluate(DELETE + LOSE, named(before))
+        while not await tokens() - {before}:
+            pass
+        slots.release()
+        await slots.acquire()
+
+
 async def test_the_doctor_sees_that_a_queue_is_away(place, evaluate):
     await evaluate(LOSE, inbox(FUNCTION))
     async with RabbitInspector(place, "doctor") as inspector:
