@@ -81,8 +81,8 @@ def _once(names: Sequence[str] | Iterator[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def load_rights(targets: Sequence[Target]) -> list[Rights]:
-    """Import the targets and return the rights of their services.
+def load_users(targets: Sequence[Target]) -> list[Service]:
+    """Import the targets and return their services, each of which is to have a user of its own.
 
     Raises SettingsError for two services of one name, and for one that is called like another user.
     """
@@ -97,7 +97,27 @@ def load_rights(targets: Sequence[Target]) -> list[Rights]:
                 f"{f'the {name}' if name in RESERVED else 'another service'} has the same name; "
                 "rename it"
             )
-    return [rights_of(service) for service in services]
+    return services
+
+
+def undeclared(service: Service) -> str:
+    """Return what the code of a service leaves open, and its user may therefore not; "" for none.
+
+    In one process, and with a shared account, what is left open is allowed.
+    """
+    outgoing = service.outgoing
+    missing = {
+        "calls=[…]": ("call no other service", outgoing and outgoing.calls),
+        "emits=[…]": ("emit no event", outgoing and outgoing.emits),
+    }
+    names = [name for name, (_, declared) in missing.items() if declared is None]
+    if not names:
+        return ""
+    can = " and ".join(missing[name][0] for name in names)
+    return (
+        f"the user of {service.name!r} can {can}: its code does not declare that it does, with "
+        f"Service({service.name!r}, {', '.join(names)})"
+    )
 
 
 def all_permissions(all_rights: Sequence[Rights]) -> list[Permissions]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from eventmesh.cli.options import targets_argument
 from eventmesh.targets.parse import read_target
+
+if TYPE_CHECKING:
+    from eventmesh.service import Service
 
 
 @click.group()
@@ -54,6 +59,7 @@ def compose(
     from eventmesh.packaging.external_mesh import read_external_mesh  # noqa: PLC0415
 
     containers = load_containers(found)
+    _warn_of_undeclared(container.service for container in containers)
     mesh = None if beside is None else read_external_mesh(beside)
     folder = Path() if output is None else output.parent
     text = render_compose(containers, folder, Resources(cpus, memory), mesh)
@@ -97,12 +103,22 @@ def secrets(
     found = [read_target(target) for target in targets]
     from eventmesh.packaging import broker_export, secret_files  # noqa: PLC0415 - not for --help
 
-    rights = broker_export.load_rights(found)
+    services = broker_export.load_users(found)
+    _warn_of_undeclared(services)
+    rights = [broker_export.rights_of(service) for service in services]
     write = secret_files.write_secrets if beside is None else secret_files.write_service_secrets
     for file in write(output, rights, renew):
         click.echo(f"wrote {file}")
     if beside is not None:
         _tell_how_to_join(beside, output)
+
+
+def _warn_of_undeclared(services: Iterable[Service]) -> None:
+    from eventmesh.packaging.broker_export import undeclared  # noqa: PLC0415 - not for --help
+
+    for service in services:
+        if text := undeclared(service):
+            click.echo(f"Warning: {text}", err=True)
 
 
 def _tell_how_to_join(compose_file: Path, folder: Path) -> None:
@@ -135,7 +151,9 @@ def broker(*, targets: tuple[str, ...], output: Path | None, vhost: str) -> None
     found = [read_target(target) for target in targets]
     from eventmesh.packaging import broker_export  # noqa: PLC0415 - not for --help
 
-    rights = broker_export.load_rights(found)
+    services = broker_export.load_users(found)
+    _warn_of_undeclared(services)
+    rights = [broker_export.rights_of(service) for service in services]
     if output is None:
         for each in broker_export.all_permissions(rights):
             click.echo(

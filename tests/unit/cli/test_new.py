@@ -34,7 +34,7 @@ def test_what_is_written(new, project):
 
 def test_in_a_folder_of_another_name(new, project):
     assert new("shop", "--directory", "services/one").exit_code == 0
-    assert 'Service("shop")' in (project / "services/one/app.py").read_text()
+    assert 'Service("shop", calls=' in (project / "services/one/app.py").read_text()
     assert 'CMD ["run", "one"]' in (project / "services/one/Dockerfile").read_text()
 
 
@@ -70,7 +70,7 @@ def test_nothing_is_overwritten(new, write, project, file):
 
 def test_the_folder_is_a_package(new, project):
     assert new("my-shop").exit_code == 0
-    assert 'Service("my-shop")' in (project / "my_shop" / "app.py").read_text()
+    assert 'Service("my-shop", calls=' in (project / "my_shop" / "app.py").read_text()
 
 
 @pytest.mark.parametrize("folder", ["my-shop", "2shop", "my.shop"])

@@ -6,10 +6,12 @@ import stat
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 
 from eventmesh import Context, Service, SettingsError, on
 from eventmesh.brokers.rabbitmq.access.permissions import permissions
-from eventmesh.packaging.broker_export import rights_of, write_broker_files
+from eventmesh.cli.main import cli
+from eventmesh.packaging.broker_export import rights_of, undeclared, write_broker_files
 
 
 @pytest.fixture
@@ -49,6 +51,37 @@ def test_a_service_that_declares_nothing_calls_only_itself():
     async def f() -> None: ...
 
     assert rights_of(service).calls == ("quiet.f",)
+
+
+@pytest.mark.parametrize(
+    ("declared", "warning"),
+    [
+        ({}, "can call no other service and emit no event: its code does not declare that it does"),
+        ({"calls": []}, "can emit no event: its code does not declare that it does, with Service("),
+        ({"emits": []}, "can call no other service: "),
+        ({"calls": ["a.b"], "emits": ["x"]}, ""),
+    ],
+)
+def test_what_is_left_open_is_refused_by_rabbitmq(declared, warning):
+    text = undeclared(Service("quiet", **declared))
+    assert warning in text
+    assert bool(text) == bool(warning)
+
+
+@pytest.mark.parametrize(
+    "command", [("compose",), ("secrets", "-o", "s"), ("broker",)], ids=lambda each: each[0]
+)
+def test_who_exports_is_warned(write, command):
+    write("hello/app.py", "from eventmesh import Service\nservice = Service('hello')\n")
+    result = CliRunner().invoke(cli, ["export", *command, "hello"], prog_name="eventmesh")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("Warning: the user of 'hello' can call no other service and ")
+
+
+def test_a_new_service_declares_what_it_emits(project):
+    assert not CliRunner().invoke(cli, ["new", "hello"]).exit_code
+    result = CliRunner().invoke(cli, ["export", "compose", "hello"])
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_files(orders, tmp_path):
