@@ -76,9 +76,10 @@ async def _kill_each(cluster: Any, fleets: Sequence[Fleet], seconds: float, roun
         await _all_go_on(fleets, BACK_SECONDS)
 
 
-async def _measure(
+async def measure(
     cluster: Any, balancing: Any, names: Sequence[str], seconds: float, rounds: int
 ) -> list[Fleet]:
+    """Kill `rounds` nodes in turn, for `seconds` each, under a load of the subjects `names`."""
     async with AsyncExitStack() as stack:
         fleets: list[Fleet] = []
         for name in names:
@@ -134,7 +135,7 @@ async def _run(names: Sequence[str], seconds: float, rounds: int) -> list[Fleet]
     try:
         await cluster.launch()
         balancing = import_module("tcp_balancer").balancing
-        return await _measure(cluster, balancing, names, seconds, rounds)
+        return await measure(cluster, balancing, names, seconds, rounds)
     finally:
         cluster.remove()
 

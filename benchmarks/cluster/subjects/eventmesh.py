@@ -12,6 +12,9 @@ from eventmesh.brokers.registry import open_broker
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 
+# Nothing in AMQP tells what is behind a load balancer.
+CLUSTER = "?cluster=true"
+
 service = Service("cluster")
 
 
@@ -35,7 +38,7 @@ async def again(number: int, ctx: Context) -> None:
 def work(url: str) -> None:
     async def main() -> None:
         async with (
-            open_broker(url, "cluster") as broker,
+            open_broker(url + CLUSTER, "cluster") as broker,
             host_services([service], broker, Settings(), http=None),
         ):
             await asyncio.Event().wait()
@@ -45,7 +48,7 @@ def work(url: str) -> None:
 
 def call(url: str) -> None:
     async def main() -> None:
-        async with Client(url) as client:
+        async with Client(url + CLUSTER) as client:
             await call_all(
                 {
                     "asynchronous": lambda one: client.send("cluster.now", {"number": one}),

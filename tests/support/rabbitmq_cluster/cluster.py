@@ -73,6 +73,11 @@ class Cluster(ABC):
         await self.nodes[0].ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         return name
 
+    async def queues(self, vhost: str) -> str:
+        """Return what the first node knows of the queues, for a person who looks for a cause."""
+        columns = ("name", "type", "state", "leader", "online", "messages", "consumers")
+        return await self.nodes[0].ctl("list_queues", "-p", vhost, "--silent", *columns)
+
     async def recover(self) -> None:
         """Undo what was done to nodes and links; return when they are one cluster again.
 

@@ -14,7 +14,7 @@ from tcp_balancer import balancing
 from tcp_proxy import TcpProxy, proxying
 
 ADDRESSES = "EVENTMESH_TEST_ADDRESSES"
-"""What clients and workers are told: "balancer", or "list" for the addresses of all nodes."""
+"""What clients and workers are told: "list", the addresses of all nodes, or "balancer"."""
 
 CLIENTS = WORKERS = 3
 
@@ -26,6 +26,7 @@ class Access:
     `links[n]` is the way to node n, to stall, reset or forward.
     """
 
+    vhost: str
     url: str
     links: Sequence[TcpProxy]
 
@@ -35,17 +36,18 @@ async def access(cluster):
     """Links to the cluster, and a virtual host of the test's own."""
     vhost = await cluster.new_virtual_host()
     async with AsyncExitStack() as stack:
-        if os.environ.get(ADDRESSES, "balancer") == "balancer":
+        if os.environ.get(ADDRESSES, "list") == "balancer":
             balancer = await stack.enter_async_context(balancing(cluster.addresses()))
-            yield Access(balancer.url(f"amqp://guest:guest@balancer/{vhost}"), balancer.proxies)
+            url = balancer.url(f"amqp://guest:guest@balancer/{vhost}?cluster=true")
+            yield Access(vhost, url, balancer.proxies)
             return
         links = [await stack.enter_async_context(proxying(node.url)) for node in cluster.nodes]
         places = ",".join(f"127.0.0.1:{link.port}" for link in links)
-        yield Access(f"amqp://guest:guest@{places}/{vhost}", links)
+        yield Access(vhost, f"amqp://guest:guest@{places}/{vhost}", links)
 
 
 @pytest.fixture
-def under_load(access, broker_at, mesh_of, size, tmp_path, record_figure):
+def under_load(cluster, access, broker_at, mesh_of, size, tmp_path, record_figure):
     """`async with under_load(title) as load`: all kinds, by three clients, in three workers.
 
     It begins when all works; at the end it must work again, and all promises have held.
@@ -68,6 +70,10 @@ def under_load(access, broker_at, mesh_of, size, tmp_path, record_figure):
                     load.ledger.begin()
                     yield load
                     await load.progress()
+                except AssertionError as error:
+                    error.add_note(table(title, load.ledger))
+                    error.add_note(await cluster.queues(access.vhost))
+                    raise
                 finally:
                     load.stop()
             load.ledger.close()
