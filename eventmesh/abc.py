@@ -178,8 +178,14 @@ class Broker(Protocol):
         """
         ...
 
-    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+    async def publish(
+        self, route: Route, message: Message, *, delay: float = 0.0, give_up: bool = True
+    ) -> None:
         """Return once the broker holds the message, to be delivered in `delay` seconds.
+
+        A message that was sent and is not confirmed in time may be stored or not. Without `give_up`
+        the wait for its confirm ends only with the connection: to be published again because the
+        broker was slow would make copies. The caller limits that wait.
 
         Raises FunctionNotFound if a mandatory route leads to no queue, Throttled if a queue at its
         end is full, and PayloadTooLarge for a body over MAX_BODY. A delayed message is not lost if

@@ -216,7 +216,9 @@ class SettlementWriter:
         name = self._function.full_name
         match step:
             case StoreRetry():
-                await self._broker.publish(self.retry_to, step.message, delay=step.delay)
+                await self._broker.publish(
+                    self.retry_to, step.message, delay=step.delay, give_up=False
+                )
                 self._retried += step.spent
             case StoreDeadLetter():
                 await self._store_dead_letter(step.message)
@@ -229,7 +231,7 @@ class SettlementWriter:
                         exc_info=step.refused,
                     )
             case SendRecord():
-                await self._broker.publish(step.route, step.message)
+                await self._broker.publish(step.route, step.message, give_up=False)
             case DropRecord():
                 self._undelivered += 1
                 _log.error(
@@ -239,8 +241,8 @@ class SettlementWriter:
     async def _store_dead_letter(self, dead: Message) -> None:
         route = to_queue(self._dead_letters)
         try:
-            await self._broker.publish(route, dead)
+            await self._broker.publish(route, dead, give_up=False)
         except FunctionNotFound:
             # Dead-letter queues have no consumer, so nothing else notices that one was deleted.
             await self._broker.declare([self._dead_letters])
-            await self._broker.publish(route, dead)
+            await self._broker.publish(route, dead, give_up=False)

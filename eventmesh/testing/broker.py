@@ -19,8 +19,10 @@ class RecordingBroker(MemoryBroker):
         self._activity = activity
         self._history = history
 
-    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
-        await super().publish(route, message, delay=delay)
+    async def publish(
+        self, route: Route, message: Message, *, delay: float = 0.0, give_up: bool = True
+    ) -> None:
+        await super().publish(route, message, delay=delay, give_up=give_up)
         self._history.record_publish(route, message, delay, self._now())
 
     async def request(self, route: Route, message: Message) -> Message:

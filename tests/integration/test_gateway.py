@@ -227,10 +227,10 @@ class Line(MemoryBroker):
 
     taking = True
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if not self.taking:
             raise BrokerUnavailable("an alarm")
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 async def test_who_comes_before_it_could_ask_who_is_there_is_told_to_come_again(manual_clock):

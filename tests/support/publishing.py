@@ -21,12 +21,12 @@ class Shop:
     async def _prepare(self, connection):
         await self.publisher.prepare(connection)
 
-    def send(self, message, route=ROUTE):
+    def send(self, message, route=ROUTE, *, give_up=True):
         """Begin to publish; the task's result is None or the error."""
-        return self._tasks.create_task(self._send(message, route))
+        return self._tasks.create_task(self._send(message, route, give_up))
 
-    async def _send(self, message, route):
+    async def _send(self, message, route, give_up):
         try:
-            return await self.publisher.publish(route, message)
+            return await self.publisher.publish(route, message, give_up=give_up)
         except InvocationError as error:
             return error

@@ -221,30 +221,35 @@ class RabbitBroker:
                 except QueueAway:
                     _log.warning("%s is not served for the time being: %s", queue.name, error)
 
-    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+    async def publish(
+        self, route: Route, message: Message, *, delay: float = 0.0, give_up: bool = True
+    ) -> None:
         if self._stand_ins and not route.exchange and route.key in self._stand_ins:
             route = replace(route, key=self._stand_ins[route.key].name)
         if delay > 0:
-            await self._publish_later(route, message, delay)
+            await self._publish_later(route, message, delay, give_up=give_up)
             return
         target = route if self._names is None else self._names.route(route)
         try:
-            await self._publisher.publish(target, message)
+            await self._publisher.publish(target, message, give_up=give_up)
         except FunctionNotFound:
             if not route.exchange:
                 await self._lookup.check(route.key, AWAY_SECONDS)
             raise
 
-    async def _publish_later(self, route: Route, message: Message, delay: float) -> None:
+    async def _publish_later(
+        self, route: Route, message: Message, delay: float, *, give_up: bool
+    ) -> None:
         await self._management.check_delays()
         channel_generation = self._publisher.channel_generation
         delayed = await self._ladder.ensure(route, delay)
         try:
-            await self._publisher.publish(delayed, message)
+            await self._publisher.publish(delayed, message, give_up=give_up)
         except FunctionNotFound:
             # Not the target, which `ensure` has checked: the queue of a level was deleted.
             self._ladder.forget()
-            await self._publisher.publish(await self._ladder.ensure(route, delay), message)
+            delayed = await self._ladder.ensure(route, delay)
+            await self._publisher.publish(delayed, message, give_up=give_up)
         except BrokerUnavailable:
             if self._publisher.channel_generation != channel_generation:
                 self._ladder.forget()  # Its exchange may have been deleted.

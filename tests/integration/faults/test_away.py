@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from eventmesh import Context, Retry, Service
+from eventmesh import Context, Retry, RetryLater, Service
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.host import host_services
 from eventmesh.model.errors import BrokerUnavailable, FunctionNotFound, InvocationError
@@ -150,4 +150,38 @@ async def test_what_fails_during_an_alarm_runs_once_and_is_retried_when_it_is_ov
             assert {await runs.get() for _ in numbers} == {(number, 2) for number in numbers}
             while await broker.depth(dead_letters("away.work")) < len(numbers):
                 await asyncio.sleep(0.01)
+    assert runs.empty()
+
+
+@pytest.mark.disruptive
+async def test_a_retry_whose_confirm_is_late_is_stored_once(rabbitmq, mesh_of):
+    url = await rabbitmq.new_virtual_host()
+    app, runs, frozen = Service("away"), asyncio.Queue(), asyncio.Event()
+
+    @app.function(retry=Retry(2))
+    async def work(ctx: Context, number: int) -> None:
+        runs.put_nowait((number, ctx.attempt))
+        await frozen.wait()
+        raise RetryLater(0)
+
+    numbers = range(5)
+    async with (
+        RabbitBroker(url, publish_timeout=0.5) as broker,
+        host_services([app], broker, SETTINGS, http=None),
+        asyncio.timeout(60),
+    ):
+        mesh = mesh_of(broker)
+        for number in numbers:
+            await mesh.send("away.work", {"number": number})
+        assert {await runs.get() for _ in numbers} == {(number, 1) for number in numbers}
+        await rabbitmq.pause()
+        frozen.set()
+        for _ in range(3):  # Each takes as long as the retries would wait if they gave up.
+            with pytest.raises(BrokerUnavailable):
+                await mesh.send("away.other")
+        await rabbitmq.resume()
+        assert {await runs.get() for _ in numbers} == {(number, 2) for number in numbers}
+        while await broker.depth(dead_letters("away.work")) < len(numbers):
+            await asyncio.sleep(0.01)
+        assert await broker.depth(inbox("away.work")) == 0
     assert runs.empty()

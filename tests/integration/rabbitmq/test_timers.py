@@ -22,7 +22,7 @@ class HeldUp(RabbitBroker):
         self.begun = asyncio.Event()
         self.given_up = asyncio.Event()
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if message.trigger == "every" and not self.open.is_set():
             self.begun.set()
             try:
@@ -30,7 +30,7 @@ class HeldUp(RabbitBroker):
             except asyncio.CancelledError:
                 self.given_up.set()
                 raise
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followed(

@@ -170,10 +170,10 @@ class Moody(MemoryBroker):
         super().__init__(clock)
         self.refusals = list(refusals)
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if route.key == OUTCOMES.name and self.refusals:
             raise self.refusals.pop(0)
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 @pytest.mark.parametrize("outcome", [None, Reject("fake")], ids=["success", "failure"])

@@ -65,7 +65,7 @@ async def test_what_was_handed_back_often_is_stored_anew(broker, message, hand_b
 
 
 class Refusing(MemoryBroker):
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         raise BrokerUnavailable("an alarm")
 
 
@@ -74,7 +74,7 @@ class Silent(MemoryBroker):
         super().__init__(clock)
         self.clock = clock
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         await sleep(self.clock, 3600)
 
 

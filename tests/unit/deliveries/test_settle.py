@@ -298,10 +298,10 @@ async def test_a_run_that_a_stop_cancels_is_requeued_and_spends_no_attempt(start
 class Slow(MemoryBroker):
     """A broker that takes a while to confirm whatever goes to a dead-letter queue."""
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if route.key == DEAD.name:
             await asyncio.Event().wait()
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 async def test_a_stop_while_it_is_being_stored_hands_it_back_too(work, start, clock):

@@ -30,12 +30,12 @@ class Picky(MemoryBroker):
         self.later = later
         self.dead = list(dead)
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if delay and self.later:
             raise self.later
         if route.key == DEAD.name and self.dead:
             raise self.dead.pop(0)
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 @pytest.fixture

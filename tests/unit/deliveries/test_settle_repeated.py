@@ -45,12 +45,12 @@ class Away(MemoryBroker):
         self.error = None
         self.tries = []
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if delay or route.key == DEAD.name:
             self.tries.append(self.clock.now())
             if self.error is not None:
                 raise self.error
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 class Failing:

@@ -139,10 +139,10 @@ async def test_many_replicas_do_not_look_more_often_than_one(shop, broker, clock
             await stack.enter_async_context(shop.process(f=NARROW))
         asked, publish = [], broker.publish
 
-        async def count(route, message, *, delay=0.0):
+        async def count(route, message, *, delay=0.0, give_up=True):
             if message.type == "query":
                 asked.append(route)
-            await publish(route, message, delay=delay)
+            await publish(route, message, delay=delay, give_up=give_up)
 
         monkeypatch.setattr(broker, "publish", count)
         await clock.advance(30 * 60)

@@ -17,10 +17,10 @@ class Line(MemoryBroker):
     def ready(self):
         return super().ready and not self.away
 
-    async def publish(self, route, message, *, delay=0.0):
+    async def publish(self, route, message, *, delay=0.0, give_up=True):
         if self.away:
             raise BrokerUnavailable("cut off")
-        await super().publish(route, message, delay=delay)
+        await super().publish(route, message, delay=delay, give_up=give_up)
 
 
 class Process:

@@ -124,6 +124,8 @@ class Publisher:
         )
         self._give_ups = GiveUps(clock, self._route_window)
         self._unconfirmed = SharedTimer[asyncio.Future[None]](clock, self._give_up)
+        self._patient: set[asyncio.Future[None]] = set()
+        """Confirms that are waited for as long as their channel lives."""
         self._waiting = WaitQueue()
         self._under_way = 0
         self._lines: dict[bytes, int] = {}
@@ -150,8 +152,8 @@ class Publisher:
     def _on_closed(self, _reason: asyncio.Future[str]) -> None:
         self.channel_generation += 1
 
-    async def publish(self, route: Route, message: Message) -> None:
-        """Return once the broker holds the message. Raises what `Broker.publish` says."""
+    async def publish(self, route: Route, message: Message, *, give_up: bool = True) -> None:
+        """Return once the broker holds the message. See `Broker.publish`."""
         check_size(message)
         properties = encode_message(message, durable=True, user=self._user)
         target, line = _encode(route.exchange, route.key, route.mandatory)
@@ -164,6 +166,8 @@ class Publisher:
             self._release(target)
             raise
         self._unconfirmed.add(confirmed, ends)
+        if not give_up:
+            self._patient.add(confirmed)
         try:
             await confirmed
             return
@@ -173,6 +177,8 @@ class Publisher:
             raise self._translate(error, route) from None
         finally:
             self._unconfirmed.remove(confirmed)
+            if not give_up:
+                self._patient.discard(confirmed)
         refused = _Refused(route, target, properties, message, ends)
         resend = partial(self._resend, refused)
         await self._refusals.publish_again(route, line, channel, resend, ends)
@@ -308,7 +314,8 @@ class Publisher:
     def _give_up(self, confirmed: asyncio.Future[None]) -> None:
         if confirmed.done():
             return
-        confirmed.set_exception(TimeoutError())
+        if confirmed not in self._patient:
+            confirmed.set_exception(TimeoutError())
         channel = self._publish_channel.current
         if channel is None:
             return

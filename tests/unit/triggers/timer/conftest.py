@@ -95,7 +95,9 @@ class Connection:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def publish(self, route: Route, message: Message, *, delay: float = 0.0) -> None:
+    async def publish(
+        self, route: Route, message: Message, *, delay: float = 0.0, give_up: bool = True
+    ) -> None:
         self.publishing.set()
         self._publishing += 1
         self.most_publishing = max(self.most_publishing, self._publishing)

@@ -208,6 +208,20 @@ async def test_a_message_that_is_not_confirmed_in_time(shop, session, message, c
     )
 
 
+async def test_who_does_not_give_up_waits_for_the_confirm_as_long_as_the_channel_lives(
+    shop, session, message, clock, soon
+):
+    sends = [shop.send(message(), give_up=False) for _ in range(2)]
+    for _ in sends:
+        await session.next(Published)
+    await clock.advance(2 * TIMEOUT)
+    assert not any(send.done() for send in sends)
+    session.confirm(1, 1)
+    assert await soon(sends[0]) is None
+    session.cut()
+    assert "may or may not be stored" in str(await soon(sends[1]))
+
+
 async def test_a_connection_lost_before_the_confirm(shop, session, message, soon):
     send = shop.send(message())
     await session.next(Published)
