@@ -29,7 +29,11 @@ class Clock(Protocol):
     """A source of time."""
 
     def now(self) -> float:
-        """Return the time in seconds since the epoch."""
+        """Return the time of day, in seconds since the epoch. It may be set back and forward."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that only ever pass, from any point on: deadlines go by them."""
         ...
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
@@ -41,6 +45,7 @@ class SystemClock:
     """The time of the operating system and of the running event loop."""
 
     now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
@@ -108,7 +113,7 @@ class SharedTimer(Generic[T]):
         self._rings_at = math.inf
 
     def add(self, what: T, ends: float) -> None:
-        """Expire it at `ends` (seconds since the epoch), unless it is removed before."""
+        """Expire it at `ends` (on the monotonic clock), unless it is removed before."""
         self._ends[what] = ends
         if ends < self._rings_at:
             self._set_timer(ends)
@@ -121,12 +126,12 @@ class SharedTimer(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = ends
-        self._timer = self._clock.call_later(ends - self._clock.now(), self._ring)
+        self._timer = self._clock.call_later(ends - self._clock.monotonic(), self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         self._rings_at = math.inf
-        latest = self._clock.now() + _GRAIN
+        latest = self._clock.monotonic() + _GRAIN
         for what in [what for what, ends in self._ends.items() if ends <= latest]:
             del self._ends[what]
             self._expire(what)

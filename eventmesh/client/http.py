@@ -225,7 +225,7 @@ class HttpTransport:
     async def _invoke(self, function: str, message: Message) -> Result:
         remaining = WAIT
         if message.deadline is not None:
-            remaining = message.deadline - self._client.clock.now()
+            remaining = message.deadline - self._client.clock.monotonic()
         if remaining <= 0:
             raise InvocationTimeout(f"{function} was not called: its deadline had passed")
         headers = {

@@ -145,7 +145,7 @@ class Caller:
             new_id(),
             now,
             headers=_check_headers(self._headers(headers)),
-            deadline=self._deadline(now, timeout),
+            deadline=self._deadline(self._clock.monotonic(), timeout),
             caller=self._name,
             principal=self._principal,
         )

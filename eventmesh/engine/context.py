@@ -93,15 +93,19 @@ class Context(Caller):
 
     @property
     def deadline(self) -> float | None:
-        """When this run is cancelled, in seconds since the epoch; None without a limit."""
-        return self.invocation.deadline
+        """When this run is cancelled, in seconds since the epoch; None without a limit.
+
+        It is counted from now on: if the time of day is set this changes, and `remaining` does not.
+        """
+        remaining = self.remaining
+        return None if remaining is None else self._clock.now() + remaining
 
     @property
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below zero; None without a limit."""
         if self.invocation.deadline is None:
             return None
-        return max(self.invocation.deadline - self._clock.now(), 0.0)
+        return max(self.invocation.deadline - self._clock.monotonic(), 0.0)
 
     @property
     def scheduled_at(self) -> datetime | None:

@@ -248,8 +248,8 @@ class BrokerDeadLetters:
 
     async def _wait_requeued(self, queue: Queue, count: int) -> None:
         """Wait until the queue counts so many again, or another process has taken some of them."""
-        ends = self._clock.now() + MAX_REQUEUE_SECONDS
-        while await self._broker.depth(queue) < count and self._clock.now() < ends:
+        ends = self._clock.monotonic() + MAX_REQUEUE_SECONDS
+        while await self._broker.depth(queue) < count and self._clock.monotonic() < ends:
             await sleep(self._clock, POLL_SECONDS)
 
     async def _redrive(self, function: str, delivery: Delivery) -> None:

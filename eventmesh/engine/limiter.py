@@ -58,7 +58,7 @@ class Limiter:
         return False
 
     async def acquire(self, mode: Mode, clock: Clock, deadline: float | None) -> None:
-        """Take a permit, waiting for one until the deadline (seconds since the epoch).
+        """Take a permit, waiting for one until the deadline (on the monotonic clock).
 
         Raises Throttled if the queue of synchronous callers is full, and InvocationTimeout when
         the deadline passes first.
@@ -73,7 +73,7 @@ class Limiter:
         if deadline is None:
             await queue.wait(self.release)
             return
-        delay = deadline - clock.now()
+        delay = deadline - clock.monotonic()
         try:
             with TimeLimit(clock, delay):
                 await queue.wait(self.release)
@@ -172,15 +172,16 @@ def limit_concurrency(
     as long in all (DEFAULT_TIMEOUT if it is None), and is then refused with Throttled.
     """
     admission = _Admission(limiter, clock, DEFAULT_TIMEOUT if timeout is None else timeout)
-    under_slots = handler if slots is None else _limit_by_slots(handler, slots, admission)
+    if slots is not None:
+        return _limit_by_slots(handler, limiter, slots, admission)
 
     async def run(invocation: Invocation) -> Result:
         if not limiter.acquire_nowait():
-            refused = await admission.wait_for_permit(invocation)
+            refused = await admission.wait_for_permit(invocation, admission.ends(invocation))
             if refused is not None:
                 return Result(b"", error=refused)
         try:
-            result = await under_slots(invocation)
+            result = await handler(invocation)
         except BaseException:
             limiter.release()
             raise
@@ -189,17 +190,33 @@ def limit_concurrency(
     return run
 
 
-def _limit_by_slots(handler: Handler, slots: Slots, admission: _Admission) -> Handler:
+def _limit_by_slots(
+    handler: Handler, limiter: Limiter, slots: Slots, admission: _Admission
+) -> Handler:
+    def release() -> None:
+        slots.release()
+        limiter.release()
+
     async def run(invocation: Invocation) -> Result:
-        refused = await admission.wait_for_slot(invocation, slots)
+        ends = admission.ends(invocation)
+        if not limiter.acquire_nowait():
+            refused = await admission.wait_for_permit(invocation, ends)
+            if refused is not None:
+                return Result(b"", error=refused)
+        try:
+            refused = await admission.wait_for_slot(invocation, slots, ends)
+        except BaseException:
+            limiter.release()
+            raise
         if refused is not None:
+            limiter.release()
             return Result(b"", error=refused)
         try:
             result = await handler(invocation)
         except BaseException:
-            slots.release()
+            release()
             raise
-        return on_close(result, slots.release)
+        return on_close(result, release)
 
     return run
 
@@ -215,8 +232,14 @@ class _Admission:
         self._clock = clock
         self._max_wait = max_wait
 
-    async def wait_for_permit(self, invocation: Invocation) -> Failure | None:
-        acquire = self._limiter.acquire(invocation.mode, self._clock, self._ends(invocation))
+    def ends(self, invocation: Invocation) -> float | None:
+        """Return until when it waits, on the monotonic clock; None for as long as it takes."""
+        if invocation.deadline is None and invocation.mode is SYNC:
+            return self._clock.monotonic() + self._max_wait
+        return invocation.deadline
+
+    async def wait_for_permit(self, invocation: Invocation, ends: float | None) -> Failure | None:
+        acquire = self._limiter.acquire(invocation.mode, self._clock, ends)
         try:
             await self._wait(invocation, acquire)
         except InvocationTimeout as error:
@@ -225,14 +248,15 @@ class _Admission:
             return error
         return _drop_stale(invocation, self._limiter.release)
 
-    async def wait_for_slot(self, invocation: Invocation, slots: Slots) -> Failure | None:
-        ends = self._ends(invocation)
+    async def wait_for_slot(
+        self, invocation: Invocation, slots: Slots, ends: float | None
+    ) -> Failure | None:
         acquire = self._limiter.acquire_slot(slots)
         try:
             if ends is None:
                 await self._wait(invocation, acquire)
             else:
-                with TimeLimit(self._clock, ends - self._clock.now()):
+                with TimeLimit(self._clock, ends - self._clock.monotonic()):
                     await self._wait(invocation, acquire)
         except TimeoutError:
             waited = "waited for a mesh-wide slot until the deadline passed"
@@ -252,11 +276,6 @@ class _Admission:
         except Interrupted:
             acquire.close()  # It was not awaited if the process had stopped before.
             raise NotBegun from None
-
-    def _ends(self, invocation: Invocation) -> float | None:
-        if invocation.deadline is None and invocation.mode is SYNC:
-            return invocation.created + self._max_wait
-        return invocation.deadline
 
     def _timeout_error(self, invocation: Invocation, timeout: InvocationTimeout) -> InvocationError:
         if invocation.deadline is not None:

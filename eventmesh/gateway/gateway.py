@@ -144,20 +144,19 @@ class Gateway:
 
 def build_relay_endpoint(remote: RemoteRoute, context: SourceContext) -> Endpoint:
     """Build what passes requests to a route on to its function, and the responses back."""
-    now, limit = context.clock.now, body_limit(context.settings)
+    clock, limit = context.clock, body_limit(context.settings)
     request_over_broker = context.environment.transport.request
     wait = (MAX_WAIT if remote.timeout is None else remote.timeout) + PENDING_SECONDS
 
     async def endpoint(request: Request, path: PathValues) -> BytesResponse:
         body = await read_body(request, limit) if remote.route.has_body else b""
-        moment = now()
         message = Message(
             encode_request(request, remote.route, path, body),
             new_id(),
-            moment,
+            clock.now(),
             headers=request.trace_headers,
             trigger="http",
-            deadline=moment + wait,
+            deadline=clock.monotonic() + wait,
             type=RELAYED_REQUEST,
         )
         result = await request_over_broker(remote.function, message)

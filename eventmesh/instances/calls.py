@@ -110,14 +110,14 @@ class Calls:
             content_type=utf8(call.content_type),
             headers={utf8(name): utf8(text) for name, text in call.headers.items()},
             trigger="event" if is_event else "invoke",
-            deadline=self._find_deadline(call, invocation, now),
+            deadline=self._find_deadline(call, invocation),
             caller=self._spec.full_name,
             principal=invocation.principal,
             type=check_type(call.target) if is_event else "",
         )
 
-    def _find_deadline(self, call: Call, invocation: Invocation, now: float) -> float | None:
+    def _find_deadline(self, call: Call, invocation: Invocation) -> float | None:
         if call.operation != "request":
             return None
-        asked = now + (call.timeout or 0.0)
+        asked = self._clock.monotonic() + (call.timeout or 0.0)
         return asked if invocation.deadline is None else min(asked, invocation.deadline)

@@ -242,7 +242,7 @@ class Instance:
         run.abandoned = True
         run.release = self._abandon(self._spec.full_name)
         deadline = run.invocation.deadline
-        late = deadline is not None and self._clock.now() >= deadline - _EARLY
+        late = deadline is not None and self._clock.monotonic() >= deadline - _EARLY
         if (late and self._spec.instance_concurrency == 1) or not self._cancel(number):
             self.kill()
             return

@@ -209,7 +209,7 @@ class Pool:
     def _note_idle(self, instance: Instance) -> None:
         timeout = self._isolation.idle_timeout
         if timeout is not None:
-            self._idle.add(instance, self._clock.now() + timeout)
+            self._idle.add(instance, self._clock.monotonic() + timeout)
 
     def _end_idle(self, instance: Instance) -> None:
         if instance.running or instance.state is not State.READY:

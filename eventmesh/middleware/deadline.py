@@ -38,7 +38,7 @@ def enforce_deadline(clock: Clock, timeout: float | None) -> Middleware:
 
 def _enforce(handler: Handler, clock: Clock, timeout: float | None) -> Handler:
     runs = _Runs(clock)
-    now = clock.now
+    now = clock.monotonic
     limit = math.inf if timeout is None else timeout
 
     async def run(invocation: Invocation) -> Result:
@@ -148,7 +148,7 @@ class _TimedStream(AsyncIterator[bytes]):
         self._out_of_time = out_of_time
 
     async def __anext__(self) -> bytes:
-        if self._ends <= self._clock.now():
+        if self._ends <= self._clock.monotonic():
             await self._stop()
         run = self._runs.begin(self._ends)
         try:

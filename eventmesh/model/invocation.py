@@ -74,10 +74,11 @@ class Invocation:
 
     In mode "sync" a caller waits for the result, and the function runs at most once. In mode
     "async" the invocation was stored first, and is delivered until it succeeds or becomes a dead
-    letter. `created` is the time at which it was first stored and `deadline` the time at which it
-    must end, both in seconds since the epoch. `attempt` counts from 1. `redeliveries` is how often
-    this attempt was delivered before, as far as the broker counts: an earlier run may have begun.
-    `payload` is empty if there is a `batch`.
+    letter. `created` is the time at which it was first stored, in seconds since the epoch, and
+    `deadline` the time at which it must end, on the monotonic clock of this process
+    (`Clock.monotonic`). `attempt` counts from 1. `redeliveries` is how often this attempt was
+    delivered before, as far as the broker counts: an earlier run may have begun. `payload` is
+    empty if there is a `batch`.
 
     `delivery` is what brought it, if the broker did and whoever dispatches it requeues what was
     `NotBegun`: what waits for a permit when the process stops, or when the connection is lost.

@@ -36,13 +36,15 @@ NO_HEADERS: Final[Mapping[str, str]] = _NoHeaders()
 class Message:
     """A body and its properties.
 
-    `id` stays the same over all attempts. `timestamp` and `deadline` are seconds since the epoch:
-    the time at which the message was first stored (or due, if it was sent with a delay), and the
-    time after which no caller waits for it. `attempt` counts from 1. `trigger` is the kind of
-    trigger ("invoke", "event", "queue", "every", …), `type` the type of an event, `caller` the
-    function that sent it. `headers` are the user's, the trace context, and the provenance of a dead
-    letter. `principal` is the identity of the caller: see `Invocation`. `redeliveries` is how often
-    this attempt was delivered and not settled before the message was last stored.
+    `id` stays the same over all attempts. `timestamp` is the time at which the message was first
+    stored (or due, if it was sent with a delay), in seconds since the epoch. `deadline` is the time
+    after which no caller waits for it, on the monotonic clock of this process: with a request
+    travels the time that is left, so that no host goes by another's clock, and with what is stored
+    nothing does. `attempt` counts from 1. `trigger` is the kind of trigger ("invoke", "event",
+    "queue", "every", …), `type` the type of an event, `caller` the function that sent it.
+    `headers` are the user's, the trace context, and the provenance of a dead letter. `principal`
+    is the identity of the caller: see `Invocation`. `redeliveries` is how often this attempt was
+    delivered and not settled before the message was last stored.
 
     `sender` is the broker's user who published the message, as the broker verified it (RabbitMQ's
     user_id, https://www.rabbitmq.com/docs/validated-user-id), "" if it does not know. It is read

@@ -29,6 +29,7 @@ class ManualClock:
 
     def __init__(self, start: float = START) -> None:
         self._now = round(start * _MICROSECONDS)
+        self._ahead = 0
         self._timers: list[_ManualTimer] = []
         self._cancelled = 0
         self._numbers = count()
@@ -36,7 +37,18 @@ class ManualClock:
 
     def now(self) -> float:
         self._uses += 1
+        return (self._now + self._ahead) / _MICROSECONDS
+
+    def monotonic(self) -> float:
+        self._uses += 1
         return self._now / _MICROSECONDS
+
+    def set_time_of_day(self, ahead: float) -> None:
+        """Set the time of day `ahead` seconds, back with less than 0, as an administrator does.
+
+        No time passes, and no timer is due sooner or later for it.
+        """
+        self._ahead += round(ahead * _MICROSECONDS)
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         """Call `callback` after `delay`; with no delay, in the next pass of the event loop."""

@@ -87,7 +87,7 @@ class Mesh(ABC):
 
     def request(self, body: bytes = b"{}", *, wait: float = DEADLINE) -> Message:
         """A message whose sender waits so many seconds for the reply."""
-        return self.message(body, deadline=self.clock.now() + wait)
+        return self.message(body, deadline=self.clock.monotonic() + wait)
 
     def collector(self) -> Collector:
         return Collector(self.clock)

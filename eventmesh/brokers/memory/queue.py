@@ -274,7 +274,7 @@ class MemoryQueue:
         return None
 
     def _expired(self, message: Message) -> bool:
-        return message.deadline is not None and message.deadline <= self._clock.now()
+        return message.deadline is not None and message.deadline <= self._clock.monotonic()
 
 
 def _number(delivery: MemoryDelivery) -> int:

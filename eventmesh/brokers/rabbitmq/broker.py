@@ -261,7 +261,7 @@ class RabbitBroker:
             return await self._rpc_client.request(target, message)
         except (FunctionNotFound, Throttled):
             if message.deadline is not None and not route.exchange:
-                await self._lookup.check(route.key, message.deadline - self._clock.now())
+                await self._lookup.check(route.key, message.deadline - self._clock.monotonic())
             raise
 
     def reply(self, request: Message, reply: Message) -> None:

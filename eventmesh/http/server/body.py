@@ -96,11 +96,11 @@ async def _receive(request: Request, limit: BodyLimit, inflater: Inflater | None
     await _send_continue(request)
     connection, content = request.connection, request.content
     clock, limits = connection.clock, connection.limits
-    started, wire = clock.now(), 0
+    started, wire = clock.monotonic(), 0
     received = bytearray()
     try:
         while len(received) <= limit.bytes:
-            with TimeLimit(clock, started + limits.body_deadline(wire) - clock.now()):
+            with TimeLimit(clock, started + limits.body_deadline(wire) - clock.monotonic()):
                 piece = await content.readany()
             if not piece:
                 break

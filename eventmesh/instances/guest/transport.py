@@ -54,7 +54,7 @@ class ServiceTransport:
         answer: asyncio.Future[Result | InvocationError | None]
         answer = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        now = self._clock.now()
+        now = self._clock.monotonic()
         head, body = dump_call(
             operation, target, message, run=current_run.get(), delay=delay, now=now
         )

@@ -75,7 +75,7 @@ async def broker(place):
 
 def request():
     now = time.time()
-    return Message(b"{}", new_id(), now, deadline=now + DEADLINE)
+    return Message(b"{}", new_id(), now, deadline=time.monotonic() + DEADLINE)
 
 
 async def test_a_caller_is_told_that_the_node_is_away_and_not_the_function(broker, evaluate):

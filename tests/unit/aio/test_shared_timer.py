@@ -78,3 +78,16 @@ async def test_they_share_one_timer(clock, deadlines):
         deadlines.add(number, START + 5 + number)
         deadlines.remove(number)
     assert clock.timers_set == 1
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_the_time_of_day_does_not_count(clock, deadlines, expired, ahead):
+    deadlines.add("before", clock.monotonic() + 5)
+    clock.set_time_of_day(ahead)
+    deadlines.add("after", clock.monotonic() + 6)
+    await clock.advance(4.9)
+    assert expired == []
+    await clock.advance(0.1)
+    assert expired == ["before"]
+    await clock.advance(1)
+    assert expired == ["before", "after"]

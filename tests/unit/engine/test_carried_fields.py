@@ -43,6 +43,7 @@ from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import dead_letters, inbox, named, to_function, to_queue, to_rpc
 from eventmesh.service import Service
+from eventmesh.testing.clock import ManualClock
 from eventmesh.triggers import on
 
 NOW = 1_700_000_000.0
@@ -185,8 +186,8 @@ class TestBrokers:
     @pytest.mark.parametrize("durable", [True, False])
     def test_amqp(self, message, durable):
         user = encode_user(message.sender)
-        properties = encode_properties(message, durable=durable, user=user)
-        received = decode_properties(properties, message.body, NOW, redelivered=False)
+        properties = encode_properties(message, durable=durable, user=user, expiration=60_500)
+        received = decode_properties(properties, message.body, ManualClock(NOW), redelivered=False)
         assert changed(message, received.message) == set()
 
     @pytest.mark.parametrize("delay", [0.0, 5.0])
@@ -200,7 +201,9 @@ class TestBrokers:
             delivery.requeue()
             await clock.settle()
             again = await broker.get(queue)
-        assert changed(message, delivery.message) == changed(message, again.message) == set()
+        # Nobody waits for what is stored.
+        assert changed(message, delivery.message) == {"deadline"}
+        assert changed(message, again.message) == {"deadline"}
 
     async def test_a_request_to_the_embedded_broker(self, message, clock):
         queue = inbox("orders.place")
@@ -217,7 +220,9 @@ class TestBrokers:
         assert changed(message, requests[0]) == {"reply_to", "correlation_id"}
         assert changed(message, reply) == {"body"}
 
-    @pytest.mark.parametrize(("delay", "differ"), [(0.0, set()), (5.0, {"timestamp"})])
+    @pytest.mark.parametrize(
+        ("delay", "differ"), [(0.0, {"deadline"}), (5.0, {"timestamp", "deadline"})]
+    )
     async def test_what_is_sent_later_counts_from_when_it_is_due(
         self, message, clock, delay, differ
     ):
@@ -272,7 +277,8 @@ class TestSettlements:
             await broker.publish(to_queue(queue), message)
             assert await BrokerDeadLetters(broker, clock).redrive("orders.place") == 1
             delivery = await broker.get(inbox("orders.place"))
-        assert changed(message, delivery.message) == {"attempt", "redeliveries", "timestamp"}
+        differ = {"attempt", "deadline", "redeliveries", "timestamp"}
+        assert changed(message, delivery.message) == differ
 
 
 class TestServices:
@@ -304,6 +310,7 @@ class TestServices:
         assert changed(*seen) == {"attempt", "headers", "delivery"}
         assert changed(stored, dead.message) == {
             "attempt",
+            "deadline",
             "headers",
             "reply_to",
             "correlation_id",

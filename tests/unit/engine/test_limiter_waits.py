@@ -217,3 +217,22 @@ class TestPatience:
         assert task.done()
         assert isinstance((await task).error, Throttled)
         assert limiter.statistics() == UNUSED | {"throttled": 1}
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+@pytest.mark.parametrize("waits_for", ["permit", "slot"])
+async def test_waiting_goes_by_no_time_of_day(clock, slots, ahead, waits_for):
+    limiter = Limiter(1, max_pending=1)
+    if waits_for == "permit":
+        limiter.acquire_nowait()
+    else:
+        await slots.acquire()
+    invocation = Invocation("a.b", "1", b"", clock.now(), SYNC)
+    run = limit_concurrency(fine, limiter, clock, slots, 5.0)(invocation)
+    waiting = asyncio.create_task(run)
+    await clock.settle()
+    clock.set_time_of_day(ahead)
+    await clock.advance(4.9)
+    assert not waiting.done()
+    await clock.advance(0.1)
+    assert isinstance((await waiting).error, Throttled)

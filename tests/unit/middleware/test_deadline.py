@@ -207,3 +207,23 @@ async def test_a_run_that_begins_after_the_timer_rang_is_timed_too(clock, invoca
     task = await started(handler(forever)(invocation()), clock)
     await clock.advance(5)
     assert isinstance((await task).error, InvocationTimeout)
+
+
+@pytest.mark.parametrize("ahead", [-20, 3600])
+async def test_a_run_has_its_time_whatever_the_time_of_day_is_set_to(clock, invocation, ahead):
+    handler = enforce_deadline(clock, 20)(forever)
+    first = await started(handler(invocation()), clock)
+    await clock.advance(10)
+    second = await started(handler(invocation()), clock)
+    clock.set_time_of_day(ahead)
+    third = await started(handler(invocation()), clock)
+    await clock.advance(9.9)
+    assert not first.done()
+    await clock.advance(0.1)
+    assert isinstance((await first).error, InvocationTimeout)
+    await clock.advance(9.9)
+    assert not second.done()
+    assert not third.done()
+    await clock.advance(0.1)
+    assert isinstance((await second).error, InvocationTimeout)
+    assert isinstance((await third).error, InvocationTimeout)

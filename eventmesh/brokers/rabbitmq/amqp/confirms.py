@@ -8,9 +8,11 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq.amqp.properties import decode_properties
 from eventmesh.model.errors import BrokerUnavailable
 
+_CLOCK: Final = SystemClock()
 _TAG: Final = Struct(">QB")
 _MULTIPLE: Final = 1
 _METHOD_SIZE: Final = 4
@@ -100,7 +102,7 @@ class Confirms:
         A return does not carry the number of its message. It is the first unconfirmed one with
         this id and this target, because returns keep the order.
         """
-        id = decode_properties(properties, b"", 0.0, redelivered=False).message.id
+        id = decode_properties(properties, b"", _CLOCK, redelivered=False).message.id
         target = exchange_and_key + _MANDATORY
         for publish in self._unconfirmed.values():
             same = publish.id == id and publish.target[_EXCHANGE:] == target

@@ -13,7 +13,8 @@ from decimal import Decimal
 from struct import Struct
 from typing import Final, NamedTuple
 
-from eventmesh.brokers.rabbitmq.amqp.values import LENGTH, read_sized, read_text
+from eventmesh.aio.clock import Clock
+from eventmesh.brokers.rabbitmq.amqp.values import LENGTH, read_sized, read_text, write_text
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import JSON, NO_HEADERS, Message, make_message
@@ -21,7 +22,7 @@ from eventmesh.model.message import JSON, NO_HEADERS, Message, make_message
 ATTEMPT: Final = "em-attempt"
 TRIGGER: Final = "em-trigger"
 TIME: Final = "em-time"
-DEADLINE: Final = "em-deadline"
+TIMEOUT: Final = "em-timeout"
 PRINCIPAL: Final = "em-principal"
 REDELIVERIES: Final = "em-redeliveries"
 UNREADABLE: Final = "em-unreadable"
@@ -31,7 +32,7 @@ _COPIES: Final = ("CC", "BCC")
 """Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes a
 channel on which they are written as a text."""
 
-_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, DEADLINE, PRINCIPAL, REDELIVERIES, *_COPIES))
+_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, TIMEOUT, PRINCIPAL, REDELIVERIES, *_COPIES))
 _DELIVERY_COUNT: Final = "x-delivery-count"
 _ACQUIRED_COUNT: Final = "x-acquired-count"
 _NOTES: Final = frozenset(
@@ -112,7 +113,10 @@ def encode_properties(
     correlation_id: str = "",
     user: bytes = b"",
 ) -> bytes:
-    """Encode the property flags and list of a message; `expiration` is in milliseconds.
+    """Encode the property flags and list of a message.
+
+    `expiration` is the milliseconds for which the caller of a request still waits. The deadline of
+    the message itself, which is on this process's clock, is not encoded.
 
     `reply_to` and `correlation_id`, if given, replace those of the message. `user` is the user of
     the connection, from `encode_user`: RabbitMQ refuses any other, such as the message's sender.
@@ -124,29 +128,29 @@ def encode_properties(
         flags = _HEADERS | _DELIVERY_MODE | _CONTENT_TYPE | _MESSAGE_ID | _TIMESTAMP
         parts = [
             b"",
-            _JSON if message.content_type == JSON else _short(message.content_type),
-            _table(message),
+            _JSON if message.content_type == JSON else write_text(message.content_type),
+            _table(message, expiration),
             _PERSISTENT if durable else _TRANSIENT,
         ]
         if correlation_id := correlation_id or message.correlation_id:
             flags |= _CORRELATION_ID
-            parts.append(_short(correlation_id))
+            parts.append(write_text(correlation_id))
         if reply_to := reply_to or message.reply_to:
             flags |= _REPLY_TO
-            parts.append(_short(reply_to))
+            parts.append(write_text(reply_to))
         if expiration is not None:
             flags |= _EXPIRATION
-            parts.append(_short(str(expiration)))
-        parts += (_short(message.id), _SECONDS.pack(max(int(message.timestamp), 0)))
+            parts.append(write_text(str(expiration)))
+        parts += (write_text(message.id), _SECONDS.pack(max(int(message.timestamp), 0)))
         if message.type:
             flags |= _TYPE
-            parts.append(_short(message.type))
+            parts.append(write_text(message.type))
         if user:
             flags |= _USER_ID
             parts.append(user)
         if message.caller:
             flags |= _APP_ID
-            parts.append(_short(message.caller))
+            parts.append(write_text(message.caller))
         parts[0] = _FLAGS.pack(flags)
         return b"".join(parts)
     except (OverflowError, struct.error) as error:
@@ -162,24 +166,18 @@ def encode_user(user: str) -> bytes:
     return bytes((len(encoded),)) + encoded if 0 < len(encoded) <= MAX_SHORT_STRING else b""
 
 
-def _short(text: str) -> bytes:
-    encoded = text.encode(errors="surrogateescape")
-    if len(encoded) > MAX_SHORT_STRING:
-        raise ValueError(f"{text[:40]!r}… has {len(encoded)} bytes, a short string has 255 at most")
-    return bytes((len(encoded),)) + encoded
+_TIME_ENTRY: Final = write_text(TIME) + b"d"
+_TIMEOUT_ENTRY: Final = write_text(TIMEOUT) + b"d"
+_ATTEMPT_ENTRY: Final = write_text(ATTEMPT) + b"I"
+_REDELIVERIES_ENTRY: Final = write_text(REDELIVERIES) + b"I"
 
 
-_TIME_ENTRY: Final = _short(TIME) + b"d"
-_DEADLINE_ENTRY: Final = _short(DEADLINE) + b"d"
-_ATTEMPT_ENTRY: Final = _short(ATTEMPT) + b"I"
-_REDELIVERIES_ENTRY: Final = _short(REDELIVERIES) + b"I"
-
-
-def _table(message: Message) -> bytes:
+def _table(message: Message, expiration: int | None) -> bytes:
     # The timestamp property has whole seconds, which are too coarse for an age.
     entries = [_TIME_ENTRY, _DOUBLE.pack(message.timestamp)]
-    if message.deadline is not None:
-        entries += (_DEADLINE_ENTRY, _DOUBLE.pack(message.deadline))
+    if expiration is not None:
+        # Not the property alone: that of another system's message says nothing of a caller.
+        entries += (_TIMEOUT_ENTRY, _DOUBLE.pack(expiration / 1000))
     if message.attempt != 1:
         entries += (_ATTEMPT_ENTRY, _INTEGER.pack(message.attempt))
     if message.redeliveries:
@@ -197,35 +195,40 @@ def _table(message: Message) -> bytes:
 
 def _text_entry(name: str, text: str) -> bytes:
     encoded = text.encode(errors="replace")
-    return _short(name) + b"S" + LENGTH.pack(len(encoded)) + encoded
+    return write_text(name) + b"S" + LENGTH.pack(len(encoded)) + encoded
 
 
-def receive(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+def receive(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) -> Received:
     """Decode the message of a delivery, however bad its properties are.
 
     Properties that cannot be read are left out, and the header em-unreadable says why. One bad
     message must not cost the connection: the next connection would get it again.
     """
     try:
-        return decode_properties(properties, body, now, redelivered=redelivered)
+        return decode_properties(properties, body, clock, redelivered=redelivered)
     except ValueError as error:
         _log.warning("a message came with properties that cannot be read: %s", error)
-        message = Message(body, new_id(), now, headers={UNREADABLE: str(error)})
+        message = Message(body, new_id(), clock.now(), headers={UNREADABLE: str(error)})
         return Received(message, _REDELIVERED if redelivered else _FIRST_DELIVERY)
 
 
-def decode_properties(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+def decode_properties(
+    properties: bytes, body: bytes, clock: Clock, *, redelivered: bool
+) -> Received:
     """Decode a message. Fields that its properties do not give get a likely value.
+
+    What RabbitMQ delivers of requests is still wanted: it drops what has expired. So the deadline
+    is the time that was left when it was sent, from now on.
 
     Raises ValueError for bytes that are not a property list.
     """
     try:
-        return _decode(properties, body, now, redelivered=redelivered)
+        return _decode(properties, body, clock, redelivered=redelivered)
     except (IndexError, struct.error) as error:
         raise ValueError(f"the list of properties ends early: {error}") from error
 
 
-def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) -> Received:
+def _decode(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) -> Received:
     reader = _Reader(properties)
     headers = _Headers()
     content_type = reader.text(_CONTENT_TYPE)
@@ -246,12 +249,12 @@ def _decode(properties: bytes, body: bytes, now: float, *, redelivered: bool) ->
     message = make_message(
         body=body,
         id=id or new_id(),
-        timestamp=headers.time or _seconds(created) or now,
+        timestamp=headers.time or _seconds(created) or clock.now(),
         content_type=content_type or JSON,
         headers=headers.own or NO_HEADERS,
         trigger=headers.trigger,
         attempt=headers.attempt,
-        deadline=headers.deadline,
+        deadline=None if headers.timeout is None else clock.monotonic() + headers.timeout,
         caller=caller,
         type=type,
         reply_to=reply_to,
@@ -303,24 +306,24 @@ class _Headers:
     __slots__ = (
         "acquired",
         "attempt",
-        "deadline",
         "losses",
         "own",
         "principal",
         "redeliveries",
         "time",
+        "timeout",
         "trigger",
     )
 
     def __init__(self) -> None:
         self.acquired = 0
         self.attempt = 1
-        self.deadline: float | None = None
         self.losses = 0
         self.own: dict[str, str] = {}
         self.principal = ""
         self.redeliveries = 0
         self.time = 0.0
+        self.timeout: float | None = None
         self.trigger = "invoke"
 
     def read(self, data: bytes, place: int) -> int:
@@ -371,8 +374,8 @@ class _Headers:
     def _take_number(self, name: str, number: float) -> None:
         if name == TIME:
             self.time = _seconds(number)
-        elif name == DEADLINE:
-            self.deadline = number if math.isfinite(number) else None
+        elif name == TIMEOUT:
+            self.timeout = number if math.isfinite(number) else None
         elif name == ATTEMPT and isinstance(number, int):
             self.attempt = min(max(number, 1), _MAX_COUNT)
         elif name == REDELIVERIES and isinstance(number, int):

@@ -10,6 +10,14 @@ from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 LENGTH: Final = Struct(">I")
 
 
+def write_text(text: str) -> bytes:
+    """Write a short string. Raises ValueError for one that is too long."""
+    encoded = text.encode(errors="surrogateescape")
+    if len(encoded) > MAX_SHORT_STRING:
+        raise ValueError(f"{text[:40]!r}… has {len(encoded)} bytes, a short string has 255 at most")
+    return bytes((len(encoded),)) + encoded
+
+
 def read_text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
     """Read the short string at `place`, and return it with its end. RabbitMQ checks no UTF-8."""
     start = place + 1

@@ -252,7 +252,7 @@ class Consumer:
             active.channel.abandon()
 
     def _delivery_callback(self, acks: AckBatcher) -> DeliveryCallback:
-        deliver, add, now = self._deliver, acks.add, self._clock.now
+        deliver, add, clock = self._deliver, acks.add, self._clock
 
         admit = self._admit
         if admit is not None:
@@ -260,17 +260,17 @@ class Consumer:
 
         def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
             add(tag)
-            received = receive(properties, body, now(), redelivered=redelivered)
+            received = receive(properties, body, clock, redelivered=redelivered)
             deliver(RabbitDelivery(received.message, received.counts, tag, acks))
 
         return on_delivery
 
     def _admitting_callback(self, acks: AckBatcher, admit: Admit) -> DeliveryCallback:
-        deliver, now, channel = self._deliver, self._clock.now, acks.channel
+        deliver, clock, channel = self._deliver, self._clock, acks.channel
 
         def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
             acks.add(tag)
-            received = receive(properties, body, now(), redelivered=redelivered)
+            received = receive(properties, body, clock, redelivered=redelivered)
             message = admit(received.message, channel.exchange)
             if message is None:
                 acks.ack(tag)

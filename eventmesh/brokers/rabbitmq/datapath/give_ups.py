@@ -50,7 +50,7 @@ class GiveUps:
         In the minority of a partition a node takes messages and cannot store them, for as long as
         its connections last.
         """
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if self._in_row < IN_ROW or now - self._left < LEAVE_SECONDS:
             return False
         self._left = now
@@ -58,7 +58,7 @@ class GiveUps:
 
     def is_stuck(self, channel: Channel) -> bool:
         """Return whether too many have been given up on the channel for too long."""
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if self._at_most < self._bound or now - self._looked < _LOOK_SECONDS:
             return False
         self._looked = now

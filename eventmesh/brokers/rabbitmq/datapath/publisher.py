@@ -157,7 +157,7 @@ class Publisher:
         check_size(message)
         properties = encode_message(message, durable=True, user=self._user)
         target, line = _encode(route.exchange, route.key, route.mandatory)
-        ends = self._clock.now() + self._timeout
+        ends = self._clock.monotonic() + self._timeout
         channel = self._acquire_nowait(line) or await self._wait(route, target)
         try:
             # From then on the channel's confirm releases the room in the window.

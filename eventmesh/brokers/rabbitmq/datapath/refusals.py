@@ -118,7 +118,7 @@ class Refusals:
             if queue.full:
                 whose = "a queue that gets" if _queue_of(route) is None else "the queue of"
                 raise Throttled(f"{whose} {route.name} is full", QUEUE_FULL_RETRY_SECONDS)
-            now = self._clock.now()
+            now = self._clock.monotonic()
             due = max(self._opened + TRIAL_SECONDS, now)
             if not self._patient or due >= ends:
                 raise BrokerUnavailable(
@@ -128,7 +128,7 @@ class Refusals:
             await sleep(self._clock, due - now)
 
     def _remember(self, line: bytes) -> _RefusingQueue:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         queue = self._refusing.get(line)
         if queue is None or now - queue.latest > MEMORY_SECONDS:
             if len(self._refusing) >= MAX_REMEMBERED:
@@ -145,7 +145,7 @@ class Refusals:
         Returns None once the message is stored, else the channel that refused it.
         """
         try:
-            with TimeLimit(self._clock, ends - self._clock.now()):
+            with TimeLimit(self._clock, ends - self._clock.monotonic()):
                 trial = await self._find_trial(line, refused_by)
         except TimeoutError:
             return refused_by
@@ -179,7 +179,7 @@ class Refusals:
     async def _get_trial(self) -> _Trial | None:
         """Return the latest new channel, or a newer one; None if it is too soon for that."""
         async with self._opening:
-            now, trial = self._clock.now(), self._trial
+            now, trial = self._clock.monotonic(), self._trial
             if now - self._opened < TRIAL_SECONDS:
                 return trial if trial is not None and trial.channel.is_open else None
             self._opened, self._trial = now, None
@@ -220,7 +220,7 @@ class Refusals:
             return
         # Asked before the channel was opened: a leader that was elected since has refused nothing.
         queue.full = 0 < trial.opened - queue.counted < EVIDENCE_SECONDS
-        asked = self._clock.now()
+        asked = self._clock.monotonic()
         if await self._has_messages(name):
             queue.counted = asked
 

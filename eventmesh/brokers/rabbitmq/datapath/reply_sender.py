@@ -73,7 +73,7 @@ class ReplySender:
         channel.closed.add_done_callback(
             lambda closed: connection.fail(f"the channel for replies ended: {closed.result()}")
         )
-        held, now = self._take_held(), self._clock.now()
+        held, now = self._take_held(), self._clock.monotonic()
         wanted = [reply for reply in held if reply.deadline > now]
         for reply in wanted:
             channel.publish_unconfirmed(reply.target, reply.properties, reply.body)
@@ -104,7 +104,7 @@ class ReplySender:
         )
         connection, channel = self._connection.current, self._channel
         if connection is None or channel is None:
-            deadline = request.deadline or self._clock.now() + PUBLISH_SECONDS
+            deadline = request.deadline or self._clock.monotonic() + PUBLISH_SECONDS
             self._hold(_Held(deadline, target, properties, reply.body))
             return
         if connection.buffered > MAX_BUFFERED:

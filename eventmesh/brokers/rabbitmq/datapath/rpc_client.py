@@ -122,14 +122,14 @@ class RpcClient:
         check_size(message)
         if message.deadline is None:
             raise ValueError(f"the request {message.id!r} has no deadline: set one")
-        if message.deadline <= self._clock.now():
+        if message.deadline <= self._clock.monotonic():
             raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
         channel = self._publish_channel.get() or await self._wait(route, message.deadline)
         if len(self._open) >= MAX_OPEN:
             raise Throttled(
                 f"{MAX_OPEN:,} requests of this process wait for replies", QUEUE_FULL_RETRY_SECONDS
             )
-        remaining = message.deadline - self._clock.now()
+        remaining = message.deadline - self._clock.monotonic()
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(remaining, partial(_time_out, reply, route, remaining))
         # 64 random bits: whoever answers one request knows nothing of the other ones, and all of a
@@ -152,7 +152,7 @@ class RpcClient:
         self, route: Route, message: Message, deadline: float, refused_by: Channel
     ) -> Message:
         """Send a request again that a channel refused, on other ones, and wait for its reply."""
-        started = self._clock.now()
+        started = self._clock.monotonic()
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         correlation_id = urandom(8).hex()
         self._open[correlation_id] = reply
@@ -161,7 +161,7 @@ class RpcClient:
             if not self._publish_channel.uses(channel):
                 self._tried.add(channel)
             self._again[reply] = channel
-            remaining = deadline - self._clock.now()
+            remaining = deadline - self._clock.monotonic()
             try:
                 await self._publish(channel, route, message, correlation_id, remaining)
             except Returned:
@@ -203,7 +203,7 @@ class RpcClient:
     async def _wait(self, route: Route, deadline: float) -> Channel:
         """Wait for the channel to publish on."""
         try:
-            with TimeLimit(self._clock, min(deadline - self._clock.now(), self._timeout)):
+            with TimeLimit(self._clock, min(deadline - self._clock.monotonic(), self._timeout)):
                 return await self._publish_channel.wait()
         except TimeoutError:
             failure = (
@@ -215,7 +215,7 @@ class RpcClient:
 
     def _on_reply(self, tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
         del tag  # Replies are not acknowledged.
-        reply = receive(properties, body, self._clock.now(), redelivered=redelivered).message
+        reply = receive(properties, body, self._clock, redelivered=redelivered).message
         waiting = self._open.get(reply.correlation_id)
         if waiting is None:
             # Late, or of somebody who guesses.

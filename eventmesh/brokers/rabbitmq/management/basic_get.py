@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-import time
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +12,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
+from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq.amqp.properties import TIME, receive
 from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
@@ -24,6 +24,8 @@ MAX_TAKEN: Final = 10_000
 
 _ROUGHLY: Final = 256.0
 """Seconds by which a time of this century in 32 bits may be wrong, and more."""
+
+_CLOCK: Final = SystemClock()
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
@@ -190,9 +192,7 @@ def _read(taken: DeliveredMessage, channel: GetChannel, tag: int) -> GetDelivery
     properties = taken.header.properties
     # pamqp writes floating-point numbers in 32 bits, in which a time is wrong by up to a minute.
     written_at = (properties.headers or {}).get(TIME)
-    received = receive(
-        _encode(properties), taken.body, time.time(), redelivered=bool(taken.redelivered)
-    )
+    received = receive(_encode(properties), taken.body, _CLOCK, redelivered=bool(taken.redelivered))
     message = received.message
     if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:
         message = replace(message, timestamp=written_at)

@@ -201,20 +201,21 @@ class LambdaApi:
 
     def _with_deadline(self, request: Request, name: str, message: Message) -> Message:
         asked = request.headers.get(TIMEOUT)
+        now = self._context.clock.monotonic()
         if asked is None:
             # A function of this process has its own timeout.
             here = name in self._context.functions
-            return message if here else replace(message, deadline=message.timestamp + MAX_WAIT)
-        return replace(message, deadline=message.timestamp + min(_seconds(asked), MAX_WAIT))
+            return message if here else replace(message, deadline=now + MAX_WAIT)
+        return replace(message, deadline=now + min(_seconds(asked), MAX_WAIT))
 
     async def _call(self, name: str, message: Message) -> FinishedCall:
         clock = self._context.clock
-        started = clock.now()
+        started = clock.monotonic()
         if name in self._context.functions:
             result = await self._context.dispatch(invocation_from(message, name, SYNC))
         else:
             result = await self._context.environment.transport.request(name, message)
-        return FinishedCall(message.id, result, clock.now() - started)
+        return FinishedCall(message.id, result, clock.monotonic() - started)
 
 
 def _body_limit(settings: Settings, function: FunctionSpec | None) -> BodyLimit:

@@ -38,7 +38,7 @@ PRESENCE_QUEUE = presence_queue("1", "heard")
 
 def message(body=b"1", **fields):
     now = time.time()
-    return Message(body, new_id(), now, **{"deadline": now + DEADLINE, **fields})
+    return Message(body, new_id(), now, **{"deadline": time.monotonic() + DEADLINE, **fields})
 
 
 class Seen:

@@ -38,7 +38,12 @@ def new():
 
     def new(body=b"{}", wait=None):
         now = SystemClock.now()
-        return Message(body, uuid4().hex, now, deadline=None if wait is None else now + wait)
+        return Message(
+            body,
+            uuid4().hex,
+            now,
+            deadline=None if wait is None else SystemClock.monotonic() + wait,
+        )
 
     return new
 
@@ -268,7 +273,7 @@ async def test_odd_messages_of_another_system_are_delivered_all_the_same(
     await broker.declare([queue])
     odd = (
         {},
-        {"headers": {"em-attempt": "x", "em-time": "y", "em-deadline": [1], "em-trigger": 5}},
+        {"headers": {"em-attempt": "x", "em-time": "y", "em-timeout": [1], "em-trigger": 5}},
         {"content_type": "image/png", "message_id": "ß" * 100},
         {"headers": {"deep": {"a": {"b": {"c": [[[[]]]]}}}}},
     )

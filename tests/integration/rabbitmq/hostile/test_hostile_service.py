@@ -38,7 +38,7 @@ PROPERTIES = {
     "a negative number": headers(b"\x0aem-attemptl" + pack(">q", -(2**63))),
     "a long text": headers(b"\x01hS" + pack(">I", LONG) + b"\xff" * LONG),
     "a time that is none": headers(b"\x07em-timed" + pack(">d", float("nan"))),
-    "a deadline that is none": headers(b"\x0bem-deadlined" + pack(">d", float("-inf"))),
+    "a deadline that is none": headers(b"\x0aem-timeoutd" + pack(">d", float("-inf"))),
     "nested tables": headers(b"\x01tF" + pack(">I", 8) + b"\x01tF" + pack(">I", 1) + b"\0"),
     "nested arrays": headers(b"\x01aA" + pack(">I", 5) + b"A" + pack(">I", 0)),
     "a decimal": headers(b"\x01dD" + b"\xff" + pack(">i", -1)),

@@ -89,12 +89,14 @@ async def test_answering_a_long_backlog_at_once_is_no_recursion(broker, message)
 async def test_a_message_whose_caller_is_gone_is_dropped_from_a_line(broker, message, clock):
     taken = []
     await broker.declare([LINE])
-    await broker.publish(TO_LINE, message(b"late", wait=5))
-    await broker.publish(TO_LINE, message(b"in time", wait=50))
-    await clock.advance(5)
-    async with broker.consume(LINE, taken.append, prefetch=10):
-        assert bodies(taken) == [b"in time"]
-    assert await broker.depth(LINE) == 1
+    async with asyncio.TaskGroup() as calls:
+        calls.create_task(timed_out(broker.request(TO_LINE, message(b"late", wait=5))))
+        calls.create_task(timed_out(broker.request(TO_LINE, message(b"in time", wait=50))))
+        await clock.advance(5)
+        async with broker.consume(LINE, taken.append, prefetch=10):
+            assert bodies(taken) == [b"in time"]
+        assert await broker.depth(LINE) == 1
+        await clock.advance(45)
 
 
 async def test_asynchronous_work_outlives_its_deadline(broker, message, clock):

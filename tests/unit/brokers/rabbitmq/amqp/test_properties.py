@@ -18,13 +18,14 @@ from eventmesh.brokers.rabbitmq.amqp.properties import (
     receive,
 )
 from eventmesh.model.message import JSON, Message
+from eventmesh.testing.clock import ManualClock
 
 NOW = 1_700_000_000.25
 RESERVED = {
     "em-attempt",
     "em-trigger",
     "em-time",
-    "em-deadline",
+    "em-timeout",
     "em-principal",
     "em-redeliveries",
     "CC",
@@ -46,7 +47,6 @@ MESSAGES = st.builds(
     headers=st.dictionaries(SHORT.filter(lambda name: name not in RESERVED), TEXT, max_size=5),
     trigger=SHORT,
     attempt=st.integers(1, 2**31 - 1),
-    deadline=st.none() | MOMENT,
     caller=SHORT,
     type=SHORT,
     reply_to=SHORT,
@@ -57,7 +57,7 @@ MESSAGES = st.builds(
 
 
 def decoded(properties, body=b"", *, redelivered=False):
-    return decode_properties(properties, body, NOW, redelivered=redelivered)
+    return decode_properties(properties, body, ManualClock(NOW), redelivered=redelivered)
 
 
 def by_pamqp(**properties):
@@ -74,8 +74,9 @@ def read_by_pamqp(properties):
 @given(MESSAGES, st.booleans(), st.none() | st.integers(0, 2**32 - 1))
 def test_what_is_sent_is_what_comes(message, durable, expiration):
     properties = encode_properties(message, durable=durable, expiration=expiration)
+    left = None if expiration is None else NOW + expiration / 1000
     received = decoded(properties, message.body)
-    assert received == (message, (message.redeliveries, 0))
+    assert received == (replace(message, deadline=left), (message.redeliveries, 0))
 
 
 @given(MESSAGES, st.booleans(), st.none() | st.integers(0, 2**32 - 1))
@@ -92,7 +93,8 @@ def test_pamqp_reads_what_is_sent(message, durable, expiration):
     assert (read.correlation_id or "") == message.correlation_id
     assert read.headers.items() >= message.headers.items()
     assert read.headers["em-time"] == message.timestamp
-    assert read.headers.get("em-deadline") == message.deadline
+    left = None if expiration is None else expiration / 1000
+    assert read.headers.get("em-timeout") == left
     assert read.headers.get("em-attempt", 1) == message.attempt
     assert read.headers.get("em-trigger", "invoke") == message.trigger
     assert read.headers.get("em-principal", "") == message.principal
@@ -266,9 +268,23 @@ def test_a_time_that_is_none_is_not_taken(number):
     assert decoded(table(b"\x07em-timed" + pack(">d", number))).message.timestamp == NOW
 
 
+@pytest.mark.parametrize("skew", [-35.0, 0.0, 35.0])
+def test_no_clock_of_another_host_counts(skew):
+    """What RabbitMQ has delivered has not expired: all the time is left that was left."""
+    sender, receiver = ManualClock(NOW + skew), ManualClock(NOW)
+    message = Message(b"", "a", sender.now(), deadline=sender.monotonic() + 30)
+    properties = encode_properties(message, durable=False, expiration=30_000)
+    read = decode_properties(properties, b"", receiver, redelivered=False).message
+    assert read.deadline == receiver.monotonic() + 30
+
+
+def test_the_expiration_of_another_system_is_no_deadline():
+    assert decoded(by_pamqp(expiration="1000")).message.deadline is None
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_deadline_that_is_none_is_not_taken(number):
-    entry = b"\x0bem-deadlined" + pack(">d", number)
+def test_a_timeout_that_is_none_is_not_taken(number):
+    entry = b"\x0aem-timeoutd" + pack(">d", number)
     assert decoded(table(entry)).message.deadline is None
 
 
@@ -329,7 +345,7 @@ def test_a_header_name_that_is_too_long_is_refused_and_a_long_value_is_not():
 
 
 def test_a_message_whose_properties_cannot_be_read_is_received_all_the_same(caplog):
-    message, counts = receive(b"\x80\0\x09short", b"[1]", NOW, redelivered=True)
+    message, counts = receive(b"\x80\0\x09short", b"[1]", ManualClock(NOW), redelivered=True)
     assert (message.body, message.timestamp, counts) == (b"[1]", NOW, (1, 1))
     assert len(message.id) == 32
     assert "goes over the end" in message.headers[UNREADABLE]

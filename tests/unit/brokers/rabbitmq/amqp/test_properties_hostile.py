@@ -13,6 +13,7 @@ from eventmesh.brokers.rabbitmq.amqp.properties import (
     encode_properties,
     encode_user,
 )
+from eventmesh.testing.clock import ManualClock
 
 FULL = commands.Basic.Properties(
     content_type="application/json",
@@ -33,7 +34,7 @@ FULL = commands.Basic.Properties(
 def try_to_decode(properties):
     """What is read of any bytes; raises nothing but ValueError."""
     try:
-        return decode_properties(properties, b"", 1.0, redelivered=False)
+        return decode_properties(properties, b"", ManualClock(1.0), redelivered=False)
     except ValueError:
         return None
 
@@ -88,7 +89,7 @@ def test_whatever_is_read_can_be_written_again(
 @pytest.mark.parametrize("length", range(len(FULL)))
 def test_every_truncation_is_refused(length):
     with pytest.raises(ValueError, match="end"):
-        decode_properties(FULL[:length], b"", 1.0, redelivered=False)
+        decode_properties(FULL[:length], b"", ManualClock(1.0), redelivered=False)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +115,14 @@ def test_every_truncation_is_refused(length):
 )
 def test_the_reason_is_said(properties, reason):
     with pytest.raises(ValueError, match=reason):
-        decode_properties(properties, b"", 1.0, redelivered=False)
+        decode_properties(properties, b"", ManualClock(1.0), redelivered=False)
 
 
 def test_an_entry_does_not_reach_into_what_follows_its_table():
     # The table says that it has 7 bytes; its one entry has a text of 4, of which 1 is in it.
     properties = b"\x20\x80\0\0\0\x08\x01hS\0\0\0\x04abcd\x01m"
     with pytest.raises(ValueError, match="over the end of its table"):
-        decode_properties(properties, b"", 1.0, redelivered=False)
+        decode_properties(properties, b"", ManualClock(1.0), redelivered=False)
 
 
 def nested(kind, depth):
