@@ -101,9 +101,10 @@ class HttpClient:
     ) -> HttpResponse:
         """Send a request, whose path is encoded, and read the response within `timeout` seconds.
 
-        It may be sent twice, unless it is a POST that is to be sent `once`. Raises TimeoutError,
-        BrokerUnavailable when the server cannot be reached, and PayloadTooLarge for a response over
-        `MAX_RESPONSE`.
+        It may be sent twice, unless it is a POST that is to be sent `once`: a connection that ends
+        without a response does not say whether the server has read the request. Raises
+        TimeoutError, BrokerUnavailable when the server cannot be reached, and PayloadTooLarge for a
+        response over `MAX_RESPONSE`.
         """
         url = URL(self._base + path, encoded=True)
         try:
@@ -112,7 +113,10 @@ class HttpClient:
                     return await self._send(method, url, body, headers)
                 except ServerDisconnectedError:
                     if once:
-                        raise
+                        raise BrokerUnavailable(
+                            f"{self.address} closed the connection without an answer: what was "
+                            "asked for may or may not have been done"
+                        ) from None
                     # The server closed an idle connection just when it was used again.
                     return await self._send(method, url, body, headers)
         except (ClientError, ConnectionError) as error:
@@ -216,7 +220,7 @@ class HttpTransport:
         self._client = client
 
     async def request(self, function: str, message: Message) -> Result:
-        """As in the port. A cancelled wait does not stop a run that has begun."""
+        """As in the port: it runs at most once. A cancelled wait does not stop a run."""
         try:
             return await self._invoke(function, message)
         except InvocationError as error:
@@ -236,7 +240,7 @@ class HttpTransport:
         path = f"{LAMBDA}/{_segment(function)}/invocations"
         try:
             response = await self._client.request(
-                "POST", path, body=message.body, headers=headers, timeout=remaining
+                "POST", path, body=message.body, headers=headers, timeout=remaining, once=True
             )
         except TimeoutError:
             raise InvocationTimeout(

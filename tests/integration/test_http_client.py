@@ -238,9 +238,27 @@ async def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
         return web.json_response("done")
 
     async with other_server(answer) as url, Client(url) as client:
-        assert await client.invoke("shop.place") == "done"
-        assert await client.invoke("shop.place") == "done"
+        for _ in range(2):
+            await client.send("shop.place", id="the-id")
     assert len(seen) == 3
+
+
+async def test_an_invocation_is_sent_once(other_server):
+    """Its function may have ended the worker that it ran in: another one would be next."""
+    seen = []
+
+    async def answer(request):
+        seen.append(await request.read())
+        if len(seen) == 2:
+            request.transport.close()
+            await asyncio.sleep(0)
+        return web.json_response("done")
+
+    async with other_server(answer) as url, Client(url) as client:
+        assert await client.invoke("shop.place") == "done"
+        with pytest.raises(BrokerUnavailable, match="may or may not have been done"):
+            await client.invoke("shop.place")
+    assert len(seen) == 2
 
 
 async def test_a_client_is_used_inside_its_block_and_can_be_entered_again(served):

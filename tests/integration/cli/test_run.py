@@ -8,6 +8,8 @@ import socket
 import aiohttp
 import pytest
 
+from eventmesh import BrokerUnavailable, Client
+
 APP = """
 import asyncio, os, sys
 from pathlib import Path
@@ -48,6 +50,17 @@ def hang() -> str:
 @service.function(on.get("/hello"))
 async def hello() -> str:
     return "Hello"
+"""
+ENDING = """
+import os
+from eventmesh import Service
+
+service = Service("ending")
+
+@service.function
+async def charge() -> None:
+    os.write(2, b"charged\\n")
+    os._exit(9)
 """
 HELLO = APP.format("Hello")
 FORKING = """
@@ -320,6 +333,16 @@ async def test_a_worker_that_hangs_is_not_healthy(launched, write, http, pipe):
         await released(pipe)
     assert hanging.result() == (200, '"done"')
     assert (await http(f"{process.admin}/healthz"))[0] == 200
+
+
+async def test_a_function_that_ends_its_worker_is_invoked_once(launched, write):
+    write("app.py", ENDING)
+    process = await launched("app.py")
+    async with Client(process.url) as client:
+        with pytest.raises(BrokerUnavailable, match="may or may not have been done"):
+            await client.invoke("ending.charge")
+    await process.line(READY)
+    assert process.lines.count("charged") == 1
 
 
 async def test_a_worker_all_of_whose_threads_hang_is_not_ready(launched, write, http, pipe):
