@@ -46,8 +46,8 @@ def write_secrets(
     That is a password for each user, the definitions with their rights, an authority, and a
     certificate of RabbitMQ by it. What is there already stays, but for the definitions, for a
     certificate that has less than thirty days left, and for what `renew` names: users, or
-    "rabbitmq" for its certificate. Files are written in place, because a container that runs goes
-    on seeing the file that it was given.
+    "rabbitmq" for its certificate, which takes the authority's key. Files are written in place,
+    because a container that runs goes on seeing the file that it was given.
 
     Only the owner can open the folder, whoever made it, and Git ignores it. Raises SettingsError
     for a name in `renew` that there is not, for a link or a folder in a file's place, and if
@@ -105,7 +105,7 @@ def _write_users(
 
 
 def _write_certificates(folder: Path, *, anew: bool) -> Iterator[Path]:
-    if not (_is_there(folder / CA) and _is_there(folder / CA_KEY)):
+    if not _is_there(folder / CA):
         anew = True
         authority = make_authority()
         _write(folder / CA_KEY, authority[CA_KEY], _FOR_OWNER)
@@ -114,6 +114,11 @@ def _write_certificates(folder: Path, *, anew: bool) -> Iterator[Path]:
         yield folder / CA
     missing = not (_is_there(folder / SERVER) and _is_there(folder / SERVER_KEY))
     if anew or missing or expires_soon(folder / SERVER):
+        if not _is_there(folder / CA_KEY):
+            raise SettingsError(
+                f"{folder / CA_KEY} is needed to sign a certificate, and is not there: put it "
+                f"back, or remove {folder / CA} for another authority"
+            )
         authority = {name: (folder / name).read_text(encoding="ascii") for name in (CA, CA_KEY)}
         for name, text in make_server(RABBITMQ, authority).items():
             _write(folder / name, text, _FOR_CONTAINERS)

@@ -104,8 +104,20 @@ def test_a_certificate_that_is_about_to_expire_is_renewed(folder, monkeypatch):
 
 def test_another_authority_means_another_certificate(folder):
     secrets_in(folder)
-    (folder / "ca.key").unlink()
+    (folder / "ca.pem").unlink()
     assert secrets_in(folder) == ["definitions.json", *CERTIFICATES]
+
+
+def test_the_authoritys_key_may_be_kept_elsewhere(folder):
+    secrets_in(folder)
+    before = (folder / "ca.pem").read_text()
+    (folder / "ca.key").unlink()
+    assert secrets_in(folder) == ["definitions.json"]
+    with pytest.raises(
+        SettingsError, match=r"ca\.key is needed to sign a certificate.*put it back"
+    ):
+        secrets_in(folder, renew=["rabbitmq"])
+    assert (folder / "ca.pem").read_text() == before
 
 
 def handshake(folder, host):
