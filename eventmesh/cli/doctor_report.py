@@ -9,6 +9,7 @@ from rich.table import Table
 
 from eventmesh.cli.output import add_row, print_table
 from eventmesh.doctor.checks import Finding
+from eventmesh.doctor.permissions import TriedRight
 from eventmesh.doctor.report import Report
 
 
@@ -21,6 +22,20 @@ def print_report(report: Report, *, everything: bool) -> None:
     if rest:
         checks = f"{rest} {'other ' if shown else ''}check{'s' if rest > 1 else ''}"
         click.echo(f"{checks} passed.")
+
+
+def print_rights(tried: Sequence[TriedRight], *, everything: bool) -> None:
+    """Print the rights that differ from the code, or `everything`, and how many do not."""
+    shown = [right for right in tried if everything or right.verdict != "OK"]
+    if shown:
+        table = Table("", "Right", "What", "What to do")
+        for right in shown:
+            style = "green" if right.verdict == "OK" else "red"
+            add_row(table, right.verdict, right.right, right.what, right.advice, style=style)
+        print_table(table)
+    rest = len(tried) - len(shown)
+    if rest:
+        click.echo(f"{rest} {'other ' if shown else ''}rights are OK.")
 
 
 def _table(findings: Sequence[Finding]) -> Table:

@@ -19,6 +19,11 @@ from eventmesh.targets.parse import read_target
 @click.command()
 @optional_targets_argument
 @broker_option
+@click.option(
+    "--permissions",
+    is_flag=True,
+    help="Try the rights of the user of the TARGET's service at RabbitMQ, and nothing else.",
+)
 @click.option("--all", "everything", is_flag=True, help="Also show the checks that passed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
@@ -36,6 +41,7 @@ def command(
     *,
     targets: tuple[str, ...],
     broker: str | None,
+    permissions: bool,
     everything: bool,
     as_json: bool,
     wait: float,
@@ -43,17 +49,27 @@ def command(
     """Find what is wrong with a mesh, and say what to do about it.
 
     It checks the broker, its alarms, and the queues and consumers of all functions that run or
-    that a TARGET declares. It changes nothing. The exit code is 1 if there is a problem.
+    that a TARGET declares. With --permissions it tries, in place of that, what the user in the
+    broker's URL may do, where each service has its own. It changes nothing. The exit code is 1 if
+    there is a problem.
     """
     settings, _ = read_settings({"broker": broker})
     found = [read_target(target) for target in targets]
-    from eventmesh.cli.doctor_report import print_report  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.doctor_report import print_report, print_rights  # noqa: PLC0415 - not for --help
     from eventmesh.doctor.inspect import inspect_mesh  # noqa: PLC0415
+    from eventmesh.doctor.permissions import has_differences, try_permissions  # noqa: PLC0415
     from eventmesh.targets.services import load_services  # noqa: PLC0415
 
     # Modules may print while they are imported; that is not the result.
     with redirect_stdout(sys.stderr):
         services = load_services(found)
+    if permissions:
+        tried = asyncio.run(try_permissions(settings.broker_address, services))
+        if as_json:
+            print_json([asdict(right) for right in tried])
+        else:
+            print_rights(tried, everything=everything)
+        ctx.exit(ExitCode.FAILED if has_differences(tried) else ExitCode.OK)
     report = asyncio.run(inspect_mesh(settings.broker_address, services, wait))
     if as_json:
         print_json([asdict(finding) for finding in report.findings])

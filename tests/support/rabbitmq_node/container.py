@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from uuid import uuid4
 
 import certificates
@@ -81,6 +82,14 @@ class ContainerNode(PrivateNode):
 
     def control(self, *arguments: str) -> str:
         return self._docker("exec", self._name, "rabbitmqctl", *arguments)
+
+    def run_beside(self, folder: Path, command: str) -> str:
+        copy = f"/tmp/{uuid4().hex}"
+        self._docker("cp", str(folder), f"{self._name}:{copy}")
+        # Only its owner reads it, and that may be another than who runs rabbitmqctl.
+        self._docker("exec", "--user", "root", self._name, "chmod", "-R", "a+rX", copy)
+        line = ["docker", "exec", self._name, "sh", "-c", f"cd {copy} && {command}"]
+        return run(line, dict(os.environ), 10 * CALL_SECONDS)
 
     def _docker(self, *arguments: str) -> str:
         return run(["docker", *arguments], dict(os.environ))

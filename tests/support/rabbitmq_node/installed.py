@@ -6,10 +6,11 @@ import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from uuid import uuid4
 
 import certificates
-from machine import CALL_SECONDS, free_ports
+from machine import CALL_SECONDS, free_ports, run
 
 from rabbitmq_node.ctl import Rabbitmqctl
 from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
@@ -129,3 +130,14 @@ class InstalledNode(PrivateNode):
 
     def control(self, *arguments: str) -> str:
         return self._ctl(*arguments)
+
+    def run_beside(self, folder: Path, command: str) -> str:
+        # The package's own program in the PATH changes the user and the folders.
+        programs = self._folder / "programs"
+        programs.mkdir(exist_ok=True)
+        ours = programs / "rabbitmqctl"
+        ours.write_text(f'#!/bin/sh\nexec {self._programs}/rabbitmqctl -n {self.name} "$@"\n')
+        ours.chmod(0o755)
+        path = f"{programs}{os.pathsep}{self._environment['PATH']}"
+        script = f"cd {quote(str(folder))} && {command}"
+        return run(["sh", "-c", script], self._environment | {"PATH": path}, 10 * CALL_SECONDS)

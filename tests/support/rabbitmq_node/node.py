@@ -126,6 +126,13 @@ class PrivateNode(Node):
     def remove(self) -> None:
         """End it, whatever state it is in, and leave nothing behind."""
 
+    @abstractmethod
+    def run_beside(self, folder: Path, command: str) -> str:
+        """Run a line of shell in a folder, or a copy of it, where `rabbitmqctl` reaches the node.
+
+        Return what it prints; a RuntimeError says how it failed.
+        """
+
     async def stop(self) -> None:
         """Stop the broker as an operator does: it closes its connections and its listeners."""
         # Its Erlang VM stays: to load it anew takes several seconds of CPU.

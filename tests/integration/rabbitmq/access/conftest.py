@@ -95,6 +95,11 @@ def import_definitions(node, definitions):
 
 
 @pytest.fixture(scope="session")
+def rights_of_both():
+    return rights
+
+
+@pytest.fixture(scope="session")
 def importing():
     return import_definitions
 
