@@ -74,6 +74,7 @@ class TimerLeader:
         self._broker = context.broker
         self._clock = context.clock
         self._interruptible = InterruptibleWait()
+        self._started = self._now()
         self._positions: dict[str, Microseconds] = {}
         self._due_heap: list[tuple[Microseconds, str]] = []
         """When something is due, and of which timer."""
@@ -124,7 +125,10 @@ class TimerLeader:
         self._positions = merge_positions(self._positions, stored, self._timers.keys(), now)
         self._due_heap = []
         for number, timer in enumerate(self._timers.values()):
-            position = self._positions.setdefault(timer.key, timer.initial_position(now))
+            # A leader of an older version does not know the timers that are new in this one: they
+            # are there since this process waits for the lease, and miss nothing from then on.
+            initial = timer.initial_position(self._started)
+            position = self._positions.setdefault(timer.key, initial)
             self._schedule(timer, next(timer.schedule.after(position), None))
             if number % MAX_CONCURRENT_FIRINGS == 0:
                 await sleep(self._clock, 0)  # The arithmetic for thousands of timers takes a while.

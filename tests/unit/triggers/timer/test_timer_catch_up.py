@@ -147,3 +147,20 @@ async def test_a_state_of_something_else_counts_as_none(running, clock, broker, 
     async with running(on.every("1h", catch_up="all")):
         await clock.advance("1h")
     assert await scheduled() == ["2026-01-01 01:00:00"]
+
+
+async def test_a_moment_that_passes_while_an_older_version_fires_is_not_missed(
+    running, clock, scheduled
+):
+    older = running(on.every("1d"))
+    await older.__aenter__()
+    await clock.settle()
+    async with running(on.at("2026-01-01T00:04:00Z"), on.every("3m")):
+        await clock.advance("5m")
+        assert await scheduled() == []  # The older version holds the lease, and knows neither.
+        await older.__aexit__(None, None, None)
+        await clock.settle()
+        # An interval skips what was missed, unless it is late by no more than a minute.
+        assert await scheduled() == ["2026-01-01 00:04:00"]
+        await clock.advance("1m")
+        assert await scheduled() == ["2026-01-01 00:06:00"]
