@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import currentframe
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from eventmesh.abc import Callee, Middleware
@@ -24,6 +26,8 @@ from eventmesh.engine.options import (
 from eventmesh.engine.resources import Resource, SourceT, read_resource
 from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
+from eventmesh.lambdas.declare import LambdaOptions, build_lambda
+from eventmesh.lambdas.function import LambdaFunction
 from eventmesh.model.access.authorizers import Auth, read_auth
 from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing, read_calls, read_emits
@@ -144,6 +148,47 @@ class Service:
             isolation=options.isolation,
         )
         return Function(handler, spec, signature, self.resources)
+
+    def lambda_function(
+        self,
+        name: str,
+        *,
+        code: str | Path,
+        handler: str,
+        runtime: str,
+        triggers: Sequence[Trigger] = (),
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **options: Unpack[LambdaOptions],
+    ) -> LambdaFunction:
+        """Declare an unmodified AWS Lambda function, which runs in processes of its own.
+
+        `code` is its folder, relative to the file that declares it, and `handler` and `runtime` are
+        as on AWS: "app.handler", "python3.11". `runtime` may be "python3.N", "nodejsN.x", or
+        "provided" for a program `bootstrap` in the folder; `command` starts anything else that
+        speaks the Runtime API. `environment` is variables that it gets, 4 KiB at most.
+
+        `options` are those of `function`, with AWS's defaults: `timeout` 3 s, `memory` "128M", and
+        of `retry` two more attempts, after one minute and after two.
+        """
+        caller = currentframe()
+        declaring = caller and caller.f_back and caller.f_back.f_globals.get("__file__")
+        function = build_lambda(
+            f"{self.name}.{name}",
+            {
+                "code": code,
+                "handler": handler,
+                "runtime": runtime,
+                "command": command,
+                "environment": environment,
+            },
+            _check_triggers(triggers),
+            options,
+            base=Path(declaring).parent if declaring else Path(),
+            outgoing=self.outgoing,
+        )
+        self.add(function)
+        return function
 
     def add(self, function: Implementation) -> None:
         """Declare a function that is not a Python callable, and that a runtime of its own runs.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import eventmesh.engine
 from eventmesh.abc import Handler
 from eventmesh.engine.function import AnyFunction, require_python
 from eventmesh.engine.runtimes.registry import INLINE, THREAD, load_runtime
@@ -55,7 +58,7 @@ class _HandlerForks:
     def __init__(self, zygote: Zygote, python: AnyFunction, environment: Environment) -> None:
         self._zygote = zygote
         self._spec = python.spec
-        self._user = choose_user(python)
+        self._user = choose_user(python.full_name, _list_needed(python))
         self._calls = Calls(python.spec, environment.transport, environment.clock)
 
     def make(self, around: Surroundings) -> HandlerInstance:
@@ -78,3 +81,9 @@ class _HandlerForks:
         level = logging.getLogger().getEffectiveLevel()
         order = Order(self._spec.full_name, procs, self._user, level)
         return await self._zygote.fork(order, ends.theirs, on_exit)
+
+
+def _list_needed(python: AnyFunction) -> list[str]:
+    """Return files beside which an instance may import more when it runs."""
+    code = sys.modules[python.handler.__module__].__file__
+    return [file for file in (code, eventmesh.engine.__file__, os.__file__) if file]

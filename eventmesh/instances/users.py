@@ -6,12 +6,9 @@ import hashlib
 import logging
 import os
 import stat
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
-
-from eventmesh.engine.function import AnyFunction
 
 _log: Final = logging.getLogger(__name__)
 
@@ -21,26 +18,25 @@ LAST: Final = 65_519
 (https://systemd.io/UIDS-GIDS/)."""
 
 
-def choose_user(function: AnyFunction) -> int | None:
-    """Return the user of a function's instances; None for that of the service.
+def choose_user(name: str, needed: Sequence[str]) -> int | None:
+    """Return the user of the instances of the function `name`; None for that of the service.
 
+    `needed` are the files that they read.
     Only root can start processes of other users. A user of its own may read no file that others
     may not, and no process of another function.
     """
     if os.geteuid() != 0:
         return None
-    # The handler may import more of all of them when it runs.
-    needed = (sys.modules[function.handler.__module__].__file__, __file__, os.__file__)
-    closed = next((each for file in needed if file for each in list_closed(file)), None)
+    closed = next((each for file in needed for each in list_closed(file)), None)
     if closed is not None:
         _log.warning(
             "%s runs as root, as its service does: no other user may read %s. Put the code where "
             "others may read it, and its instances get a user of their own",
-            function.full_name,
+            name,
             closed,
         )
         return None
-    digest = hashlib.sha256(function.full_name.encode()).digest()
+    digest = hashlib.sha256(name.encode()).digest()
     return FIRST + int.from_bytes(digest[:4]) % (LAST - FIRST + 1)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from eventmesh.engine.runtimes.registry import LAMBDA
 from eventmesh.model.access.authorizers import Jwt, read_auth
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings
@@ -143,7 +144,8 @@ def _extras(service: Service) -> Sequence[str]:
         if isinstance(trigger, HttpTrigger)
     ]
     verifies = any(isinstance(each, Jwt) for auth in declared for each in auth or ())
-    return ("jwt",) if verifies else ()
+    runs_lambdas = any(spec.runtime == LAMBDA for spec in service.specs)
+    return tuple(name for name, used in (("jwt", verifies), ("lambda", runs_lambdas)) if used)
 
 
 def _gateway(image: Image, folder: Path, project: str, resources: Resources) -> dict[str, Any]:

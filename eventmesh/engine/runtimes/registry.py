@@ -14,12 +14,14 @@ from eventmesh.plugins import RUNTIMES, load_plugin, plugin_names
 INLINE: Final = "inline"
 THREAD: Final = "thread"
 PROCESS: Final = "process"
+LAMBDA: Final = "lambda"
 
 _BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
     INLINE: ("eventmesh.engine.runtimes.inline", "InlineRuntime"),
     THREAD: ("eventmesh.engine.runtimes.thread", "ThreadRuntime"),
     # An adapter, above the engine: it is imported only where a function is isolated.
     PROCESS: ("eventmesh.instances.runtime", "ProcessRuntime"),
+    LAMBDA: ("eventmesh.lambdas.runtime", "LambdaRuntime"),
 }
 
 
@@ -40,6 +42,8 @@ def choose_runtime(
                 "one of them out"
             )
         return PROCESS
+    if wanted == LAMBDA:
+        raise DeclarationError(f"{function}: declare Lambda functions by service.lambda_function")
     if wanted == PROCESS:
         raise DeclarationError(f"{function}: write isolation='process' and not runtime='process'")
     if wanted is None or wanted == default:

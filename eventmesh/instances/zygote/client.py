@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import field, fields
 from itertools import count
 from typing import Any, Final
 
@@ -58,6 +59,23 @@ class Order:
     level: int
 
 
+@value
+class Program:
+    """A program that an instance becomes: its arguments, environment and folder.
+
+    `procs` and `uid` are as in an `Order`.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    folder: str
+    procs: str
+    uid: int | None
+
+
+_ORDER: Final = tuple(each.name for each in fields(Order))
+_PROGRAM: Final = tuple(each.name for each in fields(Program))
+
 OnExit = Callable[[Exit], object]
 
 
@@ -89,27 +107,31 @@ class Zygote:
 
         `on_exit` is called once it has ended. Raises ZygoteLost.
         """
+        message = {name: getattr(order, name) for name in _ORDER}
+        return await self._start_instance("fork", message, fds, on_exit)
+
+    async def start_program(self, program: Program, fds: Sequence[int], on_exit: OnExit) -> int:
+        """Fork an instance that becomes a program, and gets the descriptor of its output.
+
+        Everything else is as with `fork`.
+        """
+        message = {name: getattr(program, name) for name in _PROGRAM}
+        return await self._start_instance("program", message, fds, on_exit)
+
+    async def _start_instance(
+        self, operation: str, message: Mapping[str, Any], fds: Sequence[int], on_exit: OnExit
+    ) -> int:
         async with self._starting:
             await self._restart()
         token = next(self._tokens)
         forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._forking[token] = (forked, on_exit)
-        message = {
-            "operation": "fork",
-            "token": token,
-            "function": order.function,
-            "procs": order.procs,
-            "uid": order.uid,
-            "level": order.level,
-        }
         try:
-            self._send(message, fds)
+            self._send({"operation": operation, "token": token, **message}, fds)
             async with asyncio.timeout(FORK_TIMEOUT):
                 return await forked
         except TimeoutError:
-            raise ZygoteLost(
-                f"no instance of {order.function} was forked within {FORK_TIMEOUT:g} s"
-            ) from None
+            raise ZygoteLost(f"no instance was forked within {FORK_TIMEOUT:g} s") from None
         finally:
             self._forking.pop(token, None)
 

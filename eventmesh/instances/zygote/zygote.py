@@ -40,6 +40,7 @@ class Zygote:
             "path": self._set_path,
             "load": self._load,
             "fork": self._fork,
+            "program": self._start_program,
             "kill": self._kill,
         }
 
@@ -99,28 +100,48 @@ class Zygote:
         self._tell(event="loaded", function=name)
 
     def _fork(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Fork an instance that runs a handler which this process has imported."""
         function = self._functions[message["function"]]
+
+        def run() -> int:
+            os.environ["EVENTMESH_FUNCTION"] = message["function"]
+            connection, _, log = fds
+            return run_guest(function, connection, log, message["level"])
+
+        self._fork_to(run, message, fds, output=fds[1])
+
+    def _start_program(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Fork an instance that becomes another program."""
+        command, environment = message["command"], message["environment"]
+
+        def run() -> NoReturn:
+            os.chdir(message["folder"])
+            os.execvpe(command[0], command, environment)  # noqa: S606 what the function declares
+
+        self._fork_to(run, message, fds, output=fds[0])
+
+    def _fork_to(
+        self, run: Callable[[], int], message: dict[str, Any], fds: list[int], *, output: int
+    ) -> None:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            self._become_instance(function, parent, message, fds)
+            self._become_instance(run, parent, message, output)
         self._instances.add(pid)
         for fd in fds:
             os.close(fd)
         self._tell(event="forked", token=message["token"], pid=pid)
 
     def _become_instance(
-        self, function: Any, parent: int, message: dict[str, Any], fds: list[int]
+        self, run: Callable[[], int], parent: int, message: dict[str, Any], output: int
     ) -> NoReturn:
         status = 1
         try:
             self._control.close()
-            connection, output, log = fds
             become_instance(parent, message["procs"], message["uid"], output)
-            os.environ["EVENTMESH_FUNCTION"] = message["function"]
-            status = run_guest(function, connection, log, message["level"])
+            status = run()
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
         except BaseException:  # noqa: BLE001 this process is the instance: it has nowhere to raise to

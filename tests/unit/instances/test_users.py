@@ -4,20 +4,8 @@ import os
 
 import pytest
 
-from eventmesh.engine.function import Function
 from eventmesh.instances import users
 from eventmesh.instances.users import FIRST, LAST, choose_user
-from eventmesh.service import Service
-
-app = Service("app")
-
-
-@app.function
-async def one() -> None: ...
-
-
-@app.function
-async def two() -> None: ...
 
 
 @pytest.fixture
@@ -27,15 +15,14 @@ def root(monkeypatch):
 
 
 def test_each_function_has_its_own_where_the_service_is_root(root):
-    assert isinstance(one, Function)
-    first, second = choose_user(one), choose_user(two)
-    assert first == choose_user(one) != second
+    first, second = choose_user("app.one", []), choose_user("app.two", [])
+    assert first == choose_user("app.one", []) != second
     assert all(FIRST <= each <= LAST for each in (first, second))
 
 
 def test_others_stay_the_user_they_are(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1_000)
-    assert choose_user(one) is None
+    assert choose_user("app.one", [__file__]) is None
 
 
 def test_code_that_nobody_else_may_read_is_run_by_root_and_that_is_said(
@@ -47,5 +34,5 @@ def test_code_that_nobody_else_may_read_is_run_by_root_and_that_is_said(
     (closed / "code.py").touch()
     assert closed in users.list_closed(str(closed / "code.py"))
     monkeypatch.setattr(users, "list_closed", lambda _: iter([closed]))
-    assert choose_user(one) is None
+    assert choose_user("app.one", [__file__]) is None
     assert str(closed) in caplog.text

@@ -1,0 +1,1 @@
+"""Lambda functions: unmodified code for AWS Lambda, in instances that speak its Runtime API."""

@@ -1,0 +1,48 @@
+"""A declared function whose code was written for AWS Lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+
+from eventmesh.engine.spec import FunctionSpec, Implementation
+from eventmesh.model.errors import DeclarationError
+from eventmesh.model.value import value
+
+RUNTIME = "lambda"
+"""The name of the runtime that runs them."""
+
+REGION = "xx-mesh-1"
+ACCOUNT = "000000000000"
+"""What stands in ARNs, where AWS has its own: neither means anything here."""
+
+
+@value
+class LambdaFunction:
+    """The code of a Lambda function, and how its process is started in the folder `code`."""
+
+    spec: FunctionSpec
+    code: Path
+    handler: str
+    runtime: str
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    @property
+    def full_name(self) -> str:
+        return self.spec.full_name
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.full_name}"
+
+
+def require_lambda(function: Implementation) -> LambdaFunction:
+    """Return the function. Raises DeclarationError if it is no Lambda function."""
+    if isinstance(function, LambdaFunction):
+        return function
+    raise DeclarationError(
+        f"{function.spec.full_name} is no Lambda function: declare it with "
+        "service.lambda_function(…)"
+    )
