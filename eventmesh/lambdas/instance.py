@@ -21,6 +21,8 @@ from eventmesh.model.invocation import Invocation
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{8})([0-9a-f]{24})-([0-9a-f]{16})-([0-9a-f]{2})")
 _MEBIBYTE: Final = 2**20
+_NEVER: Final = 366 * 86400.0
+"""Seconds that a run without a deadline is told that it has left: clients want a number."""
 
 _Giver: TypeAlias = Callable[[Answer], None]
 
@@ -36,7 +38,7 @@ class LambdaInstance(Instance):
         self._pending: tuple[int, Run] | None = None
         self._current: _Current | None = None
         self._port = 0
-        self._started = around.clock.now()
+        self._started = around.clock.monotonic()
         self._init: float | None = None
 
     async def listen(self) -> str:
@@ -62,7 +64,7 @@ class LambdaInstance(Instance):
         self._end_current()
         self._give = give
         if self._init is None:
-            self._init = self._clock.now() - self._started
+            self._init = self._clock.monotonic() - self._started
         self._become_ready()
         self._hand_over()
 
@@ -123,14 +125,16 @@ class LambdaInstance(Instance):
         give, self._give = self._give, None
         (number, run), self._pending = self._pending, None
         invocation = run.invocation
-        current = self._current = _Current(number, run, self._clock.now())
+        current = self._current = _Current(number, run, self._clock.monotonic())
         self._write(f"START RequestId: {current.id} Version: $LATEST", current)
         give(Answer(200, build_event(invocation), self._headers(current)))
 
     def _headers(self, current: _Current) -> list[tuple[str, str]]:
         invocation = current.run.invocation
-        deadline = math.inf if invocation.deadline is None else invocation.deadline
-        ends = min(deadline, self._clock.now() + 366 * 86400.0)
+        left = _NEVER
+        if invocation.deadline is not None:
+            left = invocation.deadline - self._clock.monotonic()
+        ends = self._clock.now() + left
         headers = [
             ("Content-Type", "application/json"),
             ("Lambda-Runtime-Aws-Request-Id", current.id),
@@ -148,7 +152,7 @@ class LambdaInstance(Instance):
         current, self._current = self._current, None
         if current is None:
             return
-        duration = (self._clock.now() - current.began) * 1000
+        duration = (self._clock.monotonic() - current.began) * 1000
         memory = self._spec.isolation and self._spec.isolation.memory
         parts = [
             f"REPORT RequestId: {current.id}",
