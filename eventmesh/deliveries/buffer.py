@@ -25,11 +25,11 @@ class DeliveryBuffer:
     that a worker that never waits is not disturbed.
     """
 
-    __slots__ = ("_closed", "_deliveries", "_give_up", "_idle", "_taken", "_waking")
+    __slots__ = ("_closed", "_deliveries", "_hand_back", "_idle", "_taken", "_waking")
 
-    def __init__(self, give_up: Callable[[Delivery], object]) -> None:
-        """`give_up` gets the deliveries that no worker takes any more, in their order."""
-        self._give_up = give_up
+    def __init__(self, hand_back: Callable[[Delivery], object]) -> None:
+        """`hand_back` gets the deliveries that no worker takes any more, in their order."""
+        self._hand_back = hand_back
         self._deliveries: deque[Delivery] = deque()
         self._idle = WaitQueue()
         # Whether a worker was woken that has not run yet.
@@ -76,14 +76,14 @@ class DeliveryBuffer:
         """Add nothing more, and let the workers end: with `finish`, after what is here."""
         self._closed = True
         if not finish:
-            self.give_up_all()
+            self.hand_back_all()
         while self._idle.wake_oldest():
             pass
 
-    def give_up_all(self) -> None:
+    def hand_back_all(self) -> None:
         """Give up what no worker has taken."""
         while self._deliveries:
-            self._give_up(self._deliveries.popleft())
+            self._hand_back(self._deliveries.popleft())
 
     def _wake_one(self) -> None:
         # The one that went idle last: the fewer workers take turns, the warmer they are.
@@ -98,7 +98,7 @@ class DeliveryBuffer:
 class Batcher:
     """Takes deliveries from a buffer, a batch at a time."""
 
-    __slots__ = ("_buffer", "_clock", "_collecting", "_give_up", "_size", "_window")
+    __slots__ = ("_buffer", "_clock", "_collecting", "_hand_back", "_size", "_window")
 
     def __init__(
         self,
@@ -106,10 +106,10 @@ class Batcher:
         clock: Clock,
         size: int,
         window: float,
-        give_up: Callable[[Delivery], object],
+        hand_back: Callable[[Delivery], object],
     ) -> None:
-        """`give_up` gets the deliveries of a batch whose collection is cancelled."""
-        self._give_up = give_up
+        """`hand_back` gets the deliveries of a batch whose collection is cancelled."""
+        self._hand_back = hand_back
         self._buffer = buffer
         self._clock = clock
         self._size = size
@@ -126,7 +126,7 @@ class Batcher:
                     await self._fill(batch)
                 except BaseException:
                     for delivery in batch:
-                        self._give_up(delivery)
+                        self._hand_back(delivery)
                     raise
                 # A channel may have been lost meanwhile, and its deliveries with it.
                 if batch := [delivery for delivery in batch if not delivery.stale]:

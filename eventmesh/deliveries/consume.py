@@ -79,7 +79,7 @@ async def run_consumers(
             )
             stack.push_async_callback(spec.hand_back.flush)
             # A buffer closed with `finish` may hold some still, where its workers were cancelled.
-            stack.callback(buffer.give_up_all)
+            stack.callback(buffer.hand_back_all)
             buffers.append(buffer)
             stops.append(subscription.stop)
         tasks = await stack.enter_async_context(task_group())
@@ -105,14 +105,14 @@ def _start_workers(
     buffer: DeliveryBuffer,
     spec: ConsumerSpec | BatchConsumerSpec,
 ) -> None:
-    give_up = spec.hand_back.add
+    hand_back = spec.hand_back.add
     if isinstance(spec, ConsumerSpec):
-        Workers(tasks, buffer.take, spec.handle, spec.workers, give_up).start()
+        Workers(tasks, buffer.take, spec.handle, spec.workers, hand_back).start()
         return
-    batcher = Batcher(buffer, clock, spec.batching.size, spec.batching.window, give_up)
+    batcher = Batcher(buffer, clock, spec.batching.size, spec.batching.window, hand_back)
 
-    def give_up_batch(batch: Sequence[Delivery]) -> None:
+    def hand_back_batch(batch: Sequence[Delivery]) -> None:
         for delivery in batch:
-            give_up(delivery)
+            hand_back(delivery)
 
-    Workers(tasks, batcher.take, spec.handle, spec.workers, give_up_batch).start()
+    Workers(tasks, batcher.take, spec.handle, spec.workers, hand_back_batch).start()

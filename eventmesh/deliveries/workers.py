@@ -20,7 +20,7 @@ class Workers(Generic[T]):
     They are started as deliveries come: a function that is never called has one.
     """
 
-    __slots__ = ("_give_up", "_handle", "_idle", "_limit", "_size", "_take", "_tasks")
+    __slots__ = ("_hand_back", "_handle", "_idle", "_limit", "_size", "_take", "_tasks")
 
     def __init__(
         self,
@@ -28,17 +28,17 @@ class Workers(Generic[T]):
         take: Callable[[], Awaitable[T | None]],
         handle: Callable[[T], Awaitable[None]],
         limit: int,
-        give_up: Callable[[T], object],
+        hand_back: Callable[[T], object],
     ) -> None:
         """`take` waits for what comes next, and returns None when the workers are to end.
 
-        `give_up` gets what was being handled when the worker is cancelled.
+        `hand_back` gets what was being handled when the worker is cancelled.
         """
         self._tasks = tasks
         self._take = take
         self._handle = handle
         self._limit = limit
-        self._give_up = give_up
+        self._hand_back = hand_back
         self._size = 0
         self._idle = 0
 
@@ -57,6 +57,6 @@ class Workers(Generic[T]):
             try:
                 await handle(taken)
             except asyncio.CancelledError:
-                self._give_up(taken)
+                self._hand_back(taken)
                 raise
             self._idle += 1

@@ -126,7 +126,7 @@ async def test_closing_to_finish_leaves_what_is_there_to_be_taken(broker, buffer
     buffer.put(second)
     buffer.close(finish=True)
     assert await buffer.take() is first
-    buffer.give_up_all()
+    buffer.hand_back_all()
     assert await buffer.take() is None
     assert await broker.depth(QUEUE) == 1
 

@@ -268,7 +268,9 @@ class Consumer:
     def _admitting_callback(self, acks: AckBatcher, admit: Admit) -> DeliveryCallback:
         deliver, clock, channel = self._deliver, self._clock, acks.channel
 
-        def on_delivery(tag: int, properties: bytes, body: bytes, *, redelivered: bool) -> None:
+        def on_admitted_delivery(
+            tag: int, properties: bytes, body: bytes, *, redelivered: bool
+        ) -> None:
             acks.add(tag)
             received = receive(properties, body, clock, redelivered=redelivered)
             message = admit(received.message, channel.exchange)
@@ -277,7 +279,7 @@ class Consumer:
             else:
                 deliver(RabbitDelivery(message, received.counts, tag, acks))
 
-        return on_delivery
+        return on_admitted_delivery
 
     def _log_restart(self, ended: _ActiveConsumer | None, reason: str) -> None:
         # A lost connection ends all its consumers, and ConnectionLog reports it once. RabbitMQ may
