@@ -17,6 +17,7 @@ The tree:
         └── BrokerUnavailable     the broker cannot take the message now
 
     Signal                        what a handler raises to say what should happen
+    ├── NotBegun                  not for handlers: requeue a delivery whose run was not begun
     ├── RetryLater                deliver this again after so many seconds
     ├── Reject                    set this aside at once, no retry
     ├── PartialFailure            these items of the batch failed, the others succeeded
