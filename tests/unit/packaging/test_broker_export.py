@@ -123,7 +123,7 @@ def test_a_link_in_the_place_of_a_secret_is_not_followed(orders, tmp_path):
 def test_the_script_gives_rabbitmqctl_the_secrets_by_standard_input(orders, tmp_path):
     list(write_broker_files([rights_of(orders)], tmp_path / "broker", "/"))
     program = tmp_path / "rabbitmqctl"
-    program.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *add_user*) cat ;; esac\n')
+    program.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *add_user*|*import_*) cat ;; esac\n')
     program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     script = tmp_path / "broker" / "permissions.sh"
@@ -135,4 +135,5 @@ def test_the_script_gives_rabbitmqctl_the_secrets_by_standard_input(orders, tmp_
     granted = rights_of(orders)
     assert f"set_permissions -p / orders {permissions(granted).configure} " in done.stdout
     assert "set_topic_permissions -p / orders em.events ^$ " in done.stdout
-    assert "import_definitions exchanges.json" in done.stdout
+    exchanges = (tmp_path / "broker" / "exchanges.json").read_text()
+    assert f"import_definitions\n{exchanges}" in done.stdout

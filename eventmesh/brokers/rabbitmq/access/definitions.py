@@ -144,7 +144,7 @@ def control_script(virtual_host: str, all_permissions: Sequence[Permissions]) ->
         lines.append(f"rabbitmqctl --silent set_topic_permissions -p {host} {quote(user)} {words}")
     lines += [
         "# The exchanges, which no service may declare or delete.",
-        "rabbitmqctl --silent import_definitions exchanges.json",
+        "rabbitmqctl --silent import_definitions < exchanges.json",
     ]
     return "\n".join(lines) + "\n"
 
