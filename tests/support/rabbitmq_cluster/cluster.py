@@ -89,7 +89,7 @@ class Cluster(ABC):
         await self.whole()
 
     async def whole(self) -> None:
-        """Wait until every node sees all of them, and no queue is without a leader.
+        """Wait until every node sees all of them.
 
         What does not come together by itself is restarted, as an operator does. Raises
         RuntimeError when that does not help.

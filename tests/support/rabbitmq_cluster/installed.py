@@ -28,7 +28,8 @@ class InstalledCluster(Cluster):
         self._folder = tempfile.TemporaryDirectory(prefix="eventmesh-cluster-")
         self._links = Links() if can_filter() else None
         self._epmd: subprocess.Popen[bytes] | None = None
-        (self._epmd_port,) = free_ports(1)
+        # All in one: which are free, and not yet taken, would be given to two nodes.
+        self._epmd_port, *ports = free_ports(1 + 3 * SIZE)
         network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
         self._hosts = {f"{network}.{one}": f"em-{uuid4().hex[:8]}" for one in range(1, SIZE + 1)}
         # All are in one epmd, which knows them without their hosts.
@@ -36,8 +37,10 @@ class InstalledCluster(Cluster):
         self._write_hosts()
         cookie = uuid4().hex
         self.nodes = [
-            InstalledNode(programs, self._identity(name, address, names, cookie))
-            for name, address in zip(names, self._hosts, strict=True)
+            InstalledNode(
+                programs, self._identity(name, address, names, cookie, ports[number::SIZE])
+            )
+            for number, (name, address) in enumerate(zip(names, self._hosts, strict=True))
         ]
 
     def _write_hosts(self) -> None:
@@ -51,11 +54,13 @@ class InstalledCluster(Cluster):
     def _inetrc(self) -> Path:
         return Path(self._folder.name) / "inetrc"
 
-    def _identity(self, name: str, address: str, names: list[str], cookie: str) -> Identity:
+    def _identity(
+        self, name: str, address: str, names: list[str], cookie: str, ports: list[int]
+    ) -> Identity:
         return Identity(
             name=name,
             host=address,
-            epmd_port=self._epmd_port,
+            ports=(*ports, self._epmd_port),
             cookie=cookie,
             settings=settings(names),
             arguments=(

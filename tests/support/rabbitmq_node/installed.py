@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -20,12 +21,13 @@ from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
 class Identity:
     """What a node is called, where it listens, and what it has beside that of every node.
 
-    Nodes of one cluster share an epmd and a cookie.
+    Nodes of one cluster share an epmd and a cookie. `ports` are those for AMQP, for TLS, for other
+    nodes, and that of epmd.
     """
 
     name: str = field(default_factory=lambda: f"em{uuid4().hex[:12]}@localhost")
     host: str = PrivateNode.host
-    epmd_port: int | None = None
+    ports: Sequence[int] = field(default_factory=lambda: free_ports(4))
     cookie: str = field(default_factory=lambda: uuid4().hex)
     settings: str = ""
     arguments: str = ""
@@ -51,13 +53,13 @@ class InstalledNode(PrivateNode):
         self._identity = identity or Identity()
         self.host = self._identity.host
         self.name = self._identity.name
-        self.port, self.tls_port, distribution_port, epmd_port = free_ports(4)
+        self.port, self.tls_port, distribution_port, epmd_port = self._identity.ports
         self._server: subprocess.Popen[str] | None = None
         self._lifeline = -1
         self._write_files()
         self._environment = os.environ | {
             "HOME": str(self._folder),
-            "ERL_EPMD_PORT": str(self._identity.epmd_port or epmd_port),
+            "ERL_EPMD_PORT": str(epmd_port),
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
