@@ -199,13 +199,25 @@ def users(request):
 PER_SERVICE = "rabbitmq, per-service user"
 
 
-def skip_if_not_possible(request):
-    """Skip what a service with a user of its own cannot do, and where no user can be made."""
-    marker = request.node.get_closest_marker("shared_account")
-    if marker is not None:
-        pytest.skip(marker.args[0])
-    if os.environ.get(BROKER_VARIABLE):
-        pytest.skip("users are made by rabbitmqctl, which only a node of the tests' own has")
+def pytest_collection_modifyitems(config, items):
+    """Leave out what a service with a user of its own cannot do, and where no user can be made.
+
+    Users are made by rabbitmqctl, which only a node of the tests' own has.
+    """
+    left_out = [item for item in items if _has_own_user(item) and not _is_possible(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _has_own_user(item):
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return PER_SERVICE in (params.get("mesh"), params.get("empty_mesh"))
+
+
+def _is_possible(item):
+    marked = item.get_closest_marker("shared_account") is not None
+    return not marked and not os.environ.get(BROKER_VARIABLE)
 
 
 @pytest.fixture(params=["memory", "rabbitmq", PER_SERVICE])
@@ -215,7 +227,6 @@ def mesh(request, service, function):
             return MemoryMesh()
         case "rabbitmq":
             return RabbitMesh(request.getfixturevalue("rabbitmq_url"))
-    skip_if_not_possible(request)
     return RabbitMesh(request.getfixturevalue("users").add(rights(service, function)))
 
 
@@ -229,7 +240,6 @@ async def empty_mesh(request, service, function):
         case "rabbitmq":
             yield RabbitMesh(await request.getfixturevalue("node").new_virtual_host())
             return
-    skip_if_not_possible(request)
     users = Users(request.getfixturevalue("shared_node"))
     try:
         declared = Rights(

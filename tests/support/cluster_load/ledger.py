@@ -69,6 +69,9 @@ class Ledger:
     def __init__(self):
         self.accounts = {kind: Account() for kind in KINDS}
         self.most_at_once = 0
+        self.most_when_well = 0
+        self.is_well = True
+        """Whether no fault is on, nor being recovered from."""
         self.ids = defaultdict(set)
         self.is_closed = False
         self._changed = asyncio.Event()
@@ -86,6 +89,8 @@ class Ledger:
         kind, what, *rest = line.split()
         if kind == "place":
             self.most_at_once = max(self.most_at_once, int(what) + 1)
+            if self.is_well:
+                self.most_when_well = max(self.most_when_well, int(what) + 1)
             return
         account = self.accounts[kind]
         account.handled[what if kind == "timer" else int(what)] += 1

@@ -88,7 +88,7 @@ def test_an_extra_that_there_is_not(engines, build, project):
     engines("docker")
     result = build("hello", "--extra", "oidc")
     assert result.exit_code == 2
-    assert "eventmesh has no extra 'oidc': there are jwt, otel" in result.stderr
+    assert "eventmesh has no extra 'oidc': there are jwt, lambda, otel" in result.stderr
     assert not (project / "calls").exists()
 
 

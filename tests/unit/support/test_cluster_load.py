@@ -52,6 +52,15 @@ def test_a_place_beyond_the_limit(ledger):
     assert broken_promises(ledger) == ["slots: 3 at once of 2"]
 
 
+def test_places_while_a_fault_is_on(ledger):
+    """Each slot may be held twice, and no more."""
+    ledger.is_well = False
+    handle(ledger, "place 0", "place 3")
+    assert broken_promises(ledger) == []
+    handle(ledger, "place 4")
+    assert broken_promises(ledger) == ["slots: 5 at once of 2"]
+
+
 def test_a_moment_that_did_not_fire(ledger):
     handle(ledger, "timer 0.500 0.010 a", "timer 1.500 0.010 b")
     assert broken_promises(ledger) == ["timer: missed after [0.5]"]

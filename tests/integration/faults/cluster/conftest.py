@@ -68,7 +68,10 @@ def under_load(cluster, access, broker_at, mesh_of, size, tmp_path, record_figur
                 try:
                     await load.progress()
                     load.ledger.begin()
+                    load.ledger.is_well = False
                     yield load
+                    await load.progress()
+                    load.ledger.is_well = True
                     await load.progress()
                 except AssertionError as error:
                     error.add_note(table(title, load.ledger))
