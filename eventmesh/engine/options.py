@@ -7,16 +7,22 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypedDict, cast
 
 from eventmesh.abc import Callee
-from eventmesh.model import isolation as isolated
 from eventmesh.model.access.policy import MESH, Access
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.limits import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_IDLE_TIMEOUT,
     DEFAULT_MAX_NODES,
     DEFAULT_MAX_PAYLOAD,
     DEFAULT_TIMEOUT,
+    PROCESS,
+    Isolation,
+    IsolationMode,
     Limits,
+    Size,
+    count_processors,
+    parse_size,
 )
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import Route, parse_destination
@@ -64,8 +70,8 @@ class FunctionOptions(TypedDict, total=False):
     runtime: str | None
     access: Access
     callers: Sequence[str]
-    isolation: isolated.Mode | None
-    memory: isolated.Size | None
+    isolation: IsolationMode | None
+    memory: Size | None
     instances: int
     provisioned: int
     idle_timeout: Duration | None
@@ -84,7 +90,7 @@ class DeclaredOptions:
     runtime: str | None
     access: Access
     callers: Sequence[str]
-    isolation: isolated.Isolation | None
+    isolation: Isolation | None
 
 
 def read_options(given: FunctionOptions) -> DeclaredOptions:
@@ -123,7 +129,7 @@ _ISOLATED: Final = ("memory", "instances", "provisioned", "idle_timeout", "max_i
 """Options of functions that run in processes of their own."""
 
 
-def _read_isolation(given: FunctionOptions) -> isolated.Isolation | None:
+def _read_isolation(given: FunctionOptions) -> Isolation | None:
     mode = given.get("isolation")
     if mode is None:
         alone = next((name for name in _ISOLATED if name in given), None)
@@ -133,12 +139,12 @@ def _read_isolation(given: FunctionOptions) -> isolated.Isolation | None:
                 "isolation='process' with it"
             )
         return None
-    if mode != isolated.PROCESS:
+    if mode != PROCESS:
         raise DeclarationError(f"isolation={mode!r}: write isolation='process', or leave it out")
-    memory, idle = given.get("memory"), given.get("idle_timeout", isolated.DEFAULT_IDLE_TIMEOUT)
-    return isolated.Isolation(
-        instances=given.get("instances", isolated.count_processors()),
-        memory=None if memory is None else isolated.parse_size(memory, "memory"),
+    memory, idle = given.get("memory"), given.get("idle_timeout", DEFAULT_IDLE_TIMEOUT)
+    return Isolation(
+        instances=given.get("instances", count_processors()),
+        memory=None if memory is None else parse_size(memory, "memory"),
         provisioned=given.get("provisioned", 0),
         idle_timeout=None if idle is None else seconds(idle, "idle_timeout"),
         max_invocations=given.get("max_invocations"),

@@ -21,8 +21,7 @@ from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import EVERYONE_IN_THE_MESH, CallPolicy
 from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
-from eventmesh.model.isolation import Isolation
-from eventmesh.model.limits import Limits
+from eventmesh.model.limits import Isolation, Limits
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import Route, format_destination

@@ -11,7 +11,7 @@ from typing import Final
 from eventmesh.engine.spec import FunctionSpec
 from eventmesh.instances.zygote.client import Exit
 from eventmesh.model.errors import FunctionError, Throttled
-from eventmesh.model.isolation import INIT_TIMEOUT
+from eventmesh.model.limits import INIT_TIMEOUT
 from eventmesh.model.result import Failure
 
 OUT_OF_MEMORY: Final = "Runtime.OutOfMemory"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import Context as Variables
 from contextvars import copy_context
@@ -23,7 +24,7 @@ from eventmesh.instances.memory.abc import MemoryGroup
 from eventmesh.instances.output import Output
 from eventmesh.instances.zygote.client import Exit
 from eventmesh.model.invocation import Invocation
-from eventmesh.model.isolation import INIT_TIMEOUT
+from eventmesh.model.limits import INIT_TIMEOUT
 from eventmesh.model.result import Failure, Result
 from eventmesh.model.value import value
 
@@ -84,7 +85,7 @@ class Surroundings:
     on_change: Callable[[Any], object]
 
 
-class Instance:
+class Instance(ABC):
     """A process that runs one function. A subclass knows how to talk to what runs in it.
 
     Its owner connects `output`, sets `pid` and `kill_process`, and calls `start_timer`.
@@ -113,21 +114,21 @@ class Instance:
     def __repr__(self) -> str:
         return f"<instance {self.pid} of {self._spec.full_name}, {self.state.value}>"
 
+    @abstractmethod
     def _begin(self, number: int, run: Run) -> None:
         """Have the process begin a run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _cancel(self, number: int) -> bool:
         """Ask the process to end a run. Returns False if it cannot be asked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ask_stop(self) -> bool:
         """Ask the process to close its resources and end. Returns False if it cannot be asked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _disconnect(self) -> None:
         """Close what connects the process, which has ended."""
-        raise NotImplementedError
 
     @property
     def running(self) -> int:

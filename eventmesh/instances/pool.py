@@ -13,7 +13,7 @@ from eventmesh.engine.spec import FunctionSpec
 from eventmesh.instances.failures import start_error
 from eventmesh.instances.lifecycle import Instance, State
 from eventmesh.instances.zygote.client import ZygoteLost
-from eventmesh.model.isolation import Isolation
+from eventmesh.model.limits import Isolation
 from eventmesh.model.result import Failure
 
 _log: Final = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import Access, read_policy
 from eventmesh.model.duration import Duration
 from eventmesh.model.errors import DeclarationError
-from eventmesh.model.isolation import PROCESS, Size
+from eventmesh.model.limits import PROCESS, Size
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import check_function
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from eventmesh.instances.tree import list_tree
+
 _FIELDS: Final = 10
 _INODE: Final = 9
 
@@ -30,18 +32,6 @@ def _find_inode(peer_port: int, own_port: int) -> str | None:
             ):
                 return fields[_INODE]
     return None
-
-
-def list_tree(pid: int) -> list[int]:
-    """Return the numbers of a process and its descendants."""
-    found = [pid]
-    for each in found:  # The list grows while it is read.
-        try:
-            text = Path(f"/proc/{each}/task/{each}/children").read_text(encoding="ascii")
-        except OSError:
-            continue
-        found += map(int, text.split())
-    return found
 
 
 def _holds(pid: int, inode: str) -> bool:

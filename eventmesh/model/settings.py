@@ -13,9 +13,9 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlencode, urlsplit
 
 from eventmesh.model.access.addresses import parse_hosts, parse_networks, parse_trust
+from eventmesh.model.broker import split_hosts
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, SettingsError
-from eventmesh.model.hosts import split_hosts
 from eventmesh.model.value import value
 
 LOCAL_MESH: Final = "http://127.0.0.1:8080"

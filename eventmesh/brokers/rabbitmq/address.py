@@ -10,8 +10,8 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
+from eventmesh.model.broker import split_hosts
 from eventmesh.model.errors import AccessDenied, SettingsError
-from eventmesh.model.hosts import split_hosts
 from eventmesh.model.value import value
 
 PORTS: Final = {"amqp": 5672, "amqps": 5671}

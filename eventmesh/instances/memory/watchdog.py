@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from eventmesh.instances.memory.abc import MemoryGroup
+from eventmesh.instances.tree import list_tree
 
 INTERVAL: Final = 0.1
 """Seconds between two looks: a quick handler may take more than its limit for that long."""
@@ -72,18 +73,7 @@ class _Watched:
 
 def measure_tree(pid: int) -> int:
     """Return the bytes that a process and its descendants take; 0 if they have ended."""
-    return sum(_measure(each) for each in _list_tree(pid))
-
-
-def _list_tree(pid: int) -> list[int]:
-    found = [pid]
-    for each in found:  # The list grows while it is read.
-        try:
-            text = Path(f"/proc/{each}/task/{each}/children").read_text(encoding="ascii")
-        except OSError:
-            continue
-        found += map(int, text.split())
-    return found
+    return sum(_measure(each) for each in list_tree(pid))
 
 
 def _measure(pid: int) -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from eventmesh.model.errors import DeclarationError
-from eventmesh.model.isolation import parse_size
+from eventmesh.model.limits import parse_size
 from eventmesh.service import Service
 
 
