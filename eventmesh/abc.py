@@ -118,6 +118,14 @@ class Subscription(Protocol):
         """Stop the intake: nothing is delivered once this has returned."""
         ...
 
+    async def resize(self, prefetch: int) -> None:
+        """Have at most `prefetch` deliveries unacked at any time from now on; at least 1.
+
+        If more are held already, they stay held, and once this has returned nothing is delivered
+        before fewer are. Does nothing to a consumer that was stopped.
+        """
+        ...
+
 
 class Slots(Protocol):
     """Permits for concurrent runs of one function in the whole mesh.
@@ -159,6 +167,7 @@ class Broker(Protocol):
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None: ...
 
     @property
@@ -168,6 +177,14 @@ class Broker(Protocol):
 
     async def declare(self, queues: Sequence[Queue], bindings: Sequence[Binding] = ()) -> None:
         """Create the queues and bindings that do not exist yet."""
+        ...
+
+    def abandon(self) -> None:
+        """Wait for no answer any more: the process has no time left.
+
+        Drops the connections. What is not settled is delivered again, and every call that waits
+        for the broker, or begins later, ends with BrokerUnavailable.
+        """
         ...
 
     async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding] = ()) -> None:

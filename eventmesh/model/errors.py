@@ -14,10 +14,13 @@ The tree:
         ├── PayloadTooLarge       the payload is over the size limit
         ├── AccessDenied          the caller may not do that
         │   └── Unauthenticated   its credentials are missing, or not believed
-        └── BrokerUnavailable     the broker cannot take the message now
+        ├── BrokerUnavailable     the broker cannot take the message now
+        └── StoreUnavailable      the service's database cannot be used now
 
     Signal                        what a handler raises to say what should happen
     ├── NotBegun                  not for handlers: requeue a delivery whose run was not begun
+    ├── AlreadyDone               not for handlers: what is to be run was done by an earlier run
+    ├── Cancelled                 not for handlers: the invocation was cancelled by its id
     ├── RetryLater                deliver this again after so many seconds
     ├── Reject                    set this aside at once, no retry
     ├── PartialFailure            these items of the batch failed, the others succeeded
@@ -183,6 +186,12 @@ class BrokerUnavailable(InvocationError):
     code = "broker_unavailable"
 
 
+class StoreUnavailable(InvocationError):
+    """The service's database is away, or too slow: what was being committed may or may not be."""
+
+    code = "store_unavailable"
+
+
 def consumed(queue: str, consumers: int) -> DeclarationError:
     """What to raise where a queue with consumers would be deleted."""
     count = "a consumer" if consumers == 1 else f"{consumers} consumers"
@@ -200,6 +209,23 @@ class NotBegun(Signal):
 
     def __str__(self) -> str:
         return "it was not begun"
+
+
+class AlreadyDone(Signal):
+    """Not for handlers: an earlier run has committed what this one is to do.
+
+    `ctx.transaction()` raises it on entering. The invocation is settled as a success.
+    """
+
+    def __str__(self) -> str:
+        return "an earlier run has done it"
+
+
+class Cancelled(Signal):
+    """Not for handlers: the invocation was cancelled by its id, and is settled as that."""
+
+    def __str__(self) -> str:
+        return "it was cancelled"
 
 
 class RetryLater(Signal):

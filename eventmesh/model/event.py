@@ -8,7 +8,7 @@ for the id, type and content type, which are the message's own; the body is the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic
@@ -148,6 +148,29 @@ def matches(pattern: str, type: str) -> bool:
     The rules of an AMQP topic exchange: `*` is exactly one word, `#` is none or more.
     """
     return _compiled(pattern).fullmatch("." + type) is not None
+
+
+def is_concrete(pattern: str) -> bool:
+    """Whether a pattern is the type of events, without a `*` or `#`."""
+    return not {"*", "#"} & set(pattern.split("."))
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether whatever matches the pattern `other` matches `pattern`."""
+    if is_concrete(other):
+        return matches(pattern, other)
+    return _covers(pattern.split("."), other.split("."))
+
+
+def _covers(words: Sequence[str], others: Sequence[str]) -> bool:
+    if not words:
+        return not others
+    first, rest = words[0], words[1:]
+    if first == "#":
+        return _covers(rest, others) or (bool(others) and _covers(words, others[1:]))
+    if not others or others[0] == "#" or first not in ("*", others[0]):
+        return False
+    return _covers(rest, others[1:])
 
 
 @lru_cache(maxsize=4096)

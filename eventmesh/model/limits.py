@@ -87,6 +87,21 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
+DEFAULT_RETENTION: Final = 14 * 86400.0
+"""Seconds that an execution of a durable function is kept after its end, as AWS Lambda keeps it."""
+
+
+@value
+class Durability:
+    """How long executions of a durable function may take, and are kept after their end, in seconds.
+
+    `execution_timeout` is None for no limit.
+    """
+
+    execution_timeout: int | None = None
+    retention: float = DEFAULT_RETENTION
+
+
 @value
 class Isolation:
     """The instances of a function: processes that run it and nothing else.

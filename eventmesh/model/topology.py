@@ -159,6 +159,16 @@ def to_presence(word: str) -> Route:
     return Route(PRESENCE, word, mandatory=False, name=word)
 
 
+def timers_key(service: str) -> str:
+    """The routing key of what is asked of the process that fires the timers of a service."""
+    return f"timers.{check_service(service)}"
+
+
+def to_timers(service: str) -> Route:
+    """The route to the process that fires the timers of a service; raises if there is none."""
+    return Route(PRESENCE, timers_key(service), name=f"timers of {service}")
+
+
 @lru_cache(maxsize=4096)
 def parse_destination(target: str) -> Route:
     """Return the route to what a user names, such as "queue:invoices" or "event:order.placed".

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from os import urandom
 from typing import Final
 
 from eventmesh.model.value import value
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
 """W3C Trace Context and Baggage: what is handed on from an invocation to what it causes."""
+
+CORRELATION_ID: Final = "em-correlation-id"
+"""The header that a run gives to what it causes: the id of the first invocation, which caused all
+of it. Unlike a trace it is there whether anybody traces or not."""
+
+MAX_CORRELATION_ID: Final = 255
+"""Characters of it that are believed: as many as an id may have."""
 
 SAMPLED: Final = 0x01
 RANDOM: Final = 0x02
@@ -41,6 +49,25 @@ _VALUE: Final = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-
 def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Of these headers, those that belong to the trace."""
     return {name: headers[name] for name in TRACE_HEADERS if name in headers}
+
+
+def find_correlation_id(headers: Mapping[str, str], id: str) -> str:
+    """Return the id that an invocation shares with the first one, which caused it.
+
+    `headers` are its message's. The first one is called by its own `id`.
+    """
+    given = headers.get(CORRELATION_ID, "")
+    return given if given and len(given) <= MAX_CORRELATION_ID and given.isprintable() else id
+
+
+def caused_headers(headers: Mapping[str, str], id: str) -> dict[str, str]:
+    """Return what is handed on from an invocation to what it causes."""
+    return trace_headers(headers) | {CORRELATION_ID: find_correlation_id(headers, id)}
+
+
+def new_span_id() -> str:
+    """Return the id of a span that nobody records: 16 random hexadecimal digits, not all zero."""
+    return f"{int.from_bytes(urandom(8)) or 1:016x}"
 
 
 @value

@@ -6,16 +6,30 @@ the environment. The variables are listed in docs/settings.md.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlencode, urlsplit
 
 from eventmesh.model.access.addresses import parse_hosts, parse_networks, parse_trust
 from eventmesh.model.broker import split_hosts
-from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError, SettingsError
+from eventmesh.model.settings.values import (
+    AUTO,
+    BYTES,
+    COUNT,
+    DESCRIPTOR,
+    HOST,
+    PORT,
+    TIMEOUT,
+    Parse,
+    parse_choice,
+    parse_duration,
+    parse_names,
+    parse_revision,
+    parse_token,
+    whole,
+)
 from eventmesh.model.value import value
 
 LOCAL_MESH: Final = "http://127.0.0.1:8080"
@@ -25,10 +39,13 @@ MEMORY: Final = "memory://"
 """Where the embedded broker is."""
 
 _RABBITMQ: Final = ("amqp", "amqps")
+STORES: Final = ("postgresql", "sqlite")
+"""The schemes of the URLs of stores."""
 _WITH_ONE_HOST: Final = ("http", "https")
 
 BrokerUsers: TypeAlias = Literal["shared", "per-service"]
 ErrorDetail: TypeAlias = Literal["private", "full"]
+StoreMigrate: TypeAlias = Literal["auto", "never"]
 LogFormat: TypeAlias = Literal["auto", "json", "text"]
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -62,7 +79,15 @@ class Settings:
     Callers may also bear JSON Web Tokens that `jwt_issuer` issued for one of `jwt_audience`; its
     keys are at `jwt_jwks_url`, or in the file `jwt_jwks_file`.
 
-    What runs may finish within `grace` seconds when the process is told to stop. `log_format`
+    `store` is the database of services that name none themselves; "" for none. With
+    `store_migrate` "never" the processes leave its tables as they are. It keeps the answers to
+    requests with idempotency keys for `store_keep` seconds.
+
+    With `record_payloads` the process remembers the payloads of the runs that it remembers; None
+    stands for what fits: `eventmesh dev` does, others do not.
+
+    What runs may finish within `grace` seconds when the process is told to stop. `revision` is what
+    whoever deploys calls this version of the services, which the process announces. `log_format`
     "auto" is "text" on a terminal and "json" elsewhere.
 
     Requests are answered that are for one of `allowed_hosts`; if there are none, for local names
@@ -116,7 +141,12 @@ class Settings:
     jwt_jwks_url: str = ""
     jwt_jwks_file: str = ""
     docs: bool | None = None
+    store: str = ""
+    store_migrate: StoreMigrate = "auto"
+    store_keep: float = 86400.0
+    record_payloads: bool | None = None
     grace: float = 25.0
+    revision: str = ""
     log_format: LogFormat = "auto"
     log_level: LogLevel = "INFO"
 
@@ -190,7 +220,7 @@ def redacted(url: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{place}"
 
 
-_URLS: Final = frozenset(("broker", "url"))
+_URLS: Final = frozenset(("broker", "store", "url"))
 _SECRET: Final = _URLS | {"token", "secret_access_key"}
 """The settings that may be in a file, and are not shown."""
 
@@ -227,29 +257,6 @@ def _read(name: str, text: str) -> Any:
         raise SettingsError(f"{variable(name)}{given} must be {accepted}") from None
 
 
-Parse: TypeAlias = Callable[[str], Any]
-"""From a variable's text, which is not empty, to its value. Raises ValueError."""
-
-
-def _parse_choice(choices: Mapping[str, Any]) -> Parse:
-    def parse(text: str) -> Any:
-        if text.lower() not in choices:
-            raise ValueError(text)
-        return choices[text.lower()]
-
-    return parse
-
-
-def _whole(least: int, most: float) -> Parse:
-    def parse(text: str) -> int:
-        number = int(text)
-        if not least <= number <= most:
-            raise ValueError(text)
-        return number
-
-    return parse
-
-
 def _url(text: str) -> str:
     # Of any scheme: which there are is known where the broker is chosen, in `brokers/registry`.
     urls = split_hosts(text)
@@ -269,109 +276,87 @@ def _broker(text: str) -> str:
     return text if text == MEMORY else _url(text)
 
 
-def _host(text: str) -> str:
-    if any(character in "/@[]?#" or character.isspace() for character in text):
+def _store(text: str) -> str:
+    if scheme_of(text) not in STORES:
+        raise ValueError(text)
+    if scheme_of(text) != "sqlite":
+        return _url(text)
+    if not text.partition("://")[2].startswith("/"):
         raise ValueError(text)
     return text
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise ValueError(text)
-    return names
-
-
-def _token(text: str) -> str:
-    # As RFC 6750, section 2.1, has it: nothing that could end a header's line.
-    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", text):
-        raise ValueError(text)
-    return text
-
-
-def _duration(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        return seconds(text)
-    return seconds(number)
-
-
-def _timeout(text: str) -> float:
-    duration = _duration(text)
-    if not duration:
-        raise ValueError(text)
-    return duration
-
-
-_HOST: Final = (_host, "a host name or an address, such as 127.0.0.1, or 0.0.0.0 for all")
-_PORT: Final = (_whole(0, 65535), "a port: 1 to 65535, or 0 for any free one")
-_TIMEOUT: Final = (_timeout, "a time above zero: seconds, or with a unit such as 500ms or 2m")
-_BYTES: Final = (_whole(1, float("inf")), "a number of bytes, 1 or more")
-_COUNT: Final = (_whole(1, float("inf")), "a number, 1 or more")
-_DESCRIPTOR: Final = (_whole(3, float("inf")), "the number of an open file descriptor, 3 or more")
-_YES_NO: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("true", "1", "yes", "on"), True),
-    **dict.fromkeys(("false", "0", "no", "off"), False),
-}
-_BOOL: Final = (_parse_choice(_YES_NO), "true or false (or 1, 0, yes, no, on, off)")
-_AUTO: Final = (_parse_choice({**_YES_NO, "auto": None}), "auto, true or false")
 _BROKER: Final = (
     "memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST (amqps:// for TLS; HOST:PORT,HOST:PORT for "
     "the nodes of a cluster), with '/', '@', '#' and '?' in a password percent-encoded"
+)
+_STORE: Final = (
+    "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with '/', '@', '#' and '?' "
+    "in a password percent-encoded"
 )
 
 _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     "broker": (_broker, _BROKER),
     "broker_users": (
-        _parse_choice({name: name for name in get_args(BrokerUsers)}),
+        parse_choice({name: name for name in get_args(BrokerUsers)}),
         "shared or per-service",
     ),
-    "broker_cluster": _AUTO,
-    "gateways": (_names, "users of the broker, such as gateway, operator"),
+    "broker_cluster": AUTO,
+    "gateways": (parse_names, "users of the broker, such as gateway, operator"),
     "url": (
         _url,
         "a URL such as http://127.0.0.1:8080 or amqp://USER:PASSWORD@HOST:PORT/VHOST",
     ),
-    "http_host": _HOST,
-    "http_port": _PORT,
-    "http_fd": _DESCRIPTOR,
-    "http_header_timeout": _TIMEOUT,
-    "http_read_timeout": _TIMEOUT,
-    "http_min_body_rate": (_whole(0, float("inf")), "bytes a second, or 0 for any"),
-    "http_max_connections": _COUNT,
-    "http_max_peer_connections": _COUNT,
+    "http_host": HOST,
+    "http_port": PORT,
+    "http_fd": DESCRIPTOR,
+    "http_header_timeout": TIMEOUT,
+    "http_read_timeout": TIMEOUT,
+    "http_min_body_rate": (whole(0, float("inf")), "bytes a second, or 0 for any"),
+    "http_max_connections": COUNT,
+    "http_max_peer_connections": COUNT,
     "http_tls_certificate": (str, "the path of a PEM file"),
     "http_tls_key": (str, "the path of a PEM file"),
-    "http_hsts": (_duration, "a time: seconds, or with a unit such as 30d, or 0 for none"),
+    "http_hsts": (parse_duration, "a time: seconds, or with a unit such as 30d, or 0 for none"),
     "allowed_hosts": (parse_hosts, "names such as shop.example.org, *.example.org, or * for any"),
     "trusted_proxies": (parse_networks, "addresses or networks, such as 10.0.0.0/8, ::1"),
     "trace_trust": (parse_trust, "true, false, or addresses and networks such as 10.0.0.0/8"),
-    "admin_host": _HOST,
-    "admin_port": _PORT,
-    "max_body": _BYTES,
-    "max_bodies": _BYTES,
-    "api": _AUTO,
-    "api_host": _HOST,
-    "api_port": _PORT,
-    "api_fd": _DESCRIPTOR,
+    "admin_host": HOST,
+    "admin_port": PORT,
+    "max_body": BYTES,
+    "max_bodies": BYTES,
+    "api": AUTO,
+    "api_host": HOST,
+    "api_port": PORT,
+    "api_fd": DESCRIPTOR,
     "auth_file": (str, "the path of a file with tokens and access keys"),
-    "errors": (_parse_choice({name: name for name in get_args(ErrorDetail)}), "private or full"),
-    "token": (_token, "a token that 'eventmesh token create' made"),
-    "access_key_id": (_token, "the id of an access key that 'eventmesh token create' made"),
-    "secret_access_key": (_token, "the secret of that access key"),
+    "errors": (parse_choice({name: name for name in get_args(ErrorDetail)}), "private or full"),
+    "token": (parse_token, "a token that 'eventmesh token create' made"),
+    "access_key_id": (parse_token, "the id of an access key that 'eventmesh token create' made"),
+    "secret_access_key": (parse_token, "the secret of that access key"),
     "jwt_issuer": (str, "what the claim iss of tokens is, such as https://id.example.org"),
-    "jwt_audience": (_names, "what the claim aud of tokens has: texts with commas between them"),
+    "jwt_audience": (
+        parse_names,
+        "what the claim aud of tokens has, with commas between",
+    ),
     "jwt_jwks_url": (_url, "an https:// URL, or an http:// one of this machine"),
     "jwt_jwks_file": (str, "the path of a JWK set, a JSON file"),
-    "docs": _AUTO,
-    "grace": (_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
+    "docs": AUTO,
+    "store": (_store, _STORE),
+    "store_migrate": (
+        parse_choice({name: name for name in get_args(StoreMigrate)}),
+        "auto or never",
+    ),
+    "store_keep": TIMEOUT,
+    "record_payloads": AUTO,
+    "grace": (parse_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
+    "revision": (parse_revision, "letters, digits and any of _ . : @ / + -, 128 at most"),
     "log_format": (
-        _parse_choice({name: name for name in get_args(LogFormat)}),
+        parse_choice({name: name for name in get_args(LogFormat)}),
         "auto, json or text",
     ),
     "log_level": (
-        _parse_choice({name.lower(): name for name in get_args(LogLevel)}),
+        parse_choice({name.lower(): name for name in get_args(LogLevel)}),
         "debug, info, warning, error or critical",
     ),
 }

@@ -8,7 +8,7 @@ import eventmesh
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import Settings, redacted, variable
 
-DOCS = Path(__file__).parents[3] / "docs" / "settings.md"
+DOCS = Path(__file__).parents[4] / "docs" / "settings.md"
 NAMED = re.compile(r"EVENTMESH_[A-Z][A-Z_]*[A-Z]")
 
 

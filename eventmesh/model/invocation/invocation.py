@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
+from eventmesh.model.invocation.claim import Claim
+from eventmesh.model.invocation.log_tail import LogTail
 from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.result import Failure
 from eventmesh.model.value import constructor, value
@@ -20,12 +22,14 @@ class RouteTemplate:
     """The parts of a declared route that binding and metrics need.
 
     `key` is the declared method and path, such as "POST /orders/{order_id}", which is unique among
-    the routes of a function. `names` are the parameters in the path, in order.
+    the routes of a function. `names` are the parameters in the path, in order. `idempotency` says
+    whether a request may, or must, have an Idempotency-Key; "" if it is not read.
     """
 
     key: str
     names: tuple[str, ...]
     has_body: bool
+    idempotency: Literal["", "optional", "required"] = ""
 
 
 @value
@@ -41,9 +45,13 @@ class HttpRequest:
     remote: str = ""
 
 
+make_http_request: Final = constructor(HttpRequest)
+"""Build an HttpRequest by keyword, as fast as by position."""
+
+
 @dataclass(slots=True)
 class Batch:
-    """The items of a batch as bodies, and the invalid ones among them.
+    """The items of a batch as bodies, the invalid ones among them, and the ids of all.
 
     The runtime fills in `invalid`, by index, as soon as it has validated the items. It is not part
     of the result, because an invalid item stays invalid even if the run times out or a middleware
@@ -52,6 +60,7 @@ class Batch:
 
     bodies: Sequence[bytes] = field(repr=False)
     invalid: dict[int, Failure] = field(default_factory=dict[int, Failure], repr=False)
+    ids: Sequence[str] = ()
 
 
 class Delivered(Protocol):
@@ -83,9 +92,15 @@ class Invocation:
     `delivery` is what brought it, if the broker did and whoever dispatches it requeues what was
     `NotBegun`: what waits for a permit when the process stops, or when the connection is lost.
 
+    `claim` is the right to run it, where an idempotency key says that it is run once.
+
     `principal` is the identity of the caller, set by the transport that received the call and
     carried on by every hop; "" if there is none. Where all services share one account of the
     broker, whoever has it may write any: `engine.codecs.trust` says what counts where they do not.
+
+    `wants_stream` says that its caller, who is in this process, takes a stream as the result, as
+    who sends an `http` request does. `log_tail` takes what the run logs, for such a caller; a
+    runtime whose runs share their output with others leaves it empty.
     """
 
     function: str
@@ -105,6 +120,14 @@ class Invocation:
     principal: str = ""
     delivery: Delivered | None = field(default=None, repr=False, compare=False)
     redeliveries: int = 0
+    claim: Claim | None = field(default=None, repr=False, compare=False)
+    wants_stream: bool = False
+    log_tail: LogTail | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def takes_stream(self) -> bool:
+        """Whether a stream may be its result."""
+        return self.http is not None or self.wants_stream
 
 
 make_invocation: Final = constructor(Invocation)
