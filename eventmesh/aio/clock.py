@@ -10,8 +10,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -38,6 +39,15 @@ class Clock(Protocol):
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         """Call `callback` in the running event loop in `delay` seconds, never from within here."""
+        ...
+
+
+@runtime_checkable
+class WatchedClock(Clock, Protocol):
+    """A clock that is told who sleeps: who moves it must not wait for those."""
+
+    def sleeping(self, delay: float) -> AbstractContextManager[None]:
+        """Know that the current task sleeps while entered."""
         ...
 
 
@@ -144,6 +154,7 @@ async def sleep(clock: Clock, delay: float) -> None:
     over = asyncio.Event()
     timer = clock.call_later(delay, over.set)
     try:
-        await over.wait()
+        with clock.sleeping(delay) if isinstance(clock, WatchedClock) else nullcontext():
+            await over.wait()
     finally:
         timer.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,6 +47,20 @@ async def background_task(work: Coroutine[Any, Any, None]) -> AsyncGenerator[Non
             working.cancel()
     if raised is not None:
         raise raised
+
+
+async def call_at_once(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Call all of these, and wait for all together: none waits for the others' waits.
+
+    Errors come out in an exception group.
+    """
+
+    async def wait(call: Callable[[], Awaitable[None]]) -> None:
+        await call()
+
+    async with asyncio.TaskGroup() as tasks:
+        for call in calls:
+            tasks.create_task(wait(call))
 
 
 def check_cancelled() -> None:
