@@ -1,0 +1,1 @@
+"""Executions of durable functions in the database of their service."""

@@ -1,0 +1,1 @@
+"""What a service sends, kept in its database and published after the commit."""

@@ -1,0 +1,140 @@
+"""A server of the PostgreSQL that is installed on the machine."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from machine import CALL_SECONDS, run, wait_for_line
+
+from postgres_server.server import SETTINGS, USER, PrivateServer
+
+STARTED = "ready to accept connections"
+OTHER_USERS = ("postgres", "nobody")
+"""Who runs it where the tests are root, for whom it refuses to."""
+
+
+class InstalledServer(PrivateServer):
+    """A server with a port and a folder of its own."""
+
+    # Where the write end of the pipe is closed without a word, the tests have been killed: then all
+    # of it ends. The processes that serve connections have sessions of their own, and end with the
+    # first one unless they are frozen. That one starts no others while it is stopped.
+    SCRIPT = (
+        "exec 3<&0 </dev/null; "
+        "(read -r end <&3 && exit; me=$(exec sh -c 'echo $PPID'); kill -STOP $$; "
+        "for child in $(cat /proc/$$/task/$$/children); "
+        'do [ "$child" = "$me" ] || kill -KILL "$child"; done; '
+        'kill -KILL $$; rm -rf "$HOME") & '
+        'exec "$@" 3<&-'
+    )
+
+    def __init__(self, programs: Path) -> None:
+        super().__init__()
+        self._programs = programs
+        # Not below a folder that only root may enter.
+        self._folder = Path(tempfile.mkdtemp(prefix="eventmesh-postgres-", dir="/tmp"))
+        self._data = self._folder / "data"
+        self._user: dict[str, object] = {}
+        if os.geteuid() == 0:
+            user = _other_user()
+            self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            os.chown(self._folder, user.pw_uid, user.pw_gid)
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(self._folder), "LC_ALL": "C"}
+        self._server: subprocess.Popen[str] | None = None
+        self._lifeline = -1
+
+    def launch(self) -> None:
+        if not self._data.exists():
+            self._create()
+        settings = SETTINGS | {
+            "listen_addresses": self.host,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        program = [str(self._programs / "postgres"), "-D", str(self._data), *options]
+        reading, self._lifeline = os.pipe()
+        try:
+            self._server = subprocess.Popen(
+                ["sh", "-c", self.SCRIPT, "sh", *program],
+                env=self._environment,
+                cwd=self._folder,
+                stdin=reading,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",  # It may log what a test sent.
+                start_new_session=True,
+                **self._user,
+            )
+        finally:
+            os.close(reading)
+        wait_for_line(self._server, STARTED, "PostgreSQL")
+
+    def _create(self) -> None:
+        password = self._folder / "password"
+        password.write_text(self.password)
+        if self._user:
+            os.chown(password, self._user["user"], self._user["group"])
+        run(
+            [
+                *(str(self._programs / "initdb"), "-D", str(self._data), "-U", USER),
+                *("--pwfile", str(password), "--auth=scram-sha-256"),
+                *("--encoding=UTF8", "--locale=C", "--no-sync"),
+            ],
+            self._environment,
+            cwd=self._folder,
+            **self._user,
+        )
+
+    def signal(self, name: str) -> None:
+        if self._server is None:
+            return
+        number = signal.Signals[f"SIG{name}"]
+        first = self._server.pid
+        # It starts no other process meanwhile.
+        os.kill(first, signal.SIGSTOP)
+        for child in _children(first):
+            _send(child, number)
+        os.kill(first, number)
+        if name == "KILL":
+            self._end()
+
+    def shut_down(self) -> None:
+        self._server.send_signal(signal.SIGINT)  # "Fast shutdown".
+        self._end()
+
+    def _end(self) -> None:
+        self._server.wait(CALL_SECONDS)
+        os.write(self._lifeline, b"\n")
+        os.close(self._lifeline)
+        self._server = None
+
+    def remove(self) -> None:
+        self.signal("KILL")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _other_user() -> pwd.struct_passwd:
+    for name in OTHER_USERS:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError(f"PostgreSQL does not run as root, and there is no user {OTHER_USERS[0]}")
+
+
+def _children(process: int) -> list[int]:
+    """Return the processes that a server has started, without what waits for the tests' end."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [child for child in map(int, listed) if os.getpgid(child) != process]
+
+
+def _send(process: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # It has ended.
+        os.kill(process, number)
