@@ -73,7 +73,10 @@ class BatchDeliveryHandler:
                 unsettled.append(delivery)
 
     async def _run_items(self, unsettled: deque[Delivery]) -> None:
-        batch = Batch([delivery.message.body for delivery in unsettled])
+        messages = [delivery.message for delivery in unsettled]
+        batch = Batch(
+            [message.body for message in messages], ids=[message.id for message in messages]
+        )
         result = await self._dispatch(self._build_invocation(unsettled, batch))
         if isinstance(result.error, NotBegun):
             await self._hand_back.return_all(unsettled)

@@ -37,6 +37,14 @@ class DeliveryBuffer:
         self._closed = False
         self._taken = 0
 
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    @property
+    def taken(self) -> int:
+        """How often a worker took a delivery, or came to wait for one."""
+        return self._taken
+
     def put(self, delivery: Delivery) -> None:
         """Add a delivery; the broker calls this. Once closed, a late delivery is requeued."""
         if self._closed:

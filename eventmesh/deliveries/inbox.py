@@ -20,12 +20,17 @@ async def consume_inboxes(
     functions: Sequence[FunctionSpec], context: SourceContext
 ) -> AsyncGenerator[None]:
     """Run what is in the inboxes of these functions while entered."""
-    specs: list[ConsumerSpec | BatchConsumerSpec] = []
-    for function in functions:
-        queue = inbox(function.full_name)
-        await context.broker.declare([queue, dead_letters(function.full_name)])
+    names = [function.full_name for function in functions]
+    queues = [queue for name in names for queue in (inbox(name), dead_letters(name))]
+    if queues:
+        await context.broker.declare(queues)
+    specs = [
         # The failed items of a batch are stored in the inbox, and are items of a batch again.
-        specs.append(build_consumer_spec(function, context, queue, batching=function.batching))
+        build_consumer_spec(
+            function, context, inbox(function.full_name), batching=function.batching
+        )
+        for function in functions
+    ]
     async with run_consumers(context.broker, context.clock, specs) as stop:
         context.on_stop(stop)
         yield
@@ -55,7 +60,13 @@ def build_consumer_spec(
     believe = believe_for(context.settings, function.service)
     if batching is None:
         return ConsumerSpec(
-            queue, single.handle, function.local_concurrency, hand_back, believe=believe
+            queue,
+            single.handle,
+            function.local_concurrency,
+            hand_back,
+            believe=believe,
+            # Others' queues may be classic: what is requeued there cannot be told from a loss.
+            read_ahead=queue.kind != "broadcast" and queue.declare,
         )
     handler = BatchDeliveryHandler(
         function, context, writer, single.handle, hand_back, trigger=trigger

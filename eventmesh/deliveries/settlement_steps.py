@@ -31,7 +31,7 @@ from eventmesh.model.event import event_headers
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.topology import EVENTS, Route
-from eventmesh.model.trace_context import trace_headers
+from eventmesh.model.trace_context import caused_headers
 from eventmesh.model.value import value
 
 
@@ -151,7 +151,7 @@ def _plan_record(outcome: RunOutcome, route: Route | None, reason: str) -> Seque
         body=outcome_record(name, request, outcome.result, reason, now),
         id=outcome.record_id,
         timestamp=now,
-        headers=trace_headers(request.headers) | event_headers(f"/{name}", now),
+        headers=caused_headers(request.headers, request.id) | event_headers(f"/{name}", now),
         trigger="destination",
         caller=name,
         principal=request.principal,

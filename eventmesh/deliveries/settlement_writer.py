@@ -22,18 +22,20 @@ from eventmesh.deliveries.settlement_steps import (
     plan_steps,
     replace_step,
 )
+from eventmesh.engine.results import State
 from eventmesh.engine.settlement import (
     BROKER_PAUSE,
     MOVE_TO_INBOX,
     MoveToDeadLetters,
     MoveToInbox,
+    ScheduleRetry,
     Settlement,
     decide_refusal,
     decide_settlement,
     repeat_pauses,
 )
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.model.errors import FunctionNotFound, InvocationError
+from eventmesh.model.errors import Cancelled, FunctionNotFound, InvocationError, Reject
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
@@ -61,6 +63,8 @@ class SettlementWriter:
         "_dead_lettered",
         "_dead_letters",
         "_function",
+        "_note_delayed",
+        "_results",
         "_retried",
         "_trigger",
         "_undelivered",
@@ -86,7 +90,9 @@ class SettlementWriter:
         self._counted = counted
         self._function = function
         self._broker = context.broker
+        self._results = context.results.get(function.full_name)
         self._clock = context.clock
+        self._note_delayed = context.note_delayed
         self._trigger = trigger
         self.retry_to = to_queue(retry_to or inbox(function.full_name))
         self._dead_letters = dead_letters(function.full_name)
@@ -109,10 +115,16 @@ class SettlementWriter:
 
     async def settle(self, delivery: Delivery, result: Result) -> None:
         """Settle a delivery as its result demands."""
+        message = delivery.message
         if result.error is None and self._function.on_success is None:
+            if self._results is not None:
+                await self._note(message, "succeeded", result)
             delivery.ack()
             return
-        message = delivery.message
+        if isinstance(result.error, Cancelled):
+            await self._note(message, "cancelled", result)
+            delivery.ack()
+            return
         age = self._age(message)
         settlement = decide_settlement(result.error, message.attempt, age, self._function.retry)
         await self.settle_as(settlement, delivery, result)
@@ -120,6 +132,8 @@ class SettlementWriter:
     async def settle_as(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
         """Settle a delivery as already decided: store what follows, then acknowledge."""
         try:
+            if self._results is not None:
+                await self._note_settlement(delivery.message, settlement, result)
             await self._write(settlement, delivery, result)
         except Exception:  # noqa: BLE001  # one message does not end the service
             # Nothing that the broker does leads here.
@@ -133,6 +147,35 @@ class SettlementWriter:
             delivery.requeue()
         else:
             delivery.ack()
+
+    async def _note_settlement(
+        self, message: Message, settlement: Settlement, result: Result
+    ) -> None:
+        """Note what follows, before it is stored: a retry may run as soon as that is done."""
+        match settlement:
+            case ScheduleRetry():
+                await self._note(message, "retrying", result)
+            case MoveToDeadLetters(reason=reason):
+                error = result.error or Reject(reason)
+                await self._note(message, "failed", replace(result, error=error))
+            case MoveToInbox():
+                pass
+            case _:
+                await self._note(message, "succeeded", result)
+
+    async def _note(self, message: Message, state: State, result: Result) -> None:
+        if self._results is None:
+            return
+        await self._results.note(
+            self._function.full_name,
+            message.id,
+            state,
+            message.attempt,
+            message.timestamp,
+            body=result.body if state == "succeeded" else b"",
+            content_type=result.content_type,
+            error=result.error,
+        )
 
     @property
     def _is_named_queue(self) -> bool:
@@ -216,6 +259,7 @@ class SettlementWriter:
         name = self._function.full_name
         match step:
             case StoreRetry():
+                self._note_delayed(name, step.message.id, self._clock.now() + step.delay)
                 await self._broker.publish(
                     self.retry_to, step.message, delay=step.delay, give_up=False
                 )

@@ -1,7 +1,7 @@
 """The one loop: what is taken is handled or requeued, whatever happens meanwhile."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import chain
 
 import pytest
@@ -272,6 +272,33 @@ async def test_all_queues_stop_before_any_worker_is_waited_for(
     assert sorted(work.ended) == [1, 2]
     assert await waiting() == [3]
     assert await waiting(other) == [4]
+
+
+async def test_what_is_delivered_is_handled_before_all_queues_are_consumed(
+    broker, clock, put, spec, monkeypatch, soon
+):
+    """A process that takes a while to start, and is killed meanwhile, has not kept all work."""
+    consume, handled = broker.consume, asyncio.Event()
+
+    @asynccontextmanager
+    async def consume_when_handled(queue, deliver, *, prefetch):
+        if queue != QUEUE:
+            await handled.wait()
+        async with consume(queue, deliver, prefetch=prefetch) as subscription:
+            yield subscription
+
+    async def handle(delivery):
+        delivery.ack()
+        handled.set()
+
+    monkeypatch.setattr(broker, "consume", consume_when_handled)
+    await put(1)
+    other = named("other")
+    await broker.declare([other])
+    consuming = run_consumers(broker, clock, [spec(QUEUE, handle, 1), spec(other, handle, 1)])
+    await soon(consuming.__aenter__())
+    await consuming.__aexit__(None, None, None)
+    assert await broker.depth(QUEUE) == 0
 
 
 class TestBatches:

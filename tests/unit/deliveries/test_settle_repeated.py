@@ -178,7 +178,9 @@ class Lost:
 @pytest.fixture
 def writer(clock, away):
     spec = Service("app").function(name="work", retry=RETRY)(lambda: None).spec
-    context = SimpleNamespace(broker=away, clock=clock, gauge=lambda *_: None)
+    context = SimpleNamespace(
+        broker=away, clock=clock, gauge=lambda *_: None, results={}, note_delayed=lambda *_: None
+    )
     return SettlementWriter(spec, context)
 
 

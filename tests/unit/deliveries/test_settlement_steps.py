@@ -17,6 +17,7 @@ from eventmesh.deliveries.settlement_steps import (
 )
 from eventmesh.engine.settlement import ACK, FIRST_FAILURE, REASON, MoveToDeadLetters, ScheduleRetry
 from eventmesh.model.errors import (
+    AccessDenied,
     BrokerUnavailable,
     DeclarationError,
     FunctionError,
@@ -31,7 +32,12 @@ from eventmesh.model.topology import parse_destination
 from eventmesh.service import Service
 
 NOW = 1_000.0
-TEMPORARY = [BrokerUnavailable("away"), Throttled("full"), FunctionNotFound("app.work")]
+TEMPORARY = [
+    AccessDenied("no right, until the definitions are loaded"),
+    BrokerUnavailable("away"),
+    Throttled("full"),
+    FunctionNotFound("app.work"),
+]
 PERMANENT = [
     PayloadTooLarge(2, 1),
     PayloadInvalid("a header has 256 bytes"),
@@ -120,14 +126,14 @@ def test_a_dead_letter_that_no_broker_takes_is_stored_in_part_and_once(outcome, 
     assert replace_step(part, error, run) == [WaitToRepeat(error), part]
 
 
-@pytest.mark.parametrize("error", TEMPORARY[:2], ids=repr)
+@pytest.mark.parametrize("error", TEMPORARY[:3], ids=repr)
 def test_a_record_waits_for_a_broker_that_refuses_it_now(outcome, error):
     run = outcome(on_success="queue:done")
     (record,) = plan_steps(run, ACK)
     assert replace_step(record, error, run) == [WaitToRepeat(error), record]
 
 
-@pytest.mark.parametrize("error", [*PERMANENT, TEMPORARY[2]], ids=repr)
+@pytest.mark.parametrize("error", [*PERMANENT, TEMPORARY[3]], ids=repr)
 def test_a_record_that_leads_nowhere_is_given_up(outcome, error):
     run = outcome(on_success="queue:done")
     (record,) = plan_steps(run, ACK)

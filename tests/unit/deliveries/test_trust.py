@@ -121,7 +121,7 @@ async def test_a_dead_letter_that_no_service_has_seen_is_redriven_without_a_call
     host, clock, message, seen
 ):
     await host.publish(to_queue(dead_letters("app.one")), message)
-    letters = BrokerDeadLetters(host, clock, settings=SETTINGS)
+    letters = BrokerDeadLetters(host, clock, gateways=SETTINGS.gateways)
     assert await letters.redrive("app.one") == 1
     await clock.settle()
     assert seen == [("", "")]
