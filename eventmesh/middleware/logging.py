@@ -27,6 +27,7 @@ from eventmesh.middleware.outcome import (
 from eventmesh.model.errors import FunctionError
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result
+from eventmesh.model.trace_context import find_correlation_id
 
 _log: Final = logging.getLogger("eventmesh.invocations")
 _current: Final[ContextVar[Invocation | None]] = ContextVar("eventmesh_invocation", default=None)
@@ -52,9 +53,9 @@ def log_invocations(clock: Clock) -> Middleware:
 class InvocationFields(logging.Filter):
     """Adds the fields of the running invocation to every record that passes.
 
-    `invocation_id`, `function`, `attempt`, `trigger`, and, where there are any, `redeliveries`,
-    `trace_id` and `span_id`. Attach it to a handler: a logger's filter does not see the records of
-    its children.
+    `invocation_id`, `correlation_id`, `function`, `attempt`, `trigger`, and, where there are any,
+    `redeliveries`, `trace_id` and `span_id`. Attach it to a handler: a logger's filter does not see
+    the records of its children.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -126,6 +127,7 @@ def _write(
 def _fields(invocation: Invocation) -> dict[str, Any]:
     return {
         "invocation_id": invocation.id,
+        "correlation_id": find_correlation_id(invocation.headers, invocation.id),
         "function": invocation.function,
         "attempt": invocation.attempt,
         "trigger": invocation.trigger,

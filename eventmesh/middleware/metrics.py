@@ -30,21 +30,18 @@ from eventmesh.aio.clock import Clock
 from eventmesh.middleware.outcome import (
     ObservedStream,
     find_failure,
+    is_fault,
     list_faults,
     name_error,
     name_outcome,
 )
+from eventmesh.middleware.runs import ReadPayload, RunLog
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.invocation import ASYNC, Invocation
 from eventmesh.model.result import Result
+from eventmesh.model.work import DURATIONS, Work
 
 KeyT = TypeVar("KeyT", bound=Hashable)
-
-DURATIONS: Final = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0),
-)
-"""Upper bounds of the buckets of durations, in seconds."""
 
 AGES: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0)
 """Upper bounds of the buckets of ages, in seconds: up to the six hours a retry may take."""
@@ -64,10 +61,14 @@ WATCHED: Final[Mapping[str, str]] = {
     "settlements_waiting": "Settlements that the broker does not store now; each is repeated.",
     "waiting": "Invocations that wait in this process for a permit to run.",
     "abandoned_runs": "Runs that go on in a thread after their timeout or cancellation.",
+    "outbox_pending": "Committed messages that this process is to publish.",
+    "outbox_oldest_seconds": "How long ago the oldest of them was committed.",
+    "outbox_failed_total": "Times that a message of the outbox was refused; it is tried again.",
     "instances": "Processes in which an isolated function runs, in this process of its service.",
     "instance_starts_total": "Instances that were started.",
     "instance_out_of_memory_total": "Instances that were killed because they took too much memory.",
     "instance_memory_peak_bytes": "The most memory that an instance which has ended took.",
+    "presence_refused_total": "Announcements of processes dropped: not valid, or not their own.",
     "http_connections": "Open connections of HTTP clients.",
     "http_body_bytes": "Bytes that the bodies of requests take, and what is parsed of them.",
     "http_refused_connections_total": "Connections refused: too many in all, or of one client.",
@@ -86,6 +87,8 @@ class Metrics:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.runs = RunLog(clock)
+        """The runs that go on, and some that have ended."""
         self._functions: dict[str, _FunctionMetrics] = {}
         self._watched: dict[str, dict[str, list[Callable[[], float]]]] = {}
         self.registry = CollectorRegistry()
@@ -93,14 +96,25 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
-    def measure(self, function: str) -> Middleware:
-        """Count the invocations of `function` and measure how long they take."""
-        counts = self._functions.setdefault(function, _FunctionMetrics(self._clock))
+    def measure(self, function: str, read_payload: ReadPayload | None = None) -> Middleware:
+        """Count the invocations of `function` and measure how long they take.
+
+        `read_payload` says what `runs` tell of their payloads; None for nothing.
+        """
+        counts = self._functions.setdefault(
+            function, _FunctionMetrics(self._clock, self.runs, read_payload)
+        )
 
         def wrap(handler: Handler) -> Handler:
             return _measure(handler, counts)
 
         return wrap
+
+    def work(self) -> Mapping[str, Work]:
+        """Return what was done of each function of which anything was."""
+        return {
+            name: counts.work() for name, counts in self._functions.items() if counts.invocations
+        }
 
     def gauge(self, name: str, function: str, read: Callable[[], float]) -> None:
         """Show as "eventmesh_{name}" what `read` returns, with the label `function`.
@@ -142,32 +156,59 @@ class _Histogram:
 class _FunctionMetrics:
     """The numbers of one function."""
 
-    __slots__ = ("_now", "ages", "durations", "errors", "invocations", "running")
+    __slots__ = (
+        "_now",
+        "_read_payload",
+        "_runs",
+        "ages",
+        "durations",
+        "errors",
+        "failed",
+        "invocations",
+        "items",
+        "running",
+    )
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, runs: RunLog, read_payload: ReadPayload | None) -> None:
         self._now = clock.now
+        self._runs = runs
+        self._read_payload = read_payload
         self.running = 0
+        self.items = 0
+        self.failed = 0
         self.durations = _Histogram(DURATIONS)
         self.ages = _Histogram(AGES)
         self.invocations: Counter[tuple[str, str]] = Counter()
         self.errors: Counter[str] = Counter()
 
-    def begin(self, invocation: Invocation) -> float:
-        """Count one more that runs, and say when it began."""
+    def begin(self, invocation: Invocation) -> tuple[float, int]:
+        """Count one more that runs, and say when it began, and its number among all runs."""
         now = self._now()
         self.running += 1
         if invocation.mode == ASYNC:
             self.ages.observe(now - invocation.created)
-        return now
+        return now, self._runs.begin(invocation, now, self._read_payload)
 
-    def end(self, trigger: str, began: float, error: BaseException | None) -> None:
+    def end(
+        self, invocation: Invocation, began: tuple[float, int], error: BaseException | None
+    ) -> None:
         """Count one that has ended."""
+        now = self._now()
+        started, number = began
+        self._runs.end(number, now, error)
         self.running -= 1
-        self.durations.observe(self._now() - began)
-        _count(self.invocations, (trigger, name_outcome(error)), (OTHER, OTHER))
+        self.items += 1 if invocation.batch is None else len(invocation.batch.bodies)
+        self.durations.observe(now - started)
+        _count(self.invocations, (invocation.trigger, name_outcome(error)), (OTHER, OTHER))
         if error is not None:
+            self.failed += is_fault(error)
             for fault in list_faults(error):
                 _count(self.errors, name_error(fault), OTHER)
+
+    def work(self) -> Work:
+        """Return what was done."""
+        counts = tuple(self.durations.counts)
+        return Work(sum(counts), self.failed, self.items, self.durations.total, counts)
 
 
 def _count(counter: Counter[KeyT], key: KeyT, other: KeyT) -> None:
@@ -182,12 +223,12 @@ def _measure(handler: Handler, counts: _FunctionMetrics) -> Handler:
         try:
             result = await handler(invocation)
         except BaseException as error:
-            counts.end(invocation.trigger, began, error)
+            counts.end(invocation, began, error)
             raise
         if result.stream is not None:
-            end = partial(counts.end, invocation.trigger, began)
+            end = partial(counts.end, invocation, began)
             return replace(result, stream=ObservedStream(result.stream, end))
-        counts.end(invocation.trigger, began, find_failure(result))
+        counts.end(invocation, began, find_failure(result))
         return result
 
     return run

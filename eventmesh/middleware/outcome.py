@@ -8,9 +8,13 @@ from http import HTTPStatus
 from typing import Final
 
 from eventmesh.model.errors import (
+    AccessDenied,
+    Cancelled,
     FunctionError,
     InvocationError,
     PartialFailure,
+    PayloadInvalid,
+    PayloadTooLarge,
     Problem,
     Reject,
     RetryLater,
@@ -27,6 +31,7 @@ _SIGNALS: Final[dict[type[Signal], str]] = {
     Reject: "reject",
     PartialFailure: "partial_failure",
     Problem: "problem",
+    Cancelled: CANCELLED,
 }
 
 Ended = Callable[[BaseException | None], None]
@@ -70,6 +75,21 @@ def list_faults(error: BaseException | None) -> list[InvocationError]:
 def is_client_error(error: BaseException) -> bool:
     """Whether the caller caused it, as with a 404: a problem below 500 is not a fault."""
     return isinstance(error, Problem) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether the function failed: not its caller, and nobody cancelled it or put it off."""
+    match error:
+        case PartialFailure() | Reject():
+            return True
+        case Problem():
+            return not is_client_error(error)
+        case PayloadInvalid() | PayloadTooLarge() | AccessDenied():
+            return False
+        case _:
+            return isinstance(error, InvocationError) or (
+                isinstance(error, Exception) and not isinstance(error, Signal)
+            )
 
 
 class ObservedStream(AsyncIterator[bytes]):

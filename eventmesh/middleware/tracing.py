@@ -34,6 +34,7 @@ from eventmesh.model.event import TIMER_TYPE
 from eventmesh.model.invocation import SYNC, Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
+from eventmesh.model.trace_context import find_correlation_id
 
 _SYSTEM: Final = "eventmesh"
 _FAAS_TRIGGERS: Final[Mapping[str, str]] = {
@@ -155,6 +156,7 @@ def _attributes(invocation: Invocation, code_name: str) -> dict[str, AttributeVa
         "faas.trigger": _FAAS_TRIGGERS.get(invocation.trigger, "other"),
         "eventmesh.trigger": invocation.trigger,
         "eventmesh.attempt": invocation.attempt,
+        "eventmesh.correlation_id": find_correlation_id(invocation.headers, invocation.id),
     }
     if invocation.redeliveries:
         attributes["eventmesh.redeliveries"] = invocation.redeliveries

@@ -71,6 +71,7 @@ async def test_a_success_is_one_line_with_its_fields(clock, invocation, records)
         vars(record).items()
         >= {
             "invocation_id": "4fd0",
+            "correlation_id": "4fd0",
             "function": "orders.place",
             "attempt": 2,
             "trigger": "http",

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from eventmesh.middleware.metrics import DURATIONS, MAX_SERIES, WATCHED, Metrics
+from eventmesh.middleware.metrics import MAX_SERIES, WATCHED, Metrics
 from eventmesh.model.errors import (
     DeclarationError,
     FunctionError,
@@ -18,6 +18,7 @@ from eventmesh.model.errors import (
 )
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.result import Result, close_stream
+from eventmesh.model.work import DURATIONS
 
 FUNCTION = {"function": "orders.place"}
 

@@ -126,6 +126,7 @@ async def test_an_asynchronous_invocation_is_a_consumers_span(provider, spans, i
         "messaging.batch.message_count": 2,
         "eventmesh.trigger": "queue",
         "eventmesh.attempt": 2,
+        "eventmesh.correlation_id": "4fd0",
         "eventmesh.outcome": "success",
     }
 
