@@ -1,0 +1,1 @@
+"""Events that executions wait for: `expected` is what the code has, and `delivery` finds them."""

@@ -1,0 +1,1 @@
+"""Versions of the code: what they are called, and which of them run somewhere."""
