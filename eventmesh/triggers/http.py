@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.http.route import HttpRoute, Method
@@ -22,6 +22,10 @@ class RouteOptions(TypedDict, total=False):
     with the invocation's id and where to see what became of it. `summary`, `tags` and `problems`
     (the statuses of the `Problem`s that the function raises) go into /openapi.json.
 
+    With `idempotent`, of requests with one Idempotency-Key and one caller, one is run, among all
+    replicas, and all get its answer; "required" refuses requests without the header. It needs a
+    store.
+
     `auth` says who may use the route: an `ApiKeys`, `Jwt`, `Authorizer` or `Anyone` of
     `eventmesh.auth`, or a list of them, of which any is enough; unless given, that of the service.
     """
@@ -32,6 +36,7 @@ class RouteOptions(TypedDict, total=False):
     tags: Sequence[str]
     problems: Sequence[int]
     auth: Auth | None
+    idempotent: bool | Literal["required"]
 
 
 @value
@@ -44,6 +49,11 @@ class HttpTrigger(HttpRoute):
 
     def check(self, function: FunctionSpec) -> None:
         function.schema.http_binding(self.template)
+        if self.idempotent and function.schema.is_stream:
+            raise DeclarationError(
+                f"on.{self.method.lower()}({self.path!r}): {function.full_name} yields its items, "
+                "which are not kept: return a list, or leave idempotent= out"
+            )
 
     @classmethod
     def source(

@@ -30,6 +30,8 @@ from eventmesh.triggers.timer.trigger import (
 def get(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     """GET requests to `path`, such as "/orders/{order_id}": a name in braces is one segment.
 
+    The last one may be `{name:path}`, the rest of the path: all its segments, or nothing.
+
     The values of the path, the query and headers fill parameters. The `options` are those of every
     route: see `RouteOptions`. HEAD is answered as GET is, without the body.
     """
@@ -56,6 +58,16 @@ def delete(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:
     return declare_route("DELETE", path, options)
 
 
+def any(path: str, **options: Unpack[RouteOptions]) -> HttpTrigger:  # noqa: A001  # on.any
+    """Requests to `path` of each method that no other route of it has, with their bodies.
+
+    `on.any("/{path:path}")` is all of a server, as a function URL of AWS Lambda is. OPTIONS is
+    answered by the server: say with the service's `cors` what pages of other origins may do. All
+    else as in `get`; `idempotent` is for the routes of one method.
+    """
+    return declare_route("ANY", path, options)
+
+
 def queue(
     name: str, *, batch: int | None = None, batch_window: Duration = 0.0, declare: bool = True
 ) -> QueueTrigger:
@@ -67,13 +79,14 @@ def queue(
     return QueueTrigger(name, batch, seconds(batch_window, "batch_window"), declare)
 
 
-def event(*patterns: str, broadcast: bool = False) -> EventTrigger:
+def event(*patterns: str, broadcast: bool = False, starts: bool = True) -> EventTrigger:
     """Events whose type fits a pattern: `*` stands for one word, `#` for any number of words.
 
     Each subscribed function gets its own copy, which its replicas share; with `broadcast` every
-    instance that runs gets one.
+    instance that runs gets one. With `starts=False` the event begins no execution of a durable
+    function: those that wait for it, by `ctx.wait_for_event`, get it.
     """
-    return EventTrigger(patterns, broadcast)
+    return EventTrigger(patterns, broadcast, starts)
 
 
 def every(
@@ -118,7 +131,8 @@ def at(when: datetime | str, *, catch_up: CatchUp = "once") -> TimerTrigger:
     return TimerTrigger(build_at(when), catch_up)
 
 
-_NAMES: Final = ("get", "post", "put", "patch", "delete", "queue", "event", "every", "cron", "at")
+_ROUTES: Final = ("get", "post", "put", "patch", "delete", "any")
+_NAMES: Final = (*_ROUTES, "queue", "event", "every", "cron", "at")
 _ADVICE: Final = {
     "head": "HEAD is answered where on.get answers",
     "options": "the server answers OPTIONS itself, with the methods of the path",
@@ -127,10 +141,11 @@ _ADVICE: Final = {
 if not TYPE_CHECKING:  # A type checker finds by itself what is not here.
 
     def __getattr__(name: str) -> object:
-        if not name.startswith("_"):  # Which Python itself asks for now and then.
-            provided = load_plugin(TRIGGERS, name)
-            if provided is not None:
-                return provided
+        if name.startswith("_"):  # Which Python itself asks for now and then.
+            raise AttributeError(f"there is no on.{name}", name=name)
+        provided = load_plugin(TRIGGERS, name)
+        if provided is not None:
+            return provided
         known = ", ".join(f"on.{trigger}" for trigger in (*_NAMES, *plugin_names(TRIGGERS)))
         advice = _ADVICE.get(name.lower(), f"there are {known}")
         raise AttributeError(f"there is no trigger on.{name}: {advice}", name=name)

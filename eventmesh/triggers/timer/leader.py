@@ -2,28 +2,32 @@
 
 Of all replicas of a service one holds the service's lease and fires its timers: each firing is an
 asynchronous message to the function's inbox. The lease's state says up to which moment each timer
-has been dealt with. It is saved after the messages are stored: if the leader dies in between, the
-next one fires the same moments again, under the same ids.
+has been dealt with, and which are paused. It is saved after the messages are stored: if the leader
+dies in between, the next one fires the same moments again, under the same ids. A pause is answered
+once it is saved, so that it holds whoever leads next.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, NoReturn
 
 from eventmesh.abc import Lease
-from eventmesh.aio.clock import sleep
+from eventmesh.aio.clock import TimeLimit, sleep
 from eventmesh.aio.tasks import task_group
 from eventmesh.engine.spec import SourceContext
+from eventmesh.engine.timers.access import MAX_TOLD, TimerReport
+from eventmesh.engine.timers.messages import Answer, Request
 from eventmesh.model.errors import BrokerUnavailable, InvocationError
 from eventmesh.model.retry import Retry
 from eventmesh.model.topology import lease_name, to_function
+from eventmesh.triggers.timer.book import TimerBook
+from eventmesh.triggers.timer.orders import MAX_ORDERS, Orders, take_orders
 from eventmesh.triggers.timer.schedules import (
     DAY,
     MAX_CATCH_UP,
@@ -33,13 +37,15 @@ from eventmesh.triggers.timer.schedules import (
     compute_due,
     to_datetime,
 )
-from eventmesh.triggers.timer.state import Timer, dump_positions, load_positions, merge_positions
+from eventmesh.triggers.timer.state import Timer, dump_marks, load_marks
 
 MAX_CONCURRENT_FIRINGS: Final = 100
 """Timers whose messages are published at the same time."""
 
 MAX_SAVE_RATE: Final = 1_000_000
 """Bytes a second that saving the state of one service may send to the broker."""
+
+_DONE: Final = {"run": "fired as ordered", "pause": "paused", "resume": "resumed"}
 
 _BACKOFF: Final = Retry(initial=0.5, maximum=30.0)
 
@@ -70,16 +76,15 @@ class TimerLeader:
 
     def __init__(self, service: str, timers: Sequence[Timer], context: SourceContext) -> None:
         self._service = service
-        self._timers = {timer.key: timer for timer in timers}
+        self._book = TimerBook(timers)
+        self._context = context
         self._broker = context.broker
         self._clock = context.clock
         self._interruptible = InterruptibleWait()
         self._started = self._now()
-        self._positions: dict[str, Microseconds] = {}
-        self._due_heap: list[tuple[Microseconds, str]] = []
-        """When something is due, and of which timer."""
         self._unsaved = False
         self._save_at: Microseconds = 0
+        self._saved: Microseconds = 0
         self._failed_firings = Counter[str]()
         self._lost_leases = 0
 
@@ -113,55 +118,98 @@ class TimerLeader:
                 )
             _log.info("the timers of %s are fired by this process", self._service)
             await self._resume(lease)
+            orders = await stack.enter_async_context(take_orders(self._service, self._context))
             try:
-                await self._run_timers(lease)
+                await self._run_timers(lease, orders)
             finally:
                 await self._save_last(lease)
 
     async def _resume(self, lease: Lease) -> None:
         """Continue where the last leader was, or where this process was if that is further."""
         now = self._now()
-        stored = load_positions(lease.state)
-        self._positions = merge_positions(self._positions, stored, self._timers.keys(), now)
-        self._due_heap = []
-        for number, timer in enumerate(self._timers.values()):
+        book = self._book
+        book.load(load_marks(lease.state), now)
+        for number, timer in enumerate(book.timers.values()):
             # A leader of an older version does not know the timers that are new in this one: they
             # are there since this process waits for the lease, and miss nothing from then on.
-            initial = timer.initial_position(self._started)
-            position = self._positions.setdefault(timer.key, initial)
-            self._schedule(timer, next(timer.schedule.after(position), None))
+            book.positions.setdefault(timer.key, timer.initial_position(self._started))
+            book.schedule_next(timer)
             if number % MAX_CONCURRENT_FIRINGS == 0:
                 await sleep(self._clock, 0)  # The arithmetic for thousands of timers takes a while.
         self._warn_of_future(now)
         await self._save(lease)
 
-    async def _run_timers(self, lease: Lease) -> NoReturn:
+    async def _run_timers(self, lease: Lease, orders: Orders) -> NoReturn:
         while True:
             with self._interruptible:
-                await self._wait()
+                await self._wait(orders)
+            await self._obey(lease, orders)
             await self._fire_due()
+            if self._book.paused and self._now() - self._saved > DAY:
+                self._unsaved = True
             if self._unsaved and self._now() >= self._save_at:
                 await self._save(lease)
             self._lost_leases = 0
 
-    async def _wait(self) -> None:
-        """Wait until a timer is due or the state is to be saved, or for a part of that time."""
+    async def _wait(self, orders: Orders) -> None:
+        """Wait until a timer is due, the state is to be saved or an order comes.
+
+        Or for a part of that time.
+        """
         now = self._now()
-        until = self._due_heap[0][0] if self._due_heap else now + DAY
+        due = self._book.next_due
+        until = now + DAY if due is None else due
         if self._unsaved:
             until = min(until, self._save_at)
         if until > now:
             # Clocks are set and machines are suspended meanwhile: so this reads the time on the
             # way, the more often the nearer the moment is.
             remaining = until - now
-            await sleep(self._clock, min(remaining, max(remaining // 8, MINUTE)) / SECOND)
+            seconds = min(remaining, max(remaining // 8, MINUTE)) / SECOND
+            with suppress(TimeoutError), TimeLimit(self._clock, seconds):
+                await orders.came.wait()
+
+    async def _obey(self, lease: Lease, orders: Orders) -> None:
+        """Do what was ordered, and answer. Raises BrokerUnavailable once the lease is lost."""
+        for _ in range(MAX_ORDERS):  # What is due does not wait for ever more orders.
+            order = orders.take()
+            if order is None:
+                return
+            message, asked = order
+            try:
+                orders.answer(message, await self._carry_out(lease, asked))
+            except InvocationError as error:
+                orders.refuse(message, error)
+                if isinstance(error, BrokerUnavailable):
+                    raise
+
+    async def _carry_out(self, lease: Lease, asked: Request) -> Answer:
+        """Do what was ordered. Raises FunctionNotFound, PayloadInvalid and BrokerUnavailable."""
+        book, now = self._book, self._now()
+        chosen = book.choose(asked)
+        for timer in chosen:
+            if asked.verb == "run":
+                message = timer.build_extra_message(now)
+                await self._broker.publish(to_function(timer.function), message)
+                book.note_fired(timer, now)
+            elif asked.verb == "pause":
+                book.pause(timer, now)
+            elif asked.verb == "resume":
+                book.resume(timer, now)
+        if asked.verb != "list":
+            await self._save(lease)
+            _log.info("%s: %s", ", ".join(timer.key for timer in chosen), _DONE[asked.verb])
+        told: list[TimerReport] = []
+        for number, timer in enumerate(chosen[:MAX_TOLD]):
+            told.append(book.report(timer, now))
+            if number % MAX_CONCURRENT_FIRINGS == 0:
+                await sleep(self._clock, 0)
+        return Answer(timers=told, skipped=len(chosen) - len(told))
 
     async def _fire_due(self) -> None:
         """Fire what is due now, or the first part of it. Raises BrokerUnavailable."""
         now = self._now()
-        timers: list[Timer] = []
-        while self._is_due(now) and len(timers) < MAX_CONCURRENT_FIRINGS:
-            timers.append(self._timers[heapq.heappop(self._due_heap)[1]])
+        timers = self._book.pop_due(now, MAX_CONCURRENT_FIRINGS)
         if not timers:
             return
         self._unsaved = True
@@ -173,15 +221,12 @@ class TimerLeader:
             if failure is not None:
                 raise failure
 
-    def _is_due(self, now: Microseconds) -> bool:
-        return bool(self._due_heap) and self._due_heap[0][0] <= now
-
     async def _fire(self, timer: Timer, now: Microseconds) -> BrokerUnavailable | None:
         """Fire a timer for all its moments that are due, in order.
 
         A moment whose message the broker refuses is due again later.
         """
-        due = compute_due(timer.schedule, self._positions[timer.key], now, timer.catch_up)
+        due = compute_due(timer.schedule, self._book.positions[timer.key], now, timer.catch_up)
         if due.dropped:
             _log_dropped(timer)
         try:
@@ -189,18 +234,19 @@ class TimerLeader:
                 if self._interruptible.interrupted:
                     return None
                 await self._publish(timer, moment)
-                self._positions[timer.key] = moment
+                self._book.positions[timer.key] = moment
+                self._book.note_fired(timer, moment)
         except BrokerUnavailable as error:
             return error
         except InvocationError as error:
             self._failed_firings[timer.key] += 1
             delay = _BACKOFF.delay(self._failed_firings[timer.key])
             _log.warning("%s: not fired, next try in %.1f s: %s", timer.key, delay, error)
-            self._schedule(timer, now + round(delay * SECOND))
+            self._book.schedule(timer, now + round(delay * SECOND))
             return None
         self._failed_firings.pop(timer.key, None)
-        self._positions[timer.key] = now
-        self._schedule(timer, due.following)
+        self._book.positions[timer.key] = now
+        self._book.schedule(timer, due.following)
         return None
 
     async def _publish(self, timer: Timer, moment: Microseconds) -> None:
@@ -209,14 +255,12 @@ class TimerLeader:
         delay = message.timestamp - now / SECOND
         await self._broker.publish(to_function(timer.function), message, delay=delay)
 
-    def _schedule(self, timer: Timer, moment: Microseconds | None) -> None:
-        if moment is not None:
-            heapq.heappush(self._due_heap, (moment, timer.key))
-
     async def _save(self, lease: Lease) -> None:
-        state = dump_positions(self._positions)
+        now = self._now()
+        state = dump_marks(self._book.dump(now))
         await lease.save(state)
         self._unsaved = False
+        self._saved = now
         self._save_at = self._now() + len(state) * SECOND // MAX_SAVE_RATE
 
     async def _save_last(self, lease: Lease) -> None:
@@ -233,7 +277,7 @@ class TimerLeader:
             )
 
     def _warn_of_future(self, now: Microseconds) -> None:
-        latest = max(self._positions[key] for key in self._timers)
+        latest = max(self._book.positions[key] for key in self._book.timers)
         if latest > now + MINUTE:
             _log.warning(
                 "timers of %s have fired up to %s, which is in the future, and do not fire until "

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import field, replace
+from itertools import islice
 from typing import Any, Final, cast
 
 import orjson
 
 from eventmesh.engine.codecs.json_bounds import check_nodes
+from eventmesh.engine.timers.access import TimerReport
 from eventmesh.model.errors import PayloadTooLarge
 from eventmesh.model.event import TIMER_TYPE, event_headers
+from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.value import value
 from eventmesh.triggers.timer.schedules import (
@@ -33,6 +37,14 @@ may be the leader for a moment, and does not know the new timers.
 
 LATEST: Final = 4_102_444_800 * SECOND
 """The beginning of the year 2100."""
+
+FIRINGS_TOLD: Final = 5
+"""Moments of a timer, past and to come, that are told to whoever asks."""
+
+_PAUSED: Final = "paused "
+_FIRED: Final = "fired "
+"""How other entries of the state begin. No key of a timer does: its first word has a dot. A leader
+of an older version takes them for positions of timers that it does not know, and keeps them."""
 
 _HASH_BITS: Final = 128
 
@@ -62,6 +74,25 @@ class Timer:
             return min(now, to_microseconds(self.schedule.when) - 1)
         return now
 
+    def report(
+        self, after: Microseconds, fired: Iterable[Microseconds], paused: Microseconds | None
+    ) -> TimerReport:
+        """Tell of it what others may know: moments after `after`, and those that were `fired`."""
+        return TimerReport(
+            self.function,
+            self.schedule.kind,
+            schedule_text(self.schedule),
+            self.catch_up,
+            self.jitter / SECOND,
+            tuple(each / SECOND for each in islice(self.schedule.after(after), FIRINGS_TOLD)),
+            tuple(sorted((each / SECOND for each in fired), reverse=True)),
+            None if paused is None else paused / SECOND,
+        )
+
+    def build_extra_message(self, now: Microseconds) -> Message:
+        """Return the message for a firing that somebody asked for, which is due at once."""
+        return replace(self.build_message(now, now), id=new_id(), timestamp=now / SECOND)
+
     def build_message(self, moment: Microseconds, now: Microseconds) -> Message:
         """Return the message for one moment, made at `now`; its id depends on the moment alone.
 
@@ -87,8 +118,43 @@ def schedule_text(schedule: Schedule) -> str:
     return f"{schedule.kind} {schedule.text}"
 
 
+@value
+class Marks:
+    """What a lease's state says of timers, by their keys: moments.
+
+    `positions` say up to when each was dealt with, `paused` since when it is paused, and `fired`
+    for which moment it fired last.
+    """
+
+    positions: dict[str, Microseconds] = field(default_factory=dict[str, Microseconds])
+    paused: dict[str, Microseconds] = field(default_factory=dict[str, Microseconds])
+    fired: dict[str, Microseconds] = field(default_factory=dict[str, Microseconds])
+
+
+def load_marks(state: bytes) -> Marks:
+    """Read a lease's state; what `load_positions` leaves out is left out here."""
+    marks = Marks()
+    for name, moment in load_positions(state).items():
+        if name.startswith(_PAUSED):
+            marks.paused[name.removeprefix(_PAUSED)] = moment
+        elif name.startswith(_FIRED):
+            marks.fired[name.removeprefix(_FIRED)] = moment
+        else:
+            marks.positions[name] = moment
+    return marks
+
+
+def dump_marks(marks: Marks) -> bytes:
+    """Write the state to save; `load_marks` reads it."""
+    return orjson.dumps(
+        marks.positions
+        | {f"{_PAUSED}{key}": moment for key, moment in marks.paused.items()}
+        | {f"{_FIRED}{key}": moment for key, moment in marks.fired.items()}
+    )
+
+
 def load_positions(state: bytes) -> dict[str, Microseconds]:
-    """Read from a lease's state up to which moment each timer was dealt with, by its key.
+    """Read the entries of a lease's state: a moment each, by its name.
 
     A state that cannot be read is logged, and counts as empty; so does a position that is no
     moment of this century, with which no schedule could go on.
@@ -108,11 +174,6 @@ def load_positions(state: bytes) -> dict[str, Microseconds]:
         for key, position in entries.items()
         if type(position) is int and 0 <= position < LATEST
     }
-
-
-def dump_positions(positions: dict[str, Microseconds]) -> bytes:
-    """Write the state to save; `load_positions` reads it."""
-    return orjson.dumps(positions)
 
 
 def merge_positions(

@@ -1,14 +1,19 @@
 """Functions fired by events: a copy for each function, or for each of its instances."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
-from eventmesh.aio.clock import sleep
+from eventmesh.aio.clock import SystemClock, sleep
+from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.context import Context
+from eventmesh.host import host_services
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.event import Event
 from eventmesh.model.retry import Retry
+from eventmesh.model.settings import Settings
 from eventmesh.model.topology import dead_letters
 from eventmesh.service import Service
 from eventmesh.triggers import on
@@ -215,3 +220,31 @@ async def test_many_events_do_not_keep_others_from_running(app, start, clock, se
             tasks.create_task(host.caller.emit("tick"))
         await clock.settle()
     assert len(seen) == 500
+
+
+class Asked(MemoryBroker):
+    """A broker where an event is emitted as soon as callers of the function are served."""
+
+    @asynccontextmanager
+    async def consume(self, queue, *arguments, **options):
+        async with super().consume(queue, *arguments, **options) as consumed:
+            if queue.kind == "rpc":
+                caller = Caller(BrokerTransport(self), SystemClock(), "app.order")
+                await caller.emit("order.placed", {"n": 1})
+            yield consumed
+
+
+async def test_what_the_first_calls_emit_reaches_those_who_start_with_them(app, seen):
+    @app.function
+    async def order() -> None: ...
+
+    done = asyncio.Event()
+
+    @app.function(on.event("order.*"))
+    async def bill(event: Event) -> None:
+        seen.append(event.data)
+        done.set()
+
+    async with Asked() as broker, host_services([app], broker, Settings(), http=None):
+        await asyncio.wait_for(done.wait(), 10)
+    assert seen[0] == {"n": 1}

@@ -108,8 +108,14 @@ class Connection:
             raise self.refusals[message.trigger]
         await self._broker.publish(route, message, delay=delay)
 
-    async def declare(self, queues) -> None:
-        await self._broker.declare(queues)
+    async def declare(self, queues, bindings=()) -> None:
+        await self._broker.declare(queues, bindings)
+
+    def consume(self, *args, **options):
+        return self._broker.consume(*args, **options)
+
+    def reply(self, request: Message, reply: Message) -> None:
+        self._broker.reply(request, reply)
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[Lease]:
