@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from eventmesh.engine.binding.markers import Body, Header, Path, Query
     from eventmesh.engine.context import Context
     from eventmesh.engine.function import Function
+    from eventmesh.executions.context import Callback, DurableContext
+    from eventmesh.executions.events.expected import ExpectedEvent
     from eventmesh.model.access.cors import Cors
     from eventmesh.model.errors import (
         AccessDenied,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         Reject,
         RetryLater,
         SettingsError,
+        StoreUnavailable,
         Throttled,
         Unauthenticated,
     )
@@ -61,11 +64,14 @@ _MODULES = {
         "Reject",
         "RetryLater",
         "SettingsError",
+        "StoreUnavailable",
         "Throttled",
         "Unauthenticated",
     ),
     "eventmesh.model.event": ("Event",),
     "eventmesh.engine.function": ("Function",),
+    "eventmesh.executions.context": ("Callback", "DurableContext"),
+    "eventmesh.executions.events.expected": ("ExpectedEvent",),
     "eventmesh.model.retry": ("Retry",),
     "eventmesh.model.result": ("Response",),
     "eventmesh.service": ("Service",),
@@ -77,12 +83,15 @@ __all__ = [
     "AccessDenied",
     "Body",
     "BrokerUnavailable",
+    "Callback",
     "Client",
     "Context",
     "Cors",
     "DeclarationError",
+    "DurableContext",
     "Event",
     "EventmeshError",
+    "ExpectedEvent",
     "Function",
     "FunctionError",
     "FunctionNotFound",
@@ -101,6 +110,7 @@ __all__ = [
     "RetryLater",
     "Service",
     "SettingsError",
+    "StoreUnavailable",
     "Throttled",
     "Unauthenticated",
     "on",

@@ -11,12 +11,14 @@ from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 from eventmesh.abc import Callee, Middleware
 from eventmesh.engine.binding import compile_signature
 from eventmesh.engine.binding.annotations import (
+    find_code,
     format_type,
     handler_name,
     inspect_parameters,
     unwrap_handler,
 )
 from eventmesh.engine.function import Function
+from eventmesh.engine.idempotency import check_key_path
 from eventmesh.engine.options import (
     DeclaredOptions,
     FunctionOptions,
@@ -26,13 +28,16 @@ from eventmesh.engine.options import (
 from eventmesh.engine.resources import Resource, SourceT, read_resource
 from eventmesh.engine.runtimes.registry import check_runtime, choose_runtime
 from eventmesh.engine.spec import FunctionSpec, Implementation, Trigger
+from eventmesh.engine.store import OwnTables, check_isolated
 from eventmesh.lambdas.declare import LambdaOptions, build_lambda
-from eventmesh.lambdas.function import LambdaFunction
+from eventmesh.lambdas.function import LambdaFunction, LogFormat
+from eventmesh.middleware.payloads import Redact
 from eventmesh.model.access.authorizers import Auth, read_auth
 from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing, read_calls, read_emits
 from eventmesh.model.access.policy import read_policy
 from eventmesh.model.errors import DeclarationError
+from eventmesh.model.settings import STORES, redacted, scheme_of
 from eventmesh.model.topology import check_function, check_service
 from eventmesh.plugins import MIDDLEWARE, load_plugin, plugin_names
 
@@ -60,6 +65,9 @@ class Service:
         auth: Auth | None = None,
         calls: Sequence[Callee[..., Any] | str] | None = None,
         emits: Sequence[str] | None = None,
+        store: str | Callable[[], str] | None = None,
+        tables: OwnTables | None = None,
+        redact: Redact | None = None,
     ) -> None:
         """`version` is shown by `eventmesh ps`: "1.4.2", a commit, or other words of your own.
 
@@ -72,6 +80,18 @@ class Service:
         "service.function", "service.*", and "queue:NAME". `emits` is the types of events that they
         may emit. `Context` raises AccessDenied for everything else; None leaves it open. The
         permissions of the service's user at RabbitMQ are made of them.
+
+        `store` is the URL of the database that `ctx.transaction()` uses, or a function that returns
+        it when the service starts: "sqlite:///FILE" or "postgresql://USER:PASSWORD@HOST/DATABASE".
+        Without it, EVENTMESH_STORE says where it is.
+
+        `tables` is SQLAlchemy's MetaData of the service's own tables: those that are missing are
+        created when it starts, one process at a time, unless EVENTMESH_STORE_MIGRATE is "never".
+        Tables that are there stay as they are.
+
+        `redact` is called with the name of a function and a payload as plain values, and returns
+        what may be recorded of it, where payloads are (EVENTMESH_RECORD_PAYLOADS). If it raises,
+        nothing is.
         """
         self.name = check_service(name)
         self.version = _check_version(version)
@@ -79,11 +99,24 @@ class Service:
         self.cors = _check_cors(cors)
         self.auth = read_auth(auth, f"Service({name!r})")
         self.outgoing = _read_outgoing(self.name, calls, emits)
+        self._store = _check_store(store)
+        self.tables = _check_tables(tables)
+        self.redact = redact
         self.functions: dict[str, Implementation] = {}
         self.resources: list[Resource] = []
 
     def __repr__(self) -> str:
         return f"Service({self.name!r}, {len(self.functions)} functions)"
+
+    def find_store(self) -> str:
+        """Return the URL of its own store, "" for none. Raises what the function for it raises."""
+        url = self._store() if callable(self._store) else self._store
+        return _check_store_url(url, f"the function store= of the service {self.name!r}")
+
+    @property
+    def has_store(self) -> bool:
+        """Whether its code says where its store is, or how that is found."""
+        return bool(self._store)
 
     @property
     def specs(self) -> list[FunctionSpec]:
@@ -101,9 +134,9 @@ class Service:
 
         The options are explained at `FunctionOptions`: `name`, `timeout`, `concurrency`,
         `reserved_concurrency`, `max_pending`, `max_payload`, `retry`, `on_success`, `on_failure`,
-        `access`, `callers` and `runtime`; for one that runs in processes of its own `isolation`,
-        `memory`, `instances`, `provisioned`, `idle_timeout` and `max_invocations`. Without
-        triggers and options, write `@service.function`.
+        `access`, `callers`, `idempotency_key` and `runtime`; for one that runs in processes of its
+        own `isolation`, `memory`, `instances`, `provisioned`, `idle_timeout` and `max_invocations`.
+        Without triggers and options, write `@service.function`.
         """
         decorated, triggers = _without_parentheses(triggers)
         declared = read_options(options)
@@ -125,6 +158,8 @@ class Service:
         own_name = _own_name(handler) if options.name is None else options.name
         full_name = check_function(f"{self.name}.{own_name}")
         code = unwrap_handler(handler)
+        if options.isolation is not None:
+            check_isolated(full_name, code, signature.context)
         spec = FunctionSpec(
             full_name=full_name,
             triggers=triggers,
@@ -137,6 +172,7 @@ class Service:
                 options.runtime,
                 is_async=signature.is_async,
                 isolated=options.isolation is not None,
+                durable=options.durability is not None,
             ),
             schema=signature,
             description=inspect.getdoc(handler) or "",
@@ -146,7 +182,11 @@ class Service:
             policy=read_policy(options.access, options.callers, full_name),
             outgoing=self.outgoing,
             isolation=options.isolation,
+            durability=options.durability,
+            idempotency_key=options.idempotency_key,
+            code_place=find_code(code),
         )
+        check_key_path(spec)
         return Function(handler, spec, signature, self.resources)
 
     def lambda_function(
@@ -159,6 +199,9 @@ class Service:
         triggers: Sequence[Trigger] = (),
         command: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        log_format: LogFormat = "Text",
+        log_level: str | None = None,
+        layers: Sequence[str | Path] = (),
         **options: Unpack[LambdaOptions],
     ) -> LambdaFunction:
         """Declare an unmodified AWS Lambda function, which runs in processes of its own.
@@ -166,10 +209,13 @@ class Service:
         `code` is its folder, relative to the file that declares it, and `handler` and `runtime` are
         as on AWS: "app.handler", "python3.11". `runtime` may be "python3.N", "nodejsN.x", or
         "provided" for a program `bootstrap` in the folder; `command` starts anything else that
-        speaks the Runtime API. `environment` is variables that it gets, 4 KiB at most.
+        speaks the Runtime API. `environment` is variables that it gets, 4 KiB at most. `log_format`
+        and `log_level` ("DEBUG", "INFO", "WARN", …) are what its runtime and ours log, as on AWS.
+        `layers` are folders like the contents of layers on AWS, with `extensions/`, `python/`, ….
 
         `options` are those of `function`, with AWS's defaults: `timeout` 3 s, `memory` "128M", and
-        of `retry` two more attempts, after one minute and after two.
+        of `retry` two more attempts, after one minute and after two. With `durable` it is a durable
+        function by AWS's contract, whose code uses AWS's SDK for them.
         """
         caller = currentframe()
         declaring = caller and caller.f_back and caller.f_back.f_globals.get("__file__")
@@ -181,6 +227,9 @@ class Service:
                 "runtime": runtime,
                 "command": command,
                 "environment": environment,
+                "log_format": log_format,
+                "log_level": log_level,
+                "layers": layers,
             },
             _check_triggers(triggers),
             options,
@@ -246,6 +295,30 @@ def _check_cors(given: Any) -> Cors | None:
     if given is None or isinstance(given, Cors):
         return given
     raise DeclarationError(f"cors={given!r} is no Cors: write cors=Cors(origins=[…])")
+
+
+def _check_tables(given: Any) -> OwnTables | None:
+    if given is None or callable(getattr(given, "create_all", None)):
+        return cast("OwnTables | None", given)
+    raise DeclarationError(
+        f"tables={given!r} are no tables: write tables=Base.metadata, SQLAlchemy's MetaData"
+    )
+
+
+def _check_store(given: Any) -> str | Callable[[], str]:
+    if callable(given):
+        return cast(Callable[[], str], given)
+    return _check_store_url(given or "", "Service(store=…)")
+
+
+def _check_store_url(url: Any, what: str) -> str:
+    if not isinstance(url, str) or (url and scheme_of(url) not in STORES):
+        shown = redacted(url) if isinstance(url, str) else f"a {type(url).__name__}"
+        raise DeclarationError(
+            f"{what} is {shown}, which is no URL of a store: write 'sqlite:///FILE' or "
+            "'postgresql://USER:PASSWORD@HOST:PORT/DATABASE'"
+        )
+    return url
 
 
 def _read_outgoing(

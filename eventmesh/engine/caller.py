@@ -12,6 +12,10 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from eventmesh.abc import Broker, Callee, Transport
 from eventmesh.aio.clock import Clock
+from eventmesh.durable.callback_id import read_callback_id
+from eventmesh.durable.completion import COMPLETE, DURABLE, Completion
+from eventmesh.durable.errors import CallbackNotOpen
+from eventmesh.durable.shapes import ErrorShape
 from eventmesh.engine.codecs.envelope import result_from, to_fault
 from eventmesh.engine.codecs.json import decode, decode_as, encode, get_adapter
 from eventmesh.model.access.outgoing import Outgoing
@@ -183,7 +187,7 @@ class Caller:
             self._outgoing.check_call(name)
         message = Message(
             encode(payload),
-            check_id(id) if id else new_id(),
+            check_id(id) if id else self._next_id(),
             self._clock.now(),
             headers=_check_headers(self._headers(headers)),
             caller=self._name,
@@ -220,7 +224,7 @@ class Caller:
         attributes = event_headers(source or f"/{self._name}", now, subject=subject)
         message = Message(
             encode(data),
-            check_id(id) if id else new_id(),
+            check_id(id) if id else self._next_id(),
             now,
             headers=_check_headers(attributes | self._headers(headers)),
             trigger="event",
@@ -231,20 +235,66 @@ class Caller:
         await self._transport.emit(message, seconds(delay, "delay") if delay else 0.0)
         return message.id
 
+    async def complete(
+        self, callback: str, result: object = None, /, *, error: str | None = None
+    ) -> None:
+        """Complete the callback of a durable function, which goes on with `result`, or `error`.
+
+        `callback` is the id that it gave out. What was completed before, or has timed out, stays as
+        it is. Raises FunctionNotFound for an id that is none, and what `send` raises.
+        """
+        fields = {"ErrorMessage": error, "ErrorType": "Error"}
+        failure = None if error is None else ErrorShape.model_validate(fields)
+        body = encode(result).decode() if error is None else None
+        await self._complete(Completion(callback=callback, result=body, error=failure))
+
+    async def heartbeat(self, callback: str, /) -> None:
+        """Tell a durable function that its callback will be completed: its heartbeat begins anew.
+
+        Raises what `complete` raises.
+        """
+        await self._complete(Completion(callback=callback, heartbeat=True))
+
+    async def _complete(self, completion: Completion) -> None:
+        try:
+            function = read_callback_id(completion.callback).function
+        except CallbackNotOpen as error:
+            raise FunctionNotFound("the callback", str(error)) from None
+        if self._outgoing is not None:
+            self._outgoing.check_call(function)
+        message = Message(
+            completion.model_dump_json(by_alias=True).encode(),
+            new_id(),
+            self._clock.now(),
+            trigger=DURABLE,
+            type=COMPLETE,
+            caller=self._name,
+            principal=self._principal,
+        )
+        await self._transport.send(function, message, 0.0)
+
     def _deadline(self, now: float, timeout: Duration | None) -> float:
         return now + (DEFAULT_TIMEOUT if timeout is None else seconds(timeout, "timeout"))
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         return dict(headers)
 
+    def _next_id(self) -> str:
+        """Return the id of the next message that is stored."""
+        return new_id()
+
 
 class BrokerTransport:
     """Calls over a broker: it knows which message goes to which queue."""
 
-    __slots__ = ("_broker",)
+    __slots__ = ("_broker", "_note_delayed")
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(
+        self, broker: Broker, note_delayed: Callable[[str, str, float], object] | None = None
+    ) -> None:
+        """`note_delayed` is told which function gets what id when, in seconds since the epoch."""
         self._broker = broker
+        self._note_delayed = note_delayed
 
     async def request(self, function: str, message: Message) -> Result:
         try:
@@ -254,7 +304,10 @@ class BrokerTransport:
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
         route = _find_route(parse_destination, destination)
-        await self._broker.publish(route, _with_due_time(message, delay), delay=delay)
+        due = _with_due_time(message, delay)
+        await self._broker.publish(route, due, delay=delay)
+        if delay and self._note_delayed is not None:
+            self._note_delayed(destination, message.id, due.timestamp)
 
     async def emit(self, event: Message, delay: float) -> None:
         await self._broker.publish(

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from eventmesh.abc import Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.caller import Caller
 from eventmesh.engine.codecs.identity import decode_identity
+from eventmesh.engine.store import NO_STORE, USED, ServiceStore
 from eventmesh.model.access.identity import Identity
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.duration import Duration
 from eventmesh.model.event import ATTRIBUTE_PREFIX, TIMER_TYPE, parse_event_time
 from eventmesh.model.invocation import Invocation
-from eventmesh.model.trace_context import trace_headers
+from eventmesh.model.trace_context import caused_headers, find_correlation_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class Context(Caller):
@@ -25,7 +31,7 @@ class Context(Caller):
     call takes no longer than the time that this invocation has left.
     """
 
-    __slots__ = ("invocation",)
+    __slots__ = ("_store", "invocation")
 
     def __init__(
         self,
@@ -33,14 +39,21 @@ class Context(Caller):
         transport: Transport,
         clock: Clock,
         outgoing: Outgoing | None = None,
+        store: ServiceStore = NO_STORE,
     ) -> None:
         super().__init__(transport, clock, invocation.function, invocation.principal, outgoing)
         self.invocation = invocation
+        self._store = store
 
     @property
     def id(self) -> str:
         """The invocation's id, the same at every attempt and for every redelivery."""
         return self.invocation.id
+
+    @property
+    def correlation_id(self) -> str:
+        """The id of the first invocation of the chain that led here; its own id if it is first."""
+        return find_correlation_id(self.invocation.headers, self.invocation.id)
 
     @property
     def function(self) -> str:
@@ -120,6 +133,37 @@ class Context(Caller):
         """The function's logger. Its records have the id of the invocation."""
         return logging.getLogger(f"eventmesh.function.{self.invocation.function}")
 
+    @asynccontextmanager
+    async def transaction(self, *, key: str = "") -> AsyncGenerator[AsyncSession]:
+        """Change the service's database and send messages, both or neither.
+
+            async with ctx.transaction() as session:
+                session.add(Order(id=ctx.id, total=total))
+                await ctx.emit("order.placed", order, subject=order.id)
+
+        What `send` and `emit` are told inside the block is checked at once, and stored with the
+        commit, at the end of the block; then it is published, as often as it takes. If an error
+        leaves the block, nothing is changed and nothing is sent. `invoke` is a call at once.
+
+        The commit of an asynchronous invocation also marks it as done: a repetition of it, be it a
+        retry or a redelivery, is a success without a run. So what follows the block is not
+        repeated, and there is one block a run.
+
+        Messages of one `key` are published in the order of their commits, and those of one
+        transaction in the order in which it gave them. Without a key that holds for events of one
+        `subject`, and for what has none within its transaction.
+
+        Raises SettingsError without a store and in a second transaction, and StoreUnavailable.
+        """
+        store, self._store = self._store, USED
+        transport = self._transport
+        async with store.transaction(self.invocation, transport, key) as opened:
+            self._transport = opened.transport
+            try:
+                yield opened.session
+            finally:
+                self._transport = transport
+
     def _deadline(self, now: float, timeout: Duration | None) -> float:
         own = self.invocation.deadline
         if timeout is None and own is not None:
@@ -128,4 +172,4 @@ class Context(Caller):
         return asked if own is None else min(asked, own)
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return trace_headers(self.invocation.headers) | dict(headers)
+        return caused_headers(self.invocation.headers, self.invocation.id) | dict(headers)

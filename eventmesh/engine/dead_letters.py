@@ -11,6 +11,7 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
+    Collection,
     Generator,
     Iterable,
     Mapping,
@@ -23,7 +24,7 @@ from weakref import WeakValueDictionary
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, TimeLimit, sleep
-from eventmesh.engine.codecs.trust import believe_for
+from eventmesh.engine.codecs.trust import believe_as
 from eventmesh.engine.settlement import (
     ERROR_MESSAGE,
     ERROR_TYPE,
@@ -36,7 +37,6 @@ from eventmesh.engine.settlement import (
 )
 from eventmesh.model.errors import DeclarationError, Throttled
 from eventmesh.model.message import Message
-from eventmesh.model.settings import Settings
 from eventmesh.model.topology import Queue, check_function, dead_letters, to_function
 from eventmesh.model.value import value
 
@@ -157,17 +157,21 @@ class BrokerDeadLetters:
     meanwhile, so the users of one object take turns.
     """
 
-    __slots__ = ("_broker", "_clock", "_list_functions", "_locks", "_settings")
+    __slots__ = ("_broker", "_clock", "_gateways", "_list_functions", "_locks")
 
     def __init__(
         self,
         broker: Broker,
         clock: Clock,
         list_functions: ListFunctions | None = None,
-        settings: Settings | None = None,
+        gateways: Collection[str] | None = None,
     ) -> None:
-        """With `settings`, what is redriven has only what they believe of its sender."""
-        self._settings = settings
+        """`gateways` are the users of gateways where each service has a user of the broker.
+
+        There, what is redriven has only what is believed of its sender: who redrives it is believed
+        whoever it names.
+        """
+        self._gateways = gateways
         self._broker = broker
         self._clock = clock
         self._list_functions = list_functions
@@ -192,7 +196,7 @@ class BrokerDeadLetters:
         self, function: str, *, id: str | None = None, limit: int | None = None
     ) -> int:
         if id is not None:
-            return await self._redrive_one(function, id)
+            return await self.redrive_these(function, {id})
         return (await self.redrive_oldest(function, limit)).count
 
     async def redrive_oldest(self, function: str, limit: int | None = None) -> Redriven:
@@ -235,16 +239,36 @@ class BrokerDeadLetters:
         newest = max(times, default=0.0) if count <= len(times) else 0.0
         return DeadLetterSummary(function, max(count, len(times)), min(times, default=0.0), newest)
 
-    async def _redrive_one(self, function: str, id: str) -> int:
+    async def redrive_these(self, function: str, ids: Collection[str]) -> int:
+        """Redrive those with these ids, as far as `show` finds them, and say how many."""
+        async with self._select(function, ids) as wanted:
+            for number, delivery in enumerate(wanted):
+                with _requeue_on_error(wanted[number + 1 :]):
+                    await self._redrive(function, delivery)
+            return len(wanted)
+
+    async def discard(self, function: str, ids: Collection[str]) -> int:
+        """Drop those with these ids, as far as `show` finds them, and say how many."""
+        async with self._select(function, ids) as wanted:
+            for delivery in wanted:
+                delivery.ack()
+            return len(wanted)
+
+    @asynccontextmanager
+    async def _select(
+        self, function: str, ids: Collection[str]
+    ) -> AsyncGenerator[Sequence[Delivery]]:
+        """Take those with these ids, of each id the oldest; the others are requeued."""
         async with self._locks.hold(function) as queue:
             taken = await _take(self._broker, queue)
-            wanted = next((delivery for delivery in taken if delivery.message.id == id), None)
-            others = [delivery for delivery in taken if delivery is not wanted]
+            left, wanted, others = {*ids}, list[Delivery](), list[Delivery]()
+            for delivery in taken:
+                chosen = delivery.message.id in left
+                left.discard(delivery.message.id)
+                (wanted if chosen else others).append(delivery)
             _requeue_all(others)
-            if wanted is not None:
-                await self._redrive(function, wanted)
+            yield wanted
             await self._wait_requeued(queue, len(others))
-            return len(taken) - len(others)
 
     async def _wait_requeued(self, queue: Queue, count: int) -> None:
         """Wait until the queue counts so many again, or another process has taken some of them."""
@@ -262,7 +286,7 @@ class BrokerDeadLetters:
 
     def _believed(self, function: str, message: Message) -> Message:
         service, _, _ = function.partition(".")
-        believe = self._settings and believe_for(self._settings, service)
+        believe = believe_as(service, self._gateways)
         return believe(message) if believe else message
 
 

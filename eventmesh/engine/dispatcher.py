@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from eventmesh.abc import Handler, Middleware, Slots
 from eventmesh.aio.clock import Clock
-from eventmesh.engine.abandoned import AbandonedRuns
-from eventmesh.engine.limiter import HeldSlots, Limiter, limit_concurrency
+from eventmesh.engine.concurrency.abandoned import AbandonedRuns
+from eventmesh.engine.concurrency.limiter import HeldSlots, Limiter, limit_concurrency
 from eventmesh.engine.policy import CallGuard
 from eventmesh.engine.spec import AddGauge, FunctionSpec
 from eventmesh.model.errors import FunctionNotFound

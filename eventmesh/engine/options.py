@@ -10,13 +10,16 @@ from eventmesh.abc import Callee
 from eventmesh.model.access.policy import MESH, Access
 from eventmesh.model.duration import Duration, seconds
 from eventmesh.model.errors import DeclarationError
+from eventmesh.model.invocation.claim import KeyPath
 from eventmesh.model.limits import (
     DEFAULT_CONCURRENCY,
     DEFAULT_IDLE_TIMEOUT,
     DEFAULT_MAX_NODES,
     DEFAULT_MAX_PAYLOAD,
+    DEFAULT_RETENTION,
     DEFAULT_TIMEOUT,
     PROCESS,
+    Durability,
     Isolation,
     IsolationMode,
     Limits,
@@ -51,6 +54,14 @@ class FunctionOptions(TypedDict, total=False):
     APIs also without a scope. Of these, `callers` admits some, and of events those that they emit:
     "orders.place", "orders.*", or an identity such as "token:ci".
 
+    `idempotency_key` is where the payload has a key: a field, "order_id" or "order.id", or a
+    function of the payload. Of invocations with one key and one caller, one is run, among all
+    replicas, and all get its result, for a day; without a key each is run. It needs a store.
+
+    With `durable`, which needs a store, a coroutine function runs as an execution, which may take
+    weeks, and at most `execution_timeout` (a duration), None for no limit. It is kept for
+    `retention` after its end (a duration, 14 days unless given).
+
     `runtime` names how the handler is run: "inline", in the event loop, where it is a coroutine
     function, and "thread", in one of `concurrency` threads, where it is not, unless given. Other
     packages provide more. A thread cannot be cancelled: it goes on after its run has timed out.
@@ -70,6 +81,10 @@ class FunctionOptions(TypedDict, total=False):
     runtime: str | None
     access: Access
     callers: Sequence[str]
+    idempotency_key: KeyPath | None
+    durable: bool
+    execution_timeout: Duration | None
+    retention: Duration
     isolation: IsolationMode | None
     memory: Size | None
     instances: int
@@ -91,6 +106,8 @@ class DeclaredOptions:
     access: Access
     callers: Sequence[str]
     isolation: Isolation | None
+    durability: Durability | None
+    idempotency_key: KeyPath | None
 
 
 def read_options(given: FunctionOptions) -> DeclaredOptions:
@@ -122,6 +139,8 @@ def read_options(given: FunctionOptions) -> DeclaredOptions:
         access=given.get("access", MESH),
         callers=given.get("callers", ()),
         isolation=isolation,
+        durability=_read_durability(given),
+        idempotency_key=_read_key_path(given.get("idempotency_key")),
     )
 
 
@@ -149,6 +168,46 @@ def _read_isolation(given: FunctionOptions) -> Isolation | None:
         idle_timeout=None if idle is None else seconds(idle, "idle_timeout"),
         max_invocations=given.get("max_invocations"),
     )
+
+
+_DURABLE: Final = ("execution_timeout", "retention")
+"""Options of durable functions."""
+
+_NOT_DURABLE: Final = ("on_success", "on_failure", "idempotency_key")
+"""Options of functions whose run is one invocation."""
+
+
+def _read_durability(given: FunctionOptions) -> Durability | None:
+    durable: Any = given.get("durable", False)
+    if not isinstance(durable, bool):
+        raise DeclarationError(f"durable={durable!r}: write durable=True, or leave it out")
+    if not durable:
+        unfit = next((name for name in _DURABLE if name in given), None)
+        if unfit is not None:
+            raise DeclarationError(f"{unfit}= is for a durable function: add durable=True")
+        return None
+    alone = next((name for name in _NOT_DURABLE if given.get(name) is not None), None)
+    if alone is not None:
+        raise DeclarationError(
+            f"{alone}= is for a function that one invocation finishes, and a durable one takes "
+            "many: do with its context what is to follow, and name its executions"
+        )
+    timeout = given.get("execution_timeout")
+    return Durability(
+        None if timeout is None else max(1, round(seconds(timeout, "execution_timeout"))),
+        seconds(given.get("retention", DEFAULT_RETENTION), "retention"),
+    )
+
+
+def _read_key_path(given: Any) -> KeyPath | None:
+    if given is None or callable(given):
+        return cast(KeyPath | None, given)
+    if not isinstance(given, str) or not all(name.isidentifier() for name in given.split(".")):
+        raise DeclarationError(
+            f"idempotency_key={given!r}: write a field of the payload, such as 'order_id' or "
+            "'order.id', or a function that returns the key of a payload"
+        )
+    return given
 
 
 def read_destination(option: str, target: Any, full_name: str) -> Route | None:

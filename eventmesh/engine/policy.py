@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from eventmesh.abc import Handler
+from eventmesh.durable.completion import CONTINUATIONS, DURABLE
 from eventmesh.engine.codecs.identity import decode_identity
 from eventmesh.engine.spec import FunctionSpec
 from eventmesh.model.access.policy import PRIVATE
@@ -31,13 +32,14 @@ _log: Final = logging.getLogger(__name__)
 class CallGuard:
     """Refuses the calls of one function that its policy does not allow, and counts them."""
 
-    __slots__ = ("_kinds", "_name", "_policy", "_service", "denied")
+    __slots__ = ("_is_durable", "_kinds", "_name", "_policy", "_service", "denied")
 
     def __init__(self, function: FunctionSpec) -> None:
         self._name = function.full_name
         self._service = function.service
         self._policy = function.policy
         self._kinds = frozenset(trigger.kind for trigger in function.triggers)
+        self._is_durable = function.durability is not None
         self.denied = 0
 
     def wrap(self, handler: Handler) -> Handler:
@@ -54,6 +56,8 @@ class CallGuard:
         if self._is_event(invocation):
             return self._find_unlisted(invocation) if self._policy.callers else None
         if invocation.http is not None or invocation.trigger in self._kinds:
+            return None
+        if self._is_durable and invocation.trigger == DURABLE and invocation.type in CONTINUATIONS:
             return None
         service, _, _ = invocation.caller.partition(".")
         if self._policy.access == PRIVATE and service != self._service:

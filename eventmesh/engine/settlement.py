@@ -17,6 +17,7 @@ from eventmesh.model.errors import (
     PayloadTooLarge,
     Reject,
     RetryLater,
+    StoreUnavailable,
     Throttled,
 )
 from eventmesh.model.message import Message
@@ -105,7 +106,8 @@ def decide_settlement(error: Failure | None, attempt: int, age: float, policy: R
     """
     # Of Throttled, BrokerUnavailable, PayloadInvalid, PayloadTooLarge and AccessDenied, only those
     # of the engine itself come here. One that a handler lets through is a FunctionError
-    # (`failure_from`), and so spends an attempt.
+    # (`failure_from`), and so spends an attempt. StoreUnavailable is its own service's, or tells
+    # that another's is away: both pass.
     match error:
         case None:
             return ACK
@@ -113,7 +115,7 @@ def decide_settlement(error: Failure | None, attempt: int, age: float, policy: R
             return MoveToDeadLetters(str(error))
         case Throttled():
             retry = ScheduleRetry(error.retry_after, spent=False)
-        case BrokerUnavailable():
+        case BrokerUnavailable() | StoreUnavailable():
             retry = ScheduleRetry(BROKER_PAUSE, spent=False)
         case RetryLater(after=float() | int() as after):
             retry = ScheduleRetry(float(after))

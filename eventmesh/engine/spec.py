@@ -16,12 +16,16 @@ from pydantic import TypeAdapter
 from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
+from eventmesh.engine.context import Context
+from eventmesh.engine.results import Results
+from eventmesh.engine.store import NO_STORE, ServiceStore
 from eventmesh.model.access.authorizers import Alternatives
 from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import EVERYONE_IN_THE_MESH, CallPolicy
 from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
-from eventmesh.model.limits import Isolation, Limits
+from eventmesh.model.invocation.claim import KeyPath
+from eventmesh.model.limits import Durability, Isolation, Limits
 from eventmesh.model.retry import Retry
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import Route, format_destination
@@ -137,16 +141,32 @@ class BatchTrigger(Protocol):
         ...
 
 
+@runtime_checkable
+class EventSource(Protocol):
+    """A trigger by which events come to the inbox of its function."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]: ...
+
+    @property
+    def starts(self) -> bool:
+        """Whether an event begins an execution of a durable function."""
+        ...
+
+
 @value
 class FunctionSpec:
     """The declaration of a function: its name in the mesh, its triggers, limits and schema.
 
     `runtime` is the name of the runtime that runs it. `description` is for the documentation.
     `code_name` says where its code is, such as "orders.handlers.place_order". Both may be empty.
+    `code_place` is the file of its code and the line in it; ("", 0) if that is not known.
     `cors` says which pages of other origins may use its routes; None means none. `policy` says who
     may call it by its name, and `outgoing` what it may call and emit; None leaves that open. `auth`
     says who may use those of its routes that do not say it themselves. `isolation` says which
-    processes of its own it runs in; None means the service's.
+    processes of its own it runs in; None means the service's. Of invocations with one
+    `idempotency_key`, read from their payload, one is run. `durability` is that of a durable
+    function.
     """
 
     full_name: str
@@ -164,6 +184,9 @@ class FunctionSpec:
     outgoing: Outgoing | None = None
     auth: Alternatives | None = None
     isolation: Isolation | None = None
+    durability: Durability | None = None
+    idempotency_key: KeyPath | None = None
+    code_place: tuple[str, int] = ("", 0)
 
     @property
     def service(self) -> str:
@@ -176,6 +199,11 @@ class FunctionSpec:
         return tuple(
             trigger.template for trigger in self.triggers if isinstance(trigger, RoutedTrigger)
         )
+
+    @property
+    def event_sources(self) -> tuple[EventSource, ...]:
+        """The triggers that subscribe it to events."""
+        return tuple(each for each in self.triggers if isinstance(each, EventSource))
 
     @property
     def batching(self) -> Batching | None:
@@ -251,8 +279,23 @@ def _forget(_: str) -> Callable[[], None]:
     return lambda: None
 
 
+NoteDelayed: TypeAlias = Callable[[str, str, float], object]
+"""Tells that the broker holds an invocation of a function until a time: its name, its id, and
+seconds since the epoch."""
+
+
+def _note_nothing(function: str, id: str, until: float) -> None:
+    """Note nothing: nobody looks."""
+
+
 def _show_nothing(name: str, function: str, read: Callable[[], float]) -> None:
     """Show no metric: nobody reads them."""
+
+
+MakeContext: TypeAlias = Callable[
+    [Invocation, Transport, Clock, Outgoing | None, ServiceStore], Context
+]
+"""Makes the context of a run from what all contexts have."""
 
 
 @value
@@ -269,6 +312,15 @@ class Environment:
     """Adds a number of a runtime's own to the metrics."""
     isolate: bool = True
     """Whether isolated functions get processes of their own; in a test they may run in it."""
+    stores: Mapping[str, ServiceStore] = field(default_factory=dict[str, ServiceStore])
+    """By service, where it has one."""
+    without_store: ServiceStore = NO_STORE
+    """What stands in place of a store that a service does not have."""
+    revision: str | None = None
+    """What this version of the code is called, "" if it has no name; None where there are no other
+    processes, which may have another one."""
+    make_context: MakeContext = Context
+    """Makes the context of a run."""
 
 
 @value
@@ -290,6 +342,10 @@ class SourceContext:
     """The name of this process among the replicas of its services."""
     guards: Mapping[GuardKey, Guard] = field(default_factory=dict[GuardKey, Guard])
     """What verifies the callers of routes that not everyone may use."""
+    results: Mapping[str, Results] = field(default_factory=dict[str, Results])
+    """What remembers the asynchronous invocations of a function, by its name, if anything does."""
+    note_delayed: NoteDelayed = _note_nothing
+    """For those who ask where an invocation is."""
 
     @property
     def clock(self) -> Clock:
@@ -314,6 +370,7 @@ def function_info(function: FunctionSpec) -> dict[str, Any]:
         "retry": {name: getattr(retry, name) for name in Retry.__slots__},
         "access": function.policy.access,
         "callers": list(function.policy.callers),
+        "durable": function.durability is not None,
         **{
             name: None if route is None else format_destination(route)
             for name, route in destinations.items()

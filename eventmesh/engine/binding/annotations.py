@@ -33,6 +33,12 @@ def unwrap_handler(handler: AnyCallable) -> AnyCallable:
     return target if inspect.isroutine(target) else type(target).__call__
 
 
+def find_code(target: AnyCallable) -> tuple[str, int]:
+    """Return the file of a function's code and the line in it; ("", 0) for what is none's."""
+    code = getattr(target, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if isinstance(code, CodeType) else ("", 0)
+
+
 def inspect_parameters(handler: AnyCallable) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a handler. Raises DeclarationError if they cannot be inspected."""
     try:

@@ -68,6 +68,11 @@ class HttpBinding:
     fields: tuple[HttpField, ...]
     body: Payload | None
 
+    @property
+    def takes_json(self) -> bool:
+        """Whether the body is read, and as JSON."""
+        return self.body is not None and not self.body.raw
+
     def build_binder(self) -> Binder:
         """Build the binder of requests. Its PayloadInvalid has all reasons at once.
 

@@ -21,6 +21,7 @@ from eventmesh.model.errors import (
     PayloadInvalid,
     PayloadTooLarge,
     Signal,
+    StoreUnavailable,
     Throttled,
     Unauthenticated,
 )
@@ -165,7 +166,7 @@ def dump_error(failure: Failure) -> dict[str, Any]:
                 "setting": _text(error.setting),
                 "unit": _text(error.unit),
             }
-        case InvocationTimeout() | AccessDenied() | BrokerUnavailable():
+        case InvocationTimeout() | AccessDenied() | BrokerUnavailable() | StoreUnavailable():
             pass
         case _:  # A kind of the user's own.
             fields["type"] = type(error).__name__
@@ -239,4 +240,5 @@ _KINDS: Final[Mapping[str, Callable[[_ErrorFields], InvocationError]]] = {
     AccessDenied.code: lambda fields: AccessDenied(fields.message),
     Unauthenticated.code: lambda fields: Unauthenticated(fields.message),
     BrokerUnavailable.code: lambda fields: BrokerUnavailable(fields.message),
+    StoreUnavailable.code: lambda fields: StoreUnavailable(fields.message),
 }

@@ -54,15 +54,37 @@ def is_small_json(body: bytes) -> bool:
 def check_finite(body: bytes, what: str) -> None:
     """Raise PayloadInvalid for JSON with NaN, an infinity, or a number that becomes one (1e999).
 
-    pydantic takes them; JSON has no such numbers (RFC 8259, section 6). An empty body has none.
+    pydantic, which has parsed it, takes them; JSON has no such numbers (RFC 8259, section 6). An
+    empty body has none.
     """
-    if not body:
+    if not _may_be_infinite(body):
         return
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = {"loc": (), "msg": f"Invalid JSON: {error}", "type": _SYNTAX}
         raise PayloadInvalid(f"{what} does not fit", [reason]) from None
+
+
+_SHAPES: Final = bytes.maketrans(b"123456789+E", b"0000000000e")
+_EXPONENT: Final = b"0e0"
+_TOO_MANY_DIGITS: Final = b"0" * 309
+"""The largest number has 309 digits before its point (IEEE 754, binary64)."""
+
+_N, _I = b"NI"
+
+
+def _may_be_infinite(body: bytes) -> bool:
+    """Whether the body has what such a number needs; often so in vain, in a string.
+
+    It spares most bodies a second parser, which takes twice as long.
+    """
+    if _N in body or _I in body:  # Of NaN and Infinity; a search for the word is slower.
+        return bool(body)
+    shape = body.translate(_SHAPES)
+    return shape.find(_EXPONENT) >= 0 or (
+        len(body) >= len(_TOO_MANY_DIGITS) and shape.find(_TOO_MANY_DIGITS) >= 0
+    )
 
 
 def find_syntax_error(error: PayloadInvalid) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TypeAlias
+from urllib.parse import parse_qs
 
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings
@@ -51,7 +52,34 @@ def believe(message: Message, trust: Trust) -> Message:
 
 def believe_for(settings: Settings, service: str) -> Believe | None:
     """Return what to ask about each message to a service; None where everything is believed."""
-    if settings.broker_users == "shared":
+    return believe_as(service, gateways_of(settings))
+
+
+def believe_as(service: str, gateways: Collection[str] | None) -> Believe | None:
+    """Return the same for these gateways; None where there are none, with one user for all."""
+    if gateways is None:
         return None
-    trust = Trust(service, frozenset(settings.gateways))
+    trust = Trust(service, gateways)
     return lambda message: believe(message, trust)
+
+
+def gateways_of(settings: Settings) -> frozenset[str] | None:
+    """Return the users of gateways; None where all services have one user.
+
+    The settings say that each has its own, or the broker's URL does.
+    """
+    if settings.broker_users != "shared":
+        return frozenset(settings.gateways)
+    return gateways_in(settings.broker)
+
+
+def gateways_in(url: str) -> frozenset[str] | None:
+    """Return the users of gateways that a broker's URL names; None with one user for all services.
+
+    The options are those of `eventmesh.brokers.rabbitmq.address.parse_address`.
+    """
+    # Not with urlsplit, which refuses some lists of hosts.
+    options = parse_qs(url.partition("?")[2])
+    if "users" not in options:
+        return None
+    return frozenset(filter(None, options.get("gateways", [""])[-1].split(",")))

@@ -8,7 +8,7 @@ from typing import Final
 
 from eventmesh.abc import Handler
 from eventmesh.engine.codecs.json import function_error
-from eventmesh.model.errors import Signal
+from eventmesh.model.errors import Signal, StoreUnavailable
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import HANDLER_ERRORS, Failure, Result
 
@@ -22,7 +22,7 @@ def failure_from(error: BaseException) -> Failure:
     A cancellation from outside is raised; one that the handler caused itself, for example by
     awaiting something that was cancelled, is a failure like any other.
     """
-    if isinstance(error, Signal):
+    if isinstance(error, (Signal, StoreUnavailable)):
         return error
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()

@@ -10,7 +10,6 @@ from eventmesh.abc import Handler
 from eventmesh.engine.binding import Binder, Signature
 from eventmesh.engine.codecs.identity import decode_identity
 from eventmesh.engine.codecs.json import encode
-from eventmesh.engine.context import Context
 from eventmesh.engine.function import AnyFunction
 from eventmesh.engine.runtimes.batches import build_batch_run
 from eventmesh.engine.runtimes.failures import failure_from
@@ -19,7 +18,7 @@ from eventmesh.engine.spec import Environment
 from eventmesh.model.errors import DeclarationError, FunctionError, PayloadInvalid, PayloadTooLarge
 from eventmesh.model.invocation import SYNC, Invocation, RouteTemplate
 from eventmesh.model.message import BYTES, JSON
-from eventmesh.model.result import HANDLER_ERRORS, Failure, Response, Result
+from eventmesh.model.result import HANDLER_ERRORS, Failure, Response, Result, make_result
 
 Arguments: TypeAlias = dict[str, Any]
 
@@ -116,13 +115,15 @@ def _build_injector(
         parameter: available[kind] for parameter, kind in function.signature.resources.items()
     }
     transport, clock = environment.transport, environment.clock
+    make_context = environment.make_context
     outgoing = function.spec.outgoing
+    store = environment.stores.get(function.spec.service, environment.without_store)
 
     def inject(arguments: Arguments, invocation: Invocation) -> None:
         if resources:
             arguments.update(resources)
         if name is not None:
-            arguments[name] = Context(invocation, transport, clock, outgoing)
+            arguments[name] = make_context(invocation, transport, clock, outgoing, store)
         if identity is not None:
             arguments[identity] = decode_identity(invocation.principal)
 
@@ -137,7 +138,7 @@ def _build_result_encoder(signature: Signature) -> Callable[[Any], Result]:
         if isinstance(returned, Response):
             return _encode_response(returned)
         try:
-            return Result(encode_value(returned), content_type=content_type)
+            return make_result(body=encode_value(returned), content_type=content_type)
         except FunctionError as error:
             return Result(b"", error=error)
 

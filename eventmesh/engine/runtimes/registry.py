@@ -15,18 +15,25 @@ INLINE: Final = "inline"
 THREAD: Final = "thread"
 PROCESS: Final = "process"
 LAMBDA: Final = "lambda"
+DURABLE: Final = "durable"
 
 _BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
     INLINE: ("eventmesh.engine.runtimes.inline", "InlineRuntime"),
     THREAD: ("eventmesh.engine.runtimes.thread", "ThreadRuntime"),
     # An adapter, above the engine: it is imported only where a function is isolated.
     PROCESS: ("eventmesh.instances.runtime", "ProcessRuntime"),
+    DURABLE: ("eventmesh.executions.runtime", "DurableRuntime"),
     LAMBDA: ("eventmesh.lambdas.runtime", "LambdaRuntime"),
 }
 
 
 def choose_runtime(
-    function: str, wanted: str | None, *, is_async: bool, isolated: bool = False
+    function: str,
+    wanted: str | None,
+    *,
+    is_async: bool,
+    isolated: bool = False,
+    durable: bool = False,
 ) -> str:
     """Find the name of the runtime of a Python function, from the one that its options name.
 
@@ -35,6 +42,16 @@ def choose_runtime(
     DeclarationError for a name that nothing provides, and for a function it cannot run.
     """
     default = INLINE if is_async else THREAD
+    if durable:
+        if wanted not in (None, DURABLE) or isolated or not is_async:
+            raise DeclarationError(
+                f"{function}: a durable function is a coroutine function that runs in the event "
+                "loop: write async def, and leave runtime= and isolation= out; what needs a "
+                "process of its own is a function that it invokes"
+            )
+        return DURABLE
+    if wanted == DURABLE:
+        raise DeclarationError(f"{function}: write durable=True and not runtime='durable'")
     if isolated:
         if wanted not in (None, PROCESS):
             raise DeclarationError(

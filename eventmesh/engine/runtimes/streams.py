@@ -24,14 +24,14 @@ def build_stream_run(
 ) -> Callable[[AsyncIterator[Any], Invocation], Awaitable[Result]]:
     """Build what makes results of the items that handlers yield.
 
-    An HTTP caller gets a stream, any other synchronous caller one JSON list of `limit` bytes at
+    Who takes a stream gets one, any other synchronous caller one JSON list of `limit` bytes at
     the most. With `keep` that list is also the result of an asynchronous run.
     """
 
     async def run(yielded: AsyncIterator[Any], invocation: Invocation) -> Result:
         items = _EncodedItems(signature, yielded)
         try:
-            if invocation.http is not None:
+            if invocation.takes_stream:
                 await items.start()
             elif invocation.mode == SYNC:
                 return Result(await _collect(items, limit))

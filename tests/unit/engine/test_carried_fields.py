@@ -37,6 +37,7 @@ from eventmesh.model.invocation import (
     RouteTemplate,
     make_invocation,
 )
+from eventmesh.model.invocation.log_tail import LogTail
 from eventmesh.model.message import Message, make_message
 from eventmesh.model.result import Result
 from eventmesh.model.retry import Retry
@@ -86,7 +87,10 @@ INVOCATION = {
     "batch": Batch([b"1"]),
     "principal": "user:ada",
     "delivery": Mock(stale=False),
+    "claim": Mock(),
     "redeliveries": 4,
+    "wants_stream": True,
+    "log_tail": LogTail(),
 }
 SAME = {  # Of an invocation, and of the message that carries it.
     "id": "id",
@@ -139,15 +143,11 @@ class TestInvocations:
     """From a message to its invocation, and what may happen to that."""
 
     def test_every_field_has_its_counterpart_in_a_message(self):
-        # The function is the queue's, the mode its kind; neither HTTP nor a batch is carried whole.
-        # The delivery is this process's own.
-        assert {one.name for one in fields(Invocation)} - SAME.keys() == {
-            "function",
-            "mode",
-            "http",
-            "batch",
-            "delivery",
-        }
+        # The function is the queue's, the mode its kind; HTTP and batches are not carried whole.
+        # The delivery is this process's own, and so is who takes a stream and a log.
+        own = {"delivery", "claim", "wants_stream", "log_tail"}
+        whole = {"function", "mode", "http", "batch"}
+        assert {one.name for one in fields(Invocation)} - SAME.keys() == whole | own
         # Where a reply goes and whose connection it came from are the broker's own business.
         assert {one.name for one in fields(Message)} - set(SAME.values()) == {
             "reply_to",

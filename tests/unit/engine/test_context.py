@@ -8,6 +8,7 @@ from eventmesh.model.errors import InvocationTimeout
 from eventmesh.model.event import TIMER_TYPE, event_headers
 from eventmesh.model.invocation import HttpRequest, Invocation, RouteTemplate
 from eventmesh.model.result import Result
+from eventmesh.model.trace_context import CORRELATION_ID
 
 START = 1_000.0
 TRACE = {"traceparent": "00-1", "tracestate": "s", "baggage": "b"}
@@ -16,7 +17,8 @@ TRACE = {"traceparent": "00-1", "tracestate": "s", "baggage": "b"}
 @pytest.fixture
 def context(mesh):
     def make(**fields):
-        invocation = Invocation("shop.place", "id-1", b"", START, **fields)
+        id = fields.pop("id", "id-1")
+        invocation = Invocation("shop.place", id, b"", START, **fields)
         return Context(invocation, BrokerTransport(mesh.broker), mesh.clock)
 
     return make
@@ -108,10 +110,27 @@ async def test_the_trace_goes_on_in_whatever_is_caused(mesh, context):
     await ctx.send("a.b", headers={"k": "v"})
     await ctx.emit("order.placed", headers={"baggage": "own"})
     sent, emitted = await mesh.kept("a.b"), await mesh.kept("a.b")
-    assert mesh.requests[0].headers == TRACE
-    assert sent.headers == TRACE | {"k": "v"}
+    causes = TRACE | {CORRELATION_ID: ctx.id}
+    assert mesh.requests[0].headers == causes
+    assert sent.headers == causes | {"k": "v"}
     assert emitted.headers.items() >= {"traceparent": "00-1", "baggage": "own"}.items()
     assert "cookie" not in emitted.headers
+
+
+async def test_all_that_follows_has_the_id_of_the_first(mesh, context):
+    await mesh.keeps("a.b")
+    first = context()
+    assert first.correlation_id == first.id
+    await first.send("a.b")
+    second = context(headers=(await mesh.kept("a.b")).headers, id="second")
+    assert second.correlation_id == first.id
+    await second.send("a.b")
+    assert (await mesh.kept("a.b")).headers[CORRELATION_ID] == first.id
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "x" * 256])
+def test_what_cannot_be_an_id_is_no_correlation_id(context, text):
+    assert context(headers={CORRELATION_ID: text}).correlation_id == context().id
 
 
 async def test_what_it_causes_says_by_whom(mesh, context):
@@ -129,4 +148,4 @@ async def test_a_delayed_message_belongs_to_the_same_trace(mesh, context):
     await mesh.keeps("a.b")
     await context(headers=TRACE).send("a.b", delay=60)
     await mesh.clock.advance(60)
-    assert (await mesh.kept("a.b")).headers == TRACE
+    assert (await mesh.kept("a.b")).headers.items() >= TRACE.items()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from eventmesh.engine.context import Context
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.limits import parse_size
 from eventmesh.service import Service
@@ -67,3 +68,45 @@ def test_what_makes_no_sense_is_refused(options, message):
 )
 def test_sizes(given, size):
     assert parse_size(given, "memory") == size
+
+
+async def opens(order: str, ctx: Context) -> None:
+    if order:
+        async with ctx.transaction(key=order):
+            pass
+
+
+async def opens_inside(context: Context) -> None:
+    async def book() -> None:
+        async with context.transaction():
+            pass
+
+    await book()
+
+
+class Opens:
+    async def __call__(self, ctx: Context) -> None:
+        async with ctx.transaction():
+            pass
+
+
+class Database:
+    def transaction(self) -> None: ...
+
+
+async def opens_another(ctx: Context, order: str) -> None:
+    database = Database()
+    database.transaction()
+    await ctx.send("bills.book", order)
+
+
+@pytest.mark.parametrize("handler", [opens, opens_inside, Opens()])
+def test_a_transaction_in_its_code_is_refused(handler):
+    service = Service("shop")
+    with pytest.raises(DeclarationError, match=r"transaction\(\) cannot be used.*isolation="):
+        service.function(isolation="process", name="place")(handler)
+    service.function(name="place")(handler)
+
+
+def test_the_transaction_of_something_else_is_its_own():
+    Service("shop").function(isolation="process")(opens_another)

@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 from enum import Enum
+from math import isfinite
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -92,7 +93,27 @@ def test_numbers_that_are_none_are_refused(text, form):
     assert refused.value.errors[0]["type"] == "json_invalid"
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"1e308", b'"NaN"', b'["1e999"]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1E999", "1e+999", "1.5E+400", "1e0000309", "0.1e310", "9" * 309, "9" * 309 + ".5"),
+        *("1" * 250 + "e99", "2" * 210 + "e+99", "-" + "2" * 400),
+    ],
+)
+def test_numbers_of_any_form_become_no_infinity(text):
+    body = f'{{"name": "Ada", "value":{text}}}'.encode()
+    assert not isfinite(TypeAdapter(dict[str, float | str]).validate_json(body)["value"])
+    with pytest.raises(PayloadInvalid):
+        check_finite(body, "the payload")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"null", b"1e308", b'"NaN"', b'["1e999"]', b'"Ida Noether"', b'{"id": "3e4f"}'),
+        *(b"9" * 308, b'"' + b"9" * 400 + b'"', b"0." + b"1" * 400, b"2" * 400 + b"e-200"),
+    ],
+)
 def test_numbers_that_are_some_are_taken(body):
     check_finite(body, "the payload")
 

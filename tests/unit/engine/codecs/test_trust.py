@@ -2,7 +2,13 @@
 
 import pytest
 
-from eventmesh.engine.codecs.trust import Trust, believe, believe_for
+from eventmesh.engine.codecs.trust import (
+    Trust,
+    believe,
+    believe_for,
+    gateways_in,
+    gateways_of,
+)
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings
 
@@ -53,3 +59,24 @@ def test_with_users_for_each_service_the_settings_name_the_gateways():
     message = Message(b"", "id", 1.0, principal="user:ada", sender="edge")
     assert check(message) == message
     assert check(Message(b"", "id", 1.0, principal="user:ada", sender="gateway")).principal == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "gateways"),
+    [
+        ("amqp://shop@mq", None),
+        ("amqp://shop@mq?cluster=true", None),
+        ("amqp://shop@mq?gateways=edge", None),
+        ("amqp://shop@a:5672,b:5672/x?users=per-service", set()),
+        ("amqp://shop@mq?users=per-service&gateways=edge,operator", {"edge", "operator"}),
+    ],
+)
+def test_a_url_names_the_gateways(url, gateways):
+    assert gateways_in(url) == gateways
+    assert gateways_of(Settings(broker=url)) == gateways
+
+
+def test_the_address_of_the_settings_names_them_too():
+    settings = Settings(broker="amqp://mq", broker_users="per-service", gateways=("edge",))
+    assert gateways_of(settings) == {"edge"}
+    assert gateways_in(settings.broker_address) == {"edge"}

@@ -129,7 +129,7 @@ async def test_a_slot_of_the_mesh_is_kept_too(hanging, broker, clock, until):
 
 
 async def test_a_process_whose_runs_all_hang_says_so(hanging, start, clock, until, caplog):
-    caplog.set_level(logging.WARNING, "eventmesh.engine.abandoned")
+    caplog.set_level(logging.WARNING, "eventmesh.engine.concurrency.abandoned")
     work = hanging(2, concurrency=2, retry=Retry(attempts=1))
     async with start(work.app) as host:
 

@@ -59,7 +59,7 @@ def test_a_runtime_that_cannot_run_the_handler_is_refused(app, handler, runtime)
     ("name", "advice"),
     [
         ("inlin", "did you mean 'inline'"),
-        ("container", "there are inline, lambda, process, thread"),
+        ("container", "there are durable, inline, lambda, process, thread"),
         (7, "there are"),
     ],
 )

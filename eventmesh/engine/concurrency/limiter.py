@@ -106,7 +106,7 @@ class Limiter:
 
     def release(self) -> None:
         """Return a permit: it goes to the next task that waits, if one does."""
-        if self._free >= 0:  # Below zero, it is one that `keep` has taken already.
+        if self._free == 0:  # Above, none waits. Below, it is one that `keep` has taken already.
             while self._synchronous or self._asynchronous:
                 if self._next_queue().wake_oldest():
                     return

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from eventmesh.engine.limiter import HeldSlots, Limiter
+from eventmesh.engine.concurrency.limiter import HeldSlots, Limiter
 
 _log: Final = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
+from eventmesh.engine.concurrency.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
 from eventmesh.model.errors import BrokerUnavailable, InvocationTimeout, NotBegun, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.limits import DEFAULT_TIMEOUT

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.engine.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
+from eventmesh.engine.concurrency.limiter import THROTTLED_RETRY_SECONDS, Limiter, limit_concurrency
 from eventmesh.model.errors import InvocationTimeout, Throttled
 from eventmesh.model.invocation import ASYNC, SYNC, Invocation
 from eventmesh.model.result import Result

@@ -1,0 +1,1 @@
+"""The timers of a mesh: what may be asked about them, and done with them."""
