@@ -10,7 +10,6 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import count
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
@@ -111,12 +110,7 @@ class MemoryBroker:
         self._unavailable = ""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._unavailable = CLOSED
         for delayed in self._delayed.values():
             delayed.timer.cancel()
@@ -145,6 +139,8 @@ class MemoryBroker:
         for binding in bindings:
             exchange = self._exchanges[binding.exchange]
             exchange.bind(self._get_or_create(binding.queue), binding.pattern)
+
+    def abandon(self) -> None: ...  # No answer has to be waited for in one process.
 
     async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding] = ()) -> None:
         self._check_open()
@@ -216,7 +212,7 @@ class MemoryBroker:
         if prefetch < 1:
             raise ValueError(f"prefetch={prefetch}: it counts messages, 1 or more")
         consumed = self._get_or_create(queue)
-        consumer = MemoryConsumer(deliver, prefetch)
+        consumer = MemoryConsumer(consumed, deliver, prefetch)
         consumed.attach(consumer)
         try:
             yield consumer

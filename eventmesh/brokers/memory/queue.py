@@ -75,17 +75,21 @@ class MemoryDelivery:
 class MemoryConsumer:
     """Takes deliveries of one queue, at most `prefetch` unacked at any time, until stopped."""
 
-    __slots__ = ("_deliver", "_prefetch", "unacked")
+    __slots__ = ("_closed", "_deliver", "_prefetch", "_queue", "unacked")
 
-    def __init__(self, deliver: Callable[[MemoryDelivery], None], prefetch: int) -> None:
+    def __init__(
+        self, queue: MemoryQueue, deliver: Callable[[MemoryDelivery], None], prefetch: int
+    ) -> None:
+        self._queue = queue
         self._deliver = deliver
         self._prefetch = prefetch
+        self._closed = False
         self.unacked: set[MemoryDelivery] = set()
 
     @property
     def free(self) -> bool:
         """Whether it takes another delivery now."""
-        return len(self.unacked) < self._prefetch
+        return len(self.unacked) < self._prefetch and not self._closed
 
     def take(self, delivery: MemoryDelivery) -> None:
         delivery.deliver_to(self.unacked)
@@ -94,8 +98,12 @@ class MemoryConsumer:
     async def stop(self) -> None:
         self.close()
 
+    async def resize(self, prefetch: int) -> None:
+        self._prefetch = prefetch
+        self._queue.pump()
+
     def close(self) -> None:
-        self._prefetch = 0
+        self._closed = True
 
 
 class MemoryQueue:
@@ -162,7 +170,7 @@ class MemoryQueue:
         self._stored += 1
         self._ready.append(MemoryDelivery(self, message, self._stored, message.redeliveries))
         if self._consumers:
-            self._pump()
+            self.pump()
 
     def requeue(self, delivery: MemoryDelivery, losses: int) -> None:
         """Store a delivered message again where it was: before all that were stored later."""
@@ -181,7 +189,7 @@ class MemoryQueue:
     def on_ack(self) -> None:
         """Deliver the next message: a consumer that acknowledged one may take another."""
         if self._ready:
-            self._pump()
+            self.pump()
         self._changed()
 
     def withdraw(self, message: Message) -> None:
@@ -205,7 +213,7 @@ class MemoryQueue:
 
     def attach(self, consumer: MemoryConsumer) -> None:
         self._consumers.append(consumer)
-        self._pump()
+        self.pump()
 
     def detach(self, consumer: MemoryConsumer) -> None:
         """Remove a consumer. Its unacked messages are requeued, and count as lost."""
@@ -223,7 +231,7 @@ class MemoryQueue:
     def _has_free_consumer(self) -> bool:
         return any(consumer.free for consumer in self._consumers)
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Deliver what waits, for as long as a consumer takes it.
 
         Acknowledging inside `deliver` leads here again: the call that is running continues then.
@@ -252,7 +260,7 @@ class MemoryQueue:
 
     def _pump_scheduled(self) -> None:
         self._scheduled = False
-        self._pump()
+        self.pump()
         self._changed()
 
     def _next_consumer(self) -> MemoryConsumer | None:

@@ -58,6 +58,15 @@ class Address:
     """Whether RabbitMQ has several nodes; None if nobody said so."""
 
     @property
+    def sending_user(self) -> str:
+        """The user to name in what is published, so that RabbitMQ verifies it; "" for none.
+
+        The user of a certificate is known to RabbitMQ alone, unless the URL names it too, as it
+        must where each service has one.
+        """
+        return self.user if self.per_service or not self.external else ""
+
+    @property
     def is_cluster(self) -> bool:
         """Whether RabbitMQ is a cluster: as was said, else if there are several hosts."""
         return len(self.hosts) > 1 if self.cluster is None else self.cluster

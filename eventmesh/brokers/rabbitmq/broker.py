@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from eventmesh.abc import Delivery, Lease, Slots, Subscription
 from eventmesh.aio.clock import Clock, SystemClock
-from eventmesh.brokers.rabbitmq.access.admission import Admit, admission
+from eventmesh.brokers.rabbitmq.access.admission import Admit, admission, admit_taken
 from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
@@ -32,9 +32,11 @@ from eventmesh.brokers.rabbitmq.datapath.rpc_client import RpcClient
 from eventmesh.brokers.rabbitmq.delays import DelayLadder
 from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import QueueAway
+from eventmesh.brokers.rabbitmq.management.declaring import Declaring
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.brokers.rabbitmq.management.queue_lookup import QueueLookup
-from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS, DELETE_SECONDS, backoff
+from eventmesh.brokers.rabbitmq.management.send_rights import SendRights
+from eventmesh.brokers.rabbitmq.timing import AWAY_SECONDS, CLOSE_SECONDS, DELETE_SECONDS
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -88,11 +90,11 @@ class RabbitBroker:
         )
         self._publishing = open_connection(f"{name} (publishing)", self._prepare)
         self._consuming = open_connection(f"{name} (consuming)")
-        # The user of a certificate is known to RabbitMQ only.
-        user = b"" if address.external else encode_user(address.user)
+        user = encode_user(address.sending_user)
         self._trusted = frozenset((address.user, *address.gateways))
         self._names = names = Names(address.user) if address.per_service else None
         self._management = Management(address, f"{name} (management)", log, names, endpoints)
+        self._declaring = Declaring(self._management, self._consuming, connect_timeout)
         self._publisher = Publisher(
             self._publishing,
             clock,
@@ -114,6 +116,7 @@ class RabbitBroker:
         )
         self._ladder = DelayLadder(self._management, names)
         self._lookup = QueueLookup(self._management.connection)
+        self._send_rights = SendRights(self._management.connection, clock, names)
         self._bindings: dict[str, list[Binding]] = {}
         self._stand_ins: dict[str, Queue] = {}
         self._consumers: set[Consumer] = set()
@@ -153,7 +156,16 @@ class RabbitBroker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+        out_of_time = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abandon)
+        try:
+            await self._stack.__aexit__(kind, error, traceback)
+        finally:
+            out_of_time.cancel()
+
+    def abandon(self) -> None:
+        self._management.abandon()
+        for connection in (self._publishing, self._consuming):
+            connection.abandon("this process has no time left to wait for RabbitMQ")
 
     async def _prepare(self, connection: AmqpConnection) -> None:
         await self._publisher.prepare(connection)
@@ -174,7 +186,7 @@ class RabbitBroker:
         if self._names is not None:
             queues = [self._names.queue(queue) for queue in queues]
             bindings = [replace(bound, queue=self._names.queue(bound.queue)) for bound in bindings]
-        await self._declare_patiently(queues, bindings)
+        await self._declaring.declare(queues, bindings)
         for binding in bindings:
             known = self._bindings.setdefault(binding.queue.name, [])
             if binding not in known:
@@ -187,40 +199,6 @@ class RabbitBroker:
             if binding in known and binding not in keep:
                 known.remove(binding)
 
-    async def _declare_patiently(
-        self, queues: Sequence[Queue], bindings: Sequence[Binding]
-    ) -> None:
-        """Declare, and wait as for the first connections while RabbitMQ cannot do it now.
-
-        Too few of its nodes may be there, or not the one that has a queue.
-        """
-        told = ""
-        ends = None if self._connect_timeout is None else _now() + self._connect_timeout
-        for wait in backoff():
-            try:
-                await self._declare_now(queues, bindings)
-                return
-            except BrokerUnavailable as error:
-                if self._consuming.closed_for_good or (ends is not None and _now() + wait > ends):
-                    raise
-                if str(error) != told:
-                    told = str(error)
-                    _log.warning("queues cannot be declared now, trying again: %s", error)
-            await asyncio.sleep(wait)
-
-    async def _declare_now(self, queues: Sequence[Queue], bindings: Sequence[Binding]) -> None:
-        try:
-            await self._management.declare(queues, bindings)
-        except QueueAway as error:
-            if any(queue.kind != "rpc" for queue in queues) or bindings:
-                raise
-            # Its consumer declares it once its node is back. The others have theirs now.
-            for queue in queues:
-                try:
-                    await self._management.declare([queue])
-                except QueueAway:
-                    _log.warning("%s is not served for the time being: %s", queue.name, error)
-
     async def publish(
         self, route: Route, message: Message, *, delay: float = 0.0, give_up: bool = True
     ) -> None:
@@ -229,7 +207,7 @@ class RabbitBroker:
         if delay > 0:
             await self._publish_later(route, message, delay, give_up=give_up)
             return
-        target = route if self._names is None else self._names.route(route)
+        target = route if self._names is None else await self._send_rights.find_route(route)
         try:
             await self._publisher.publish(target, message, give_up=give_up)
         except FunctionNotFound:
@@ -241,6 +219,7 @@ class RabbitBroker:
         self, route: Route, message: Message, delay: float, *, give_up: bool
     ) -> None:
         await self._management.check_delays()
+        await self._send_rights.find_route(route)
         channel_generation = self._publisher.channel_generation
         delayed = await self._ladder.ensure(route, delay)
         try:
@@ -256,7 +235,7 @@ class RabbitBroker:
             raise
 
     async def request(self, route: Route, message: Message) -> Message:
-        target = route if self._names is None else self._names.route(route)
+        target = await self._send_rights.find_route(route, message.deadline)
         try:
             return await self._rpc_client.request(target, message)
         except (FunctionNotFound, Throttled):
@@ -293,7 +272,7 @@ class RabbitBroker:
             self._consumers.add(consumer)
             stack.callback(self._consumers.discard, consumer)
             if queue.kind in _OWN:
-                stack.push_async_callback(self._delete, queue)
+                stack.push_async_exit(partial(self._delete_in_time, queue))
             yield await stack.enter_async_context(keep_consuming(consumer))
 
     def _named(self, queue: Queue) -> Queue:
@@ -305,9 +284,16 @@ class RabbitBroker:
         bindings = self._bindings.setdefault(queue.name, [])
         return admission(queue.name, self._trusted, lambda: [each.pattern for each in bindings])
 
-    async def _delete(self, queue: Queue) -> None:
+    async def _delete_in_time(
+        self, queue: Queue, kind: type[BaseException] | None, *_: object
+    ) -> None:
         """Delete a queue of this process alone, if that is quick: the process is stopping."""
         queue = self._stand_ins.pop(queue.name, queue)
+        # Whoever cancels has no time left, and the queue expires anyway.
+        if kind is not asyncio.CancelledError:
+            await self._delete(queue)
+
+    async def _delete(self, queue: Queue) -> None:
         try:
             if not self._management.connection.is_open:
                 raise BrokerUnavailable("there is no connection to RabbitMQ")
@@ -322,6 +308,8 @@ class RabbitBroker:
         What belongs to this process alone gets another name while the node of the first is away.
         """
         current = self._stand_ins.get(queue.name, queue)
+        if current is queue and self._declaring.take_declared(queue):
+            return queue.name
         try:
             await self._declare_bound(queue, current)
         except QueueAway as error:
@@ -340,7 +328,12 @@ class RabbitBroker:
         )
 
     async def get(self, queue: Queue) -> Delivery | None:
-        return await self._management.get(self._named(queue))
+        delivery = await self._management.get(self._named(queue))
+        if delivery is not None and self._names is not None:
+            delivery.message = admit_taken(
+                delivery.message, delivery.exchange, queue.name, self._trusted
+            )
+        return delivery
 
     async def depth(self, queue: Queue) -> int:
         """See `Broker.depth`. A quorum queue counts requeued messages some milliseconds later.
@@ -370,7 +363,3 @@ class RabbitBroker:
 
     def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
         return hold_lease(self._management, name)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

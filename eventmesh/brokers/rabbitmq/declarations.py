@@ -6,7 +6,7 @@ on RabbitMQ refuses transient queues that are not exclusive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 from eventmesh.brokers.rabbitmq.access.names import Names, inlet
@@ -108,6 +108,16 @@ class Declarer(Protocol):
 
 
 _INBOX: Final = inbox("").name
+
+
+def without_repetitions(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """Return each declaration once, the first one: an inbox brings dead letters, as others do."""
+    found: dict[object, Declaration] = {}
+    for each in declarations:
+        found.setdefault(
+            each if isinstance(each, BindingDeclaration) else (type(each), each.name), each
+        )
+    return list(found.values())
 
 
 def quorum(

@@ -42,8 +42,24 @@ def admission(queue: str, trusted: Collection[str], patterns: Callable[[], list[
                 )
                 return None
             return replace(message, type=type, trigger="event")
-        if message.trigger == "invoke" or (message.sender and message.sender in trusted):
-            return message
-        return replace(message, type="", trigger="invoke")
+        return _admit_call(message, trusted)
 
     return admit
+
+
+def admit_taken(message: Message, exchange: str, queue: str, trusted: Collection[str]) -> Message:
+    """Return what is believed of a message that is taken out of a queue of a function.
+
+    An operator moves it or redrives it, and is then believed himself. Beside the `trusted` users
+    the function's own service is: `queue` is em.inbox.SERVICE.… or em.dead.SERVICE.….
+    """
+    if exchange.startswith(EVENT_EXCHANGES):
+        type = exchange.removeprefix(EVENT_EXCHANGES)
+        return replace(message, type=type, trigger="event")
+    return _admit_call(message, {*trusted, *queue.split(".")[2:3]})
+
+
+def _admit_call(message: Message, trusted: Collection[str]) -> Message:
+    if message.trigger == "invoke" or (message.sender and message.sender in trusted):
+        return message
+    return replace(message, type="", trigger="invoke")

@@ -44,6 +44,7 @@ def build_definitions(
 ) -> dict[str, Any]:
     """Return the definitions: no user is an administrator, or has any other tag."""
     made, bindings = exchanges(all_rights)
+    made |= {each.exchange: "direct" for each in all_permissions if each.exchange}
     return {
         "vhosts": [{"name": virtual_host}],
         "users": [
@@ -121,7 +122,12 @@ def topic_permissions(
 
 
 def control_script(virtual_host: str, all_permissions: Sequence[Permissions]) -> str:
-    """Return a shell script that does the same by rabbitmqctl, on a node that has users already."""
+    """Return a shell script that does the same by rabbitmqctl, on a node that has users already.
+
+    A command that reads its input has no option: the rabbitmqctl of RabbitMQ 4 counts its words to
+    decide whether it has any input (`maybe_noinput` there), and counts options, too. Definitions
+    come from a file, because that of 4.0 waits for ever at the end of its input.
+    """
     host = quote(virtual_host)
     lines = [
         "#!/bin/sh",
@@ -129,23 +135,26 @@ def control_script(virtual_host: str, all_permissions: Sequence[Permissions]) ->
         "set -eu",
         f'cd "{_HERE}"',
         f"rabbitmqctl --silent add_vhost {host} || true",
+        "# The exchanges, which no service may declare or delete. They come first: RabbitMQ 4.3",
+        "# takes the permissions of a topic exchange only if it is there.",
+        "topology=$(mktemp)",
+        "trap 'rm -f \"$topology\"' EXIT",
+        'cat exchanges.json > "$topology"',
+        'chmod 644 "$topology"  # It has no secrets, and another user may run rabbitmqctl.',
+        'rabbitmqctl --silent import_definitions "$topology" >/dev/null',
     ]
     for each in all_permissions:
         user = quote(each.user)
         three = " ".join(map(quote, (each.configure, each.write, each.read)))
         lines += [
-            f"rabbitmqctl --silent add_user {user} < secrets/{user} 2>/dev/null ||",
-            f"    rabbitmqctl --silent change_password {user} < secrets/{user}",
+            f"rabbitmqctl add_user {user} < secrets/{user} >/dev/null 2>&1 ||",
+            f"    rabbitmqctl change_password {user} < secrets/{user} >/dev/null",
             f"rabbitmqctl --silent set_user_tags {user}",
             f"rabbitmqctl --silent set_permissions -p {host} {user} {three}",
         ]
     for user, *row in topic_permissions(all_permissions):
         words = " ".join(map(quote, row))
         lines.append(f"rabbitmqctl --silent set_topic_permissions -p {host} {quote(user)} {words}")
-    lines += [
-        "# The exchanges, which no service may declare or delete.",
-        "rabbitmqctl --silent import_definitions < exchanges.json",
-    ]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,15 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Final
 
-from eventmesh.model.topology import EVENTS, NAME_PREFIX, PRESENCE, Queue, Route, inbox
+from eventmesh.model.topology import (
+    EVENTS,
+    NAME_PREFIX,
+    PRESENCE,
+    Queue,
+    Route,
+    inbox,
+    record_name,
+)
 from eventmesh.model.value import value
 
 REPLIES: Final = f"{NAME_PREFIX}.replies"
@@ -93,6 +101,19 @@ class Names:
                 return Route(event_exchange(route.key), route.key, mandatory=False, name=route.name)
             case _:
                 return route
+
+
+def owners_of(name: str, user: str, gateways: frozenset[str]) -> frozenset[str]:
+    """Return the only users whose messages count for `user` in a queue of leases or slots.
+
+    None for any. `name` is em.slots.SERVICE.… or em.timers.SERVICE, which is the service's own if
+    it logs in with its name: with one account for all services RabbitMQ cannot tell them apart. In
+    a record, em.record.SERVICE, those of `gateways` count as well: an operator prunes it, and
+    RabbitMQ lets no gateway write there.
+    """
+    if user not in name.split(".")[2:3]:
+        return frozenset()
+    return gateways | {user} if name == record_name(user) else frozenset((user,))
 
 
 def is_wild(pattern: str) -> bool:

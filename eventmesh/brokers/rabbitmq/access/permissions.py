@@ -21,6 +21,7 @@ from eventmesh.brokers.rabbitmq.access.names import (
     inlet,
     is_wild,
 )
+from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.topology import (
     EVENTS,
@@ -74,6 +75,7 @@ class Permissions:
 
     `patterns` is a regular expression of the keys with which it may bind to the exchange of all
     events; it may publish to none of the topic exchanges with a key but to that of presence.
+    `exchange` is a direct one for leases that is made for it alone, if it is no service.
     """
 
     user: str
@@ -81,13 +83,15 @@ class Permissions:
     write: str
     read: str
     patterns: str = NOTHING
+    exchange: str = ""
 
 
 def permissions(rights: Rights) -> Permissions:
     """Return the permissions of the user of a service.
 
-    Raises SettingsError if they are too long for RabbitMQ.
+    Raises SettingsError if they, or a name in them, are too long for RabbitMQ.
     """
+    _check_names(rights)
     service, names = re.escape(rights.service), Names(rights.service)
     # Not each function: MAX_PATTERN would then limit how many there are.
     mine = [
@@ -134,6 +138,25 @@ def permissions(rights: Rights) -> Permissions:
     )
 
 
+def _check_names(rights: Rights) -> None:
+    """Raise SettingsError for a name that leaves no room for that of its exchange."""
+    queues = dict.fromkeys((*rights.queues, *_called_queues(rights)))
+    types = dict.fromkeys((*rights.emits, *(each for each in rights.patterns if not is_wild(each))))
+    for what, names, exchange in (
+        ("queue", queues, inlet),
+        ("event type", types, event_exchange),
+    ):
+        for name in names:
+            over = len(exchange(name).encode()) - MAX_SHORT_STRING
+            if over > 0:
+                most = len(name.encode()) - over
+                raise SettingsError(
+                    f"the {what} {name!r} of the service {rights.service!r} is too long for a user "
+                    f"of its own: RabbitMQ takes names of {MAX_SHORT_STRING} bytes, and that of "
+                    f"its exchange begins with {exchange('')!r}; give it {most} bytes at most"
+                )
+
+
 def gateway_permissions(user: str) -> Permissions:
     """Return the permissions of a gateway: it calls every function, and redrives dead letters.
 
@@ -151,6 +174,46 @@ def gateway_permissions(user: str) -> Permissions:
                 [mine, rf"{NAME_PREFIX}\.(to|event|inbox|rpc)\..+", re.escape(PRESENCE)],
             ),
             read=_any([mine, rf"{re.escape(dead_letters('').name)}.+", *shared]),
+        )
+    )
+
+
+def operator_permissions(user: str, all_rights: Sequence[Rights]) -> Permissions:
+    """Return the permissions of the command line: what `ps`, `doctor`, `dlq` and `prune` do.
+
+    It takes messages out of inboxes and dead letters to move them, unbinds and deletes the queues
+    of functions, and reads and writes the records of services. It answers no request, moves no
+    timer, takes no slot, and reads no queue of a trigger. To queues of triggers it may write, so
+    that RabbitMQ 4.3 tells their lengths to it, if that fits into a permission.
+    """
+    mine = rf"{NAME_PREFIX}\.(replies|presence|delay)\.{re.escape(user)}\..+"
+    own = Names(user).own
+    records = [rf"{re.escape(record_name(''))}.+", re.escape(SERVICES)]
+    write = [
+        mine,
+        rf"{NAME_PREFIX}\.(to|event|inbox)\..+",
+        *map(re.escape, (own, PRESENCE)),
+        *records,
+    ]
+    queues = [name for each in all_rights for name in (*each.queues, *each.foreign_queues)]
+    all_write = _any([*write, *_alternatives(queues)])
+    return _checked(
+        Permissions(
+            user,
+            configure=_any(
+                [mine, rf"{NAME_PREFIX}\.(inbox|rpc|dead|slots|timers)\..+", *records],
+            ),
+            write=all_write if len(all_write.encode()) <= MAX_PATTERN else _any(write),
+            read=_any(
+                [
+                    mine,
+                    rf"{NAME_PREFIX}\.(inbox|dead|event)\..+",
+                    *map(re.escape, (own, EVENTS, PRESENCE, REPLIES)),
+                    *records,
+                ]
+            ),
+            patterns=".*",
+            exchange=own,
         )
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -23,6 +24,10 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 _TAG: Final = Struct(">QB")
 _CONTENT_HEADER: Final = Struct(">HHQ")
 _REDELIVERED: Final = 1
+_PUBLISH_REFUSED: Final = (403, 60, 40)
+"""The reply code, the class and the method of a basic.publish that the user has no right to."""
+_EXCHANGE: Final = re.compile(r"exchange '(.*?)' in vhost")
+_DEFAULT_EXCHANGE: Final = "amq.default"
 
 
 class DeliveryCallback(Protocol):
@@ -141,6 +146,11 @@ class Channel:
             return
         await self.call(commands.Basic.Cancel(consumer_tag=tag))
         self._consumers.pop(tag.encode(), None)
+
+    async def stop_consuming(self) -> None:
+        """Cancel all its consumers."""
+        for tag in list(self._consumers):
+            await self.cancel(tag.decode())
 
     def abandon(self) -> None:
         """Close the channel without waiting; the broker requeues unacked deliveries."""
@@ -279,11 +289,18 @@ class Channel:
                 # One message that a consumer cannot take must not end the connection of all.
                 _log.exception("a consumer failed with the message %d", content.tag)
 
-    def end(self, reason: str) -> None:
-        """End the channel, and fail everything that waits for it."""
+    def end(self, reason: str, refused: str | None = None) -> None:
+        """End the channel, and fail everything that waits for it.
+
+        `refused` is the exchange to which the user may not publish, if that is the reason.
+        """
         if self.closed.done():
             return
         self._is_open = False
+        why = f"the channel to RabbitMQ ended: {reason}"
+        if refused is not None:
+            # Before `closed`: who was refused is told that, and not that the channel is gone.
+            self.confirms.end(why, refused)
         self.closed.set_result(reason)
         self._consumers.clear()
         for _, reply in self._calls:
@@ -291,13 +308,16 @@ class Channel:
                 reply.set_exception(BrokerUnavailable(self._why_closed()))
                 reply.exception()  # Marks it as retrieved: its caller may be gone.
         self._calls.clear()
-        self.confirms.end(self._why_closed())
+        self.confirms.end(why)
 
     def _on_close(self, command: commands.Channel.Close) -> None:
         self._transport.write(frames.method(self.number, commands.Channel.CloseOk()))
         # If our own close is under way, its reply is still to come, and the number is not free.
         answered = self._is_open
-        self.end(f"RabbitMQ closed it: {command.reply_code} {command.reply_text}")
+        self.end(
+            f"RabbitMQ closed it: {command.reply_code} {command.reply_text}",
+            _refused_exchange(command),
+        )
         if answered:
             self._transport.release_channel(self.number)
 
@@ -321,3 +341,11 @@ class Channel:
     def _why_closed(self) -> str:
         reason = self.closed.result() if self.closed.done() else "it is being closed"
         return f"the channel to RabbitMQ ended: {reason}"
+
+
+def _refused_exchange(close: commands.Channel.Close) -> str | None:
+    """Return the exchange to which RabbitMQ did not let a message go; None for other reasons."""
+    if (close.reply_code, close.class_id, close.method_id) != _PUBLISH_REFUSED:
+        return None
+    found = _EXCHANGE.search(close.reply_text)
+    return None if found is None else found[1].replace(_DEFAULT_EXCHANGE, "")

@@ -10,7 +10,7 @@ from typing import Final
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq.amqp.properties import decode_properties
-from eventmesh.model.errors import BrokerUnavailable
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 
 _CLOCK: Final = SystemClock()
 _TAG: Final = Struct(">QB")
@@ -19,6 +19,10 @@ _METHOD_SIZE: Final = 4
 _EXCHANGE: Final = 6
 """The offset of the exchange's name in a target, after the method and two reserved octets."""
 _MANDATORY: Final = b"\x01"
+_ADVICE: Final = (
+    "Give the user the right to write there; with a user for each service, declare it in calls=[…] "
+    "or emits=[…], and load what 'eventmesh export broker' writes"
+)
 
 
 class Refused(Exception):
@@ -27,6 +31,10 @@ class Refused(Exception):
 
 class Returned(Exception):
     """A mandatory message reached no queue: basic.return."""
+
+
+class Unsent(Exception):
+    """The broker closed the channel because of an earlier message, and did not look at this one."""
 
 
 class _Publish:
@@ -111,11 +119,22 @@ class Confirms:
                 publish.fail(Returned())
                 return
 
-    def end(self, reason: str) -> None:
-        """Fail all messages: no confirm can come any more."""
+    def end(self, reason: str, refused: str | None = None) -> None:
+        """Fail all messages: no confirm can come any more.
+
+        `refused` is the exchange to which the broker does not let the user publish, if it closed
+        the channel for that. It took no message after the first one to it.
+        """
         unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
+        unsent = False
         for publish in unconfirmed.values():
-            publish.fail(BrokerUnavailable(f"{reason}; the message may or may not be stored"))
+            if refused is not None and exchange_of(publish.target) == refused:
+                unsent = True
+                publish.fail(AccessDenied(f"{reason}; the message was not stored. {_ADVICE}"))
+            elif unsent:
+                publish.fail(Unsent(reason))
+            else:
+                publish.fail(BrokerUnavailable(f"{reason}; the message may or may not be stored"))
             if self.on_resolved is not None:
                 self.on_resolved(publish.target)
 
@@ -129,3 +148,9 @@ class Confirms:
             publish.confirmed.set_result(None)
         if self.on_resolved is not None:
             self.on_resolved(publish.target)
+
+
+def exchange_of(target: bytes) -> str:
+    """Return the exchange in the payload of a basic.publish."""
+    start = _EXCHANGE + 1
+    return target[start : start + target[_EXCHANGE]].decode(errors="replace")

@@ -9,7 +9,8 @@ leaves two, of which the one with the higher version counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import random
+from collections.abc import AsyncGenerator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeGuard
 from uuid import uuid4
@@ -28,6 +29,14 @@ from eventmesh.model.errors import BrokerUnavailable
 REFRESH_SECONDS: Final = 600.0
 """A state that is held for this long is saved again: RabbitMQ requeues messages that are unacked
 for half an hour (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)."""
+
+TURN_SECONDS: Final = 30.0
+"""How long a process waits in line for a lease before it goes to its end, at least.
+
+Messages reach a consumer from the member of the queue on the consumer's own node. Seen with
+RabbitMQ 3.10: a member that followed its leader no more, for twenty minutes, after nodes had been
+killed. The consumer that is active there gets nothing, and the others wait for it.
+"""
 
 PREFETCH: Final = 100
 MAX_LENGTH: Final = 1000
@@ -63,19 +72,7 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
     """
     async with AsyncExitStack() as stack:
         await management.make_own(QueueDeclaration(name, ARGUMENTS))
-        publishing = await stack.enter_async_context(
-            management.publish_connection.channel(confirms=True)
-        )
-        channel = await stack.enter_async_context(management.connection.channel())
-        lease = RabbitLease(
-            name,
-            channel,
-            publishing,
-            management.own_exchange,
-            user=management.user,
-            owner=management.find_owner(name),
-        )
-        await lease.take()
+        lease = await _take_lease(management, name, stack)
         tenure = asyncio.timeout(None)
         await stack.enter_async_context(background_task(_watch(lease, management, tenure)))
         try:
@@ -87,6 +84,32 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
             raise lease.lost() from None
         finally:
             lease.end("it was released")
+
+
+async def _take_lease(management: Management, name: str, stack: AsyncExitStack) -> RabbitLease:
+    """Wait for the lease; its channels are closed when `stack` is left."""
+    while True:
+        async with AsyncExitStack() as attempt:
+            publishing = await attempt.enter_async_context(
+                management.publish_connection.channel(confirms=True)
+            )
+            lease = RabbitLease(
+                name,
+                await attempt.enter_async_context(management.connection.channel()),
+                publishing,
+                management.own_exchange,
+                user=management.user,
+                owners=management.find_owners(name),
+            )
+            try:
+                # Random, so that not all leave the line together.
+                async with asyncio.timeout(random.uniform(1, 2) * TURN_SECONDS):  # noqa: S311
+                    await lease.take()
+            except TimeoutError:
+                check_cancelled()  # One may have been forgotten while it waited.
+                continue
+            await stack.enter_async_context(attempt.pop_all())
+            return lease
 
 
 async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Timeout) -> None:
@@ -108,16 +131,16 @@ class RabbitLease:
         exchange: str = "",
         *,
         user: str = "",
-        owner: str = "",
+        owners: Collection[str] = (),
     ) -> None:
         """`exchange` is where to publish to the queue `name`, and `user` who publishes.
 
-        Only states of `owner` count, unless it is "".
+        Only states of the users `owners` count, if there are any.
         """
         self._exchange = exchange
         self._name = name
         self._user = user
-        self._owner = owner
+        self._owners = owners
         self._channel = channel
         self._publishing = publishing
         # No longer than PREFETCH; None stands for the end.
@@ -229,7 +252,7 @@ class RabbitLease:
 
     async def _keep_newer(self, message: DeliveredMessage) -> bool:
         """Hold the message in place of the held one if its state is newer; drop it otherwise."""
-        version = _version(message, self._owner)
+        version = _version(message, self._owners)
         if version is None or version <= self._held_version:
             await self._drop(message)
             return False
@@ -269,10 +292,10 @@ def _is_version(part: Any) -> TypeGuard[int]:
     return isinstance(part, int) and 0 <= part < _MAX_VERSION
 
 
-def _version(message: DeliveredMessage, owner: str) -> Version | None:
+def _version(message: DeliveredMessage, owners: Collection[str]) -> Version | None:
     """Return the version of a state; None for a claim and for a foreign message."""
     properties = message.header.properties
-    if owner and properties.user_id != owner:
+    if owners and properties.user_id not in owners:
         return None
     headers = properties.headers or {}
     epoch, number = headers.get(EPOCH), headers.get(NUMBER)

@@ -82,7 +82,7 @@ class RabbitSlots:
     def __init__(self, management: Management, name: str, limit: int) -> None:
         self._management = management
         self._name = name
-        self._owner = management.find_owner(name)
+        self._owners = management.find_owners(name)
         self._limit = limit
         self._insist = True
         self._running = 0
@@ -306,7 +306,7 @@ class RabbitSlots:
     async def _on_token(
         self, channel: AbstractChannel, consumer: TokenConsumer, message: DeliveredMessage
     ) -> None:
-        if self._owner and message.header.properties.user_id != self._owner:
+        if self._owners and message.header.properties.user_id not in self._owners:
             # It would be one slot more for the whole mesh.
             _log.warning("%s: a slot that its service did not make is dropped", self._name)
             await channel.basic_ack(message.delivery_tag or 0, wait=False)

@@ -91,11 +91,18 @@ class ReconnectingConnection:
             self._avoid(connection)
             connection.fail(reason)
 
+    def abandon(self, reason: str) -> None:
+        """End the connection for good, without waiting for RabbitMQ."""
+        self.closed_for_good = True
+        if self._current is not None:
+            self._current.fail(reason)
+        self._changed.set()
+
     async def run(self) -> None:
-        """Keep the connection open until cancelled."""
+        """Keep the connection open until cancelled, or abandoned."""
         waits, refused_waits = backoff(), backoff(LONGEST_REFUSED_WAIT)
         try:
-            while True:
+            while not self.closed_for_good:
                 connection = await self._open()
                 if connection is not None and await self._offer(connection) > STABLE_SECONDS:
                     waits, refused_waits = backoff(), backoff(LONGEST_REFUSED_WAIT)
@@ -113,7 +120,9 @@ class ReconnectingConnection:
         self._current = connection
         self._changed.set()
         try:
-            self._fail(BrokerUnavailable(await asyncio.shield(connection.closed)))
+            reason = await asyncio.shield(connection.closed)
+            if not self.closed_for_good:
+                self._fail(BrokerUnavailable(reason))
             if connection.silent:
                 self._avoid(connection)
         finally:
@@ -144,6 +153,9 @@ class ReconnectingConnection:
         except BaseException:
             connection.fail("it is not wanted any more")
             raise
+        if self.closed_for_good:
+            connection.fail("it is not wanted any more")
+            return None
         return connection
 
     def _avoid(self, connection: AmqpConnection) -> None:

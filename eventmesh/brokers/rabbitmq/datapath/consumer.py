@@ -12,14 +12,15 @@ from eventmesh.abc import Delivery
 from eventmesh.aio.clock import Clock
 from eventmesh.aio.tasks import background_task
 from eventmesh.brokers.rabbitmq.access.admission import Admit
-from eventmesh.brokers.rabbitmq.amqp.channel import Channel, DeliveryCallback
+from eventmesh.brokers.rabbitmq.amqp.channel import DeliveryCallback
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
+from eventmesh.brokers.rabbitmq.datapath.acks import AckBatcher, RabbitDelivery
+from eventmesh.brokers.rabbitmq.datapath.active_consumer import ActiveConsumer
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
 from eventmesh.brokers.rabbitmq.error_translation import QueueAway
 from eventmesh.brokers.rabbitmq.timing import LONGEST_START_WAIT, backoff
 from eventmesh.model.errors import BrokerUnavailable, EventmeshError
-from eventmesh.model.message import Message
 
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
@@ -28,96 +29,11 @@ PATIENCE: Final = 11
 """Failed starts in a row after which a consumer warns that RabbitMQ is unavailable: 6 s or more."""
 
 
-class RabbitDelivery:
-    """A delivered message, with the channel on which it is acked or requeued."""
-
-    __slots__ = ("_acks", "losses", "message", "number", "redeliveries")
-
-    def __init__(
-        self, message: Message, counts: tuple[int, int], number: int, acks: AckBatcher
-    ) -> None:
-        """`counts` are its redeliveries and losses, and `number` its delivery tag."""
-        self.message = message
-        self.number = number
-        self.redeliveries, self.losses = counts
-        self._acks = acks
-
-    @property
-    def held(self) -> bool:
-        return self._acks.holds(self.number)
-
-    @property
-    def stale(self) -> bool:
-        return not self._acks.channel.is_open
-
-    def ack(self) -> None:
-        self._acks.ack(self.number)
-
-    def requeue(self) -> None:
-        self._acks.requeue(self.number)
-
-
-class AckBatcher:
-    """Acks the deliveries of one channel, in one write for each pass of the event loop.
-
-    Delivery tags count up within their channel and end with it (AMQP 0-9-1, section 1.8.3).
-    Finished deliveries without a gap are acked at once, with `multiple`; those after a gap are
-    acked one by one, so that a slow delivery delays only itself.
-    """
-
-    __slots__ = ("_acked", "_flushing", "_unacked", "channel")
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self._unacked: dict[int, None] = {}
-        self._acked: set[int] = set()
-        self._flushing = False
-
-    def add(self, tag: int) -> None:
-        """Add a delivery that waits for its ack or requeue."""
-        self._unacked[tag] = None
-
-    def holds(self, tag: int) -> bool:
-        """Whether a delivery waits for its ack or requeue, and can get it."""
-        return self.channel.is_open and tag in self._unacked and tag not in self._acked
-
-    def ack(self, tag: int) -> None:
-        if tag not in self._unacked or tag in self._acked:
-            return
-        self._acked.add(tag)
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self.flush)
-
-    def requeue(self, tag: int) -> None:
-        if tag in self._unacked and tag not in self._acked:
-            del self._unacked[tag]
-            self.channel.requeue(tag)
-
-    def flush(self) -> None:
-        """Write the collected acks."""
-        self._flushing = False
-        acked, self._acked = self._acked, set()
-        prefix: list[int] = []
-        for tag in self._unacked:
-            if tag not in acked:
-                break
-            prefix.append(tag)
-        for tag in prefix:
-            del self._unacked[tag]
-        acked.difference_update(prefix)
-        if prefix:
-            self.channel.ack(prefix[-1], multiple=len(prefix) > 1)
-        for tag in sorted(acked):
-            del self._unacked[tag]
-            self.channel.ack(tag)
-
-
 class Consumer:
     """One subscription to one queue, and its active AMQP consumer.
 
-    `live` is set while there is one. Each AMQP consumer has a channel of its own, which is closed
-    before the next one starts: so there is never more than one.
+    `live` is set while there is one. Each has a channel of its own, which is closed before the
+    next one starts: so there is never more than one.
     """
 
     def __init__(
@@ -150,7 +66,7 @@ class Consumer:
         self._declare = declare
         self._reply_connection = reply_connection or connection
         self._admit = admit
-        self._active: _ActiveConsumer | None = None
+        self._active: ActiveConsumer | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
         self._may_be_away = may_be_away
@@ -176,7 +92,7 @@ class Consumer:
     async def run(self) -> None:
         """Start again whenever the consumer ends, until it is stopped or the connection closes."""
         while (active := self._active) is not None or self._away:
-            reason = "its node was away" if active is None else await active.wait_ended()
+            reason = "its node was away" if active is None else await self._tend(active)
             self.abandon()
             # Always the first wait of a backoff: the later ones are for starts that fail.
             await asyncio.sleep(next(backoff()))
@@ -195,9 +111,17 @@ class Consumer:
             active = self._active
         if active is not None and active.channel.is_open:
             try:
-                await active.channel.cancel(active.tag)
+                await active.stop()
             except BrokerUnavailable:
                 return  # It was lost just now, so nothing is delivered any more.
+
+    async def resize(self, prefetch: int) -> None:
+        """Change the prefetch; see `Subscription.resize`. It outlasts losses."""
+        self._prefetch = prefetch
+        async with self._starting:
+            if self._active is not None:
+                self._active.prefetch = prefetch
+                await self._adjust(self._active)
 
     async def close(self) -> None:
         """Close the channel after the last ack; RabbitMQ requeues unacked messages."""
@@ -231,10 +155,10 @@ class Consumer:
     async def _consume(self, connection: AmqpConnection) -> None:
         channel = await connection.open_channel()
         try:
-            active = _ActiveConsumer(connection, channel)
-            active.tag = await channel.consume(
-                self._queue, self._prefetch, self._delivery_callback(active.acks)
+            active = ActiveConsumer(
+                connection, channel, self._queue, self._prefetch, self._delivery_callback
             )
+            await active.adjust()
         except BaseException:
             channel.abandon()
             raise
@@ -242,6 +166,22 @@ class Consumer:
         self._warned = ""
         self._away = False
         self.live.set()
+
+    async def _tend(self, active: ActiveConsumer) -> str:
+        """Adjust its prefetch as deliveries are settled, until it has ended; returns why."""
+        while (reason := await active.wait()) is None:
+            async with self._starting:
+                await self._adjust(active)
+        return reason
+
+    async def _adjust(self, active: ActiveConsumer) -> None:
+        if self._stopped or not active.channel.is_open:
+            return
+        try:
+            await active.adjust()
+        except BrokerUnavailable as error:
+            # Its channel has ended, so `run` starts it again, with this prefetch.
+            _log.debug("the prefetch of the consumer of %s stays: %s", self._queue, error)
 
     def abandon(self) -> None:
         """End the active consumer, if there is one; RabbitMQ requeues its unacked messages."""
@@ -281,7 +221,7 @@ class Consumer:
 
         return on_admitted_delivery
 
-    def _log_restart(self, ended: _ActiveConsumer | None, reason: str) -> None:
+    def _log_restart(self, ended: ActiveConsumer | None, reason: str) -> None:
         # A lost connection ends all its consumers, and ConnectionLog reports it once. RabbitMQ may
         # cancel the consumers before it closes the connection, so its state now decides.
         lost = ended is not None and ended.connection.closed.done()
@@ -299,28 +239,6 @@ class Consumer:
         if level == logging.WARNING:
             self._warned = str(error)
         _log.log(level, "the consumer of %s cannot start and tries again: %s", self._queue, error)
-
-
-class _ActiveConsumer:
-    """An AMQP consumer on its channel."""
-
-    def __init__(self, connection: AmqpConnection, channel: Channel) -> None:
-        self.connection = connection
-        self.channel = channel
-        self.acks = AckBatcher(channel)
-        self.tag = ""
-        self._cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        channel.on_cancel = self._on_cancel
-
-    async def wait_ended(self) -> str:
-        """Wait until it has ended, and return why."""
-        futures = (self.channel.closed, self._cancelled)
-        done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-
-    def _on_cancel(self, _tag: str) -> None:
-        if not self._cancelled.done():
-            self._cancelled.set_result("RabbitMQ cancelled it: its queue was deleted or has moved")
 
 
 @asynccontextmanager

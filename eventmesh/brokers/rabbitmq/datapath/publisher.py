@@ -12,7 +12,7 @@ from pamqp import commands
 from eventmesh.aio.clock import Clock, SharedTimer, TimeLimit
 from eventmesh.aio.waiters import WaitQueue
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
-from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
+from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned, Unsent
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
@@ -172,7 +172,9 @@ class Publisher:
             await confirmed
             return
         except Refused:
-            pass  # It is published again below.
+            unsent = False  # It is published again below.
+        except Unsent:
+            unsent = True
         except (TimeoutError, Returned) as error:
             raise self._translate(error, route) from None
         finally:
@@ -180,6 +182,14 @@ class Publisher:
             if not give_up:
                 self._patient.discard(confirmed)
         refused = _Refused(route, target, properties, message, ends)
+        if unsent:
+            channel = await self._wait(route, target)
+            self._release(target)
+            try:
+                await self._resend(refused, channel)
+                return
+            except Refused:
+                pass
         resend = partial(self._resend, refused)
         await self._refusals.publish_again(route, line, channel, resend, ends)
 
@@ -197,7 +207,7 @@ class Publisher:
         self._unconfirmed.add(confirmed, refused.ends)
         try:
             await confirmed
-        except (TimeoutError, Returned) as error:
+        except (TimeoutError, Returned, Unsent) as error:
             raise self._translate(error, refused.route) from None
         finally:
             self._unconfirmed.remove(confirmed)
@@ -205,6 +215,8 @@ class Publisher:
     def _translate(self, error: Exception, route: Route) -> InvocationError:
         if isinstance(error, Returned):
             return FunctionNotFound(route.name)
+        if isinstance(error, Unsent):
+            return BrokerUnavailable(f"{route.name}: {error}; the message was not stored")
         return BrokerUnavailable(
             f"{route.name}: RabbitMQ did not confirm the message within {self._timeout:g} s; "
             "it may or may not be stored"

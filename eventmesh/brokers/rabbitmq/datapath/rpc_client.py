@@ -16,7 +16,7 @@ from pamqp import commands
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names
 from eventmesh.brokers.rabbitmq.amqp.channel import Channel
-from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned
+from eventmesh.brokers.rabbitmq.amqp.confirms import Refused, Returned, Unsent
 from eventmesh.brokers.rabbitmq.amqp.connection import AmqpConnection
 from eventmesh.brokers.rabbitmq.amqp.properties import receive
 from eventmesh.brokers.rabbitmq.datapath.connection import ReconnectingConnection
@@ -31,6 +31,7 @@ from eventmesh.brokers.rabbitmq.datapath.refusals import QUEUE_FULL_RETRY_SECOND
 from eventmesh.brokers.rabbitmq.limits import MAX_EXPIRATION_MS
 from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
+    AccessDenied,
     BrokerUnavailable,
     FunctionNotFound,
     InvocationTimeout,
@@ -166,6 +167,8 @@ class RpcClient:
                 await self._publish(channel, route, message, correlation_id, remaining)
             except Returned:
                 raise FunctionNotFound(route.name) from None
+            except Unsent as error:
+                raise BrokerUnavailable(f"{route.name} was not called: {error}") from None
             self._tried.discard(channel)
 
         line = line_of(encode_route(route.exchange, route.key, mandatory=True))
@@ -281,5 +284,7 @@ def _published(
     error = confirmed.exception()
     if isinstance(error, Returned):
         _fail(reply, FunctionNotFound(route.name))
-    elif isinstance(error, (BrokerUnavailable, Refused)):
+    elif isinstance(error, Unsent):
+        _fail(reply, BrokerUnavailable(f"{route.name} was not called: {error}"))
+    elif isinstance(error, (AccessDenied, BrokerUnavailable, Refused)):
         _fail(reply, error)

@@ -33,13 +33,22 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 class GetDelivery:
     """A message that was taken out of a queue, to be acked or requeued once."""
 
-    __slots__ = ("_channel", "losses", "message", "number", "redeliveries")
+    __slots__ = ("_channel", "exchange", "losses", "message", "number", "redeliveries")
 
     def __init__(
-        self, message: Message, counts: tuple[int, int], channel: GetChannel, number: int
+        self,
+        message: Message,
+        counts: tuple[int, int],
+        channel: GetChannel,
+        number: int,
+        exchange: str = "",
     ) -> None:
-        """`counts` are its redeliveries and losses, and `number` its delivery tag."""
+        """`counts` are its redeliveries and losses, and `number` its delivery tag.
+
+        `exchange` is where it was published or dead-lettered last.
+        """
         self.message = message
+        self.exchange = exchange
         self.redeliveries, self.losses = counts
         self.number = number
         self._channel: GetChannel | None = channel
@@ -196,4 +205,4 @@ def _read(taken: DeliveredMessage, channel: GetChannel, tag: int) -> GetDelivery
     message = received.message
     if isinstance(written_at, float) and abs(written_at - message.timestamp) < _ROUGHLY:
         message = replace(message, timestamp=written_at)
-    return GetDelivery(message, received.counts, channel, tag)
+    return GetDelivery(message, received.counts, channel, tag, taken.exchange or "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
@@ -22,6 +22,7 @@ from aiormq.connection import TransportFactory
 from pamqp.common import FieldTable
 from yarl import URL
 
+from eventmesh.aio.tasks import task_group
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
 from eventmesh.brokers.rabbitmq.endpoints import Endpoint, Endpoints
@@ -64,6 +65,7 @@ class ManagementConnection:
         self._log = log or ConnectionLog(name, address)
         self._connection: Connection | None = None
         self._live: AbstractConnection | None = None
+        self._transport: asyncio.Transport | None = None
         self._opening = asyncio.Lock()
         self._failure = "it was not opened yet"
         self._dropped = ""
@@ -99,7 +101,17 @@ class ManagementConnection:
             return await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
 
     async def close_channel(self, channel: AbstractChannel) -> None:
-        """Close a channel, if it is not closed already."""
+        """Close a channel, if it is not closed already. Who is cancelled meanwhile waits for it."""
+        async with task_group() as tasks:
+            closing = tasks.create_task(self._close(channel))
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                # aiormq would close it once more, for which RabbitMQ ends the connection of all.
+                await asyncio.wait([closing])
+                raise
+
+    async def _close(self, channel: AbstractChannel) -> None:
         try:
             async with translate_errors("closing a channel", CLOSE_SECONDS):
                 await channel.close()
@@ -151,7 +163,7 @@ class ManagementConnection:
         )
         names: FieldTable = {"connection_name": self._name}
         connection = self._connection = Connection(url, client_properties=names)
-        connection.kwargs["transport_factory"] = _Dialling(endpoint)
+        connection.kwargs["transport_factory"] = _Dialling(endpoint, self._dialled)
         try:
             async with asyncio.timeout(seconds):
                 await connection.connect()
@@ -165,6 +177,11 @@ class ManagementConnection:
         # aiormq does not type this future.
         cast(Any, transport.connection).closing.add_done_callback(self._on_closed)
         return transport.connection
+
+    def _dialled(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        if self.closed_for_good:
+            transport.abort()
 
     def _on_closed(self, closing: asyncio.Future[None]) -> None:
         if not self.closed_for_good:
@@ -190,6 +207,12 @@ class ManagementConnection:
         except BrokerUnavailable as error:
             _log.debug("%s: %s", self._name, error)
 
+    def abandon(self) -> None:
+        """End the connection for good, without waiting for the broker."""
+        self.closed_for_good = True
+        if self._transport is not None:
+            self._transport.abort()
+
     async def close(self) -> None:
         """Close the connection, even if the broker does not answer."""
         self.closed_for_good = True
@@ -203,8 +226,11 @@ class ManagementConnection:
 class _Dialling(TransportFactory):
     """Opens the socket of a connection at an endpoint, whatever the URL says."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(
+        self, endpoint: Endpoint, on_dialled: Callable[[asyncio.Transport], object]
+    ) -> None:
         self._endpoint = endpoint
+        self._on_dialled = on_dialled
 
     async def create(
         self, url: URL, **kwargs: Any
@@ -214,6 +240,7 @@ class _Dialling(TransportFactory):
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport = await self._endpoint.dial(protocol)
+        self._on_dialled(transport)
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 

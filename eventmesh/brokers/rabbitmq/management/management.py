@@ -14,13 +14,13 @@ from typing import Final, Self
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from eventmesh.abc import Delivery
 from eventmesh.brokers.rabbitmq.access.names import (
     INLETS,
     Names,
     binding_key,
     event_exchange,
     is_wild,
+    owners_of,
 )
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.connection_log import ConnectionLog
@@ -32,6 +32,7 @@ from eventmesh.brokers.rabbitmq.declarations import (
     QueueDeclaration,
     Server,
     queue_declarations,
+    without_repetitions,
 )
 from eventmesh.brokers.rabbitmq.delays import (
     due,
@@ -42,7 +43,7 @@ from eventmesh.brokers.rabbitmq.delays import (
 )
 from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import QueueAway, check_away, translate_errors
-from eventmesh.brokers.rabbitmq.management.basic_get import Getter
+from eventmesh.brokers.rabbitmq.management.basic_get import GetDelivery, Getter
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
 from eventmesh.brokers.rabbitmq.management.differences import Differences
 from eventmesh.brokers.rabbitmq.management.stream_flag import StreamFlag
@@ -81,7 +82,8 @@ class Management:
         self._ladder = ladder_prefix(names)
         self.own_exchange = "" if names is None else names.own
         log = log or ConnectionLog(name, address)
-        self._user = "" if address.external else address.user
+        self._user = address.sending_user
+        self._gateways = frozenset(address.gateways)
         endpoints = endpoints or Endpoints(address)
         self.connection = ManagementConnection(address, name, log, endpoints)
         self.publish_connection = ManagementConnection(
@@ -122,13 +124,9 @@ class Management:
         """The user of the connections; "" for a login by certificate, which RabbitMQ names."""
         return self._user
 
-    def find_owner(self, name: str) -> str:
-        """Return the only user whose messages count in a queue of leases or slots; "" for any.
-
-        That is a service which logs in with its own name: `name` is em.slots.SERVICE.… or
-        em.timers.SERVICE. With one account for all services RabbitMQ cannot tell them apart.
-        """
-        return self._user if self._user in name.split(".")[2:3] else ""
+    def find_owners(self, name: str) -> frozenset[str]:
+        """Return the users whose messages count in a queue of leases or slots; none for any."""
+        return owners_of(name, self._user, self._gateways)
 
     @property
     def connection_generation(self) -> int:
@@ -164,7 +162,7 @@ class Management:
         end = end_name(self._ladder)
         if any(isinstance(step, BindingDeclaration) and step.source == end for step in plan):
             await self._make_end_of_ladder()
-        await self.carry_out(plan)
+        await self.carry_out(without_repetitions(plan))
 
     async def unbind(self, bindings: Sequence[Binding], keep: Sequence[Binding]) -> None:
         """Remove these bindings but not what `keep` needs. Raises as `Broker.unbind` does."""
@@ -258,7 +256,12 @@ class Management:
         await self.connection.drop(reason)
         await self.publish_connection.drop(reason)
 
-    async def get(self, queue: Queue) -> Delivery | None:
+    def abandon(self) -> None:
+        """End the connections for good, without waiting for RabbitMQ."""
+        for connection in (self.connection, self.publish_connection):
+            connection.abandon()
+
+    async def get(self, queue: Queue) -> GetDelivery | None:
         """Take one message; None if there is none. It is requeued if it is unacked at the end."""
         return await self._getter.get(queue.name)
 

@@ -135,6 +135,13 @@ def test_certificates_are_verified_unless_a_test_says_otherwise():
     assert parse_address("amqps://rabbit?auth=external").external
 
 
+def test_the_user_of_a_certificate_is_named_where_the_url_names_it():
+    assert parse_address("amqp://shop:secret@rabbit").sending_user == "shop"
+    assert parse_address("amqps://shop@rabbit?auth=external").sending_user == ""
+    both = "amqps://shop@rabbit?auth=external&users=per-service"
+    assert parse_address(both).sending_user == "shop"
+
+
 def test_an_address_shows_neither_user_nor_password():
     address = parse_address("amqps://anna:s3cr3t@rabbit/shop")
     assert repr(address) == str(address) == "amqps://rabbit:5671/shop"

@@ -9,6 +9,7 @@ from eventmesh.brokers.rabbitmq.access.permissions import (
     Rights,
     exchanges,
     gateway_permissions,
+    operator_permissions,
     permissions,
 )
 from eventmesh.model.errors import SettingsError
@@ -130,6 +131,24 @@ def test_what_is_too_long_for_rabbitmq_is_refused(right):
     assert all(re.search(granted.write.replace(r"\z", r"\Z"), f"em.to.rpc.{n}") for n in names)
 
 
+@pytest.mark.parametrize("right", ["queues", "calls"])
+def test_a_queue_whose_exchange_would_have_too_long_a_name_is_refused(right):
+    scheme = "queue:" if right == "calls" else ""
+    fits, too_long = "q" * 243, "q" * 244
+    permissions(Rights("orders", (), **{right: (scheme + fits,)}))
+    with pytest.raises(SettingsError, match=r"the queue 'q+' of the service 'orders' .* 243 bytes"):
+        permissions(Rights("orders", (), **{right: (scheme + too_long,)}))
+    # It has no exchange: nobody of the mesh sends to it.
+    permissions(Rights("orders", (), foreign_queues=("q" * 255,)))
+
+
+@pytest.mark.parametrize("right", ["emits", "patterns"])
+def test_an_event_type_whose_exchange_would_have_too_long_a_name_is_refused(right):
+    permissions(Rights("orders", (), **{right: ("e" * 246,)}))
+    with pytest.raises(SettingsError, match=r"the event type 'e+' .* 246 bytes at most"):
+        permissions(Rights("orders", (), **{right: ("e" * 247,)}))
+
+
 def test_a_gateway_takes_nothing_from_services():
     read = gateway_permissions("gateway").read.replace(r"\z", r"\Z")
     assert re.search(read, "em.dead.orders.place")
@@ -138,6 +157,36 @@ def test_a_gateway_takes_nothing_from_services():
     assert not re.search(read, "em.to.inbox.orders.place")
     configure = gateway_permissions("gateway").configure.replace(r"\z", r"\Z")
     assert not re.search(configure, "em.inbox.orders.place")
+
+
+def allows(permission, name):
+    return re.search(permission.replace(r"\z", r"\Z"), name) is not None
+
+
+def test_an_operator_deletes_and_moves_what_functions_leave_and_nothing_else():
+    granted = operator_permissions("operator", [ORDERS])
+    left = ("inbox.orders.place", "dead.orders.place", "record.orders", "services")
+    for kind in left:
+        assert allows(granted.read, f"em.{kind}")
+    for kind in (*left, "rpc.orders.place", "slots.orders.place.lease", "timers.orders"):
+        assert allows(granted.configure, f"em.{kind}")
+    for kind in ("rpc.orders.place", "slots.orders.place", "timers.orders", "own.orders"):
+        assert not allows(granted.read, f"em.{kind}")
+        assert not allows(granted.write, f"em.{kind}")
+    for exchange in ("em.to.inbox.orders.place", "em.event.order.placed", "em.events"):
+        assert not allows(granted.configure, exchange)
+    assert not allows(granted.write, "em.events")
+    for queue in ORDERS.queues:
+        assert allows(granted.write, queue)
+        assert not allows(granted.read, queue)
+        assert not allows(granted.configure, queue)
+    assert not allows(granted.write, "queue.of.another.system")
+
+
+def test_queues_that_an_operator_does_not_see_do_not_stop_the_export():
+    queues = tuple(f"a.queue.with.a.name.{n}" for n in range(100))
+    some = [Rights(f"s{n}", (), queues=queues[n * 10 : n * 10 + 10]) for n in range(10)]
+    assert operator_permissions("operator", some) == operator_permissions("operator", [])
 
 
 def test_exchanges_are_made_for_all():

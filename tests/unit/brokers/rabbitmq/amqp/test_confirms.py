@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame
 
-from eventmesh.brokers.rabbitmq.amqp.confirms import Confirms, Refused, Returned
+from eventmesh.brokers.rabbitmq.amqp.confirms import Confirms, Refused, Returned, Unsent
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties
-from eventmesh.model.errors import BrokerUnavailable, PayloadInvalid
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable, PayloadInvalid
 from eventmesh.model.message import Message
 
 QUEUE = publish_target("", "inbox", mandatory=True)
@@ -213,3 +213,51 @@ async def test_every_message_gets_exactly_one_outcome(answers):
                 assert isinstance(error, Refused)
             case None:
                 assert isinstance(error, BrokerUnavailable)
+
+
+@pytest.mark.parametrize("kind", ["", "write "])
+async def test_a_message_without_a_right_ends_the_channel_and_is_told_from_the_others(
+    channel, session, kind
+):
+    before, refused = publish(channel, "a"), publish(channel, "b", EVENTS)
+    after, as_well = publish(channel, "c"), publish(channel, "d", EVENTS)
+    for _ in range(4):
+        await session.next(Published)
+    text = (
+        f"ACCESS_REFUSED - {kind}access to exchange 'events' in vhost '/' refused for user 'evil'"
+    )
+    session.send(1, commands.Channel.Close(403, text, 60, 40))
+    with pytest.raises(BrokerUnavailable, match="may or may not be stored"):
+        await before
+    for denied in (refused, as_well):
+        with pytest.raises(AccessDenied, match=r"refused for user 'evil'; .* was not stored. Give"):
+            await denied
+    # RabbitMQ reads nothing more from a channel that it closes.
+    with pytest.raises(Unsent, match="ended: RabbitMQ closed it: 403"):
+        await after
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(QUEUE, "amq.default"), (EVENTS, "events")], ids=["default", "another"]
+)
+async def test_the_default_exchange_has_a_name_there(channel, session, target, name):
+    refused = publish(channel, "a", target)
+    text = f"ACCESS_REFUSED - access to exchange '{name}' in vhost '/' refused for user 'evil'"
+    session.send(1, commands.Channel.Close(403, text, 60, 40))
+    with pytest.raises(AccessDenied):
+        await refused
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "method"),
+    [
+        (404, "NOT_FOUND - no exchange 'events' in vhost '/'", (60, 40)),
+        (403, "ACCESS_REFUSED - access to exchange 'events' in vhost '/' refused", (50, 20)),
+        (403, "ACCESS_REFUSED - something else", (60, 40)),
+    ],
+)
+async def test_another_reason_leaves_in_doubt_what_was_stored(channel, session, code, text, method):
+    published = publish(channel, "a", EVENTS)
+    session.send(1, commands.Channel.Close(code, text, *method))
+    with pytest.raises(BrokerUnavailable, match="may or may not be stored"):
+        await published

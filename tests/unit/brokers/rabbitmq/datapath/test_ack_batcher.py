@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from eventmesh.brokers.rabbitmq.datapath.consumer import AckBatcher
+from eventmesh.brokers.rabbitmq.datapath.acks import AckBatcher
 
 
 class Broker:
@@ -48,6 +48,8 @@ class AnswersMachine(RuleBasedStateMachine):
         self.acks = AckBatcher(self.broker)
         self.delivered = 0
         self.acked, self.requeued = set(), set()
+        self.acks.on_settled = lambda: None
+        self.aside = set()
 
     def teardown(self):
         self.loop.close()
@@ -105,9 +107,18 @@ class AnswersMachine(RuleBasedStateMachine):
         self.acks.flush()
         self.check_flushed()
 
+    @rule()
+    def set_aside(self):
+        self.acks.flush()
+        self.acks.set_aside()
+        self.aside = set(self.broker.waiting)
+        self.check_flushed()
+
     def check_flushed(self):
         if self.broker.open:
             assert self.broker.acked == self.acked
+            assert self.acks.surplus == len(self.aside & set(self.broker.waiting))
+            assert len(self.acks) == len(self.broker.waiting)
 
     @invariant()
     def nothing_is_answered_that_was_not(self):
