@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.value import value
+from eventmesh.model.work import MAX_COUNT, Work, check_work
 
 INTERVAL: Final = 5.0
 """Seconds between two heartbeats."""
@@ -27,6 +28,12 @@ GONE: Final = "gone"
 
 QUERY: Final = "query"
 """A question which processes run; each answers with `HERE`."""
+
+LOOK: Final = "look"
+"""A question which runs go on and have ended; the body is a `Question`."""
+
+SEEN: Final = "seen"
+"""How the key of an answer to `LOOK` begins; its asker's id follows. The body is a `Sight`."""
 
 
 @value
@@ -63,7 +70,13 @@ class Instance:
     names to versions. Each of `functions` is a `function_info`. `running` counts the running
     invocations by function, and `waiting` those that wait in the process for a permit or a slot,
     where there are some. `openapi` is the document of the `endpoints`. `sources` are those of
-    each function; None if the process does not say.
+    each function; None if the process does not say. `work` is what it has done of each function,
+    where that is something. `revision` is what whoever started it calls this version, "" for none.
+    `restarts` counts how often its worker died and was started again by its supervisor.
+    `kept_by` is what only a running process of its services does, such as to fire a timer.
+
+    With `stand_in` the process serves nothing of its `services`: it announces their routes and
+    functions while no process of theirs runs, and has one started when they are called.
     """
 
     id: str
@@ -77,6 +90,11 @@ class Instance:
     openapi: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     waiting: Mapping[str, int] = field(default_factory=dict[str, int])
     sources: Mapping[str, AnnouncedSources] | None = None
+    work: Mapping[str, Work] = field(default_factory=dict[str, Work])
+    revision: str = ""
+    kept_by: str = ""
+    restarts: int = 0
+    stand_in: bool = False
 
 
 @value
@@ -86,6 +104,7 @@ class Heartbeat:
     id: str
     running: Mapping[str, int] = field(default_factory=dict[str, int])
     waiting: Mapping[str, int] = field(default_factory=dict[str, int])
+    work: Mapping[str, Work] = field(default_factory=dict[str, Work])
 
 
 INSTANCES: Final = TypeAdapter(Instance)
@@ -109,13 +128,25 @@ def read_instance(body: bytes, now: float) -> Instance:
         _check_owner(instance, _check_announced(function))
     for endpoint in instance.endpoints:
         _check_owner(instance, endpoint.function)
-    for name in instance.sources or ():
+    for name in (*(instance.sources or ()), *instance.work):
         _check_owner(instance, name)
+    check_counts(instance)
+    if not 0 <= instance.restarts <= MAX_COUNT:
+        raise ValueError("a count of restarts is below 0, or too large")
     for endpoint in instance.endpoints:
         if endpoint.timeout is not None and not 0 <= endpoint.timeout < math.inf:
             raise ValueError(f"a route has a timeout of {endpoint.timeout} s")
     started = instance.started if 0 <= instance.started <= now else now
     return replace(instance, started=started)
+
+
+def check_counts(told: Instance | Heartbeat) -> None:
+    """Raise ValueError for counts that no process can have."""
+    for counts in (told.running, told.waiting):
+        if any(not 0 <= count <= MAX_COUNT for count in counts.values()):
+            raise ValueError("a count of what runs or waits is below 0, or too large")
+    for work in told.work.values():
+        check_work(work)
 
 
 def _check_announced(function: Mapping[str, Any]) -> str:

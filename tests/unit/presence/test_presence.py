@@ -43,7 +43,7 @@ async def test_who_was_there_before_answers(broker, clock, process, another):
 async def test_what_runs_is_told_from_time_to_time_and_is_no_change(broker, clock, process):
     changes = Changes()
     async with observe(broker, clock, changes) as mesh, announce(broker, clock, process):
-        process.run(3, waiting=2)
+        process.tell(running={"shop.sell": 3}, waiting={"shop.sell": 2})
         await clock.advance(INTERVAL)
         assert mesh.instances["one"].running == {"shop.sell": 3}
         assert mesh.instances["one"].waiting == {"shop.sell": 2}

@@ -9,7 +9,6 @@ from eventmesh.presence import observe, observer
 from eventmesh.presence.instance import (
     ALIVE,
     GONE,
-    HEARTBEATS,
     HERE,
     INSTANCES,
     Heartbeat,
@@ -19,19 +18,6 @@ from eventmesh.presence.instance import (
 
 def ignore(instances):
     """Nobody is told of changes."""
-
-
-@pytest.fixture
-def tell(broker, clock):
-    """Publishes a presence message as a user of the broker."""
-
-    async def tell(kind, what, sender):
-        adapter = INSTANCES if kind == HERE else HEARTBEATS
-        message = presence_message(kind, adapter.dump_json(what), clock.now())
-        await broker.publish(to_presence(kind), replace(message, sender=sender))
-        await clock.settle()
-
-    return tell
 
 
 async def test_only_who_announced_a_process_speaks_for_it(broker, clock, process, tell, caplog):
