@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -48,16 +48,23 @@ _log: Final = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def keep_records(
-    broker: Broker, clock: Clock, instance: Instance, grace: float = GRACE_SECONDS
+    broker: Broker,
+    clock: Clock,
+    instance: Instance,
+    grace: float = GRACE_SECONDS,
+    *,
+    gateways: Collection[str] | None = None,
 ) -> AsyncGenerator[None]:
     """Keep the records of the services of this process, the `instance`, while entered.
 
     It must have been announced before: others unbind what no announced process declares. `grace`
-    is in seconds.
+    is in seconds. `gateways` are as for `eventmesh.presence.observe`.
     """
     async with task_group() as tasks:
         keepers = [
-            tasks.create_task(RecordKeeper(broker, clock, instance, service, grace).run())
+            tasks.create_task(
+                RecordKeeper(broker, clock, instance, service, grace, gateways=gateways).run()
+            )
             for service in instance.services
         ]
         try:
@@ -76,13 +83,21 @@ class RecordKeeper:
     """
 
     def __init__(
-        self, broker: Broker, clock: Clock, instance: Instance, service: str, grace: float
+        self,
+        broker: Broker,
+        clock: Clock,
+        instance: Instance,
+        service: str,
+        grace: float,
+        *,
+        gateways: Collection[str] | None = None,
     ) -> None:
         self._broker = broker
         self._clock = clock
         self._instance = instance
         self._service = service
         self._grace = grace
+        self._gateways = gateways
         self._own = sources_of([instance], service)
         self._settled = False
         self._replicas = 1
@@ -162,16 +177,19 @@ class RecordKeeper:
     async def _ask(self) -> Sequence[Instance] | None:
         """Return the processes that have this service; None if they cannot be known now."""
         try:
-            async with observe_presence(self._broker, self._clock, lambda _: None) as observer:
+            async with observe_presence(
+                self._broker, self._clock, lambda _: None, self._gateways
+            ) as observer:
                 with TimeLimit(self._clock, ASK_SECONDS):
                     await observer.complete.wait()
-                instances = dict(observer.instances)
+                instances = list(observer.instances.values())
         except TimeoutError:
             return None
-        running = [each for each in instances.values() if self._service in each.services]
+        running = [each for each in instances if self._service in each.services]
         # Whoever does not hear itself does not hear others either. And what a process of an
         # earlier version declares, which does not say, may be anything.
-        if self._instance.id not in instances or any(each.sources is None for each in running):
+        heard = {each.id for each in instances}
+        if self._instance.id not in heard or any(each.sources is None for each in running):
             return None
         return running
 

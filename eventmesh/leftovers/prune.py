@@ -7,13 +7,14 @@ acknowledged, a queue is deleted last, and the record names a function until all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
 from eventmesh.abc import Broker, BrokerInspector, Delivery, Lease
 from eventmesh.aio.clock import Clock, TimeLimit
+from eventmesh.engine.codecs.trust import Believe, believe_as
 from eventmesh.leftovers.index import forget_service, read_services
 from eventmesh.leftovers.record import (
     GRACE_SECONDS,
@@ -90,7 +91,13 @@ class Pruner:
         inspector: BrokerInspector,
         clock: Clock,
         list_instances: Callable[[], Sequence[Instance]],
+        gateways: Collection[str] | None = None,
     ) -> None:
+        """With `gateways`, what is moved has only what they believe of its sender.
+
+        They are the users of gateways where each service has a user of the broker.
+        """
+        self._gateways = gateways
         self._broker = broker
         self._inspector = inspector
         self._clock = clock
@@ -253,13 +260,14 @@ class Pruner:
     async def _move(self, name: str, to: str) -> int:
         """Move what waits in an inbox, and return how much that was."""
         queue, route = inbox(name), to_function(to)
+        believe = believe_as(name.partition(".")[0], self._gateways)
         moved = 0
         while True:
             taken = await self._take(queue)
             if not taken and not await self._broker.depth(queue):
                 return moved
             async with asyncio.TaskGroup() as tasks:
-                moves = [tasks.create_task(self._move_one(each, route)) for each in taken]
+                moves = [tasks.create_task(self._move_one(each, route, believe)) for each in taken]
             for move in moves:
                 if (error := move.result()) is not None:
                     raise error
@@ -279,9 +287,12 @@ class Pruner:
             raise
         return taken
 
-    async def _move_one(self, delivery: Delivery, route: Route) -> InvocationError | None:
+    async def _move_one(
+        self, delivery: Delivery, route: Route, believe: Believe | None
+    ) -> InvocationError | None:
+        message = delivery.message
         try:
-            await self._broker.publish(route, delivery.message)
+            await self._broker.publish(route, message if believe is None else believe(message))
         except InvocationError as error:
             delivery.requeue()
             return error

@@ -151,6 +151,21 @@ async def test_nothing_is_done_while_it_is_not_said_what_becomes_of_what_waits(y
     assert await yard.ids(inbox(G)) == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("sender", "believed"),
+    [("evil", ("", "")), ("orders", ("orders.place", "")), ("gateway", ("orders.place", "ada"))],
+)
+async def test_what_is_moved_says_no_more_than_its_sender_may(
+    yard, broker, inspector, clock, sender, believed
+):
+    pruner = Pruner(broker, inspector, clock, lambda: yard.instances, {"gateway"})
+    message = Message(b"1", "1", 0.0, caller="orders.place", principal="ada", sender=sender)
+    await broker.publish(to_queue(inbox(G)), message)
+    assert (await pruner.remove(G, Fate(move_to=F))).moved == 1
+    moved = (await broker.get(inbox(F))).message
+    assert (moved.caller, moved.principal) == believed
+
+
 async def test_what_waits_is_moved(yard):
     ids = [f"{number}" for number in range(3 * MOVED_AT_ONCE + 1)]
     await yard.store(inbox(G), *ids)
