@@ -101,14 +101,32 @@ def check_queues(states: Sequence[QueueState], commands: BrokerCommands) -> Iter
         yield from findings or [Finding("ok", state.expected.queue.name, "it is as it should be")]
 
 
-def report_hidden(expected: ExpectedQueue, reason: str) -> Finding:
-    """Report a queue that the broker does not show to this user."""
-    return Finding(
-        "note",
-        expected.queue.name,
-        f"it was not checked: {reason}",
-        "the doctor's user may not see it: look at it as an administrator of the broker",
-    )
+def report_hidden(queues: Sequence[str], records: Sequence[str]) -> Iterator[Finding]:
+    """Report in one line what was not looked at, because the user lacks rights.
+
+    `queues` are those that the broker does not show, and `records` those of what services declare.
+    """
+    missing = [
+        *([f"of the queues and consumers (any right on {_few(queues)})"] if queues else ()),
+        *([f"of leftovers (configure, write and read on {_few(records)})"] if records else ()),
+    ]
+    if missing:
+        yield Finding(
+            "note",
+            "rights",
+            f"a part was not looked at, for want of rights: {'; '.join(missing)}",
+            "run the doctor as the user 'operator' of 'eventmesh export broker', which has them; "
+            "or, with one user for all, as a user that may use every queue of the mesh",
+        )
+
+
+_NAMED: Final = 3
+"""Names that are listed before the others are counted."""
+
+
+def _few(names: Sequence[str]) -> str:
+    shown, others = names[:_NAMED], len(names) - _NAMED
+    return ", ".join(shown) + (f" and {count(others, 'other')}" if others > 0 else "")
 
 
 def _check_queue(state: QueueState, commands: BrokerCommands) -> Iterator[Finding]:

@@ -25,10 +25,10 @@ from eventmesh.doctor.leftovers import check_leftovers, not_readable
 from eventmesh.doctor.report import Report
 from eventmesh.leftovers.index import read_services
 from eventmesh.leftovers.record import read_record
-from eventmesh.leftovers.survey import survey_service
+from eventmesh.leftovers.survey import Survey, survey_service
 from eventmesh.model.broker import BrokerCommands
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
-from eventmesh.model.topology import dead_letters, inbox, rpc_queue
+from eventmesh.model.topology import SERVICES, dead_letters, inbox, record_name, rpc_queue
 from eventmesh.presence import Instance, Observer
 from eventmesh.service import Service
 from eventmesh.triggers.queue import QueueTrigger
@@ -54,13 +54,15 @@ async def inspect_mesh(url: str, services: Sequence[Service], wait: float) -> Re
             if refusal:
                 # No process can answer, so every consumer would seem to be a foreign one.
                 return Report([*server, alarm])
-            queues = await _check_queues(inspector, observer, services, info.commands)
+            queues, hidden = await _check_queues(inspector, observer, services, info.commands)
             if any(finding.level == "problem" for finding in queues):
                 await asyncio.sleep(CONFIRM_SECONDS)
-                queues = await _check_queues(inspector, observer, services, info.commands)
+                queues, hidden = await _check_queues(inspector, observer, services, info.commands)
             delays = check_delays(await inspector.lost(), info.commands)
-            left = await _check_leftovers(broker, inspector, observer, services, info.commands)
-    return Report([*server, alarm, delays, *queues, *left])
+            left, records = await _check_leftovers(
+                broker, inspector, observer, services, info.commands
+            )
+    return Report([*server, alarm, delays, *queues, *left, *report_hidden(hidden, records)])
 
 
 async def _refusal_reason(broker: Broker) -> str:
@@ -77,21 +79,25 @@ async def _check_queues(
     observer: Observer,
     services: Sequence[Service],
     commands: BrokerCommands,
-) -> list[Finding]:
+) -> tuple[list[Finding], list[str]]:
+    """Return what was found, and the names of the queues that the user may not see."""
     instances = list(observer.instances.values())
     processes = Counter(
-        function["name"] for instance in instances for function in instance.functions
+        function["name"]
+        for instance in instances
+        if not instance.stand_in
+        for function in instance.functions
     )
     states: list[QueueState] = []
-    hidden: list[Finding] = []
+    hidden: list[str] = []
     for expected in expected_queues(services, instances):
         try:
             found = await inspector.describe(expected.queue)
-        except AccessDenied as error:
-            hidden.append(report_hidden(expected, str(error)))
+        except AccessDenied:
+            hidden.append(expected.queue.name)
         else:
             states.append(QueueState(expected, found, processes[expected.function]))
-    return [*check_queues(states, commands), *hidden]
+    return list(check_queues(states, commands)), hidden
 
 
 async def _check_leftovers(
@@ -100,22 +106,30 @@ async def _check_leftovers(
     observer: Observer,
     services: Sequence[Service],
     commands: BrokerCommands,
-) -> list[Finding]:
-    """Check what the records of all services name, and nothing runs any more."""
+) -> tuple[list[Finding], list[str]]:
+    """Check what the records of all services name, and nothing runs any more.
+
+    Returns what was found, and the names of what the user may not read.
+    """
     clock = SystemClock()
     instances = list(observer.instances.values())
     declared = {function.full_name for service in services for function in service.specs}
+    surveys: list[Survey] = []
+    hidden: list[str] = []
     try:
-        surveys = [
-            await survey_service(
-                inspector, await read_record(broker, inspector, clock, name), name, instances
-            )
-            for name in sorted(await read_services(broker, inspector, clock))
-        ]
-    except (AccessDenied, BrokerUnavailable) as error:
+        for name in sorted(await read_services(broker, inspector, clock)):
+            try:
+                record = await read_record(broker, inspector, clock, name)
+                surveys.append(await survey_service(inspector, record, name, instances))
+            except AccessDenied:
+                hidden.append(record_name(name))
+    except AccessDenied:
+        hidden.append(SERVICES)
+    except BrokerUnavailable as error:
         # Of a cluster of which a part is away, the rest of the report is all the more wanted.
-        return [not_readable(error)]
-    return list(check_leftovers(surveys, declared, clock.now(), commands))
+        return [not_readable(error)], hidden
+    found = check_leftovers(surveys, declared, clock.now(), commands, complete=not hidden)
+    return list(found), hidden
 
 
 def expected_queues(

@@ -10,7 +10,7 @@ from eventmesh.doctor.checks import Finding, count
 from eventmesh.leftovers.record import GRACE_SECONDS
 from eventmesh.leftovers.survey import AbandonedQueue, DroppedPattern, Remains, Survey
 from eventmesh.model.broker import BrokerCommands
-from eventmesh.model.errors import AccessDenied, BrokerUnavailable
+from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.topology import dead_letters, inbox
 
 OVERDUE_SECONDS: Final = 15 * 60.0
@@ -21,13 +21,19 @@ SUBJECT: Final = "leftovers"
 
 
 def check_leftovers(
-    surveys: Sequence[Survey], declared: Collection[str], now: float, commands: BrokerCommands
+    surveys: Sequence[Survey],
+    declared: Collection[str],
+    now: float,
+    commands: BrokerCommands,
+    *,
+    complete: bool = True,
 ) -> Iterator[Finding]:
     """Check what is left of earlier versions, and of services that do not run.
 
-    `declared` are the functions of the code at hand: their queues are checked elsewhere.
+    `declared` are the functions of the code at hand: their queues are checked elsewhere. `complete`
+    says whether these are the surveys of all services.
     """
-    found = False
+    found = not complete
     for survey in surveys:
         for finding in _check_service(survey, declared, now, commands):
             found = True
@@ -36,15 +42,13 @@ def check_leftovers(
         yield Finding("ok", SUBJECT, "nothing is there that no code has")
 
 
-def not_readable(error: AccessDenied | BrokerUnavailable) -> Finding:
-    """Say that the records of what services have declared cannot be read."""
+def not_readable(error: BrokerUnavailable) -> Finding:
+    """Say that the records of what services have declared cannot be read now."""
     return Finding(
         "note",
         SUBJECT,
         f"what earlier versions declared is not known: {error}",
-        "run the doctor as a user that may use every queue of the mesh"
-        if isinstance(error, AccessDenied)
-        else "run the doctor again",
+        "run the doctor again",
     )
 
 

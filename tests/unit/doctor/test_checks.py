@@ -132,10 +132,20 @@ def test_what_is_not_well(expected, seen, processes, level, what):
     assert told.advice or level == "note"
 
 
-def test_a_queue_that_the_user_may_not_see():
-    told = report_hidden(OWN, "access refused")
-    assert (told.level, told.subject) == ("note", "sales")
-    assert told.what == "it was not checked: access refused"
+def test_what_the_user_may_not_see_is_told_in_one_line():
+    queues = [f"em.inbox.shop.f{n}" for n in range(5)]
+    (told,) = report_hidden(queues, ["em.record.shop"])
+    assert (told.level, told.subject) == ("note", "rights")
+    assert told.what == (
+        "a part was not looked at, for want of rights: of the queues and consumers (any right on "
+        "em.inbox.shop.f0, em.inbox.shop.f1, em.inbox.shop.f2 and 2 others); of leftovers "
+        "(configure, write and read on em.record.shop)"
+    )
+    assert "'operator'" in told.advice
+
+
+def test_nothing_is_told_where_everything_is_seen():
+    assert list(report_hidden([], [])) == []
 
 
 def test_a_queue_that_differs_has_to_be_made_anew():
