@@ -9,6 +9,7 @@ import signal
 from typing import Final
 
 from eventmesh.engine.spec import FunctionSpec
+from eventmesh.instances.memory.abc import Excess
 from eventmesh.instances.zygote.client import Exit
 from eventmesh.model.errors import FunctionError, Throttled
 from eventmesh.model.limits import INIT_TIMEOUT
@@ -22,11 +23,19 @@ _MEBIBYTE: Final = 2**20
 
 
 def exit_error(
-    spec: FunctionSpec, ended: Exit, peak: int, last: str, *, exceeded: bool
+    spec: FunctionSpec, ended: Exit, peak: int, last: str, *, exceeded: Excess | None
 ) -> FunctionError:
     """Return the error of runs whose instance has ended; `last` are its last lines of output."""
     output = f"The last lines that it wrote:\n{last}" if last else "It wrote nothing."
-    if exceeded:
+    if exceeded == "machine":
+        return FunctionError(
+            OUT_OF_MEMORY,
+            f"an instance of {spec.full_name} was killed with {_format(peak)} of memory, because "
+            "its machine or container had no more: give that more memory, or let fewer instances "
+            "run, with instances=… and memory=…",
+            output,
+        )
+    if exceeded == "limit":
         return FunctionError(
             OUT_OF_MEMORY,
             f"an instance of {spec.full_name} took more than its memory of {_format_limit(spec)} "
@@ -71,10 +80,12 @@ def neighbour_error(spec: FunctionSpec) -> Throttled:
     return Throttled(f"the instance of {spec.full_name} was killed because of another run", 0.1)
 
 
-def describe_exit(ended: Exit, peak: int, spec: FunctionSpec, *, exceeded: bool) -> str:
+def describe_exit(ended: Exit, peak: int, spec: FunctionSpec, *, exceeded: Excess | None) -> str:
     """Say in a few words how an instance ended: "ended with exit status 7, …"."""
     took = f"it took {_format(peak)} of memory at most"
-    if exceeded:
+    if exceeded == "machine":
+        return f"was killed because its machine or container had no more memory; {took}"
+    if exceeded == "limit":
         return f"took more than its {_format_limit(spec)} of memory and was killed; {took}"
     return f"ended with {_how(ended)}; {took}"
 

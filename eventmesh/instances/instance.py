@@ -148,6 +148,9 @@ class _Stream(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
         if self._ended:
             raise StopAsyncIteration
+        if self._run.failure is not None:  # Its process ended while nobody waited.
+            self._ended = True
+            raise self._run.failure
         item: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._run.item = item
         self._instance.ask_next(self._number)

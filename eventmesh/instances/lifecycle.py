@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import Context as Variables
@@ -20,9 +21,10 @@ from eventmesh.instances.failures import (
     init_timeout_error,
     neighbour_error,
 )
-from eventmesh.instances.memory.abc import MemoryGroup
+from eventmesh.instances.memory.abc import Excess, MemoryGroup
 from eventmesh.instances.output import Output
 from eventmesh.instances.zygote.client import Exit
+from eventmesh.model.errors import FunctionError
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.limits import INIT_TIMEOUT
 from eventmesh.model.result import Failure, Result
@@ -52,7 +54,7 @@ class State(Enum):
 class Run:
     """One invocation on an instance."""
 
-    __slots__ = ("abandoned", "context", "invocation", "item", "release", "result")
+    __slots__ = ("abandoned", "context", "failure", "invocation", "item", "release", "result")
 
     def __init__(self, invocation: Invocation) -> None:
         loop = asyncio.get_running_loop()
@@ -61,12 +63,17 @@ class Run:
         self.result: asyncio.Future[Result] = loop.create_future()
         self.item: asyncio.Future[bytes | None] | None = None
         self.abandoned = False
+        self.failure: Failure | None = None
         self.release: Callable[[], object] = _nothing
 
-    def fail(self, error: Failure) -> None:
-        """End it with an error, or the stream that it has begun."""
+    def fail(self, error: Failure, body: bytes = b"") -> None:
+        """End it with an error, or the stream that it has begun; `failure` keeps it for that.
+
+        `body` is the error as the function's own runtime told it.
+        """
+        self.failure = self.failure or error
         if not self.result.done():
-            self.result.set_result(Result(b"", error=error))
+            self.result.set_result(Result(body, error=error))
         elif self.item is not None and not self.item.done():
             self.item.set_exception(error)
 
@@ -88,17 +95,20 @@ class Surroundings:
 class Instance(ABC):
     """A process that runs one function. A subclass knows how to talk to what runs in it.
 
-    Its owner connects `output`, sets `pid` and `kill_process`, and calls `start_timer`.
+    Its owner connects `output`, sets `pid`, `kill_process` and `terminate_process`, and calls
+    `start_timer`.
     """
 
     def __init__(self, spec: FunctionSpec, around: Surroundings) -> None:
         self.state = State.STARTING
         self.begun = 0
-        self.exceeded = False
+        self.exceeded: Excess | None = None
+        self._unwanted = False
         self.peak = 0
         self.failure: Failure | None = None
         self.pid = 0
         self.kill_process: Callable[[], object] = _nothing
+        self.terminate_process: Callable[[], object] = _nothing
         self._spec = spec
         self._clock = around.clock
         self._group = around.group
@@ -109,7 +119,7 @@ class Instance(ABC):
         self._reserved = 0
         self._runs: dict[int, Run] = {}
         self._killed_for: Failure | None = None
-        self.output = Output(spec.full_name, self._find_fields)
+        self.output = Output(spec.full_name, self._find_fields, self._keep_line)
 
     def __repr__(self) -> str:
         return f"<instance {self.pid} of {self._spec.full_name}, {self.state.value}>"
@@ -168,6 +178,7 @@ class Instance(ABC):
 
     def stop(self) -> None:
         """Let it, which runs nothing, close its resources and end; in time, or it is killed."""
+        self._unwanted = True
         self._end()
         if self._ask_stop():
             self._clock.call_later(STOP_TIMEOUT, self._kill_if_left)
@@ -198,25 +209,38 @@ class Instance(ABC):
     async def _finish(self, ended: Exit, closed: asyncio.Future[Any]) -> None:
         await asyncio.wait([closed], timeout=_OUTPUT_TIMEOUT)
         peak = self.peak = self._group.peak() or ended.peak
-        exceeded = self.exceeded = self._group.was_exceeded()
+        unasked = self._killed_for is None and not self._unwanted
+        killed = ended.code == -signal.SIGKILL and unasked
+        exceeded = self.exceeded = self._group.find_excess(max(peak, ended.peak), killed=killed)
         await self._group.close()
         last = "\n".join(self.output.last)
         error = exit_error(self._spec, ended, peak, last, exceeded=exceeded)
         if self.failure is None and self.begun == 0 and self.state is State.ENDING:
-            self.failure = self._killed_for or error
+            self.failure = self._killed_for or self._describe_start(error, ended)
         self.state = State.ENDED
         self._disconnect()
         self._log_end(ended, peak, exceeded=exceeded)
         for run in self._runs.values():
             run.release()
             reason = error if exceeded or self._killed_for is None else self._killed_for
-            run.fail(reason)
+            self._fail_exited(run, reason, ended)
         self._runs.clear()
         self._on_change(self)
 
-    def _log_end(self, ended: Exit, peak: int, *, exceeded: bool) -> None:
+    def _describe_start(self, error: FunctionError, ended: Exit) -> FunctionError:
+        """Return the error of who waits for an instance that has ended before it was ready."""
+        del ended  # The error says it.
+        return error
+
+    def _fail_exited(self, run: Run, reason: Failure, ended: Exit) -> None:
+        """Fail a run whose process has ended in the middle of it."""
+        del ended  # The reason says it.
+        run.fail(reason)
+
+    def _log_end(self, ended: Exit, peak: int, *, exceeded: Excess | None) -> None:
         text = describe_exit(ended, peak, self._spec, exceeded=exceeded)
-        level = logging.INFO if ended.code == 0 else logging.WARNING
+        expected = ended.code == 0 or (self._unwanted and not exceeded)
+        level = logging.INFO if expected else logging.WARNING
         fields = {"function": self._spec.full_name, "runs": self.begun, "peak_bytes": peak}
         _log.log(level, "instance %d of %s %s", self.pid, self._spec.full_name, text, extra=fields)
 
@@ -245,7 +269,7 @@ class Instance(ABC):
         deadline = run.invocation.deadline
         late = deadline is not None and self._clock.monotonic() >= deadline - _EARLY
         if (late and self._spec.instance_concurrency == 1) or not self._cancel(number):
-            self.kill()
+            self.kill(neighbour_error(self._spec))
             return
         self._clock.call_later(CANCEL_TIMEOUT, lambda: self._kill_if_running(number))
 
@@ -257,10 +281,20 @@ class Instance(ABC):
         self._runs.pop(number).release()
         self._on_change(self)
 
+    def _keep_line(self, line: bytes, id: str | None) -> None:
+        """Keep a line of output for who asked for the log of its run."""
+        runs = self._find_runs(id)
+        tail = runs[0].log_tail if len(runs) == 1 else None
+        if tail is not None:
+            tail.add(line)
+
+    def _find_runs(self, id: str | None) -> list[Invocation]:
+        """Return what runs under that id; None for all."""
+        running = (run.invocation for run in self._runs.values())
+        return [each for each in running if id is None or each.id == id]
+
     def _find_fields(self, id: str | None) -> dict[str, Any]:
-        runs = [
-            run.invocation for run in self._runs.values() if id is None or run.invocation.id == id
-        ]
+        runs = self._find_runs(id)
         fields: dict[str, Any] = {"function": self._spec.full_name, "instance": self.pid}
         if len(runs) == 1 or (runs and id is not None):
             fields |= {"invocation_id": runs[0].id, "attempt": runs[0].attempt}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import orjson
@@ -63,6 +65,15 @@ class Lines(asyncio.Protocol):
             self._transport.resume_reading()
         self._budget = MAX_LINES
 
+    def drain(self) -> None:
+        """Read what is in the pipe now: it was written before anything else that is known."""
+        if self._transport is None or self._budget <= 0:
+            return
+        pipe = self._transport.get_extra_info("pipe")
+        with suppress(BlockingIOError):
+            if data := os.read(pipe.fileno(), MAX_LINE):  # Its end is the transport's to see.
+                self.data_received(data)
+
     def connection_lost(self, exc: Exception | None) -> None:
         del exc  # Whatever it was: there is nothing more to read.
         self._transport = None
@@ -81,21 +92,32 @@ class Output:
     """Passes on to the log what an instance writes, with the fields of the run it belongs to.
 
     `find_fields` returns these fields: of the invocation with an id, or, given None, of the only
-    one that runs.
+    one that runs. `keep_line` gets each line of its standard output and error, too, with that id.
     """
 
-    def __init__(self, function: str, find_fields: Callable[[str | None], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        function: str,
+        find_fields: Callable[[str | None], dict[str, Any]],
+        keep_line: Callable[[bytes, str | None], object],
+    ) -> None:
         self._log = logging.getLogger(f"eventmesh.function.{function}")
         self._find_fields = find_fields
+        self._keep_line = keep_line
         self._names: set[str] = set()
         self.last: deque[str] = deque(maxlen=LAST_LINES)
 
     def take_line(self, line: bytes) -> None:
         """Log a line of the standard output or error, at INFO."""
+        self.log_line(line, None, logging.INFO)
+
+    def log_line(self, line: bytes, id: str | None, level: int) -> None:
+        """Log a line of output of the invocation with that id; None for the only one that runs."""
         text = line.decode(errors="replace")
+        self._keep_line(line, id)
         self.last.append(truncate_middle(text, MAX_KEPT))
         if text:
-            self._log.info("%s", text, extra=self._find_fields(None))
+            self._log.log(level, "%s", text, extra=self._find_fields(id))
 
     def take_record(self, line: bytes) -> None:
         """Log a record that the instance's own logging made; what is none, as a line."""

@@ -177,7 +177,7 @@ class Pool:
 
     def _take_end(self, instance: Instance) -> None:
         self._idle.remove(instance)
-        self.exceeded += instance.exceeded
+        self.exceeded += instance.exceeded is not None
         self.peak = max(self.peak, instance.peak)
         if self._closing:
             return

@@ -173,6 +173,7 @@ class _Starter:
             instance.pid = await self._forks.fork(instance, procs, ends, on_exit)
             ends.keep()
         instance.kill_process = lambda: zygote.kill(instance.pid)
+        instance.terminate_process = lambda: zygote.terminate(instance.pid)
 
 
 class Ends:
@@ -203,8 +204,8 @@ class Ends:
         """Call this unless the instance is forked."""
         self._ours.callback(close)
 
-    async def add_pipe(self, take: Callable[[bytes], None]) -> None:
-        """Add a pipe to theirs, whose lines are given to `take`."""
+    async def add_pipe(self, take: Callable[[bytes], None]) -> Lines:
+        """Add a pipe to theirs, whose lines are given to `take`. Returns what reads it."""
         read, write = os.pipe()
         self.theirs.append(write)
         loop = asyncio.get_running_loop()
@@ -212,3 +213,4 @@ class Ends:
         _, lines = await loop.connect_read_pipe(partial(Lines, take), pipe)
         self._ours.callback(lines.close)
         self._pipes.append(lines)
+        return lines

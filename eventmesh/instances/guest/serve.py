@@ -17,6 +17,7 @@ from eventmesh.engine.runtimes.direct import DirectRuntime
 from eventmesh.engine.runtimes.failures import failure_from
 from eventmesh.engine.runtimes.registry import INLINE, THREAD, load_runtime
 from eventmesh.engine.spec import Environment, Runtime
+from eventmesh.engine.store import ISOLATED
 from eventmesh.instances.guest.log import current_invocation, log_to
 from eventmesh.instances.guest.transport import ServiceTransport, current_run
 from eventmesh.instances.wire.codec import dump_failure, dump_result, load_answer, load_invocation
@@ -88,6 +89,7 @@ class _Guest:
             transport=self._transport,
             resources={function.spec.service: opened},
             abandon=self._abandon,
+            without_store=ISOLATED,
         )
         runtime = _choose_runtime(function)
         return await stack.enter_async_context(runtime.open(function, environment))

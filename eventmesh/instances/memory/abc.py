@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
+
+Excess: TypeAlias = Literal["limit", "machine"]
+"""Why an instance was killed for its memory: it took more than its limit, or the machine, or the
+container that the service is in, had no more to give."""
 
 
 class MemoryGroup(Protocol):
@@ -26,8 +30,12 @@ class MemoryGroup(Protocol):
         """Return the most bytes that it took so far; None if that is not known."""
         ...
 
-    def was_exceeded(self) -> bool:
-        """Whether a process was killed because the group took more than its limit."""
+    def find_excess(self, peak: int, *, killed: bool) -> Excess | None:
+        """Return why a process was killed for its memory; None if none was.
+
+        `killed` says whether the instance ended by a SIGKILL that the service has not sent, and
+        `peak` is the most bytes that it took.
+        """
         ...
 
     async def close(self) -> None:

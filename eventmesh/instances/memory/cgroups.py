@@ -11,10 +11,11 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from eventmesh.instances.memory.abc import MemoryGroup, MemoryLimiter
+from eventmesh.instances.memory.abc import Excess, MemoryGroup, MemoryLimiter
 from eventmesh.model.value import value
 
 _log: Final = logging.getLogger(__name__)
@@ -22,21 +23,36 @@ _log: Final = logging.getLogger(__name__)
 
 @value
 class Files:
-    """The names of a version's files, and of the counter of kills."""
+    """The names of a version's files.
+
+    `join` is the one that a process with a single thread writes "0" to, to move itself.
+    """
 
     name: str
     limit: str
     peak: str
     events: str
+    join: str
 
 
-_WAITS: Final = (0.0, 0.01, 0.05, 0.2, 1.0)
+_WAITS: Final = (0.0, 0.01, 0.05, 0.2, 1.0, 2.0)
 """Seconds before each attempt to remove a group: what has ended may be counted for a moment."""
 
+_FULL: Final = 0.9
+"""The share of its limit from which on a group was killed for that: what is counted is in pages
+that the kernel takes by the dozen."""
+
+# Not cgroup.procs in version 1: to move a process with all its threads, the kernel first holds up
+# all forks of the machine, which takes it 10 ms and more; a thread that moves itself waits for
+# nothing (cgroup_procs_write_start in Linux). Version 2 moves no single thread to another group.
 V1: Final = Files(
-    "cgroup v1", "memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"
+    "cgroup v1",
+    "memory.limit_in_bytes",
+    "memory.max_usage_in_bytes",
+    "memory.oom_control",
+    "tasks",
 )
-V2: Final = Files("cgroup v2", "memory.max", "memory.peak", "memory.events")
+V2: Final = Files("cgroup v2", "memory.max", "memory.peak", "memory.events", "cgroup.procs")
 
 
 class CgroupLimiter:
@@ -60,20 +76,21 @@ class CgroupLimiter:
         except OSError:
             folder.rmdir()
             raise
-        return _Cgroup(folder, self._files)
+        return _Cgroup(folder, self._files, limit)
 
     async def close(self) -> None:
         await _remove(self._folder)
 
 
 class _Cgroup:
-    def __init__(self, folder: Path, files: Files) -> None:
+    def __init__(self, folder: Path, files: Files, limit: int | None) -> None:
         self._folder = folder
         self._files = files
+        self._limit = limit
 
     @property
     def procs(self) -> str:
-        return str(self._folder / "cgroup.procs")
+        return str(self._folder / self._files.join)
 
     def watch(self, pid: int, kill: Callable[[], object]) -> None:
         """Do nothing: the kernel watches."""
@@ -84,16 +101,23 @@ class _Cgroup:
         except OSError:  # memory.peak is there from Linux 5.19 on.
             return None
 
-    def was_exceeded(self) -> bool:
-        try:
-            lines = (self._folder / self._files.events).read_text().splitlines()
-        except OSError:
-            return False
-        counts = dict(line.split() for line in lines)
-        return int(counts.get("oom_kill", 0)) > 0
+    def find_excess(self, peak: int, *, killed: bool) -> Excess | None:
+        del killed  # The kernel counts for each group, whoever's limit it was.
+        if not count_kills(self._folder, self._files):
+            return None
+        return "limit" if self._limit is not None and peak >= self._limit * _FULL else "machine"
 
     async def close(self) -> None:
         await _remove(self._folder)
+
+
+def count_kills(folder: Path, files: Files) -> int:
+    """Return how many processes of a group the kernel killed for want of memory; 0 if unknown."""
+    try:
+        lines = (folder / files.events).read_text().splitlines()
+    except OSError:
+        return 0
+    return int(dict(line.split() for line in lines).get("oom_kill", 0))
 
 
 async def _remove(folder: Path) -> None:
@@ -121,6 +145,20 @@ def _set_limit(folder: Path, files: Files, limit: int) -> None:
     with suppress(FileNotFoundError):
         (folder / "memory.swap.max").write_text("0")
     (folder / "memory.oom.group").write_text("1")
+
+
+def find_kill_counter() -> Callable[[], int]:
+    """Return what counts the kills for want of memory in this process's own group, as container's.
+
+    Such a file can be read also where no group may be made.
+    """
+    mounts = read_file("/proc/self/mountinfo")
+    groups = read_file("/proc/self/cgroup")
+    for files, controller in ((V2, ""), (V1, "memory")):
+        own = find_own(mounts, groups, controller)
+        if own is not None and (own / files.events).exists():
+            return partial(count_kills, own, files)
+    return lambda: 0
 
 
 def find_cgroups() -> MemoryLimiter | None:

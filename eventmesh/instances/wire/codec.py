@@ -33,9 +33,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _INVOCATION: Final = tuple(
     each.name
     for each in fields(Invocation)
-    if each.name not in {"payload", "http", "batch", "delivery"}
+    if each.name not in {"payload", "http", "batch", "delivery", "claim", "log_tail"}
 )
-"""Taken from the class, so that a new field is carried too. What was delivered stays here."""
+"""Taken from the class, so that a new field is carried too. A delivery, a claim, and what takes the
+log, stay here."""
 _HTTP: Final = tuple(each.name for each in fields(HttpRequest) if each.name != "route")
 
 
@@ -52,7 +53,7 @@ def dump_invocation(invocation: Invocation) -> tuple[dict[str, Any], bytes]:
             "query": {name: list(values) for name, values in http.query.items()},
             # In pairs: a name may be there several times, and its case does not matter.
             "headers": [[str(name), text] for name, text in http.headers.items()],
-            "route": [route.key, list(route.names), route.has_body],
+            "route": [route.key, list(route.names), route.has_body, route.idempotency],
         }
         head["http"] = parts
     if batch is None:
@@ -67,9 +68,9 @@ def load_invocation(head: bytes, body: bytes) -> Invocation:
     http = parts.pop("http", None)
     sizes = parts.pop("batch", None)
     if http is not None:
-        key, names, has_body = http.pop("route")
+        key, names, *others = http.pop("route")
         http["headers"] = CIMultiDict(http["headers"])
-        http = HttpRequest(route=RouteTemplate(key, tuple(names), has_body), **http)
+        http = HttpRequest(route=RouteTemplate(key, tuple(names), *others), **http)
     if sizes is None:
         return Invocation(payload=body, http=http, **parts)
     return Invocation(payload=b"", http=http, batch=Batch(_split(body, sizes)), **parts)

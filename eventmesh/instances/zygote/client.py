@@ -63,7 +63,8 @@ class Order:
 class Program:
     """A program that an instance becomes: its arguments, environment and folder.
 
-    `procs` and `uid` are as in an `Order`.
+    `procs` and `uid` are as in an `Order`. `sidecars` are the commands of other programs that run
+    beside it (`eventmesh.instances.zygote.sidecars`).
     """
 
     command: Sequence[str]
@@ -71,6 +72,7 @@ class Program:
     folder: str
     procs: str
     uid: int | None
+    sidecars: Sequence[Sequence[str]] = ()
 
 
 _ORDER: Final = tuple(each.name for each in fields(Order))
@@ -113,7 +115,8 @@ class Zygote:
     async def start_program(self, program: Program, fds: Sequence[int], on_exit: OnExit) -> int:
         """Fork an instance that becomes a program, and gets the descriptor of its output.
 
-        Everything else is as with `fork`.
+        With sidecars it gets that of their output and a socket, too. Everything else is as with
+        `fork`.
         """
         message = {name: getattr(program, name) for name in _PROGRAM}
         return await self._start_instance("program", message, fds, on_exit)
@@ -134,6 +137,11 @@ class Zygote:
             raise ZygoteLost(f"no instance was forked within {FORK_TIMEOUT:g} s") from None
         finally:
             self._forking.pop(token, None)
+
+    def terminate(self, pid: int) -> None:
+        """Ask the first process of an instance to end, by SIGTERM."""
+        with suppress(ZygoteLost):
+            self._send({"operation": "terminate", "pid": pid})
 
     def kill(self, pid: int) -> None:
         """Kill an instance with all that it started. Its `on_exit` is called when it is gone."""

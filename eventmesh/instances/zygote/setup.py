@@ -49,7 +49,6 @@ def become_instance(parent: int, procs: str, uid: int | None, output: int) -> No
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    _set_oom_score()
     if procs:
         with open(procs, "w", encoding="ascii") as file:  # noqa: PTH123 one write, no Path yet
             file.write("0")
@@ -61,6 +60,7 @@ def become_instance(parent: int, procs: str, uid: int | None, output: int) -> No
     # A change of the user resets both.
     end_with_parent(parent)
     set_dumpable(dumpable=True)
+    _set_oom_score()  # Once it is dumpable: before that its files in /proc are root's.
     adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nothing = os.open(os.devnull, os.O_RDONLY)

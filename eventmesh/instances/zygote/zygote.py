@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn
 from eventmesh.instances.guest.serve import run_guest
 from eventmesh.instances.zygote.loading import find_function
 from eventmesh.instances.zygote.setup import become_instance
+from eventmesh.instances.zygote.sidecars import run_with_sidecars
 
 MAX_MESSAGE: Final = 64 * 1024
 _FDS: Final = 3
@@ -41,6 +42,7 @@ class Zygote:
             "load": self._load,
             "fork": self._fork,
             "program": self._start_program,
+            "terminate": self._terminate,
             "kill": self._kill,
         }
 
@@ -116,6 +118,11 @@ class Zygote:
 
         def run() -> NoReturn:
             os.chdir(message["folder"])
+            if message["sidecars"]:
+                _, output, control = fds
+                run_with_sidecars(
+                    command, message["sidecars"], environment, control=control, output=output
+                )
             os.execvpe(command[0], command, environment)  # noqa: S606 what the function declares
 
         self._fork_to(run, message, fds, output=fds[0])
@@ -151,6 +158,11 @@ class Zygote:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(status)
+
+    def _terminate(self, message: dict[str, Any], _: list[int]) -> None:
+        if message["pid"] in self._instances:
+            with suppress(ProcessLookupError):
+                os.kill(message["pid"], signal.SIGTERM)
 
     def _kill(self, message: dict[str, Any], _: list[int]) -> None:
         pid = message["pid"]

@@ -14,7 +14,9 @@ from eventmesh.instances.output import LAST_LINES, MAX_LINE, MAX_LOGGERS, Lines,
 @pytest.fixture
 def output(caplog):
     caplog.set_level(logging.DEBUG)
-    return Output("app.f", lambda id: {"invocation_id": id or "the only one"})
+    return Output(
+        "app.f", lambda id: {"invocation_id": id or "the only one"}, lambda line, id: None
+    )
 
 
 def record(**changes):
