@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypedDict, cast
+from typing import Any, Final, TypedDict, cast, get_args
 
 from eventmesh.engine.options import Destination, FunctionOptions, read_destination, read_options
 from eventmesh.engine.spec import FunctionSpec, Trigger
-from eventmesh.lambdas.function import RUNTIME, LambdaFunction
+from eventmesh.lambdas.function import RUNTIME, LambdaFunction, LogFormat
 from eventmesh.lambdas.schema import EventSchema
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.access.policy import Access, read_policy
@@ -26,6 +26,9 @@ DEFAULT_RETRY: Final = Retry(attempts=3, initial="1m", jitter="none")
 """As AWS has it for asynchronous invocations: two more attempts, after one minute and after two
 (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html)."""
 
+LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+"""As AWS has them (https://docs.aws.amazon.com/lambda/latest/api/API_LoggingConfig.html)."""
+
 MAX_ENVIRONMENT: Final = 4 * 1024
 """Bytes of all variables of a function, names and values, as on AWS Lambda."""
 _VARIABLE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -38,6 +41,7 @@ class LambdaOptions(TypedDict, total=False):
 
     timeout: Duration | None
     memory: Size | None
+    concurrency: int
     instances: int
     provisioned: int
     idle_timeout: Duration | None
@@ -50,6 +54,9 @@ class LambdaOptions(TypedDict, total=False):
     on_failure: Destination | None
     access: Access
     callers: Sequence[str]
+    durable: bool
+    execution_timeout: Duration | None
+    retention: Duration
 
 
 class Code(TypedDict):
@@ -60,6 +67,9 @@ class Code(TypedDict):
     runtime: str
     command: Sequence[str] | None
     environment: Mapping[str, str] | None
+    log_format: LogFormat
+    log_level: str | None
+    layers: Sequence[str | Path]
 
 
 def build_lambda(
@@ -99,6 +109,7 @@ def build_lambda(
         policy=read_policy(declared.access, declared.callers, full_name),
         outgoing=outgoing,
         isolation=declared.isolation,
+        durability=declared.durability,
     )
     return LambdaFunction(
         spec,
@@ -107,13 +118,16 @@ def build_lambda(
         _check_runtime(full_name, code["runtime"], code["command"]),
         tuple(code["command"] or ()),
         _check_environment(full_name, code["environment"] or {}),
+        _check_log_format(full_name, code["log_format"]),
+        _check_log_level(full_name, code["log_level"]),
+        tuple(_find_folder(full_name, base / layer, "layers") for layer in code["layers"]),
     )
 
 
-def _find_folder(name: str, folder: Path) -> Path:
+def _find_folder(name: str, folder: Path, option: str = "code") -> Path:
     if not folder.is_dir():
         raise DeclarationError(
-            f"{name}: there is no folder {folder}: code= is the folder with the function's code"
+            f"{name}: there is no folder {folder}: {option}= is the folder with the function's code"
         )
     return folder.resolve()
 
@@ -131,6 +145,19 @@ def _check_runtime(name: str, runtime: Any, command: Any) -> str:
             "'provided' for a file bootstrap, or say with command=[…] what is to be started"
         )
     return runtime
+
+
+def _check_log_format(name: str, given: LogFormat) -> LogFormat:
+    if given not in get_args(LogFormat):
+        raise DeclarationError(f"{name}: log_format={given!r}: write 'Text' or 'JSON'")
+    return given
+
+
+def _check_log_level(name: str, given: str | None) -> str:
+    if given is not None and given not in LOG_LEVELS:
+        known = ", ".join(LOG_LEVELS)
+        raise DeclarationError(f"{name}: log_level={given!r}: there are {known}")
+    return given or ""
 
 
 def _check_environment(name: str, given: Mapping[str, str]) -> dict[str, str]:

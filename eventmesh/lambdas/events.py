@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
-from eventmesh.lambdas.function import ACCOUNT, REGION
+from eventmesh.executions.aws.names import ACCOUNT, REGION
 from eventmesh.model.event import ATTRIBUTE_PREFIX
 from eventmesh.model.invocation import HttpRequest, Invocation
 
 _TIMERS: Final = ("every", "cron", "at")
+_DEFAULT: Final = "$default"
+_ALL: Final = re.compile(r"ANY /\{\w+:path\}")
 _TEXT: Final = ("text/", "application/json", "application/xml", "application/javascript")
 """Content types whose bodies are texts; so are those that end in +json or +xml."""
 
@@ -50,7 +53,7 @@ def http_event(invocation: Invocation) -> dict[str, Any]:
     body, is_base64 = _body_text(invocation)
     event: dict[str, Any] = {
         "version": "2.0",
-        "routeKey": http.route.key,
+        "routeKey": _route_key(http),
         "rawPath": path,
         "rawQueryString": query,
         "headers": headers,
@@ -63,11 +66,18 @@ def http_event(invocation: Invocation) -> dict[str, Any]:
         event["queryStringParameters"] = {
             name: ",".join(values) for name, values in http.query.items()
         }
-    if http.path:
+    if http.path and event["routeKey"] != _DEFAULT:
         event["pathParameters"] = dict(http.path)
     if body is not None:
         event["body"] = body
     return event
+
+
+def _route_key(http: HttpRequest) -> str:
+    """Return the key that AWS gives to such a route: all of a server is that of a function URL."""
+    if _ALL.fullmatch(http.route.key):
+        return _DEFAULT
+    return http.route.key.replace(":path}", "+}")
 
 
 def _request_context(
@@ -88,7 +98,7 @@ def _request_context(
             "userAgent": headers.get("user-agent", ""),
         },
         "requestId": invocation.id,
-        "routeKey": http.route.key,
+        "routeKey": _route_key(http),
         "stage": "$default",
         "time": moment.strftime("%d/%b/%Y:%H:%M:%S +0000"),
         "timeEpoch": round(invocation.created * 1000),

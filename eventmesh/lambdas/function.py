@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from eventmesh.engine.spec import FunctionSpec, Implementation
+from eventmesh.executions.aws.names import arn
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.value import value
 
 RUNTIME = "lambda"
 """The name of the runtime that runs them."""
 
-REGION = "xx-mesh-1"
-ACCOUNT = "000000000000"
-"""What stands in ARNs, where AWS has its own: neither means anything here."""
+LogFormat: TypeAlias = Literal["Text", "JSON"]
 
 
 @value
 class LambdaFunction:
-    """The code of a Lambda function, and how its process is started in the folder `code`."""
+    """The code of a Lambda function, and how its process is started in the folder `code`.
+
+    `log_level` is the least that it logs; "" leaves that to it. `layers` are folders with what
+    layers have on AWS: `extensions/`, `python/`, `nodejs/node_modules/`, `bin/` and `lib/`.
+    """
 
     spec: FunctionSpec
     code: Path
@@ -28,6 +32,9 @@ class LambdaFunction:
     runtime: str
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    log_format: LogFormat = "Text"
+    log_level: str = ""
+    layers: tuple[Path, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -35,7 +42,7 @@ class LambdaFunction:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.full_name}"
+        return arn(self.full_name)
 
 
 def require_lambda(function: Implementation) -> LambdaFunction:

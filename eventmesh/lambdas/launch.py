@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from importlib.util import find_spec
 from typing import Final
 
-from eventmesh.lambdas.function import REGION, LambdaFunction
+from eventmesh.executions.aws.names import REGION
+from eventmesh.lambdas.function import LambdaFunction
 from eventmesh.model.errors import DeclarationError
 
 _MEBIBYTE: Final = 2**20
@@ -67,6 +69,23 @@ def _find_node_client(function: LambdaFunction) -> str:
     return found
 
 
+def _find_paths(function: LambdaFunction) -> dict[str, str]:
+    """Return the variables that say where programs and libraries are: the code's, then layers'."""
+    layers = function.layers
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python = [function.code]
+    for layer in layers:
+        python += [layer / "python", layer / "python" / "lib" / version / "site-packages"]
+    found = {"PYTHONPATH": os.pathsep.join(map(str, python))}
+    if layers:
+        own = os.environ.get("PATH", os.defpath)
+        found["PATH"] = os.pathsep.join([own, *(str(layer / "bin") for layer in layers)])
+        found["LD_LIBRARY_PATH"] = os.pathsep.join(str(layer / "lib") for layer in layers)
+        modules = (str(layer / "nodejs" / "node_modules") for layer in layers)
+        found["NODE_PATH"] = os.pathsep.join(modules)
+    return found
+
+
 def build_environment(function: LambdaFunction, address: str, stream: str) -> dict[str, str]:
     """Return the variables of an instance: those that AWS sets, and the function's own.
 
@@ -76,10 +95,15 @@ def build_environment(function: LambdaFunction, address: str, stream: str) -> di
     isolation = function.spec.isolation
     memory = 128 if isolation is None or isolation.memory is None else isolation.memory // _MEBIBYTE
     code = str(function.code)
+    logging: dict[str, str] = {"AWS_LAMBDA_LOG_FORMAT": function.log_format}
+    if function.log_level:
+        logging["AWS_LAMBDA_LOG_LEVEL"] = function.log_level
+    concurrency = function.spec.instance_concurrency
+    shared = {} if concurrency == 1 else {"AWS_LAMBDA_MAX_CONCURRENCY": str(concurrency)}
     return {
         **{name: text for name, text in os.environ.items() if name in _INHERITED},
         "HOME": "/tmp",  # noqa: S108 as on AWS, and only the name of it
-        "PYTHONPATH": code,
+        **_find_paths(function),
         "PYTHONUNBUFFERED": "1",
         **function.environment,
         "_HANDLER": function.handler,
@@ -94,4 +118,19 @@ def build_environment(function: LambdaFunction, address: str, stream: str) -> di
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.full_name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": stream,
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        **logging,
+        **shared,
+        **({} if function.spec.durability is None else _build_access(function, address)),
     }
+
+
+def _build_access(function: LambdaFunction, address: str) -> dict[str, str]:
+    """Return the variables by which AWS's SDK records the executions of a durable function.
+
+    It signs what it sends, and what reads it asks whose connection it is instead: the credentials
+    mean nothing anywhere, and stand back for those that the function was given.
+    """
+    found = {"AWS_ENDPOINT_URL_LAMBDA": f"http://{address}"}
+    if "AWS_ACCESS_KEY_ID" not in function.environment:
+        found |= {"AWS_ACCESS_KEY_ID": "eventmesh", "AWS_SECRET_ACCESS_KEY": secrets.token_hex()}
+    return found

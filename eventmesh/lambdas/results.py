@@ -12,10 +12,13 @@ import orjson
 from eventmesh.lambdas.events import item_id
 from eventmesh.model.errors import FunctionError
 from eventmesh.model.invocation import Invocation
-from eventmesh.model.message import JSON
+from eventmesh.model.message import BYTES, JSON
 from eventmesh.model.result import Failure, Result, is_final_status
 
 _BAD_RESPONSE: Final = "Runtime.InvalidResponse"
+
+HTTP_RESPONSE: Final = "application/vnd.awslambda.http-integration-response"
+"""The content type of a streamed response that begins with its status and headers."""
 
 
 def read_result(invocation: Invocation, body: bytes, content_type: str) -> Result:
@@ -50,6 +53,26 @@ def read_error(body: bytes, kind: str) -> FunctionError:
     )
 
 
+def read_stream_error(text: str, kind: str) -> FunctionError:
+    """Return the error that a runtime reports behind a streamed response: JSON, in base64."""
+    try:
+        body = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        body = text.encode()
+    return read_error(body, kind)
+
+
+def build_streamed(described: Any) -> Result:
+    """Return the result whose status, headers and cookies a streamed response begins with.
+
+    Raises TypeError, ValueError or AttributeError for what describes no response.
+    """
+    if not isinstance(described, dict):
+        raise TypeError("its beginning is no JSON object")
+    fields = cast(dict[str, Any], described)
+    return _build_response({"statusCode": 200, "body": "", **fields}, default_type=BYTES)
+
+
 def _read_response(body: bytes) -> Result:
     response = _parse_object(body)
     if response is None or "statusCode" not in response:
@@ -67,7 +90,7 @@ def _read_response(body: bytes) -> Result:
         )
 
 
-def _build_response(response: Mapping[str, Any]) -> Result:
+def _build_response(response: Mapping[str, Any], default_type: str = JSON) -> Result:
     status = int(response["statusCode"])
     if not is_final_status(status):
         raise ValueError(f"statusCode {status}")
@@ -86,7 +109,7 @@ def _build_response(response: Mapping[str, Any]) -> Result:
         base64.b64decode(text, validate=True) if response.get("isBase64Encoded") else text.encode()
     )
     named = {name.lower(): name for name in headers}
-    kind = headers.pop(named["content-type"]) if "content-type" in named else JSON
+    kind = headers.pop(named["content-type"]) if "content-type" in named else default_type
     return Result(body, content_type=str(kind), status=status, headers=headers)
 
 

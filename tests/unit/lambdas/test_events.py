@@ -47,6 +47,22 @@ def event_of(invocation):
     return json.loads(build_event(invocation))
 
 
+@pytest.mark.parametrize(
+    ("key", "names", "route_key"),
+    [
+        ("ANY /{path:path}", ("path",), "$default"),
+        ("ANY /files/{path:path}", ("path",), "ANY /files/{path+}"),
+        ("GET /{path:path}", ("path",), "GET /{path+}"),
+    ],
+)
+def test_the_key_of_a_route_is_aws_own(key, names, route_key):
+    template = RouteTemplate(key, names, has_body=True)
+    event = event_of(replace(HTTP, http=replace(REQUEST, route=template, path={"path": "a/b"})))
+
+    assert event["routeKey"] == event["requestContext"]["routeKey"] == route_key
+    assert ("pathParameters" in event) is (route_key != "$default")
+
+
 def test_a_request():
     event = event_of(HTTP)
     assert event == http_event(HTTP)

@@ -1,0 +1,1 @@
+"""Lambda functions that are durable by AWS's contract: their code uses one of AWS's SDKs."""
