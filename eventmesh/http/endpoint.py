@@ -24,10 +24,21 @@ from eventmesh.http.server.request import (
 )
 from eventmesh.http.server.response import BytesResponse, json_response, problem_response
 from eventmesh.http.server.routing import Endpoint, PathValues
-from eventmesh.http.server.streaming import StreamingResponse, stream_response
+from eventmesh.http.server.streaming import (
+    StreamingResponse,
+    raw_stream_response,
+    stream_response,
+)
 from eventmesh.model.errors import InvocationError, Problem
 from eventmesh.model.ids import new_id
-from eventmesh.model.invocation import ASYNC, SYNC, HttpRequest, Invocation, make_invocation
+from eventmesh.model.invocation import (
+    ASYNC,
+    SYNC,
+    HttpRequest,
+    Invocation,
+    make_http_request,
+    make_invocation,
+)
 from eventmesh.model.message import JSON
 
 Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | StreamingResponse]]
@@ -36,12 +47,50 @@ Responder: TypeAlias = Callable[[Invocation], Awaitable[BytesResponse | Streamin
 
 def build_endpoint(function: FunctionSpec, route: HttpRoute, context: SourceContext) -> Endpoint:
     """Build the endpoint of a route of a function."""
+    name, template = function.full_name, route.template
     binding = build_binding(function, route)
-    read = _build_reader(function, route, binding, context)
+    has_body, takes_json = binding.body is not None, binding.takes_json
+    limits = function.limits
+    limit = body_limit(
+        context.settings, limits.max_payload, limits.max_nodes if takes_json else None
+    )
+    now = context.clock.now
+    guard = find_guard(function, route, context)
     answer = build_responder(function, route, context)
 
     async def endpoint(request: Request, path: PathValues) -> BytesResponse | StreamingResponse:
-        return await answer(await read(request, path))
+        headers = request.headers
+        http = make_http_request(
+            route=template,
+            method=request.method,
+            target=request.target,
+            path=path,
+            query=parse_query(request.target),
+            headers=headers,
+            remote=request.remote,
+        )
+        # Before the body: who may not send one is not read.
+        principal = "" if guard is None else await guard(http)
+        body, content_type = b"", read_content_type(headers)
+        if has_body:
+            if takes_json:
+                check_json(content_type)
+            body = await read_body(request, limit)
+            if takes_json and body:
+                check_declared(headers)
+        invocation = make_invocation(
+            function=name,
+            id=new_id(),
+            payload=body,
+            created=now(),
+            mode=SYNC,  # Also on an async route: `message_from` keeps no mode.
+            content_type=content_type,
+            headers=request.read_trace_headers(),
+            trigger="http",
+            http=http,
+            principal=principal,
+        )
+        return await answer(invocation)
 
     return endpoint
 
@@ -63,69 +112,13 @@ def status_path(function: str, invocation_id: str) -> str:
     return f"{CONTROL}/functions/{function}/invocations/{invocation_id}"
 
 
-_InvocationReader: TypeAlias = Callable[[Request, PathValues], Awaitable[Invocation]]
-
-
-def _build_reader(
-    function: FunctionSpec, route: HttpRoute, binding: HttpBinding, context: SourceContext
-) -> _InvocationReader:
-    """Build what makes invocations of requests."""
-    name = function.full_name
-    template = route.template
-    has_body = binding.body is not None
-    limits = function.limits
-    parsed = binding.body is not None and not binding.body.raw
-    limit = body_limit(context.settings, limits.max_payload, limits.max_nodes if parsed else None)
-    now = context.clock.now
-    guard = find_guard(function, route, context)
-
-    async def read(request: Request, path: PathValues) -> Invocation:
-        http = HttpRequest(
-            template,
-            request.method,
-            request.target,
-            path,
-            parse_query(request.target),
-            request.headers,
-            request.remote,
-        )
-        # Before the body: who may not send one is not read.
-        principal = "" if guard is None else await guard(http)
-        body, content_type = b"", read_content_type(request.headers)
-        if has_body:
-            check_content_type(binding, content_type)
-            body = await read_body(request, limit)
-            check_declared(binding, request.headers, body)
-        return make_invocation(
-            function=name,
-            id=new_id(),
-            payload=body,
-            created=now(),
-            mode=SYNC,  # Also on an async route: `message_from` keeps no mode.
-            content_type=content_type,
-            headers=request.trace_headers,
-            trigger="http",
-            http=http,
-            principal=principal,
-        )
-
-    return read
-
-
-def check_content_type(binding: HttpBinding, content_type: str) -> None:
-    """Raise Problem 415 for a body of a content type that the route does not take."""
-    if binding.body is not None and not binding.body.raw:
-        check_json(content_type)
-
-
-def check_declared(binding: HttpBinding, headers: Mapping[str, str], body: bytes) -> None:
+def check_declared(headers: Mapping[str, str]) -> None:
     """Raise Problem 415 for a body without a content type, where the route takes JSON.
 
     Browsers let pages of other sites send such a body without asking first (a Blob without a type;
     https://fetch.spec.whatwg.org/#cors-safelisted-request-header), but not JSON.
     """
-    takes_json = binding.body is not None and not binding.body.raw
-    if body and takes_json and hdrs.CONTENT_TYPE not in headers:
+    if hdrs.CONTENT_TYPE not in headers:
         raise Problem(
             415,
             f"the body has no type: send it with the header Content-Type: {JSON}",
@@ -138,12 +131,15 @@ def _build_sync_responder(
 ) -> Responder:
     dispatch = context.dispatch
     stream_of_bytes = function.schema.item_type is bytes
+    declares_stream = function.schema.is_stream
 
     async def answer(invocation: Invocation) -> BytesResponse | StreamingResponse:
         result = await dispatch(invocation)
         request = cast(HttpRequest, invocation.http)
         if result.error is not None:
             return problem_response(problem_from(result.error), request.target, invocation.id)
+        if result.stream is not None and not declares_stream:
+            return await raw_stream_response(result, result.stream, route.status, invocation.id)
         if result.stream is not None:
             accept = request.headers.get(hdrs.ACCEPT, "")
             return stream_response(
@@ -168,6 +164,7 @@ def _build_async_responder(
     make_payload = function.schema.build_async_payload(route.template)
     send = context.environment.transport.send
     api = serves_api_beside(context.settings)
+    results = context.results.get(name)
 
     async def accept(invocation: Invocation) -> BytesResponse:
         try:
@@ -176,6 +173,8 @@ def _build_async_responder(
         except InvocationError as error:
             request = cast(HttpRequest, invocation.http)
             return problem_response(problem_from(error), request.target, invocation.id)
+        if results is not None:
+            await results.note(name, invocation.id, "waiting", 0, invocation.created)
         accepted = {"id": invocation.id, "function": name}
         if not api:
             return json_response(202, accepted, invocation_id=invocation.id)

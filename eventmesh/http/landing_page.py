@@ -77,7 +77,7 @@ def _render(functions: Mapping[str, FunctionSpec], links: Mapping[str, str]) -> 
 def _row(function: FunctionSpec) -> str:
     triggers = [
         _link(trigger.path, trigger.describe())
-        if isinstance(trigger, HttpRoute) and trigger.method == "GET" and not trigger.names
+        if isinstance(trigger, HttpRoute) and "GET" in trigger.methods and not trigger.names
         else escape(trigger.describe())
         for trigger in function.triggers
     ]

@@ -7,8 +7,26 @@ from typing import Final
 LAMBDA: Final = "/2015-03-31/functions"
 """The path under which functions are invoked in the form of AWS Lambda's API."""
 
+LAMBDA_STREAMS: Final = "/2021-11-15/functions"
+"""The path under which they are invoked when their response is to be streamed."""
+
+DURABLE: Final = "/2025-12-01"
+"""The path under which executions of durable functions are, in the form of AWS Lambda's API."""
+
 CONTROL: Final = "/_eventmesh"
 """The path of the control API."""
+
+EXECUTIONS: Final = f"{CONTROL}/executions"
+"""The path under which the executions of durable functions are read and controlled."""
+
+CALLBACKS: Final = f"{CONTROL}/callbacks"
+"""The path at which callbacks of durable functions are completed."""
+
+TIMERS: Final = f"{CONTROL}/timers"
+"""The path under which timers are listed, fired, paused and resumed."""
+
+INSTANCES: Final = f"{CONTROL}/instances"
+"""The path under which processes are told to drain."""
 
 INVOCATION_ID: Final = "x-eventmesh-invocation-id"
 """The id of the invocation whose outcome a response has."""
@@ -31,4 +49,7 @@ RELAYED_RESPONSE: Final = "application/vnd.eventmesh.http"
 
 def is_reserved(path: str) -> bool:
     """Whether a path belongs to the APIs, so that no function may answer there."""
-    return any(path == api or path.startswith(f"{api}/") for api in (CONTROL, LAMBDA))
+    return any(
+        path == api or path.startswith(f"{api}/")
+        for api in (CONTROL, DURABLE, LAMBDA, LAMBDA_STREAMS)
+    )

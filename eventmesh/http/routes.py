@@ -10,7 +10,10 @@ from functools import partial
 from typing import Any, Final
 
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.http.api.aws_lambda.durable.api import DurableApi
+from eventmesh.http.api.aws_lambda.durable.keepers import Keepers
 from eventmesh.http.api.aws_lambda.invoke import INVOKE, LambdaApi
+from eventmesh.http.api.aws_lambda.streamed import INVOKE_STREAMED
 from eventmesh.http.api.control import ControlApi
 from eventmesh.http.api.directory import FunctionDirectory, list_functions
 from eventmesh.http.api.guard import ApiGuard
@@ -25,13 +28,14 @@ from eventmesh.http.landing_page import Links, landing_route
 from eventmesh.http.limits.limits import HttpLimits
 from eventmesh.http.openapi.document import build_document
 from eventmesh.http.openapi.swagger_ui import docs_routes
-from eventmesh.http.route import HttpRoute
+from eventmesh.http.route import ANY_METHOD, HttpRoute
 from eventmesh.http.server.cross_origin import with_cors
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
 from eventmesh.http.server.sockets import api_settings
+from eventmesh.model.access.cors import Cors
 from eventmesh.model.settings import Settings, variable
 
 OWNER: Final = "eventmesh"
@@ -63,15 +67,31 @@ def build_router(
     router: Router[Endpoint] = Router()
     bound = function_routes(context.functions)
     for function, route in bound:
-        endpoint = with_cors(build_endpoint(function, route, context), function.cors, route.method)
-        router.add(route.method, route.path, endpoint, function.full_name)
+        endpoint = build_endpoint(function, route, context)
+        add_route(router, route, endpoint, function.full_name, function.cors)
     _warn_of_limits(bound, context.settings)
     document = partial(build_document, bound, api=serves_api_beside(context.settings))
     add_builtin_routes(router, apis, context, document)
     if landing_links is not None and serves_docs(context.settings):
         landing = landing_route(context.functions, landing_links)
-        router.add_missing(landing.method, landing.path, landing.endpoint, OWNER)
+        # A function that answers the rest of all paths answers this one.
+        if router.find(landing.method, landing.path) is None:
+            router.add_missing(landing.method, landing.path, landing.endpoint, OWNER)
     return router
+
+
+def add_route(
+    router: Router[Endpoint], route: HttpRoute, endpoint: Endpoint, owner: str, cors: Cors | None
+) -> None:
+    """Add each method of a function's route. Raises DeclarationError where another one has it."""
+    for method in route.methods:
+        router.add(
+            method,
+            route.path,
+            with_cors(endpoint, cors, method),
+            owner,
+            general=route.method == ANY_METHOD,
+        )
 
 
 def _warn_of_limits(bound: Sequence[tuple[FunctionSpec, HttpRoute]], settings: Settings) -> None:
@@ -100,9 +120,15 @@ def build_apis(
         return ()
     guard = ApiGuard(context.settings, build_authenticator(context.settings, context.clock, tasks))
     directory = directory or partial(list_functions, context.functions)
-    direct = LambdaApi(context, tasks, guard, directory)
+    keepers = Keepers(context)
+    direct = LambdaApi(context, tasks, guard, directory, keepers)
     control = ControlApi(context, guard, directory)
-    return (*control.routes(), BuiltinRoute("POST", INVOKE, direct.invoke))
+    return (
+        *control.routes(),
+        *DurableApi(context, guard, keepers).routes(),
+        BuiltinRoute("POST", INVOKE, direct.invoke),
+        BuiltinRoute("POST", INVOKE_STREAMED, direct.invoke_streamed),
+    )
 
 
 def add_builtin_routes(

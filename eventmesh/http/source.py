@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.spec import FunctionSpec, Guard, GuardKey, SourceContext
 from eventmesh.http.route import HttpRoute
 
+if TYPE_CHECKING:
+    from eventmesh.http.server.routing import BuiltinRoute
+
 HttpSource: TypeAlias = Callable[[SourceContext], AbstractAsyncContextManager[None]]
 """Serves HTTP while entered, and announces the address as "http"."""
+
+RoutesBeside: TypeAlias = Callable[
+    [SourceContext], AbstractAsyncContextManager["Sequence[BuiltinRoute]"]
+]
+"""Opens routes that belong to no function, while entered."""
+
+
+@asynccontextmanager
+async def no_routes(_: SourceContext) -> AsyncGenerator[Sequence[BuiltinRoute]]:
+    """Yield no routes."""
+    yield ()
 
 
 @asynccontextmanager
@@ -38,13 +52,17 @@ def _has_authorizer(function: FunctionSpec) -> bool:
 
 @asynccontextmanager
 async def serve_functions(
-    context: SourceContext, *, landing_links: Callable[[], Mapping[str, str]] | None = None
+    context: SourceContext,
+    *,
+    landing_links: Callable[[], Mapping[str, str]] | None = None,
+    beside: RoutesBeside | None = None,
 ) -> AsyncGenerator[None]:
     """Serve the routes of the host's functions, the APIs and the docs while entered.
 
     Without any route there are still the APIs and the docs, unless the settings switch them off.
     With `landing_links`, which gives URLs by what is there, `/` is a page for developers that lists
     the functions and those links, where no function has that route and the docs are on.
+    `beside` opens more routes, where no function has the same.
     Leaving takes no more requests and waits for those that run. Raises SettingsError where the
     address of the settings cannot be listened on, and DeclarationError where two functions declare
     the same route.
@@ -53,6 +71,7 @@ async def serve_functions(
     from eventmesh.aio.tasks import task_group  # noqa: PLC0415
     from eventmesh.http.limits.limits import build_limits  # noqa: PLC0415
     from eventmesh.http.routes import (  # noqa: PLC0415
+        OWNER,
         build_apis,
         build_router,
         listen_for_apis,
@@ -63,8 +82,11 @@ async def serve_functions(
     async with (
         task_group() as tasks,
         listen_for_apis(context, build_apis(context, tasks), limits) as apis,
+        (no_routes if beside is None else beside)(context) as more,
     ):
         router = build_router(context, apis, landing_links)
+        for route in more:
+            router.add_missing(route.method, route.path, route.endpoint, OWNER)
         server = HttpServer(router, context.clock, context.settings, limits)
         async with listen(server, context.settings) as url:
             context.announce("http", url)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.identity import encode_identity
+from eventmesh.engine.codecs.trust import gateways_of
 from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
+from eventmesh.engine.mesh_results import MeshResults
+from eventmesh.engine.results import StoredResult, result_members
 from eventmesh.engine.spec import SourceContext
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.http.api.directory import FunctionDirectory, declares_queue, is_public
 from eventmesh.http.api.events import STRUCTURED, parse_event
+from eventmesh.http.api.executions import ApiEndpoint, ApiRoute, ExecutionsApi
 from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
+from eventmesh.http.api.instances import InstancesApi
+from eventmesh.http.api.query import query_value, read_limit
+from eventmesh.http.api.timers import TimersApi
 from eventmesh.http.protocol import CONTROL
 from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.problems import problem_from
 from eventmesh.http.server.request import (
     Request,
-    parse_query,
     read_content_type,
     read_message_headers,
 )
@@ -36,14 +41,9 @@ from eventmesh.model.message import Message
 from eventmesh.model.topology import EVENT_SCHEME, QUEUE_SCHEME, dead_letters, inbox
 
 _UNRECORDED: Final = (
-    "it waits, runs, waits for a retry or has succeeded; successes are not recorded: "
-    "declare on_success and on_failure to have the outcomes of a function sent elsewhere"
+    "it waits, runs, waits for a retry, has succeeded or never was: that is not recorded without a "
+    "store (EVENTMESH_STORE); 'eventmesh show ID' asks all processes"
 )
-
-_COUNT: Final = re.compile(r"[0-9]{1,9}")
-
-_ApiEndpoint: TypeAlias = Callable[[Request, PathValues, str], Awaitable[BytesResponse]]
-"""Answers an admitted request. Takes the identity of its sender, too, as messages carry it."""
 
 
 class ControlApi:
@@ -58,22 +58,30 @@ class ControlApi:
         self._directory = directory
         self._guard = guard
         self._dead_letters = BrokerDeadLetters(
-            context.broker, context.clock, self._list_names, context.settings
+            context.broker, context.clock, self._list_names, gateways_of(context.settings)
+        )
+
+        self._executions = ExecutionsApi(context, self._limit, self._list_names)
+        self._instances = InstancesApi(context)
+        self._timers = TimersApi(context, self._limit, self._list_names)
+        self._results = MeshResults(
+            context.broker, context.clock, self._list_names, context.results
         )
 
     def routes(self) -> Sequence[BuiltinRoute]:
         """The routes of the API."""
         function, letters = f"{CONTROL}/functions/{{name}}", f"{CONTROL}/dead-letters/{{name}}"
-        answers: Sequence[tuple[str, str, Scope, str, _ApiEndpoint]] = (
+        invocation = f"{function}/invocations/{{id}}"
+        answers: Sequence[ApiRoute] = (
+            *self._executions.routes(),
+            *self._timers.routes(),
+            *self._instances.routes(),
             ("GET", f"{CONTROL}/functions", "read", "list functions", self.list_functions),
             ("GET", function, "read", "show", self.show_function),
-            (
-                "GET",
-                f"{function}/invocations/{{id}}",
-                "read",
-                "show an invocation of",
-                self.show_invocation,
-            ),
+            ("GET", invocation, "read", "show an invocation of", self.show_invocation),
+            ("DELETE", invocation, "manage", "cancel an invocation of", self.cancel_invocation),
+            ("GET", f"{CONTROL}/invocations/{{id}}", "read", "show", self.find_invocations),
+            ("DELETE", f"{CONTROL}/invocations/{{id}}", "manage", "cancel", self.cancel_all),
             ("POST", f"{CONTROL}/send/{{destination}}", "send", "send to", self.send),
             ("POST", f"{CONTROL}/events", "emit", "emit an event", self.emit_event),
             ("POST", f"{CONTROL}/events/{{type}}", "emit", "emit", self.emit_data),
@@ -94,13 +102,13 @@ class ControlApi:
             for method, path, scope, action, answer in answers
         ]
 
-    def _guarded(self, scope: Scope, action: str, answer: _ApiEndpoint) -> Endpoint:
+    def _guarded(self, scope: Scope, action: str, answer: ApiEndpoint) -> Endpoint:
         async def endpoint(request: Request, path: PathValues) -> BytesResponse:
             check_spelling(request)
             target = next(iter(path.values()), "")
             is_event = scope == "send" and target.startswith(EVENT_SCHEME)
             needed: Scope = "emit" if is_event else scope
-            asked = Action(action, target, path.get("id") or _query_value(request, "id"))
+            asked = Action(action, target, path.get("id") or query_value(request, "id"))
             try:
                 identity = await self._guard.admit(
                     request,
@@ -135,12 +143,38 @@ class ControlApi:
     async def show_invocation(self, _: Request, path: PathValues, __: str) -> BytesResponse:
         """Show the outcome of an asynchronous invocation, as far as it is recorded."""
         name, id = path["name"], path["id"]
+        if name in self._directory() and (found := await self._ask(name, id)) is not None:
+            return _result_response(found, id, name)
         dead_letter = await self._dead_letters.show(name, id)
         known: dict[str, Any] = {"id": id, "function": name}
         if dead_letter is None:
-            return json_response(200, known | {"state": "accepted", "detail": _UNRECORDED})
+            return json_response(200, known | {"state": "unknown", "detail": _UNRECORDED})
         dead = {"state": "dead-lettered", "dead_letter": dead_letter_members(dead_letter)}
         return json_response(200, known | dead)
+
+    async def _ask(self, function: str, id: str) -> Sequence[StoredResult] | None:
+        """Return what the store of a function's service knows of an invocation; None without one.
+
+        The id is one that a message can have.
+        """
+        try:
+            answer = await self._results.ask("find", function, function, check_id(id))
+        except FunctionNotFound:  # Its service does not run.
+            return None
+        return answer.results if answer.stored else None
+
+    async def cancel_invocation(self, _: Request, path: PathValues, __: str) -> BytesResponse:
+        """Cancel an asynchronous invocation of one function."""
+        name, id = path["name"], path["id"]
+        return _result_response(await self._results.cancel(id, name), id, name)
+
+    async def find_invocations(self, _: Request, path: PathValues, __: str) -> BytesResponse:
+        """List what is known of the asynchronous invocations with an id, of all functions."""
+        return _results_response(await self._results.find(path["id"]))
+
+    async def cancel_all(self, _: Request, path: PathValues, __: str) -> BytesResponse:
+        """Cancel the known asynchronous invocations with an id, of all functions."""
+        return _results_response(await self._results.cancel(path["id"]))
 
     async def send(self, request: Request, path: PathValues, principal: str) -> BytesResponse:
         """Store the body for a destination; the query may have `delay` and `id`."""
@@ -160,8 +194,8 @@ class ControlApi:
         """
         data = await self._message(request, principal)
         source, subject = (
-            _query_value(request, "source", "/client"),
-            _query_value(request, "subject"),
+            query_value(request, "source", "/client"),
+            query_value(request, "subject"),
         )
         attributes = event_headers(source, data.timestamp, subject=subject)
         event = replace(
@@ -199,11 +233,11 @@ class ControlApi:
 
         It may have `id` or `limit`.
         """
-        if id := _query_value(request, "id"):
+        if id := query_value(request, "id"):
             found = await self._dead_letters.show(path["name"], id)
             listed: Sequence[DeadLetter] = [] if found is None else [found]
         else:
-            listed = await self._dead_letters.list(path["name"], _limit(request) or LISTED)
+            listed = await self._dead_letters.list(path["name"], read_limit(request) or LISTED)
         return json_response(
             200, {"dead_letters": [dead_letter_members(dead_letter) for dead_letter in listed]}
         )
@@ -219,11 +253,11 @@ class ControlApi:
         self, request: Request, path: PathValues, _: str
     ) -> BytesResponse:
         """Redrive all dead letters, or those that `id` or `limit` in the query select."""
-        if id := _query_value(request, "id"):
+        if id := query_value(request, "id"):
             return json_response(
                 200, {"redriven": await self._dead_letters.redrive(path["name"], id=id)}
             )
-        done = await self._dead_letters.redrive_oldest(path["name"], _limit(request))
+        done = await self._dead_letters.redrive_oldest(path["name"], read_limit(request))
         return json_response(200, {"redriven": done.count, "remaining": done.remaining})
 
     async def purge_dead_letters(self, _: Request, path: PathValues, __: str) -> BytesResponse:
@@ -234,7 +268,7 @@ class ControlApi:
         """Build a message of the body."""
         return Message(
             await read_body(request, self._limit),
-            check_id(_query_value(request, "id")) or new_id(),
+            check_id(query_value(request, "id")) or new_id(),
             self._context.clock.now(),
             read_content_type(request.headers),
             _message_headers(request),
@@ -246,18 +280,23 @@ class ControlApi:
         return json_response(202, {"id": event.id, "type": event.type})
 
 
+def _result_response(found: Sequence[StoredResult], id: str, function: str) -> BytesResponse:
+    if not found:
+        raise Problem(404, f"nothing is known of an invocation {id!r} of {function}")
+    return json_response(200, result_members(found[0]))
+
+
+def _results_response(found: Sequence[StoredResult]) -> BytesResponse:
+    return json_response(200, {"invocations": [result_members(result) for result in found]})
+
+
 def _message_headers(request: Request) -> Mapping[str, str]:
     """Read the headers of the message that a request stores."""
-    return {**request.trace_headers, **read_message_headers(request.headers)}
-
-
-def _query_value(request: Request, name: str, default: str = "") -> str:
-    """Read a query parameter; the last value, where there are several."""
-    return parse_query(request.target).get(name, (default,))[-1]
+    return {**request.read_trace_headers(), **read_message_headers(request.headers)}
 
 
 def _delay(request: Request) -> float:
-    return seconds(_number_or_text(_query_value(request, "delay", "0")), "delay")
+    return seconds(_number_or_text(query_value(request, "delay", "0")), "delay")
 
 
 def _number_or_text(text: str) -> float | str:
@@ -265,10 +304,3 @@ def _number_or_text(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def _limit(request: Request) -> int | None:
-    text = _query_value(request, "limit")
-    if text and not _COUNT.fullmatch(text):
-        raise Problem(422, f"limit={text!r} is not a number")
-    return int(text) if text else None

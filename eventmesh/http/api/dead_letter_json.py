@@ -9,6 +9,7 @@ import orjson
 
 from eventmesh.engine.codecs.json_bounds import is_small_json
 from eventmesh.engine.dead_letters import DeadLetter
+from eventmesh.model.trace_context import find_correlation_id
 
 
 def dead_letter_members(dead_letter: DeadLetter) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def dead_letter_members(dead_letter: DeadLetter) -> dict[str, Any]:
         "first_failure": dead_letter.first_failure,
         "last_failure": dead_letter.last_failure,
         "content_type": dead_letter.content_type,
+        "correlation_id": find_correlation_id(dead_letter.headers, dead_letter.id),
         "headers": dict(dead_letter.headers),
         **_payload(dead_letter.payload),
     }

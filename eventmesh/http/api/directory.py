@@ -17,6 +17,11 @@ def is_public(directory: FunctionDirectory, name: str) -> bool:
     return directory().get(name, {}).get("access") == "public"
 
 
+def is_limited_in_mesh(directory: FunctionDirectory, name: str) -> bool:
+    """Whether a known function has a `reserved_concurrency`."""
+    return directory().get(name, {}).get("limits", {}).get("reserved_concurrency") is not None
+
+
 def declares_queue(directory: FunctionDirectory, name: str) -> bool:
     """Whether a known function takes messages from the queue, or sends its outcomes there."""
     destination = f"{QUEUE_SCHEME}{name}"

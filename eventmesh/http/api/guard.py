@@ -16,7 +16,7 @@ from aiohttp import hdrs
 
 from eventmesh.http.auth.authenticator import Authenticator
 from eventmesh.http.auth.same_origin import SameOriginCheck
-from eventmesh.http.protocol import CONTROL, LAMBDA
+from eventmesh.http.protocol import CONTROL, DURABLE, LAMBDA, LAMBDA_STREAMS
 from eventmesh.http.server.request import Request
 from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.access.identity import ANONYMOUS, LOCAL, Identity, Scope
@@ -31,6 +31,8 @@ PROXY_HEADERS: Final = (
     hdrs.X_FORWARDED_PROTO,
     "X-Real-IP",
 )
+
+_ROOTS: Final = (f"{CONTROL}/", f"{DURABLE}/", f"{LAMBDA}/", f"{LAMBDA_STREAMS}/")
 
 audit: Final = logging.getLogger("eventmesh.audit")
 
@@ -138,5 +140,5 @@ def check_spelling(request: Request) -> None:
     Whoever keeps strangers from `/_eventmesh` in a proxy compares text: another spelling of the
     same path, such as `/%5Feventmesh`, would pass there.
     """
-    if not request.path.startswith((f"{CONTROL}/", f"{LAMBDA}/")):
+    if not request.path.startswith(_ROOTS):
         raise Problem(404, "nothing answers here")

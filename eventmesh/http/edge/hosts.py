@@ -19,7 +19,7 @@ HostCheck: TypeAlias = Callable[[str], None]
 """Takes a host, perhaps with a port, as a request names it. Raises Problem: 400 or 421."""
 
 _REMEMBERED: Final = 256
-"""Texts of Host headers whose check is remembered."""
+"""Texts of Host headers of which it is remembered that they pass."""
 
 
 def build_host_check(settings: Settings) -> HostCheck | None:
@@ -31,17 +31,14 @@ def build_host_check(settings: Settings) -> HostCheck | None:
 
 
 def _build(matches: Callable[[str], bool], *, optional: bool) -> HostCheck:
-    @lru_cache(maxsize=_REMEMBERED)
-    def is_allowed(text: str) -> bool:
-        host = parse_authority(text)
-        if not host:
-            raise Problem(400, "the request does not name the host that it is for")
-        return matches(host)
-
+    @lru_cache(maxsize=_REMEMBERED)  # It remembers those that pass, and no error.
     def check(text: str) -> None:
         if not text and optional:
             return
-        if not is_allowed(text):
+        host = parse_authority(text)
+        if not host:
+            raise Problem(400, "the request does not name the host that it is for")
+        if not matches(host):
             # RFC 9110, section 7.4.
             raise Problem(
                 421,

@@ -18,7 +18,13 @@ from opentelemetry.trace import SpanKind
 from eventmesh.model.access.addresses import match_address
 from eventmesh.model.message import NO_HEADERS, utf8
 from eventmesh.model.settings import Settings
-from eventmesh.model.trace_context import SAMPLED, TraceParent, parse_parent, parse_state
+from eventmesh.model.trace_context import (
+    SAMPLED,
+    TraceParent,
+    new_span_id,
+    parse_parent,
+    parse_state,
+)
 
 MAX_BAGGAGE: Final = 8192
 """Bytes of baggage that are handed on (https://www.w3.org/TR/baggage/, section 3.3.2)."""
@@ -59,8 +65,13 @@ class TraceReader:
         return found or NO_HEADERS
 
     def _decide(self, parent: TraceParent) -> TraceParent:
-        sampled = SAMPLED if self._samples(int(parent.trace, 16)) else 0
-        return TraceParent(parent.trace, parent.parent, parent.flags & ~SAMPLED | sampled)
+        if self._samples(int(parent.trace, 16)):
+            return TraceParent(parent.trace, parent.parent, parent.flags | SAMPLED)
+        if not parent.flags & SAMPLED:
+            return parent
+        # With this flag the parent-id has to change (section 3.4). Where we record, our span's id
+        # is the new one; here there may be no span, and the caller's id would go on to others.
+        return TraceParent(parent.trace, new_span_id(), parent.flags & ~SAMPLED)
 
 
 def build_trace_reader(settings: Settings) -> TraceReader:

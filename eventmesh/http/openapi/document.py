@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventmesh.engine.binding import HttpBinding, HttpField, Shape
+from eventmesh.engine.idempotency import HEADER, MAX_KEY
 from eventmesh.engine.spec import FunctionSpec
 from eventmesh.http.openapi.schemas import (
     ACCEPTED,
@@ -49,7 +51,7 @@ def build_document(bound: Sequence[tuple[FunctionSpec, HttpRoute]], *, api: bool
         first = canonical.setdefault(operation.shape, operation.route)
         method = operation.route.method.lower()
         described = operation.describe(schemas, first.names, api=api)
-        paths.setdefault(first.path, {})[method] = described
+        paths.setdefault(first.documented_path, {}).setdefault(method, described)
     declared = [operation.auth for operation in operations if operation.auth is not None]
     security = {"securitySchemes": security_schemes(declared)} if declared else {}
     services = sorted({function.service for function, _ in bound})
@@ -63,13 +65,17 @@ def build_document(bound: Sequence[tuple[FunctionSpec, HttpRoute]], *, api: bool
 
 def _operations(bound: Sequence[tuple[FunctionSpec, HttpRoute]]) -> Iterator[_Operation]:
     seen: Counter[str] = Counter()
-    for function, route in bound:
+    # A route of one method goes before one of all methods.
+    for function, route in sorted(bound, key=lambda each: len(each[1].methods)):
         name = function.full_name
-        seen[name] += 1
-        # An operation's id is unique: that of a function's second route has a number.
-        id = name if seen[name] == 1 else f"{name}-{seen[name]}"
         binding = function.schema.http_binding(route.template)
-        yield _Operation(id, function, route, binding)
+        for method in route.methods:
+            one = replace(route, method=method)
+            seen[name] += 1
+            # An operation's id is unique: that of a function's second route has a number.
+            id = name if seen[name] == 1 else f"{name}-{seen[name]}"
+            body = binding.body if one.has_body else None
+            yield _Operation(id, function, one, replace(binding, body=body))
 
 
 @value
@@ -115,6 +121,8 @@ class _Operation:
             for field in self.binding.fields
             for parameter in self._parameters(field, schemas, names)
         ]
+        if self.route.idempotent:
+            parameters.append(_idempotency_key(required=self.route.idempotent == "required"))
         if parameters:
             operation["parameters"] = parameters
         if self.binding.body is not None:
@@ -190,6 +198,8 @@ class _Operation:
             found.add(504)
         if self.auth is not None:
             found |= {_UNAUTHENTICATED, 403}
+        if self.route.idempotent:
+            found |= {409, 422}
         return found
 
 
@@ -199,6 +209,15 @@ def _parameter(name: str, source: str, schema: Json, *, required: bool) -> Json:
         "in": source,
         "required": required or source == "path",
         "schema": schema,
+    }
+
+
+def _idempotency_key(*, required: bool) -> Json:
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+    return {
+        **_parameter(HEADER, "header", schema, required=required),
+        "description": "What no other request has, such as a UUID. A repetition with the same key "
+        "is not done again, and gets the answer to the first.",
     }
 
 

@@ -108,6 +108,14 @@ class Schemas:
         return fields, schema.get("required", ())
 
 
+def build_schema(adapter: TypeAdapter[Any]) -> Json | None:
+    """Return the JSON Schema of what an adapter validates, with its definitions; None without."""
+    try:
+        return adapter.json_schema(mode="validation", schema_generator=_QuietJsonSchema)
+    except PydanticInvalidForJsonSchema:
+        return None
+
+
 def schema_reference(name: str) -> Json:
     """A reference to one of the components."""
     return {"$ref": f"{SCHEMA_PREFIX}{name}"}

@@ -36,6 +36,7 @@ _PAGE: Final = f"""\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>API documentation</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="{DOCS}/swagger-ui.css">
 </head>
 <body>

@@ -8,10 +8,13 @@ from typing import Final
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from eventmesh.http.protocol import DURABLE
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse, target_path
 
 LOGGER: Final = logging.getLogger("eventmesh.access")
+
+_CALLBACKS: Final = f"{DURABLE}/durable-execution-callbacks/"
 
 CLIENT_GONE: Final = 499
 """The status of a request whose client left before the response, as nginx has it."""
@@ -51,7 +54,7 @@ def log_request(
     """Log a request: `duration` is in seconds, `size` the bytes of the response's body."""
     if not LOGGER.isEnabledFor(logging.INFO):
         return
-    path = target_path(request.target)
+    path = _hide_secret(target_path(request.target))
     fields: dict[str, object] = {
         "method": request.method,
         "path": path,
@@ -63,3 +66,11 @@ def log_request(
     if invocation_id:
         fields["invocation_id"] = invocation_id
     LOGGER.info("%s %s %d", request.method, path, status, extra=fields)
+
+
+def _hide_secret(path: str) -> str:
+    """Replace the id of a callback in a path: who has it may complete the callback."""
+    if not path.startswith(_CALLBACKS):
+        return path
+    _, _, operation = path.removeprefix(_CALLBACKS).partition("/")
+    return f"{_CALLBACKS}…/{operation}"

@@ -55,7 +55,15 @@ async def read_body(request: Request, limit: BodyLimit) -> bytes:
     """
     body = request.body
     if body is None:
-        body = await _read(request, limit)
+        content = request.content
+        try:
+            if content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
+                # Most bodies: they came with the head, as they are.
+                body = _hold(request, content.read_nowait())
+            else:
+                body = await _read(request, limit)
+        except (web.RequestPayloadError, HttpProcessingError, Undecodable):
+            raise Problem(400, "the body cannot be decoded") from None
     limit.check(len(body))
     if limit.nodes is not None and len(body) > WEIGHED:
         _weigh(request, body, limit.nodes)
@@ -66,15 +74,12 @@ async def _read(request: Request, limit: BodyLimit) -> bytes:
     """Read it from the connection, which can be done once."""
     inflater = _find_inflater(request)
     content = request.content
-    try:
-        if content.is_eof():
-            body = _decode(request, content.read_nowait(), inflater)
-        else:
-            body = await _receive(request, limit, inflater)
-        if inflater is not None:
-            inflater.finish()
-    except (web.RequestPayloadError, HttpProcessingError, Undecodable):
-        raise Problem(400, "the body cannot be decoded") from None
+    if content.is_eof():
+        body = _decode(request, content.read_nowait(), inflater)
+    else:
+        body = await _receive(request, limit, inflater)
+    if inflater is not None:
+        inflater.finish()
     return body
 
 
@@ -127,8 +132,7 @@ def _decode(request: Request, piece: bytes, inflater: Inflater | None) -> bytes:
                 f"the body grows more than {MAX_RATIO} times when it is decompressed: send it "
                 "uncompressed",
             ) from None
-    _hold(request, len(piece))
-    return piece
+    return _hold(request, piece)
 
 
 def _weigh(request: Request, body: bytes, most: int) -> None:
@@ -136,10 +140,17 @@ def _weigh(request: Request, body: bytes, most: int) -> None:
     nodes = count_nodes(body)
     if nodes > most:
         raise PayloadTooLarge(nodes, most, MAX_NODES, NODES)
-    _hold(request, nodes * NODE_BYTES)
+    _take(request, nodes * NODE_BYTES)
 
 
-def _hold(request: Request, size: int) -> None:
+def _hold(request: Request, piece: bytes) -> bytes:
+    """Have the request hold a piece of its body. Raises Problem 503."""
+    if piece:
+        _take(request, len(piece))
+    return piece
+
+
+def _take(request: Request, size: int) -> None:
     limits = request.connection.limits
     if request.hold is None:
         request.hold = BodyHold(limits.bodies)

@@ -7,7 +7,7 @@ request, its body and each part of a response have a deadline. Nor may it take a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
@@ -48,7 +48,8 @@ ErrorResponder: TypeAlias = Callable[
 class ServerConnection(web.RequestHandler):
     """A connection that ends when its client is too slow.
 
-    `draining` says that it ends with the next response.
+    `draining` says that it ends with the next response. `peer` is the address at its other end;
+    empty where there is none, as of a Unix socket.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class ServerConnection(web.RequestHandler):
         "clock",
         "draining",
         "limits",
+        "peer",
     )
 
     def __init__(
@@ -82,17 +84,18 @@ class ServerConnection(web.RequestHandler):
         self.clock = clock
         self.limits = limits
         self.draining = False
+        self.peer = ""
         self._respond_to_error = respond_to_error
         self._header_timer: TimerHandle | None = None
-        self._counted: str | None = None
+        self._counted = False
         self._silent = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        address = _address(transport)
-        if why := self.limits.connections.add(address):
+        self.peer = _address(transport)
+        if why := self.limits.connections.add(self.peer):
             self._refuse(cast(asyncio.Transport, transport), why)
             return
-        self._counted = address
+        self._counted = True
         # Writing is then over when the system has it all, and its deadline covers it all. Not
         # zero: a TLS transport that may hold nothing pauses for ever.
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=1, low=0)
@@ -112,9 +115,9 @@ class ServerConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_header_timer()
-        if self._counted is not None:
-            self.limits.connections.remove(self._counted)
-            self._counted = None
+        if self._counted:
+            self.limits.connections.remove(self.peer)
+            self._counted = False
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -126,6 +129,14 @@ class ServerConnection(web.RequestHandler):
         elif self._header_timer is None:
             # Data came and made no request: the head of one is not complete.
             self._start_header_timer()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
+        """Read on, where reading is paused: a body that was whole at once never paused it.
+
+        aiohttp would ask the parser and the transport anyway, each time that it hands a body out.
+        """
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def _start_header_timer(self) -> None:
         self._header_timer = self.clock.call_later(
@@ -140,7 +151,7 @@ class ServerConnection(web.RequestHandler):
     def _header_too_slow(self) -> None:
         self._header_timer = None
         if self.transport is not None:
-            who = self._counted or "a client"
+            who = self.peer or "a client"
             self.limits.slow_clients.add(f"{who} sent no whole head of a request")
             if not self._silent:  # A client that asked nothing expects no answer.
                 self.transport.write(_TOO_SLOW)
@@ -152,12 +163,12 @@ class ServerConnection(web.RequestHandler):
         Raises ConnectionResetError if the connection is gone, and if it is ended here because the
         client reads too slowly.
         """
-        for start in range(0, len(data), SLICE):
+        for piece in (data,) if len(data) <= SLICE else _cut(data):
             transport = self.transport
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client is gone")
-            transport.write(data[start : start + SLICE] if len(data) > SLICE else data)
-            if self.writing_paused:
+            transport.write(piece)
+            if self._paused:
                 await self._drain(transport)
 
     async def _drain(self, transport: asyncio.Transport) -> None:
@@ -210,6 +221,10 @@ class ServerConnection(web.RequestHandler):
         """The response to what is not HTTP, or to a fault of the server itself."""
         self.draining = True
         return self._respond_to_error(request, status, exc)
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + SLICE] for start in range(0, len(data), SLICE))
 
 
 def _address(transport: asyncio.BaseTransport) -> str:

@@ -16,6 +16,7 @@ from eventmesh.model.errors import (
     PayloadTooLarge,
     Problem,
     RetryLater,
+    StoreUnavailable,
     Throttled,
     Unauthenticated,
 )
@@ -51,7 +52,7 @@ def problem_from(error: Failure) -> Problem:  # noqa: C901, PLR0911  # one for e
             return Problem(403, str(error))
         case FunctionNotFound():
             return Problem(404, str(error))
-        case BrokerUnavailable():
+        case BrokerUnavailable() | StoreUnavailable():
             return retryable_problem(
                 503, "the service cannot take this now", UNAVAILABLE_RETRY_SECONDS
             )

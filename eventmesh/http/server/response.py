@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, ClassVar, Final, cast
@@ -23,7 +24,8 @@ from eventmesh.model.errors import Problem
 from eventmesh.model.message import JSON, NO_HEADERS
 from eventmesh.model.result import ResponseHeaders
 
-_WITHOUT_BODY: Final = (204, 304)
+WITHOUT_BODY: Final = (204, 304)
+"""Statuses of responses that have no body (RFC 9110, section 6.4.1)."""
 _SERVER_HEADERS: Final = frozenset(
     (
         "connection",
@@ -91,13 +93,13 @@ class BaseResponse(ABC):
         """Do nothing: aiohttp calls this before `write_eof`, which does it all."""
 
     @abstractmethod
-    async def write_eof(self) -> None:
+    def write_eof(self) -> Awaitable[None]:
         """Send it. Raises ConnectionResetError."""
 
     def encode_head(self, framing: bytes, *, ends: bool = False) -> bytes:
         """Encode all before the body; `ends` says that it is the connection's last response."""
         request = self.request
-        self.keep_alive = not ends and request.keep_alive
+        self.keep_alive = not ends and request.allows_another()
         now = request.connection.clock.now()
         parts = [self._head_start, b"Date: ", _encode_date(int(now)), framing]
         if self.invocation_id:
@@ -125,21 +127,18 @@ class BytesResponse(BaseResponse):
         invocation_id: str = "",
     ) -> None:
         """A status that has no body gets none (RFC 9110, section 6.4.1)."""
-        without = status in _WITHOUT_BODY
+        without = status in WITHOUT_BODY
         super().__init__(status, "" if without else content_type, headers, invocation_id)
         self.body = b"" if without else body
 
-    async def write_eof(self) -> None:
-        data = self.encode_head(self._framing())
+    def write_eof(self) -> Awaitable[None]:
+        without = self.status in WITHOUT_BODY
+        length = len(self.body)
+        data = self.encode_head(b"\r\n" if without else b"\r\nContent-Length: %d\r\n" % length)
         if self.request.method != "HEAD":
-            self.body_length = len(self.body)
+            self.body_length = length
             data += self.body
-        await self.request.connection.send(data)
-
-    def _framing(self) -> bytes:
-        if self.status in _WITHOUT_BODY:
-            return b"\r\n"
-        return b"\r\nContent-Length: %d\r\n" % len(self.body)
+        return self.request.connection.send(data)
 
 
 def json_response(

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote
 
-from eventmesh.http.route import path_parameter
+from eventmesh.http.protocol import is_reserved
+from eventmesh.http.route import is_rest, path_parameter
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse
 from eventmesh.model.errors import DeclarationError
@@ -34,16 +35,21 @@ EndpointT = TypeVar("EndpointT")
 
 @value
 class RouteTarget(Generic[EndpointT]):
-    """The endpoint of one method of one path, and the function that owns it."""
+    """The endpoint of one method of one path, and the function that owns it.
+
+    A `general` one is a method of a route of all methods: a route of that method goes before it.
+    """
 
     endpoint: EndpointT
     names: tuple[str, ...]
     owner: str
+    general: bool = False
 
 
 class Router(Generic[EndpointT]):
     """Routes as a tree of path segments: a literal one goes before a name in braces.
 
+    A name for the rest of the path comes last, and stands for no path that belongs to the APIs.
     A path without names is found by one look-up. One with a slash at its end is another path. The
     endpoint of GET answers HEAD too.
     """
@@ -52,18 +58,26 @@ class Router(Generic[EndpointT]):
         self._static: dict[str, dict[str, RouteTarget[EndpointT]]] = {}
         self._root: _Node[EndpointT] = _Node()
 
-    def add(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
-        """Add a route. Raises DeclarationError, which names both owners, if it is there already."""
+    def add(
+        self, method: str, path: str, endpoint: EndpointT, owner: str, *, general: bool = False
+    ) -> None:
+        """Add a route. Raises DeclarationError, which names both owners, if it is there already.
+
+        Of a `general` route and another one of the same method and path, that other one counts.
+        """
         targets = self._targets(path)
-        if method in targets:
+        there = targets.get(method)
+        if there is not None and there.general is general:
             raise DeclarationError(
-                f"both {targets[method].owner} and {owner} answer {method} {path}: "
+                f"both {there.owner} and {owner} answer {method} {path}: "
                 "give one of them another path or method"
             )
+        if there is not None and general:
+            return
         names = [name for segment in path.split("/") if (name := path_parameter(segment))]
-        targets[method] = RouteTarget(endpoint, tuple(names), owner)
+        targets[method] = RouteTarget(endpoint, tuple(names), owner, general)
         if method == "GET":
-            targets.setdefault("HEAD", targets[method])
+            targets["HEAD"] = targets[method]
 
     def add_missing(self, method: str, path: str, endpoint: EndpointT, owner: str) -> None:
         """Add a route unless it is there already."""
@@ -94,7 +108,9 @@ class Router(Generic[EndpointT]):
     ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str]]]:
         # Decoded after the split: an encoded slash belongs to its segment.
         segments = [unquote(segment, errors="strict") for segment in path.split("/")[1:]]
-        return self._root.matches(segments, 0, ())
+        for targets, texts, rest in self._root.matches(segments, 0, ()):
+            if not (rest and is_reserved("/" + "/".join(segments))):
+                yield targets, texts
 
     def _targets(self, path: str) -> dict[str, RouteTarget[EndpointT]]:
         node = self._root
@@ -106,29 +122,38 @@ class Router(Generic[EndpointT]):
 
 
 class _Node(Generic[EndpointT]):
-    __slots__ = ("any", "literal", "targets")
+    __slots__ = ("any", "literal", "rest", "targets")
 
     def __init__(self) -> None:
         self.literal: dict[str, _Node[EndpointT]] = {}
         self.any: _Node[EndpointT] | None = None
+        self.rest: _Node[EndpointT] | None = None
         self.targets: dict[str, RouteTarget[EndpointT]] = {}
 
     def child(self, segment: str) -> _Node[EndpointT]:
         if not path_parameter(segment):
             return self.literal.setdefault(segment, _Node())
+        if is_rest(segment):
+            self.rest = self.rest or _Node()
+            return self.rest
         if self.any is None:
             self.any = _Node()
         return self.any
 
     def matches(
         self, segments: Sequence[str], depth: int, texts: tuple[str, ...]
-    ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str]]]:
-        """Find the targets at the end of the segments, with the values that the names stand for."""
+    ) -> Iterator[tuple[dict[str, RouteTarget[EndpointT]], Sequence[str], bool]]:
+        """Find the targets at the end of the segments, with the values that the names stand for.
+
+        The last of the three says whether a name stands for the rest of the path.
+        """
         if depth == len(segments):
-            yield self.targets, texts
+            yield self.targets, texts, False
             return
         segment = segments[depth]
         if segment in self.literal:
             yield from self.literal[segment].matches(segments, depth + 1, texts)
         if self.any is not None and segment:
             yield from self.any.matches(segments, depth + 1, (*texts, segment))
+        if self.rest is not None:
+            yield self.rest.targets, (*texts, "/".join(segments[depth:])), True

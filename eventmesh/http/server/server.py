@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from eventmesh.aio.clock import Clock, sleep
@@ -78,7 +79,12 @@ class HttpServer(web.Server):
         limits: HttpLimits | None = None,
     ) -> None:
         """Servers of one process share their `limits`."""
-        super().__init__(self._handle, handler_cancellation=True)
+        super().__init__(
+            self._handle,
+            # aiohttp names its own class as the type of what this makes.
+            request_factory=cast(Any, self._build_request),
+            handler_cancellation=True,
+        )
         self.router = router
         self._clock = clock
         self._limits = limits or build_limits(settings, clock)
@@ -143,42 +149,51 @@ class HttpServer(web.Server):
             if isinstance(connection, ServerConnection)
         ]
 
+    def _build_request(
+        self,
+        message: RawRequestMessage,
+        content: StreamReader,
+        connection: ServerConnection,
+        *_: Any,
+    ) -> Request:
+        return Request(message, content, connection, self._edge)
+
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
-        request = Request(raw, self._edge)
+        """Answer a request, whatever happens. Raises CancelledError where its client has gone."""
+        request = cast(Request, raw)
+        started = self._clock.now()
         try:
-            response = await self._answer(request)
-        except BaseException:
+            response = await self._respond(request)
+        except BaseException as error:  # noqa: BLE001  # it raises those that end the task
             _release_body(request)
-            raise
-        if not response.holds_body:
-            _release_body(request)
+            response = self._respond_to_failure(request, error, started)
+        else:
+            if not response.holds_body:
+                _release_body(request)
         if response.status == _TOO_LARGE:
             self._limits.large_bodies.add(f"{request.method} {target_path(request.target)}")
         return response.answer(request)
 
-    async def _answer(self, request: Request) -> BaseResponse:
-        """Answer a request, whatever happens. Raises CancelledError where its client has gone."""
-        started = self._clock.now()
-        response: BaseResponse
-        try:
-            response = await self._respond(request)
-        except (InvocationError, Problem) as error:
-            response = problem_response(problem_from(error), request.target)
-        except asyncio.CancelledError:
-            if not self._aborting:
-                log_request(request, CLIENT_GONE, self._clock.now() - started, 0)
-                raise
+    def _respond_to_failure(
+        self, request: Request, error: BaseException, started: float
+    ) -> BaseResponse:
+        """The response where an endpoint raised `error`. Raises it where there is none."""
+        if isinstance(error, (InvocationError, Problem)):
+            return problem_response(problem_from(error), request.target)
+        if isinstance(error, asyncio.CancelledError) and self._aborting:
             stopping = retryable_problem(503, "the service is stopping", 1.0)
-            response = problem_response(stopping, request.target)
-        except ConnectionError:
-            response = BytesResponse(CLIENT_GONE)
-        except Exception:  # noqa: BLE001  # a fault of ours ends one request, not the server
-            _log.exception("answering %s %s failed", request.method, request.target)
-            response = problem_response(Problem(500, "the server failed"), request.target)
-        return response
+            return problem_response(stopping, request.target)
+        if isinstance(error, asyncio.CancelledError):
+            log_request(request, CLIENT_GONE, self._clock.now() - started, 0)
+        if isinstance(error, ConnectionError):
+            return BytesResponse(CLIENT_GONE)
+        if isinstance(error, Exception):  # A fault of ours ends one request, not the server.
+            _log.error("answering %s %s failed", request.method, request.target, exc_info=error)
+            return problem_response(Problem(500, "the server failed"), request.target)
+        raise error
 
-    async def _respond(self, request: Request) -> BaseResponse:
-        method, path = request.method, request.path
+    def _respond(self, request: Request) -> Awaitable[BaseResponse]:
+        method, path = request.method, request.target.partition("?")[0]
         if self._edge.check_host is not None:
             check_hosts(request, self._edge.check_host)
         router = self.router
@@ -196,15 +211,15 @@ class HttpServer(web.Server):
         endpoint, values = found
         if method not in SAFE and request.headers.get(FETCH_SITE) == CROSS_SITE:
             check_site(request, endpoint)
-        return await endpoint(request, values)
+        return endpoint(request, values)
 
     def _respond_to_error(
         self, raw: web.BaseRequest, status: int, error: BaseException | None
     ) -> web.StreamResponse:
         """The response to what is not HTTP, or to a fault of the server itself."""
-        request = Request(raw, self._edge)
+        request = cast(Request, raw)
         if status >= 500:  # noqa: PLR2004
-            _log.error("answering %s %s failed", request.method, raw.path, exc_info=error)
+            _log.error("answering %s %s failed", request.method, request.target, exc_info=error)
             problem = Problem(500, "the server failed")
         elif isinstance(error, LineTooLong):
             problem = Problem(431, "a line of the request's head is too long")
@@ -231,7 +246,7 @@ def _release_body(request: Request) -> None:
         request.hold.release()
 
 
-def _respond_without_endpoint(
+async def _respond_without_endpoint(
     request: Request, router: Router[Endpoint], path: str
 ) -> BaseResponse:
     """The response where the method has no endpoint. Raises Problem: 403, 404 or 405."""

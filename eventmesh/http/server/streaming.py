@@ -9,6 +9,7 @@ from aiohttp import HttpVersion11
 
 from eventmesh.http.server.problems import encode_problem, problem_from
 from eventmesh.http.server.response import (
+    WITHOUT_BODY,
     BaseResponse,
     BytesResponse,
     problem_response,
@@ -16,7 +17,7 @@ from eventmesh.http.server.response import (
 )
 from eventmesh.model.errors import InvocationError, PayloadTooLarge, Signal
 from eventmesh.model.message import BYTES, NO_HEADERS
-from eventmesh.model.result import Failure, close_stream
+from eventmesh.model.result import Failure, ResponseHeaders, Result, close_stream
 
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
@@ -46,6 +47,23 @@ def stream_response(
     if prefers_events(accept):
         return StreamingResponse(stream, status, SSE, _event, invocation_id)
     return StreamingResponse(stream, status, NDJSON, _line, invocation_id)
+
+
+async def raw_stream_response(
+    result: Result, stream: AsyncIterator[bytes], status: int, invocation_id: str
+) -> BytesResponse | StreamingResponse:
+    """A response whose result describes it: its stream is the parts of its body, as they are.
+
+    `status` is for a result that has none. A status that has no body gets none, and the stream is
+    read to its end.
+    """
+    status = result.status or status
+    kind, headers = result.content_type, result.headers
+    if status in WITHOUT_BODY:
+        async for _ in stream:
+            pass
+        return BytesResponse(status, b"", kind, headers, invocation_id)
+    return StreamingResponse(stream, status, kind, bytes, invocation_id, headers=headers)
 
 
 def prefers_events(accept: str) -> bool:
@@ -95,8 +113,11 @@ class StreamingResponse(BaseResponse):
         content_type: str,
         frame: Frame,
         invocation_id: str,
+        *,
+        headers: ResponseHeaders = NO_HEADERS,
     ) -> None:
-        headers = _UNCACHED if content_type == SSE else NO_HEADERS
+        if content_type == SSE:
+            headers = {**_UNCACHED, **headers}
         super().__init__(status, content_type, headers, invocation_id)
         self._stream = stream
         self._frame = frame

@@ -18,13 +18,33 @@ def test_a_route_says_what_it_is():
 
 @pytest.mark.parametrize(
     ("declare", "has_body"),
-    [(on.get, False), (on.delete, False), (on.post, True), (on.put, True), (on.patch, True)],
+    [
+        (on.get, False),
+        (on.delete, False),
+        (on.post, True),
+        (on.put, True),
+        (on.patch, True),
+        (on.any, True),
+    ],
 )
 def test_a_body_is_read_where_it_has_a_meaning(declare, has_body):
     trigger = declare("/orders")
 
     assert trigger.method == declare.__name__.upper()
     assert trigger.has_body is has_body
+
+
+def test_the_rest_of_a_path_has_a_name():
+    trigger = on.any("/files/{file:path}")
+
+    assert trigger.names == ("file",)
+    assert trigger.documented_path == "/files/{file}"
+    assert trigger.methods == ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def test_a_route_of_all_methods_is_not_idempotent():
+    with pytest.raises(DeclarationError, match="is for one method"):
+        on.any("/orders", idempotent=True)
 
 
 def test_options_are_passed_on():
@@ -37,6 +57,8 @@ def test_options_are_passed_on():
     ("path", "advice"),
     [
         ("orders", "begins with '/'"),
+        ("/{file:path}/size", "write nothing after it"),
+        ("/{file:int}", "cannot be a part of a path"),
         ("", "begins with '/'"),
         ("/orders?all", "no '%', '?'"),
         ("/caf%C3%A9", "as people read it"),

@@ -7,14 +7,10 @@ they are. `ApiGuard` says who may use it.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -22,8 +18,27 @@ from eventmesh.engine.codecs.envelope import invocation_from
 from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.engine.codecs.json_bounds import check_nodes, find_syntax_error
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.executions.aws.names import execution_arn, parse_name
+from eventmesh.http.api.aws_lambda.durable.keepers import Keepers
+from eventmesh.http.api.aws_lambda.durable.starting import (
+    ARN,
+    Durable,
+    begin,
+    find_durable,
+    wait_for_end,
+)
 from eventmesh.http.api.aws_lambda.idempotency import IdempotencyCache
-from eventmesh.http.api.aws_lambda.names import LATEST, arn, parse_name
+from eventmesh.http.api.aws_lambda.requests import (
+    INVALID,
+    WAIT,
+    digest,
+    raise_not_found,
+    read_client_context,
+    read_function_name,
+    read_invocation_type,
+    read_seconds,
+    read_tenant,
+)
 from eventmesh.http.api.aws_lambda.responses import (
     REQUEST_ID,
     FinishedCall,
@@ -32,38 +47,37 @@ from eventmesh.http.api.aws_lambda.responses import (
     lambda_error_from,
     was_not_run,
 )
-from eventmesh.http.api.directory import FunctionDirectory, is_public
+from eventmesh.http.api.aws_lambda.streamed import describe_end, streamed_response
+from eventmesh.http.api.directory import FunctionDirectory, is_limited_in_mesh, is_public
 from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
-from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.limits.bodies import BodyHold
 from eventmesh.http.protocol import CALL_ID, LAMBDA, TIMEOUT
 from eventmesh.http.server.body import BodyLimit, body_limit, read_body
 from eventmesh.http.server.problems import UNAVAILABLE_RETRY_SECONDS
 from eventmesh.http.server.request import (
     Request,
-    parse_query,
     read_content_type,
     read_message_headers,
 )
-from eventmesh.http.server.response import BytesResponse
+from eventmesh.http.server.response import BaseResponse, BytesResponse
 from eventmesh.http.server.routing import PathValues
 from eventmesh.model.access.identity import Identity, Scope
 from eventmesh.model.errors import (
     AccessDenied,
-    DeclarationError,
-    FunctionNotFound,
     InvocationError,
     PayloadInvalid,
     PayloadTooLarge,
     Problem,
+    StoreUnavailable,
     Throttled,
 )
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation import SYNC
+from eventmesh.model.invocation.log_tail import LogTail
 from eventmesh.model.limits import DEFAULT_MAX_NODES
 from eventmesh.model.message import Message
+from eventmesh.model.result import Failure, Result
 from eventmesh.model.settings import Settings
-from eventmesh.model.topology import check_function
 
 INVOKE: Final = f"{LAMBDA}/{{name}}/invocations"
 
@@ -71,12 +85,7 @@ MAX_WAIT: Final = 900.0
 """Seconds to wait for a function of another process, whose own timeout is not known here: the
 longest that a function on Lambda can have."""
 
-MAX_CLIENT_CONTEXT: Final = 3583
-"""Characters of X-Amz-Client-Context."""
-
-_INVALID: Final = "InvalidRequestContentException"
 _NOT_JSON: Final = "Could not parse request body into json"
-_WAIT: Final = "RequestResponse"
 
 
 class LambdaApi:
@@ -88,34 +97,58 @@ class LambdaApi:
         tasks: asyncio.TaskGroup,
         guard: ApiGuard,
         directory: FunctionDirectory,
+        keepers: Keepers,
     ) -> None:
         self._context = context
         self._directory = directory
         self._guard = guard
+        self._keepers = keepers
         self._idempotency: IdempotencyCache[FinishedCall] = IdempotencyCache(tasks, context.clock)
 
-    async def invoke(self, request: Request, path: PathValues) -> BytesResponse:
+    async def invoke(self, request: Request, path: PathValues) -> BaseResponse:
         """Answer one Invoke."""
+        return await self._answer_call(request, path, self._run)
+
+    async def invoke_streamed(self, request: Request, path: PathValues) -> BaseResponse:
+        """Answer one InvokeWithResponseStream: RequestResponse and DryRun."""
+        return await self._answer_call(request, path, self._run_streamed)
+
+    async def _answer_call(self, request: Request, path: PathValues, run: _Run) -> BaseResponse:
         request_id = new_id()
         try:
             check_spelling(request)
             identity = await self._admit(request, path["name"], request_id)
-            name = _function_name(request, path["name"])
-            return await self._answer(request, name, request_id, identity)
+            name = read_function_name(request, path["name"])
+            message = await self._build_message(request, name, request_id, identity)
+            streamed = run == self._run_streamed
+            durable = (
+                None if streamed else find_durable(request, name, self._context, self._keepers)
+            )
+            if durable is not None and read_invocation_type(request) in (WAIT, "Event"):
+                return await self._run_durable(request, durable, message, identity)
+            run_it = partial(run, request, name, message, identity)
+            return await self._answer(request, name, message, run_it, streamed=streamed)
         except LambdaError as error:
+            self._name_limit(error, path["name"])
             return error.response(request_id)
-        except PayloadTooLarge as error:
+        except (AccessDenied, PayloadTooLarge, StoreUnavailable) as error:
             return lambda_error_from(error, path["name"]).response(request_id)
         except Problem as problem:
             if problem.status == 503:  # noqa: PLR2004
                 overload = Throttled(problem.detail, UNAVAILABLE_RETRY_SECONDS)
                 return lambda_error_from(overload, path["name"]).response(request_id)
             unsupported = problem.status == 415  # noqa: PLR2004
-            shape = "UnsupportedMediaTypeException" if unsupported else _INVALID
+            shape = "UnsupportedMediaTypeException" if unsupported else INVALID
             return LambdaError(shape, problem.detail).response(request_id)
 
+    def _name_limit(self, error: LambdaError, text: str) -> None:
+        """Say which limit refused a call, as far as the directory knows the function."""
+        name, _ = parse_name(text) or (text, "")
+        if error.shape == "TooManyRequestsException" and is_limited_in_mesh(self._directory, name):
+            error.members["Reason"] = "ReservedFunctionConcurrentInvocationLimitExceeded"
+
     async def _admit(self, request: Request, name: str, request_id: str) -> Identity:
-        scope: Scope = "send" if _invocation_type(request) == "Event" else "invoke"
+        scope: Scope = "send" if read_invocation_type(request) == "Event" else "invoke"
         try:
             return await self._guard.admit(
                 request,
@@ -126,37 +159,54 @@ class LambdaApi:
         except AccessDenied as error:
             raise lambda_error_from(error, name) from error
 
-    async def _answer(
+    async def _build_message(
         self, request: Request, name: str, request_id: str, identity: Identity
-    ) -> BytesResponse:
-        function = self._context.functions.get(name)
-        message = Message(
-            await self._payload(request, function),
+    ) -> Message:
+        return Message(
+            await self._payload(request, self._context.functions.get(name)),
             request_id,
             self._context.clock.now(),
             read_content_type(request.headers),
             {
-                **request.trace_headers,
-                **_client_context(request),
+                **request.read_trace_headers(),
+                **read_client_context(request),
                 **read_message_headers(request.headers),
+                **read_tenant(request),
             },
             principal=encode_identity(identity),
         )
-        match _invocation_type(request):
+
+    async def _answer(
+        self,
+        request: Request,
+        name: str,
+        message: Message,
+        run: Callable[[], Awaitable[BaseResponse]],
+        *,
+        streamed: bool,
+    ) -> BaseResponse:
+        match read_invocation_type(request):
             case "RequestResponse":
-                return await self._run(request, name, message, identity)
-            case "Event":
+                return await run()
+            case "Event" if not streamed:
                 return await self._send(name, message)
             case "DryRun":
                 if name not in self._directory():
-                    _not_found(name, "; a dry run finds the functions that the control API lists")
+                    raise_not_found(
+                        name, "; a dry run finds the functions that the control API lists"
+                    )
                 return BytesResponse(
-                    204, headers={REQUEST_ID: request_id}, invocation_id=request_id
+                    204, headers={REQUEST_ID: message.id}, invocation_id=message.id
                 )
             case other:
                 raise LambdaError(
                     "InvalidParameterValueException",
-                    f"There is no invocation type {other!r}: use RequestResponse, Event or DryRun",
+                    f"There is no invocation type {other!r} here: use "
+                    + (
+                        "RequestResponse or DryRun"
+                        if streamed
+                        else "RequestResponse, Event or DryRun"
+                    ),
                 )
 
     async def _payload(self, request: Request, function: FunctionSpec | None) -> bytes:
@@ -165,39 +215,83 @@ class LambdaApi:
             _check_json(body, DEFAULT_MAX_NODES if function is None else function.limits.max_nodes)
         return body
 
-    async def _send(self, name: str, message: Message) -> BytesResponse:
+    async def _send(self, name: str, message: Message) -> BaseResponse:
         try:
             await self._context.environment.transport.send(name, message, 0.0)
         except InvocationError as error:
             raise lambda_error_from(error, name) from error
         return BytesResponse(202, headers={REQUEST_ID: message.id}, invocation_id=message.id)
 
+    async def _run_streamed(
+        self, request: Request, name: str, message: Message, identity: Identity
+    ) -> BaseResponse:
+        message = self._with_deadline(request, name, message)
+        tail = _open_tail(request)
+        finished = await self._call(name, message, tail, wants_stream=True)
+        self._raise_unless_run(name, message, finished.result.error)
+        function = self._context.functions.get(name)
+        timeout = None if function is None else function.limits.timeout
+        shown = self._guard.shows_errors_to(identity)
+
+        def complete(error: Failure | None, told: bytes) -> dict[str, Any]:
+            seconds = self._context.clock.monotonic() - started
+            log = None if tail is None else tail.read()
+            ended = FinishedCall(message.id, Result(told, error=error), seconds, log)
+            return describe_end(ended, timeout, shows_errors=shown)
+
+        started = self._context.clock.monotonic() - finished.seconds
+        return streamed_response(finished.result, _frame_of(function), message.id, complete)
+
     async def _run(
         self, request: Request, name: str, message: Message, identity: Identity
-    ) -> BytesResponse:
-        call = partial(self._call, name, self._with_deadline(request, name, message))
+    ) -> BaseResponse:
+        call = partial(
+            self._call, name, self._with_deadline(request, name, message), _open_tail(request)
+        )
         given_id = request.headers.get(CALL_ID)
         try:
             if given_id is None:
                 finished = await call()
             else:
                 finished = await self._idempotency.run_once(
-                    (identity.principal, name, given_id, _digest(message.body)),
+                    (identity.principal, name, given_id, digest(message.body)),
                     partial(_keep_body, request.hold, call),
                 )
         except Throttled as error:
             raise lambda_error_from(error, name) from error
-        failure = finished.result.error
-        if failure is not None:
-            if was_not_run(failure, message.body):
-                raise lambda_error_from(failure, name)
-            if isinstance(failure, PayloadInvalid) and (why := find_syntax_error(failure)):
-                raise LambdaError(_INVALID, f"{_NOT_JSON}: {why}")
+        self._raise_unless_run(name, message, finished.result.error)
         function = self._context.functions.get(name)
         timeout = None if function is None else function.limits.timeout
-        tail = request.headers.get("X-Amz-Log-Type") == "Tail"
         shown = self._guard.shows_errors_to(identity)
-        return finished_response(finished, timeout, tail=tail, shows_errors=shown)
+        return finished_response(finished, timeout, shows_errors=shown)
+
+    async def _run_durable(
+        self, request: Request, durable: Durable, message: Message, identity: Identity
+    ) -> BaseResponse:
+        """Begin an execution, and wait for its end if the caller does."""
+        clock, started = self._context.clock, self._context.clock.monotonic()
+        if message.body:
+            _check_json(message.body, durable.spec.limits.max_nodes)
+        execution = await begin(durable, request, message, clock)
+        told = {ARN: execution_arn(execution)}
+        if read_invocation_type(request) == "Event":
+            headers = {REQUEST_ID: message.id, **told}
+            return BytesResponse(202, headers=headers, invocation_id=message.id)
+        asked = request.headers.get(TIMEOUT)
+        seconds = MAX_WAIT if asked is None else min(read_seconds(asked), MAX_WAIT)
+        result = await wait_for_end(durable, execution, clock, seconds)
+        finished = FinishedCall(message.id, result, clock.monotonic() - started)
+        shown = self._guard.shows_errors_to(identity)
+        return finished_response(finished, None, shows_errors=shown, headers=told)
+
+    def _raise_unless_run(self, name: str, message: Message, failure: Failure | None) -> None:
+        """Raise LambdaError for a call that was not run."""
+        if failure is None:
+            return
+        if was_not_run(failure, message.body):
+            raise lambda_error_from(failure, name)
+        if isinstance(failure, PayloadInvalid) and (why := find_syntax_error(failure)):
+            raise LambdaError(INVALID, f"{_NOT_JSON}: {why}")
 
     def _with_deadline(self, request: Request, name: str, message: Message) -> Message:
         asked = request.headers.get(TIMEOUT)
@@ -206,16 +300,41 @@ class LambdaApi:
             # A function of this process has its own timeout.
             here = name in self._context.functions
             return message if here else replace(message, deadline=now + MAX_WAIT)
-        return replace(message, deadline=now + min(_seconds(asked), MAX_WAIT))
+        return replace(message, deadline=now + min(read_seconds(asked), MAX_WAIT))
 
-    async def _call(self, name: str, message: Message) -> FinishedCall:
+    async def _call(
+        self, name: str, message: Message, tail: LogTail | None, *, wants_stream: bool = False
+    ) -> FinishedCall:
         clock = self._context.clock
         started = clock.monotonic()
         if name in self._context.functions:
-            result = await self._context.dispatch(invocation_from(message, name, SYNC))
+            invocation = invocation_from(message, name, SYNC)
+            if tail is not None or wants_stream:
+                invocation = replace(invocation, log_tail=tail, wants_stream=wants_stream)
+            result = await self._context.dispatch(invocation)
         else:
             result = await self._context.environment.transport.request(name, message)
-        return FinishedCall(message.id, result, clock.monotonic() - started)
+        log = None if tail is None else tail.read()
+        return FinishedCall(message.id, result, clock.monotonic() - started, log)
+
+
+_Run: TypeAlias = Callable[[Request, str, Message, Identity], Awaitable[BaseResponse]]
+
+
+def _open_tail(request: Request) -> LogTail | None:
+    """Return what takes the end of the log; None if the caller does not ask for it."""
+    return LogTail() if request.headers.get("X-Amz-Log-Type") == "Tail" else None
+
+
+def _frame_of(function: FunctionSpec | None) -> Callable[[bytes], bytes]:
+    """Return what makes bytes of the items of a stream: values become lines of JSON."""
+    if function is None or not function.schema.is_stream or function.schema.item_type is bytes:
+        return bytes
+    return _line
+
+
+def _line(item: bytes) -> bytes:
+    return item + b"\n"
 
 
 def _body_limit(settings: Settings, function: FunctionSpec | None) -> BodyLimit:
@@ -242,13 +361,9 @@ async def _keep_body(
 def _is_parsed_later(request: Request, function: FunctionSpec | None) -> bool:
     """Whether the function itself finds out if the payload is JSON, while its caller waits."""
     if function is None:
-        return _invocation_type(request) == _WAIT
+        return read_invocation_type(request) == WAIT
     payload = function.schema.payload
-    return payload is not None and (payload.raw or _invocation_type(request) == _WAIT)
-
-
-def _invocation_type(request: Request) -> str:
-    return request.headers.get("X-Amz-Invocation-Type", _WAIT)
+    return payload is not None and (payload.raw or read_invocation_type(request) == WAIT)
 
 
 def _check_json(body: bytes, max_nodes: int) -> None:
@@ -257,66 +372,4 @@ def _check_json(body: bytes, max_nodes: int) -> None:
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise LambdaError(_INVALID, f"{_NOT_JSON}: {error}") from None
-
-
-def _function_name(request: Request, text: str) -> str:
-    """Read the name "service.function" from a request. Raises LambdaError."""
-    parsed = parse_name(text)
-    if parsed is None:
-        raise LambdaError(
-            "InvalidParameterValueException",
-            f"{text!r} is not a function name",
-            FunctionNotFound(text),
-        )
-    name, qualifier = parsed
-    for given in (qualifier, *parse_query(request.target).get("Qualifier", ())):
-        if given not in ("", LATEST):
-            _not_found(f"{name}:{given}", f"; a function has one version, {LATEST}")
-    try:
-        return check_function(name)
-    except DeclarationError:
-        _not_found(name, "; a function name is 'service.function'")
-
-
-def _not_found(name: str, advice: str) -> NoReturn:
-    raise LambdaError(
-        "ResourceNotFoundException",
-        f"Function not found: {arn(name)}{advice}",
-        FunctionNotFound(name),
-    )
-
-
-def _client_context(request: Request) -> Mapping[str, str]:
-    """Read the member `custom` of a client's X-Amz-Client-Context. Raises LambdaError."""
-    given = request.headers.get("X-Amz-Client-Context")
-    if given is None:
-        return {}
-    try:
-        context: Any = orjson.loads(base64.b64decode(given[:MAX_CLIENT_CONTEXT], validate=True))
-        custom: Mapping[str, Any] = context.get("custom") or {}
-        headers = {name: str(text) for name, text in custom.items()}
-    except (binascii.Error, ValueError, AttributeError):
-        raise LambdaError(
-            _INVALID,
-            f"Client context must be a Base64-encoded JSON object of {MAX_CLIENT_CONTEXT} "
-            "characters at most",
-        ) from None
-    return accept_message_headers(headers)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if math.isnan(seconds):
-        raise LambdaError(
-            "InvalidParameterValueException", f"{TIMEOUT}: {text!r} is not a number of seconds"
-        )
-    return seconds
-
-
-def _digest(body: bytes) -> str:
-    """Tell payloads apart: one id with another payload is another call."""
-    return sha256(body).hexdigest()
+        raise LambdaError(INVALID, f"{_NOT_JSON}: {error}") from None

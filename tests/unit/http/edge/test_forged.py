@@ -68,7 +68,10 @@ def test_of_a_strangers_trace_only_what_is_valid_goes_on(headers):
     if found:
         (given,) = (text for name, text in headers if name == "traceparent")
         version, trace, parent, flags = found["traceparent"].split("-")
-        assert given.strip(" \t")[2:52] == f"-{trace}-{parent}"
+        said = given.strip(" \t")
+        assert said[2:35] == f"-{trace}"
+        # A new parent-id where the sampled flag changes, and only there.
+        assert (said[36:52] != parent) == bool(int(said[53:55], 16) & 1)
         assert version == "00"
         assert not int(flags, 16) & 1
         assert len(found.get("tracestate", "")) <= 512

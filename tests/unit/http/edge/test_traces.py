@@ -16,6 +16,7 @@ from eventmesh.http.edge.traces import MAX_BAGGAGE, TraceReader, find_sampler
 from eventmesh.middleware.tracing import trace_invocations
 from eventmesh.model.invocation import Invocation
 from eventmesh.model.result import Result
+from eventmesh.model.trace_context import RANDOM, SAMPLED, parse_parent
 
 LOW, HIGH = f"{'0' * 31}1", "f" * 32
 """Ids of traces of which a share is sampled, and is not: a share takes the lower ones."""
@@ -57,8 +58,11 @@ async def test_our_sampler_decides_and_the_spans_keep_to_it(
 ):
     reader, provider = sampled_by(sampler)
     headers = read(reader, ("traceparent", parent(trace, flags)))
-    assert headers["traceparent"][:-2] == parent(trace, "")
-    assert int(headers["traceparent"][-2:], 16) == (int(flags, 16) & 2 | recorded)
+    given, found = parse_parent([parent(trace, flags)]), parse_parent([headers["traceparent"]])
+    assert found.trace == trace
+    assert found.flags == given.flags & RANDOM | recorded
+    ended = given.flags & SAMPLED and not recorded
+    assert (found.parent != given.parent) == bool(ended)
     seen = []
 
     async def handler(invocation):
@@ -76,7 +80,21 @@ async def test_our_sampler_decides_and_the_spans_keep_to_it(
 def test_a_process_that_records_nothing_asks_nobody_to():
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     reader = TraceReader(lambda _: False, find_sampler())
-    assert read(reader, ("traceparent", parent()))["traceparent"] == parent(flags="00")
+    (text,) = read(reader, ("traceparent", parent(flags="03"))).values()
+    assert text.startswith(f"00-{LOW}-")
+    assert text.endswith("-02")
+    unsampled = {"traceparent": parent(flags="02")}
+    assert read(reader, *unsampled.items()) == unsampled
+
+
+def test_an_unsampled_trace_does_not_go_on_under_the_id_of_a_sampled_span():
+    """W3C Trace Context, section 3.4: a new parent-id with each change of the sampled flag."""
+    reader = TraceReader(lambda _: False, lambda _: False)
+    found = [read(reader, ("traceparent", parent()))["traceparent"] for _ in range(3)]
+    parents = {parse_parent([text]).parent for text in found}
+    assert len(parents | {parse_parent([parent()]).parent}) == 4
+    trusting = TraceReader(lambda _: True, lambda _: False)
+    assert read(trusting, ("traceparent", parent()))["traceparent"] == parent()
 
 
 def test_flags_that_nobody_knows_yet_go_no_further():

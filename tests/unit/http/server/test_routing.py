@@ -109,3 +109,57 @@ def test_whatever_a_segment_has_comes_through(texts):
     path = "/" + "/".join(quote(text, safe="") for text in texts)
 
     assert router.find("GET", path) == ("endpoint", dict(zip(names, texts, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("path", "found", "values"),
+    [
+        ("/", "GET /{rest:path}", {"rest": ""}),
+        ("/files", "GET /files", {}),
+        ("/files/", "GET /files/{file:path}", {"file": ""}),
+        ("/files/a/b%2Fc", "GET /files/{file:path}", {"file": "a/b/c"}),
+        ("/files/a//b", "GET /files/{file:path}", {"file": "a//b"}),
+        ("/files/7", "GET /files/{id}", {"id": "7"}),
+        ("/filesystem/x", "GET /{rest:path}", {"rest": "filesystem/x"}),
+    ],
+)
+def test_the_rest_of_a_path_is_found_last(path, found, values):
+    router = router_of(
+        "GET /{rest:path}", "GET /files", "GET /files/{id}", "GET /files/{file:path}"
+    )
+
+    assert router.find("GET", path) == (found, values)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_eventmesh/queues",
+        "/%5Feventmesh/queues",
+        "/2015-03-31/functions/f/invocations",
+        "/2015-03-31%2Ffunctions/f/invocations",
+    ],
+)
+def test_the_rest_of_a_path_is_none_of_the_apis(path):
+    router = router_of("POST /{rest:path}")
+
+    assert router.find("POST", path) is None
+    assert router.allowed(path) == set()
+
+
+@pytest.mark.parametrize("general_first", [True, False])
+def test_a_route_of_one_method_goes_before_one_of_all(general_first):
+    router = Router()
+    routes = [("GET", "all", True), ("POST", "all", True), ("GET", "one", False)]
+    for method, owner, general in routes if general_first else reversed(routes):
+        router.add(method, "/orders", owner, owner, general=general)
+
+    for method, owner in (("GET", "one"), ("HEAD", "one"), ("POST", "all")):
+        assert router.find(method, "/orders") == (owner, {})
+
+
+def test_two_routes_of_all_methods_are_refused_by_name():
+    router = Router()
+    router.add("GET", "/orders", "a", "shop.a", general=True)
+    with pytest.raises(DeclarationError, match=r"both shop\.a and shop\.b answer GET /orders"):
+        router.add("GET", "/orders", "b", "shop.b", general=True)

@@ -1,0 +1,1 @@
+"""Executions of durable functions in the form of AWS Lambda's API."""
