@@ -16,9 +16,8 @@ from eventmesh.http.limits.limits import build_limits
 from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.http.route import HttpRoute
-from eventmesh.http.routes import add_builtin_routes, build_apis, listen_for_apis
+from eventmesh.http.routes import add_builtin_routes, add_route, build_apis, listen_for_apis
 from eventmesh.http.server.body import body_limit, read_body
-from eventmesh.http.server.cross_origin import with_cors
 from eventmesh.http.server.problems import (
     UNAVAILABLE_RETRY_SECONDS,
     problem_from,
@@ -124,10 +123,8 @@ class Gateway:
         for remote in self._catalogue.routes:
             route = remote.route
             try:
-                endpoint = with_cors(
-                    build_relay_endpoint(remote, context), remote.cors, route.method
-                )
-                router.add(route.method, route.path, endpoint, remote.function)
+                endpoint = build_relay_endpoint(remote, context)
+                add_route(router, route, endpoint, remote.function, remote.cors)
             except DeclarationError as error:
                 self._warn(str(error))
         add_builtin_routes(
@@ -154,7 +151,7 @@ def build_relay_endpoint(remote: RemoteRoute, context: SourceContext) -> Endpoin
             encode_request(request, remote.route, path, body),
             new_id(),
             clock.now(),
-            headers=request.trace_headers,
+            headers=request.read_trace_headers(),
             trigger="http",
             deadline=clock.monotonic() + wait,
             type=RELAYED_REQUEST,

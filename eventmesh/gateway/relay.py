@@ -15,7 +15,6 @@ from typing import Any, Final, TypeAlias
 from multidict import CIMultiDict
 from pydantic import TypeAdapter
 
-from eventmesh.engine.binding import HttpBinding
 from eventmesh.engine.codecs.json_bounds import check_nodes
 from eventmesh.engine.spec import FunctionSpec, Guard, SourceContext
 from eventmesh.http.auth.guards import find_guard
@@ -23,13 +22,17 @@ from eventmesh.http.endpoint import (
     Responder,
     build_binding,
     build_responder,
-    check_content_type,
     check_declared,
 )
 from eventmesh.http.protocol import RELAYED_RESPONSE
 from eventmesh.http.route import HttpRoute
 from eventmesh.http.server.problems import problem_from
-from eventmesh.http.server.request import Request, parse_query, read_content_type
+from eventmesh.http.server.request import (
+    Request,
+    check_json,
+    parse_query,
+    read_content_type,
+)
 from eventmesh.http.server.response import BytesResponse, problem_response
 from eventmesh.http.server.streaming import StreamingResponse
 from eventmesh.model.errors import FunctionNotFound, InvocationError, PayloadTooLarge, Problem
@@ -105,13 +108,13 @@ class RemoteRoutes:
     def __init__(self, function: FunctionSpec, context: SourceContext) -> None:
         self._name = function.full_name
         self._limit = function.limits.max_payload
-        self._routes: dict[str, tuple[RouteTemplate, HttpBinding, Responder, Guard | None]] = {}
+        self._routes: dict[str, tuple[RouteTemplate, bool, Responder, Guard | None]] = {}
         for route in function.triggers:
             if isinstance(route, HttpRoute):
-                binding = build_binding(function, route)
+                takes_json = build_binding(function, route).takes_json
                 template, answer = route.template, build_responder(function, route, context)
                 guard = find_guard(function, route, context)
-                self._routes[template.key] = template, binding, answer, guard
+                self._routes[template.key] = template, takes_json, answer, guard
 
     async def answer(self, message: Message) -> Result:
         """Answer the request in a message; errors become responses, too."""
@@ -137,7 +140,7 @@ class RemoteRoutes:
         if head.route not in self._routes:
             advice = f"its service has another version, without {head.route}"
             raise FunctionNotFound(self._name, advice)
-        template, binding, answer, guard = self._routes[head.route]
+        template, takes_json, answer, guard = self._routes[head.route]
         headers, target = CIMultiDict(head.headers), head.target
         http = HttpRequest(
             template, head.method, target, head.path, parse_query(target), headers, head.remote
@@ -145,8 +148,10 @@ class RemoteRoutes:
         # As at the service's own port: whoever passed the request on, its credentials decide.
         principal = message.principal if guard is None else await guard(http)
         content_type = read_content_type(headers)
-        check_content_type(binding, content_type)
-        check_declared(binding, headers, body)
+        if takes_json:
+            check_json(content_type)
+        if takes_json and body:
+            check_declared(headers)
         if len(body) > self._limit:
             raise PayloadTooLarge(len(body), self._limit, "max_payload")
         invocation = Invocation(
