@@ -19,9 +19,10 @@ from yarl import URL
 
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.client.credentials import Credentials
+from eventmesh.durable.completion import DURABLE, Completion
 from eventmesh.engine.codecs.envelope import load_error
 from eventmesh.http.auth.sigv4.signer import Signer
-from eventmesh.http.protocol import CALL_ID, CONTROL, LAMBDA, MESSAGE_HEADERS, TIMEOUT
+from eventmesh.http.protocol import CALL_ID, CALLBACKS, CONTROL, LAMBDA, MESSAGE_HEADERS, TIMEOUT
 from eventmesh.model.duration import format_seconds
 from eventmesh.model.errors import (
     AccessDenied,
@@ -49,6 +50,8 @@ WAIT: Final = 30.0
 
 _SAFE: Final = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """Characters that attributes of CloudEvents may have in a header (HTTP binding, 3.1.3.2)."""
+
+_JSON: Final = {"Content-Type": JSON}
 
 MAX_RESPONSE: Final = 64 * 1024 * 1024
 """The most bytes that are read of a response."""
@@ -251,6 +254,11 @@ class HttpTransport:
         raise self._client.error_from_response(response)
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
+        if message.trigger == DURABLE:
+            # Its id is a secret: it is in the body, and in no address that is logged.
+            body = _outcome(Completion.model_validate_json(message.body))
+            await self._client.request_now("POST", CALLBACKS, body=body, headers=_JSON)
+            return
         query = urlencode({"id": message.id, "delay": f"{delay:.6f}"})
         path = f"{CONTROL}/send/{_segment(destination)}?{query}"
         await self._client.request_now(
@@ -271,6 +279,16 @@ class HttpTransport:
         }
         path = f"{CONTROL}/events?{urlencode({'delay': f'{delay:.6f}'})}"
         await self._client.request_now("POST", path, body=event.body, headers=headers)
+
+
+def _outcome(completion: Completion) -> bytes:
+    """Build the body of a request that completes a callback."""
+    fields: dict[str, Any] = {"callback": completion.callback, "heartbeat": completion.heartbeat}
+    if completion.error is not None:
+        fields["error"] = completion.error.model_dump(by_alias=True)
+    elif completion.result is not None:
+        fields["result"] = orjson.Fragment(completion.result)
+    return orjson.dumps(fields)
 
 
 def _segment(name: str) -> str:

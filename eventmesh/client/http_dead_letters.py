@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -100,4 +101,6 @@ def _dead_letter_from(members: Mapping[str, Any]) -> DeadLetter:
     others = dict(members)
     written = others.pop("payload_base64", None)
     payload = encode(others.pop("payload")) if written is None else base64.b64decode(written)
-    return DeadLetter(payload=payload, **others)
+    # A newer mesh may tell more.
+    known = {field.name for field in fields(DeadLetter)} & others.keys()
+    return DeadLetter(payload=payload, **{name: others[name] for name in known})

@@ -9,6 +9,7 @@ from typing import Final
 from eventmesh.abc import Broker
 from eventmesh.aio.clock import SystemClock, TimeLimit
 from eventmesh.brokers.registry import check_shared, open_broker
+from eventmesh.engine.codecs.trust import gateways_in
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
@@ -34,7 +35,7 @@ async def open_mesh(url: str, name: str) -> AsyncGenerator[tuple[Broker, Observe
     check_shared(url)
     async with (
         open_broker(url, f"eventmesh {name}", connect_timeout=MESH_CONNECT_SECONDS) as broker,
-        observe(broker, SystemClock(), lambda _: None) as observer,
+        observe(broker, SystemClock(), lambda _: None, gateways_in(url)) as observer,
     ):
         yield broker, observer
 
@@ -48,13 +49,13 @@ async def check_accepting(broker: Broker) -> None:
     await broker.publish(_NO_QUEUE, Message(b"", new_id(), SystemClock().now()))
 
 
-async def list_announced_functions(broker: Broker) -> set[str]:
+async def list_announced_functions(broker: Broker, url: str) -> set[str]:
     """Return the names of the functions that processes of the mesh announce.
 
-    Raises BrokerUnavailable if the processes cannot be asked.
+    `url` is that of the broker. Raises BrokerUnavailable if the processes cannot be asked.
     """
     clock = SystemClock()
-    async with observe(broker, clock, lambda _: None) as observer:
+    async with observe(broker, clock, lambda _: None, gateways_in(url)) as observer:
         try:
             with TimeLimit(clock, ASK_SECONDS):
                 await observer.complete.wait()
