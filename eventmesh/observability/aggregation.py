@@ -28,6 +28,14 @@ Addresses: TypeAlias = Callable[[], Mapping[str, str]]
 """The URLs of the admin listeners by worker; empty for a worker without one."""
 
 
+OwnMetrics: TypeAlias = Callable[[], Iterable[Metric]]
+"""What whoever keeps the workers counts itself, under names that no worker has."""
+
+
+def _no_metrics() -> Iterable[Metric]:
+    return ()
+
+
 @value
 class AggregatedMetrics(Collector):
     """Metrics of several processes, merged by the name of their family."""
@@ -45,13 +53,14 @@ class AggregatedAdmin:
     others.
     """
 
-    def __init__(self, session: ClientSession, addresses: Addresses) -> None:
+    def __init__(self, session: ClientSession, addresses: Addresses, own: OwnMetrics) -> None:
         self._session = session
+        self._own = own
         self._addresses = addresses
 
     async def metrics(self) -> Collector:
-        """Return the metrics of the workers that answer."""
-        families: dict[str, Metric] = {}
+        """Return the metrics of the workers that answer, and those of whoever keeps them."""
+        families = {family.name: family for family in self._own()}
         for worker, answer in (await self._ask_all("/metrics", _OPENMETRICS)).items():
             if answer is not None:
                 for family in _read_families(answer.decode()):
@@ -99,10 +108,12 @@ class AggregatedAdmin:
 
 
 @asynccontextmanager
-async def aggregate_admins(addresses: Addresses) -> AsyncGenerator[AggregatedAdmin]:
+async def aggregate_admins(
+    addresses: Addresses, own: OwnMetrics = _no_metrics
+) -> AsyncGenerator[AggregatedAdmin]:
     """Yield the admin source that asks the processes at these addresses."""
     async with ClientSession(timeout=ClientTimeout(ANSWER_SECONDS)) as session:
-        yield AggregatedAdmin(session, addresses)
+        yield AggregatedAdmin(session, addresses, own)
 
 
 def _add(families: dict[str, Metric], family: Metric, worker: str) -> None:

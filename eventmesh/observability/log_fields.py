@@ -19,6 +19,7 @@ _REDUNDANT_OF_LOGGER: Final[Mapping[str, frozenset[str]]] = {
 CONTEXT: Final = frozenset(
     (
         "invocation_id",
+        "correlation_id",
         "function",
         "attempt",
         "redeliveries",
