@@ -19,6 +19,7 @@ from eventmesh.brokers.rabbitmq.access.permissions import (
     Permissions,
     Rights,
     gateway_permissions,
+    operator_permissions,
     permissions,
 )
 from eventmesh.engine.spec import FunctionSpec
@@ -32,7 +33,7 @@ from eventmesh.triggers.queue import QueueTrigger
 
 GATEWAY: Final = "gateway"
 OPERATOR: Final = "operator"
-"""The user of the command line. It may do what a gateway may, under a name of its own."""
+"""The user of the command line: of `ps`, `doctor`, `dlq` and `prune`."""
 
 RESERVED: Final = (GATEWAY, OPERATOR)
 """Users that are no services. Services are to believe both, in EVENTMESH_GATEWAYS."""
@@ -122,7 +123,11 @@ def undeclared(service: Service) -> str:
 
 def all_permissions(all_rights: Sequence[Rights]) -> list[Permissions]:
     """Return the permissions of each service's user, of the gateway's and the operator's."""
-    return [*map(permissions, all_rights), *map(gateway_permissions, RESERVED)]
+    return [
+        *map(permissions, all_rights),
+        gateway_permissions(GATEWAY),
+        operator_permissions(OPERATOR, all_rights),
+    ]
 
 
 def write_broker_files(

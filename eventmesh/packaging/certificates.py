@@ -1,4 +1,4 @@
-"""A certificate authority of a mesh's own, and the certificate of its RabbitMQ, by `openssl`."""
+"""A certificate authority of a mesh's own, and the certificates of its servers, by `openssl`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Final
 from eventmesh.model.errors import EventmeshError, SettingsError
 
 CA: Final = "ca.pem"
-"""The certificate of the authority, which every client of RabbitMQ trusts."""
+"""The certificate of the authority, which every client of its servers trusts."""
 
 CA_KEY: Final = "ca.key"
 """The key of the authority: no container gets it."""
 
 SERVER: Final = "rabbitmq.pem"
 SERVER_KEY: Final = "rabbitmq.key"
+"""RabbitMQ's certificate and key: `server_files("rabbitmq")`."""
 
 _CA_DAYS: Final = 3650
 _SERVER_DAYS: Final = 397
@@ -55,6 +56,11 @@ class CertificateError(EventmeshError):
     """`openssl` could not make a certificate."""
 
 
+def server_files(host: str) -> tuple[str, str]:
+    """Return the names of the files with the certificate of a server and its key."""
+    return f"{host}.pem", f"{host}.key"
+
+
 def make_authority() -> Mapping[str, str]:
     """Return a new authority for ten years, as the texts of its files.
 
@@ -69,26 +75,31 @@ def make_authority() -> Mapping[str, str]:
         return _texts(folder, CA, CA_KEY)
 
 
-def make_server(host: str, authority: Mapping[str, str]) -> Mapping[str, str]:
+def make_server(
+    host: str, authority: Mapping[str, str], also: Sequence[str] = ()
+) -> Mapping[str, str]:
     """Return a certificate for a server of that name, for 397 days, as the texts of its files.
 
-    Raises as `make_authority` does.
+    Their names are those of `server_files`.
+
+    `also` are further names by which clients reach it. Raises as `make_authority` does.
     """
-    with _workplace(host, host) as folder:
+    certificate, key = server_files(host)
+    with _workplace(host, ",DNS:".join((host, *also))) as folder:
         for name in (CA, CA_KEY):
             (folder / name).write_text(authority[name], encoding="ascii")
         _openssl(
             folder,
             *("req", "-new", *_NEW_KEY, "-config", "openssl.cnf"),
-            *("-keyout", SERVER_KEY, "-out", "request.pem"),
+            *("-keyout", key, "-out", "request.pem"),
         )
         _openssl(
             folder,
             *("x509", "-req", "-sha256", "-in", "request.pem", "-CA", CA, "-CAkey", CA_KEY),
             *("-CAcreateserial", "-days", str(_SERVER_DAYS), "-extfile", "openssl.cnf"),
-            *("-extensions", "server", "-out", SERVER),
+            *("-extensions", "server", "-out", certificate),
         )
-        return _texts(folder, SERVER, SERVER_KEY)
+        return _texts(folder, certificate, key)
 
 
 def expires_soon(certificate: Path) -> bool:
@@ -134,7 +145,8 @@ def _run(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[
         )
     except FileNotFoundError:
         raise SettingsError(
-            "the certificates of RabbitMQ are made by openssl, which is not installed: install it"
+            "the certificates of RabbitMQ and PostgreSQL are made by openssl, which is not "
+            "installed: install it"
         ) from None
     except subprocess.TimeoutExpired as error:
         raise CertificateError(

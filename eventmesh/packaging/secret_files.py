@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Final
@@ -15,18 +15,24 @@ from eventmesh.packaging.broker_export import all_permissions
 from eventmesh.packaging.certificates import (
     CA,
     CA_KEY,
-    SERVER,
-    SERVER_KEY,
     expires_soon,
     make_authority,
     make_server,
+    server_files,
 )
+from eventmesh.packaging.postgres_roles import roles_script
 
 RABBITMQ: Final = "rabbitmq"
 """The name of RabbitMQ's container, for which its certificate is."""
 
 DEFINITIONS: Final = "definitions.json"
 """The file with the users, their permissions and the exchanges, which RabbitMQ loads."""
+
+POSTGRES: Final = "postgres"
+"""The name of PostgreSQL's container, for which its certificate is."""
+
+ROLES: Final = "postgres.sql"
+"""The file with the users of PostgreSQL and their databases, which it runs at each start."""
 
 VIRTUAL_HOST: Final = "/"
 
@@ -38,26 +44,43 @@ _FOR_CONTAINERS: Final = 0o644
 _FOR_OWNER: Final = 0o600
 
 
+def database_secret(service: str) -> str:
+    """Return the name of the secret with the password of a service at PostgreSQL."""
+    return f"{service}.{POSTGRES}"
+
+
 def write_secrets(
-    folder: Path, all_rights: Sequence[Rights], renew: Collection[str] = ()
+    folder: Path,
+    all_rights: Sequence[Rights],
+    renew: Collection[str] = (),
+    also: Sequence[str] = (),
+    databases: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Write what RabbitMQ and the containers of a mesh need; yield each file written.
 
     That is a password for each user, the definitions with their rights, an authority, and a
     certificate of RabbitMQ by it. What is there already stays, but for the definitions, for a
-    certificate that has less than thirty days left, and for what `renew` names: users, or
-    "rabbitmq" for its certificate, which takes the authority's key. Files are written in place,
-    because a container that runs goes on seeing the file that it was given.
+    certificate that has less than thirty days left, and for what `renew` names: users, which get
+    other passwords, or "rabbitmq" and "postgres" for their certificates, which takes the
+    authority's key. Files are written in place, because a container that runs goes on seeing the
+    file that it was given.
+
+    `also` are names of RabbitMQ beside "rabbitmq", in a certificate that is made. `databases` are
+    the services that have one in the mesh's PostgreSQL, whose passwords there, users and
+    certificate are written too.
 
     Only the owner can open the folder, whoever made it, and Git ignores it. Raises SettingsError
     for a name in `renew` that there is not, for a link or a folder in a file's place, and if
     `openssl` is not installed.
     """
     granted = all_permissions(all_rights)
-    _check_renewed(renew, [*(each.user for each in granted), RABBITMQ])
+    servers = {RABBITMQ: also, **({POSTGRES: ()} if databases else {})}
+    _check_renewed(renew, [*(each.user for each in granted), *servers])
     _make_folder(folder)
     yield from _write_users(folder, granted, all_rights, renew)
-    yield from _write_certificates(folder, anew=RABBITMQ in renew)
+    if databases:
+        yield from _write_roles(folder, databases, renew)
+    yield from _write_authority(folder, servers, renew)
 
 
 def write_service_secrets(
@@ -94,33 +117,57 @@ def _write_users(
 ) -> Iterator[Path]:
     passwords: dict[str, str] = {}
     for each in granted:
-        file = folder / each.user
-        if each.user in renew or not _is_there(file):
-            _write(file, token_urlsafe(24), _FOR_CONTAINERS)
-            yield file
-        passwords[each.user] = _read_password(file)
+        yield from _write_password(folder / each.user, anew=each.user in renew)
+        passwords[each.user] = _read_password(folder / each.user)
     text = to_json(build_definitions(VIRTUAL_HOST, granted, all_rights, passwords))
     _write(folder / DEFINITIONS, text, _FOR_CONTAINERS)
     yield folder / DEFINITIONS
 
 
-def _write_certificates(folder: Path, *, anew: bool) -> Iterator[Path]:
-    if not _is_there(folder / CA):
-        anew = True
+def _write_roles(folder: Path, databases: Sequence[str], renew: Collection[str]) -> Iterator[Path]:
+    passwords: dict[str, str] = {}
+    for service in databases:
+        file = folder / database_secret(service)
+        yield from _write_password(file, anew=service in renew)
+        passwords[service] = _read_password(file)
+    _write(folder / ROLES, roles_script(passwords), _FOR_CONTAINERS)
+    yield folder / ROLES
+
+
+def _write_password(file: Path, *, anew: bool) -> Iterator[Path]:
+    if anew or not _is_there(file):
+        _write(file, token_urlsafe(24), _FOR_CONTAINERS)
+        yield file
+
+
+def _write_authority(
+    folder: Path, servers: Mapping[str, Sequence[str]], renew: Collection[str]
+) -> Iterator[Path]:
+    """Write the authority, if it is missing, and by it the certificates of these servers."""
+    made = not _is_there(folder / CA)
+    if made:
         authority = make_authority()
         _write(folder / CA_KEY, authority[CA_KEY], _FOR_OWNER)
         _write(folder / CA, authority[CA], _FOR_CONTAINERS)
         yield folder / CA_KEY
         yield folder / CA
-    missing = not (_is_there(folder / SERVER) and _is_there(folder / SERVER_KEY))
-    if anew or missing or expires_soon(folder / SERVER):
+    for server, also in servers.items():
+        yield from _write_certificate(folder, server, also, anew=made or server in renew)
+
+
+def _write_certificate(
+    folder: Path, server: str, also: Sequence[str], *, anew: bool
+) -> Iterator[Path]:
+    certificate, key = server_files(server)
+    missing = not (_is_there(folder / certificate) and _is_there(folder / key))
+    if anew or missing or expires_soon(folder / certificate):
         if not _is_there(folder / CA_KEY):
             raise SettingsError(
                 f"{folder / CA_KEY} is needed to sign a certificate, and is not there: put it "
                 f"back, or remove {folder / CA} for another authority"
             )
         authority = {name: (folder / name).read_text(encoding="ascii") for name in (CA, CA_KEY)}
-        for name, text in make_server(RABBITMQ, authority).items():
+        for name, text in make_server(server, authority, also).items():
             _write(folder / name, text, _FOR_CONTAINERS)
             yield folder / name
 

@@ -120,20 +120,31 @@ def test_a_link_in_the_place_of_a_secret_is_not_followed(orders, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+RABBITMQCTL = """#!/bin/sh
+echo "$*" >> {said}
+case "$1 $# $2" in
+"add_user 2 "*) cat >> {said} ;;
+"--silent 3 import_definitions") cat "$3" >> {said} ;;
+esac
+"""
+
+
 def test_the_script_gives_rabbitmqctl_the_secrets_by_standard_input(orders, tmp_path):
     list(write_broker_files([rights_of(orders)], tmp_path / "broker", "/"))
-    program = tmp_path / "rabbitmqctl"
-    program.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *add_user*|*import_*) cat ;; esac\n')
+    program, log = tmp_path / "rabbitmqctl", tmp_path / "said"
+    # As that of RabbitMQ 4: with any other number of words it reads no input.
+    program.write_text(RABBITMQCTL.format(said=log))
     program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     script = tmp_path / "broker" / "permissions.sh"
-    done = subprocess.run(
-        [script], env={"PATH": path}, capture_output=True, text=True, check=True, cwd="/"
-    )
-    assert (tmp_path / "broker" / "secrets" / "orders").read_text() in done.stdout
-    assert "set_user_tags orders\n" in done.stdout
+    subprocess.run([script], env={"PATH": path}, check=True, cwd="/")
+    said = log.read_text()
+    assert (tmp_path / "broker" / "secrets" / "orders").read_text() in said
+    assert "set_user_tags orders\n" in said
     granted = rights_of(orders)
-    assert f"set_permissions -p / orders {permissions(granted).configure} " in done.stdout
-    assert "set_topic_permissions -p / orders em.events ^$ " in done.stdout
+    assert f"set_permissions -p / orders {permissions(granted).configure} " in said
     exchanges = (tmp_path / "broker" / "exchanges.json").read_text()
-    assert f"import_definitions\n{exchanges}" in done.stdout
+    assert exchanges in said
+    # RabbitMQ 4.3 refuses the permissions of an exchange that is not there yet.
+    of_topics = "set_topic_permissions -p / orders em.events ^$ "
+    assert said.index(exchanges) < said.index(of_topics)

@@ -13,6 +13,7 @@ from eventmesh.brokers.rabbitmq.access.definitions import password_hash
 from eventmesh.brokers.rabbitmq.access.permissions import Rights
 from eventmesh.cli.main import cli
 from eventmesh.packaging import certificates
+from eventmesh.packaging.postgres_roles import password_verifier
 from eventmesh.packaging.secret_files import write_secrets, write_service_secrets
 
 RIGHTS = [Rights("orders", ("orders.place",), emits=("order.placed",))]
@@ -120,10 +121,10 @@ def test_the_authoritys_key_may_be_kept_elsewhere(folder):
     assert (folder / "ca.pem").read_text() == before
 
 
-def handshake(folder, host):
+def handshake(folder, host, of="rabbitmq"):
     """Verify the server as a strict client does, without a network."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(folder / "rabbitmq.pem", folder / "rabbitmq.key")
+    server.load_cert_chain(folder / f"{of}.pem", folder / f"{of}.key")
     client = ssl.create_default_context(cafile=folder / "ca.pem")
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -201,3 +202,50 @@ def test_the_command(write, project):
     before = (project / "s/hello").read_text()
     assert run("--renew", "hello") == "wrote s/hello\nwrote s/definitions.json\n"
     assert (project / "s/hello").read_text() != before
+
+
+DATABASES = ("orders", "Stock-2")
+OF_POSTGRES = ("orders.postgres", "Stock-2.postgres", "postgres.sql")
+
+
+def databases_in(folder, *, renew=()):
+    written = write_secrets(folder, RIGHTS, renew, databases=DATABASES)
+    return [file.name for file in written if "postgres" in file.name]
+
+
+def test_postgresql_has_users_without_their_passwords(folder):
+    assert databases_in(folder) == [*OF_POSTGRES, "postgres.pem", "postgres.key"]
+    script = (folder / "postgres.sql").read_text()
+    for name in DATABASES:
+        password = (folder / f"{name}.postgres").read_text()
+        assert len(password) >= 32
+        assert password not in script
+        assert f'CREATE DATABASE "{name}" OWNER "{name}"' in script
+    handshake(folder, "postgres", of="postgres")
+
+
+def test_what_postgresql_has_stays_until_it_is_renewed(folder):
+    databases_in(folder)
+    before = {name: (folder / name).read_text() for name in (*OF_POSTGRES, "postgres.pem")}
+    assert databases_in(folder) == ["postgres.sql"]
+    assert (folder / "orders.postgres").read_text() == before["orders.postgres"]
+    renewed = databases_in(folder, renew=["orders", "postgres"])
+    assert renewed == ["orders.postgres", "postgres.sql", "postgres.pem", "postgres.key"]
+    assert (folder / "orders.postgres").read_text() != before["orders.postgres"]
+    assert (folder / "postgres.pem").read_text() != before["postgres.pem"]
+
+
+def test_a_verifier_is_that_of_postgresql():
+    # That of the password "pencil" in RFC 7677, section 3.
+    salt = b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    assert password_verifier("pencil", salt) == (
+        "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+        "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    )
+
+
+def test_a_password_of_other_characters_is_refused(folder):
+    folder.mkdir()
+    (folder / "orders.postgres").write_text("grüße")
+    with pytest.raises(SettingsError, match="printable ASCII"):
+        databases_in(folder)
