@@ -1,0 +1,1 @@
+"""Compose files: a view of a deployment on one machine."""

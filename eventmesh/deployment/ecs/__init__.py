@@ -1,0 +1,1 @@
+"""Amazon ECS: a view of a deployment as task definitions, and as a CloudFormation template."""

@@ -1,0 +1,1 @@
+"""Manifests for Kubernetes: a view of a deployment on a cluster."""
