@@ -1,0 +1,1 @@
+"""Clusters: the engines that run services, as `abc.Cluster`: Docker Swarm, Compose, Kubernetes."""
