@@ -1,0 +1,1 @@
+"""Scaling: how many replicas a service should have."""
