@@ -1,0 +1,1 @@
+"""The console: what a mesh does, and what failed, for people who look."""

@@ -1,0 +1,30 @@
+// @ts-check
+/** Asks for a token where the server wants one. */
+
+import { tokenWanted, useToken } from "../api.js";
+import { visible } from "../format.js";
+import { html, useState } from "../html.js";
+import { Dialog } from "../ui/dialogs.js";
+
+export function Access() {
+  return tokenWanted.value && html`<${Form} why=${tokenWanted.value} />`;
+}
+
+/** @param {{ why: string }} props */
+function Form({ why }) {
+  const [token, setToken] = useState("");
+  return html`<${Dialog} label="Sign in" onClose=${() => {}}>
+    <form class="stack" onSubmit=${(/** @type {Event} */ event) => {
+      event.preventDefault();
+      if (token.trim()) useToken(token);
+    }}>
+      <h2>Sign in</h2>
+      <p class="muted data">${visible(why)}</p>
+      <label class="field">Token
+        <input type="password" autocomplete="off" value=${token} onInput=${(/** @type {any} */ event) => setToken(event.target.value)} />
+        <span class="hint">It is kept until this tab is closed. <code>eventmesh token create</code> makes one.</span>
+      </label>
+      <div class="foot"><button class="primary">Sign in</button></div>
+    </form>
+  <//>`;
+}

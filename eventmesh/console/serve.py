@@ -1,0 +1,87 @@
+"""Serves the console: on a listener of its own, or beside the routes of a process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from eventmesh.aio.tasks import task_group
+from eventmesh.console.api.page import ROOT
+from eventmesh.console.api.routes import ConsoleOptions, console_routes
+from eventmesh.console.sources import ProcessSource, Source
+from eventmesh.engine.spec import SourceContext
+from eventmesh.http.auth.build import serves_api_beside
+from eventmesh.http.limits.limits import build_limits
+from eventmesh.http.server.request import Request
+from eventmesh.http.server.response import BytesResponse
+from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
+from eventmesh.http.server.server import HttpServer, listen
+from eventmesh.model.access.addresses import is_loopback
+from eventmesh.model.errors import SettingsError
+from eventmesh.model.runs import Question, Sight
+from eventmesh.model.settings import Settings, variable
+from eventmesh.presence import Instance
+
+_OWNER = "the console"
+
+
+@asynccontextmanager
+async def serve_console(
+    source: Source, settings: Settings, options: ConsoleOptions
+) -> AsyncGenerator[str]:
+    """Serve the console at the HTTP address of the settings, while entered; yield its URL.
+
+    Raises SettingsError for an address that others reach where nobody is authenticated, and where
+    it cannot be listened on.
+    """
+    if not is_loopback(settings.http_host) and not settings.authenticates:
+        raise SettingsError(
+            f"the console at {settings.http_host} would let everybody who reaches it read and "
+            f"change what the mesh does: say who may with {variable('auth_file')} or "
+            f"{variable('jwt_issuer')}, or listen at 127.0.0.1"
+        )
+    async with (
+        task_group() as tasks,
+        console_routes(source, settings, options, tasks) as (routes, state),
+    ):
+        router: Router[Endpoint] = Router()
+        for route in (*routes, BuiltinRoute("GET", "/", _redirect)):
+            router.add(route.method, route.path, route.endpoint, _OWNER)
+        limits = build_limits(settings, source.clock)
+        async with listen(HttpServer(router, source.clock, settings, limits), settings) as url:
+            try:
+                yield f"{url}{ROOT}/"
+            finally:
+                state.close()  # Before the listener waits for its streams to end.
+
+
+async def _redirect(_: Request, __: PathValues) -> BytesResponse:
+    return BytesResponse(302, headers={"Location": f"{ROOT}/"})
+
+
+@asynccontextmanager
+async def console_beside(
+    context: SourceContext,
+    describe: Callable[[], Instance],
+    look: Callable[[Question], Sight],
+) -> AsyncGenerator[Sequence[BuiltinRoute]]:
+    """Yield the routes of the console of one process, for the listener of its own routes.
+
+    `describe` and `look` tell of the process, once it runs. None where the APIs are not served
+    there.
+    """
+    if not serves_api_beside(context.settings):
+        yield ()
+        return
+    source = ProcessSource(context, describe, look)
+    options = ConsoleOptions("dev")
+    async with (
+        task_group() as tasks,
+        console_routes(source, context.settings, options, tasks) as (routes, state),
+    ):
+
+        async def stop() -> None:
+            state.close()
+
+        context.on_stop(stop)
+        yield routes
