@@ -17,7 +17,7 @@ _Place: TypeAlias = tuple[str, str]
 
 MAX_WARNINGS: Final = 100
 
-_PARAMETER: Final = re.compile(r"\{[^}]*\}")
+_PARAMETER: Final = re.compile(r"\{[^}:]*")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class MeshCatalogue:
 
 def _place(endpoint: AnnouncedRoute) -> _Place:
     """Return the method and the path, whatever its parameters are called."""
-    return endpoint.method, _PARAMETER.sub("{}", endpoint.path)
+    return endpoint.method, _PARAMETER.sub("{", endpoint.path)
 
 
 def _route(endpoint: AnnouncedRoute) -> Iterator[RemoteRoute]:

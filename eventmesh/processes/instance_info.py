@@ -16,6 +16,7 @@ from eventmesh.model.settings import Settings
 from eventmesh.presence import AnnouncedRoute, AnnouncedSources, Instance
 from eventmesh.service import Service
 from eventmesh.triggers.event import EventTrigger
+from eventmesh.triggers.keepers import find_keeper
 from eventmesh.triggers.queue import QueueTrigger
 
 
@@ -30,9 +31,16 @@ def find_sources(function: FunctionSpec) -> AnnouncedSources:
 
 
 def build_instance(
-    host: Host, services: Sequence[Service], settings: Settings, clock: Clock
+    host: Host,
+    services: Sequence[Service],
+    settings: Settings,
+    clock: Clock,
+    restarts: int = 0,
 ) -> Callable[[], Instance]:
-    """Return a function that describes the current state of this process."""
+    """Return a function that describes the current state of this process.
+
+    `restarts` says how often its worker was started again because it had died.
+    """
     routes = function_routes(host.functions)
     instance = Instance(
         host.instance,
@@ -53,6 +61,9 @@ def build_instance(
         ],
         openapi=build_document(routes, api=False) if routes and settings.docs is not False else {},
         sources={name: find_sources(function) for name, function in host.functions.items()},
+        revision=settings.revision,
+        kept_by=find_keeper(host.functions.values()),
+        restarts=restarts,
     )
 
     def describe() -> Instance:
@@ -63,6 +74,7 @@ def build_instance(
             instance,
             running=running,
             waiting={name: count for name, count in waiting.items() if count},
+            work=host.metrics.work(),
         )
 
     return describe

@@ -139,7 +139,10 @@ class _ProcessStatus:
         checks = {"services": self._stage, "broker": "ready" if connected else "not ready"}
         stuck = () if self._host is None else self._host.stuck()
         checks |= dict.fromkeys(stuck, "all its runs hang")
-        return HealthStatus(connected and self._stage == "running" and not stuck, checks)
+        stores: Mapping[str, str] = {} if self._host is None else self._host.stores.check()
+        checks |= stores
+        ready = connected and self._stage == "running" and not stuck and not stores
+        return HealthStatus(ready, checks)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
 
 from eventmesh.model.settings import Settings
 from eventmesh.observability.admin import admin_server
@@ -44,7 +47,7 @@ async def supervise(
     supervisor = Supervisor(spec, workers, listener)
     with on_stop_signals(supervisor.on_signal, (*STOP, signal.SIGHUP)):
         async with (
-            aggregate_admins(supervisor.admins) as aggregated,
+            aggregate_admins(supervisor.admins, supervisor.metrics) as aggregated,
             admin_server(settings.admin_host, settings.admin_port, aggregated) as admin,
         ):
             _log.info("metrics and health of all workers: %s", admin)
@@ -64,6 +67,10 @@ class Supervisor:
         self._replace = asyncio.Event()
         self._stopped_at = 0.0
         self._code = ExitCode.OK
+
+    def metrics(self) -> Sequence[Metric]:
+        """Return how often workers died and were started again."""
+        return [count_restarts({slot.number: slot.restarts for slot in self._slots.values()})]
 
     def admins(self) -> Mapping[str, str]:
         """Return the URLs of the admin listeners by worker number; empty for one without."""
@@ -112,6 +119,8 @@ class Supervisor:
     async def _replace_all(self) -> None:
         _log.info("SIGHUP: the workers are replaced one by one")
         for old in list(self._slots.values()):
+            if old.is_retired:
+                continue  # It drains, and has a successor.
             new = self._open_slot(_always)
             if not await _becomes_ready(new):
                 _log.error(
@@ -122,16 +131,25 @@ class Supervisor:
                 # The next SIGHUP must find the slots of the workers that stay, and no other.
                 await new.close()
                 return
-            await old.close()
+            # Another has taken its place if it was told to drain meanwhile.
+            await (new if old.is_retired else old).close()
         _log.info("all workers are replaced")
 
     def _open_slot(self, gives_up: Callable[[int], bool]) -> WorkerSlot:
         """Open a slot under the smallest free number."""
         number = next(n for n in count(1) if n not in self._slots)
-        slot = WorkerSlot(number, self._spec, gives_up)
+        slot = WorkerSlot(number, self._spec, gives_up, self._replace_drained)
         self._slots[number] = slot
         self._tasks.create_task(self._run_slot(slot))
         return slot
+
+    def _replace_drained(self, slot: WorkerSlot) -> None:
+        """Start another worker beside one that finishes what runs, and ends."""
+        if self._stop.is_set() or slot.is_retired:
+            return
+        _log.info("worker %d was told to drain: another takes its place", slot.number)
+        self._open_slot(_never)
+        slot.retire()
 
     async def _run_slot(self, slot: WorkerSlot) -> None:
         try:
@@ -141,6 +159,18 @@ class Supervisor:
             if slot.was_overdue and self._stop.is_set() and self._code == ExitCode.OK:
                 # What it had begun was cut off: whoever stopped it has to know.
                 self._code = ExitCode.FAILED
+
+
+def count_restarts(restarts: Mapping[int, int]) -> Metric:
+    """Return the metric of how often the workers with these numbers were started again."""
+    counted = CounterMetricFamily(
+        "eventmesh_worker_restarts",
+        "Workers that died and were started again.",
+        labels=["worker"],
+    )
+    for number, times in restarts.items():
+        counted.add_metric([str(number)], times)
+    return counted
 
 
 def _is_usage_error(code: int) -> bool:

@@ -24,7 +24,9 @@ _MARGIN: Final = 5.0
 class SupervisorChannel:
     """The worker's end of the socket."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, restarts: int = 0) -> None:
+        """`restarts` says how often the worker died before, and was started again."""
+        self.restarts = restarts
         self._socket = socket.socket(fileno=descriptor)
         # A process that a handler starts or forks must not keep it open.
         self._socket.set_inheritable(False)
@@ -35,6 +37,11 @@ class SupervisorChannel:
         line = orjson.dumps({"stage": stage, "addresses": addresses}) + b"\n"
         with suppress(BrokenPipeError):  # The supervisor is gone, which `watch` handles.
             self._socket.sendall(line)
+
+    def drain(self) -> None:
+        """Drain as after SIGTERM, and have the supervisor start another worker meanwhile."""
+        self.report("draining", {})
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def watch(self, grace: float) -> None:
         """Drain as after SIGTERM once the supervisor is gone: nobody else would stop the worker.

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from eventmesh.abc import Broker
 from eventmesh.aio.clock import Clock, SystemClock, TimeLimit
 from eventmesh.brokers.registry import find_adapter, open_broker
+from eventmesh.engine.codecs.trust import gateways_of
 from eventmesh.gateway.gateway import Gateway
 from eventmesh.host import Host, host_services
 from eventmesh.leftovers import keep_records
@@ -19,6 +20,7 @@ from eventmesh.model.settings import Settings
 from eventmesh.presence import Instance, Observer, announce, observe
 from eventmesh.processes.catalogue import MeshCatalogue
 from eventmesh.processes.instance_info import build_instance
+from eventmesh.processes.looking import build_look
 from eventmesh.processes.serve import Program, program_name, run
 from eventmesh.processes.supervisor_channel import SupervisorChannel
 from eventmesh.service import Service
@@ -53,7 +55,8 @@ def run_service_worker(
     """
     supervisor.watch(settings.grace)
     services = load_services(targets)
-    _run(program_name(services), partial(serve_services, services), settings, number, supervisor)
+    serve = partial(serve_services, services, supervisor=supervisor)
+    _run(program_name(services), serve, settings, number, supervisor)
 
 
 def run_gateway_worker(settings: Settings, number: int, supervisor: SupervisorChannel) -> None:
@@ -67,7 +70,8 @@ def run_gateway_worker(settings: Settings, number: int, supervisor: SupervisorCh
             "RabbitMQ with --broker amqp://… or EVENTMESH_BROKER"
         )
     supervisor.watch(settings.grace)
-    _run("gateway", serve_gateway, settings, number, supervisor)
+    serve = partial(serve_gateway, supervisor=supervisor)
+    _run("gateway", serve, settings, number, supervisor)
 
 
 _Serve: TypeAlias = Callable[[Broker, Settings], AbstractAsyncContextManager[Host]]
@@ -83,28 +87,49 @@ def _run(
 
 @asynccontextmanager
 async def serve_services(
-    services: Sequence[Service], broker: Broker, settings: Settings
+    services: Sequence[Service],
+    broker: Broker,
+    settings: Settings,
+    *,
+    supervisor: SupervisorChannel | None = None,
 ) -> AsyncGenerator[Host]:
     """Run the services and announce this process to the mesh, while entered.
 
+    With a `supervisor` it can be told to drain: another worker takes its place.
     What earlier versions of them had declared is unbound once no process declares it.
     """
     clock = SystemClock()
     async with host_services(services, broker, settings, clock=clock) as host:
-        describe = build_instance(host, services, settings, clock)
-        async with announce(broker, clock, describe), keep_records(broker, clock, describe()):
+        restarts = 0 if supervisor is None else supervisor.restarts
+        describe = build_instance(host, services, settings, clock, restarts)
+        async with (
+            announce(
+                broker,
+                clock,
+                describe,
+                build_look(host),
+                gateways_of(settings),
+                drain=None if supervisor is None else supervisor.drain,
+            ),
+            keep_records(broker, clock, describe(), gateways=gateways_of(settings)),
+        ):
             yield host
 
 
 @asynccontextmanager
 async def serve_gateway(
-    broker: Broker, settings: Settings, clock: Clock | None = None
+    broker: Broker,
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    supervisor: SupervisorChannel | None = None,
 ) -> AsyncGenerator[Host]:
     """Run a gateway to the services that other processes announce, while entered.
 
     Entering waits until all have had time to answer.
     """
     clock = clock or SystemClock()
+    restarts = 0 if supervisor is None else supervisor.restarts
     catalogue = MeshCatalogue()
     gateway = Gateway(catalogue.build({}))
 
@@ -117,7 +142,7 @@ async def serve_gateway(
         gateway.show(catalogue.build(mesh.instances))
         gateway.mark_complete()
 
-    async with observe(broker, clock, change) as mesh:
+    async with observe(broker, clock, change, gateways_of(settings)) as mesh:
         try:
             with TimeLimit(clock, DISCOVERY_SECONDS):
                 await wait_complete(mesh)
@@ -127,7 +152,14 @@ async def serve_gateway(
             )
         async with (
             host_services([], broker, settings, clock=clock, http=gateway.serve) as host,
-            announce(broker, clock, build_instance(host, [], settings, clock)),
+            announce(
+                broker,
+                clock,
+                build_instance(host, [], settings, clock, restarts),
+                gateways=gateways_of(settings),
+                drain=None if supervisor is None else supervisor.drain,
+            ),
         ):
+            host.metrics.gauge("presence_refused_total", "", lambda: mesh.refused)
             await wait_complete(mesh)
             yield host

@@ -56,7 +56,8 @@ class WorkerProcess:
         """Yield each stage that the worker reports until it ends; see `Report`."""
         async for line in self._reports:
             report: dict[str, Any] = orjson.loads(line)
-            self.addresses = report["addresses"]
+            # One that drains keeps its admin listener to the end.
+            self.addresses = report["addresses"] or self.addresses
             yield report["stage"]
 
     async def wait(self) -> int:
@@ -92,9 +93,12 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerProcess]:
+async def spawn_worker(
+    number: int, spec: WorkerSpec, restarts: int = 0
+) -> AsyncGenerator[WorkerProcess]:
     """Start a worker process, and kill it on leaving if it still runs.
 
+    `restarts` says how often the worker of this number died before.
     Raises OSError if it cannot be started.
     """
     ours, its = socket.socketpair()
@@ -103,6 +107,7 @@ async def spawn_worker(number: int, spec: WorkerSpec) -> AsyncGenerator[WorkerPr
             process = await asyncio.create_subprocess_exec(
                 # -P: the current folder is searched only for targets that are modules.
                 *(sys.executable, "-P", "-m", "eventmesh", "_worker"),
+                *("--restarts", str(restarts)),
                 *(str(number), str(its.fileno()), *spec.arguments),
                 env=spec.environment,
                 stdin=DEVNULL,

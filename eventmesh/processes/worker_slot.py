@@ -28,13 +28,24 @@ _EXPECTED_CODES: Final = (ExitCode.OK, -signal.SIGTERM)
 class WorkerSlot:
     """Keeps a worker running under one number until it is retired.
 
+    `on_drain` is called with the slot when its worker was told to drain by somebody else.
+    `restarts` counts how often its worker died and was started again.
+
     The slot retires itself if its first worker ends before it is ready, with an exit code that
     `gives_up` accepts. `first` is done once the first worker is ready, with None, or has ended,
     with its exit code. `ended` is set when no worker runs here any more; `was_overdue` says whether
     the last one had to be killed, because it did not end in time.
     """
 
-    def __init__(self, number: int, spec: WorkerSpec, gives_up: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        number: int,
+        spec: WorkerSpec,
+        gives_up: Callable[[int], bool],
+        on_drain: Callable[[WorkerSlot], object],
+    ) -> None:
+        self._on_drain = on_drain
+        self.restarts = 0
         self.number = number
         self.first: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
@@ -49,6 +60,11 @@ class WorkerSlot:
         """The URL of the worker's admin listener; empty while it has none."""
         return "" if self._worker is None else self._worker.addresses.get("admin", "")
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether no other worker is started here."""
+        return self._retired.is_set()
+
     async def run(self) -> None:
         """Start a worker, and another one whenever it ends, until retired."""
         failures = 0
@@ -58,6 +74,7 @@ class WorkerSlot:
                 if not self._retired.is_set():
                     failures = 1 if ready_seconds >= STEADY_SECONDS else failures + 1
                     await self._back_off(failures)
+                    self.restarts += 1
         finally:
             self.ended.set()
 
@@ -90,7 +107,7 @@ class WorkerSlot:
         clock = asyncio.get_running_loop().time
         ready_at: float | None = None
         try:
-            async with spawn_worker(self.number, self._spec) as worker:
+            async with spawn_worker(self.number, self._spec, self.restarts) as worker:
                 self._worker = worker
                 if self._retired.is_set():
                     worker.end()
@@ -98,6 +115,8 @@ class WorkerSlot:
                     if stage == "running":
                         ready_at = clock()
                         self._on_ready(worker)
+                    elif stage == "draining":
+                        self._on_drain(self)
                 self._on_end(worker, await worker.wait())
                 self.was_overdue = worker.was_overdue
         except OSError as error:

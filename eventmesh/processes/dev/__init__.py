@@ -1,0 +1,1 @@
+"""A service under development: one process, which carries over what it remembers."""
