@@ -8,6 +8,7 @@ from typing import Final, cast
 
 import click
 
+from eventmesh.clusters.abc import ClusterUnavailable
 from eventmesh.model.errors import (
     AccessDenied,
     BrokerUnavailable,
@@ -18,6 +19,7 @@ from eventmesh.model.errors import (
     PayloadInvalid,
     PayloadTooLarge,
     SettingsError,
+    StoreUnavailable,
     Throttled,
 )
 from eventmesh.observability.printable import printable
@@ -33,6 +35,8 @@ _CODES: Final[Mapping[type[EventmeshError], ExitCode]] = {
     AccessDenied: ExitCode.NOT_FOUND,
     Throttled: ExitCode.UNAVAILABLE,
     BrokerUnavailable: ExitCode.UNAVAILABLE,
+    StoreUnavailable: ExitCode.UNAVAILABLE,
+    ClusterUnavailable: ExitCode.UNAVAILABLE,
     InvocationTimeout: ExitCode.TIMEOUT,
 }
 

@@ -102,6 +102,14 @@ optional_targets_argument = click.argument(
     "targets", metavar="[TARGET...]", nargs=-1, shell_complete=complete_path
 )
 function_argument = click.argument("name", shell_complete=complete_function)
+id_argument = click.argument("id")
+of_function_option = click.option(
+    "--function",
+    metavar="NAME",
+    default="",
+    shell_complete=complete_function,
+    help='Its function, "service.function"; without it all services are asked.',
+)
 optional_function_argument = click.argument(
     "name", required=False, shell_complete=complete_function
 )

@@ -18,6 +18,12 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 """Microseconds of CPU time that a container gets, and the period in microseconds (cgroup v2)."""
 
+admin_port_option = click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65535),
+    help="The port of metrics and health.  [env var: EVENTMESH_ADMIN_PORT; default: 9464]",
+)
+
 _OPTIONS: Final = (
     click.option(
         "--host",
@@ -31,11 +37,7 @@ _OPTIONS: Final = (
         type=click.IntRange(0, 65535),
         help="Its port; 0 for any free one.  [env var: EVENTMESH_HTTP_PORT; default: 8080]",
     ),
-    click.option(
-        "--admin-port",
-        type=click.IntRange(0, 65535),
-        help="The port of metrics and health.  [env var: EVENTMESH_ADMIN_PORT; default: 9464]",
-    ),
+    admin_port_option,
     click.option(
         "--log-format",
         type=click.Choice(get_args(LogFormat)),

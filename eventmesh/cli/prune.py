@@ -17,9 +17,10 @@ from rich.table import Table
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import check_shared, find_adapter
-from eventmesh.cli.dead_letter_text import count_dead_letters
-from eventmesh.cli.output import add_row, format_age, print_table
+from eventmesh.cli.text.dead_letters import count_dead_letters
+from eventmesh.cli.text.output import add_row, format_age, print_table
 from eventmesh.client.mesh import check_accepting, open_mesh
+from eventmesh.engine.codecs.trust import gateways_in
 from eventmesh.leftovers.prune import Fate, Pruner, Removed
 from eventmesh.leftovers.survey import Remains
 from eventmesh.model.settings import Settings
@@ -38,7 +39,13 @@ async def _open_pruner(url: str, wait: float) -> AsyncGenerator[Pruner]:
         await asyncio.sleep(wait)
         # During an alarm no process can answer, and each would seem to be gone.
         await check_accepting(broker)
-        yield Pruner(broker, inspector, SystemClock(), lambda: list(observer.instances.values()))
+        yield Pruner(
+            broker,
+            inspector,
+            SystemClock(),
+            lambda: list(observer.instances.values()),
+            gateways_in(url),
+        )
 
 
 async def find(url: str, name: str, wait: float) -> Sequence[Remains]:

@@ -13,7 +13,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from eventmesh.cli.output import add_row, console, format_age, print_json, print_table
+from eventmesh.cli.text.output import add_row, console, format_age, print_json, print_table
 from eventmesh.client.mesh import check_accepting, open_mesh
 from eventmesh.presence import Instance
 from eventmesh.processes.stop_signals import on_stop_signals
@@ -68,7 +68,8 @@ async def _wait(stop: asyncio.Event) -> None:
 def instance_fields(instance: Instance) -> dict[str, Any]:
     """Return an instance as plain values; `started` is in seconds since the epoch."""
     fields = asdict(instance)
-    del fields["openapi"], fields["endpoints"], fields["sources"]
+    for name in ("openapi", "endpoints", "sources", "work", "kept_by"):
+        del fields[name]
     return fields
 
 
@@ -81,7 +82,7 @@ def presence_tables(instances: Iterable[Instance]) -> RenderableType:
 
 
 def _instances_table(instances: Sequence[Instance]) -> Table:
-    table = Table("Instance", "Host", "Process", "Services", "Up", "In flight")
+    table = Table("Instance", "Host", "Process", "Services", "Up", "Restarts", "Running", "Waiting")
     now = time.time()
     for instance in instances:
         versions = instance.services.items()
@@ -91,9 +92,11 @@ def _instances_table(instances: Sequence[Instance]) -> Table:
             instance.id,
             instance.host,
             str(instance.pid),
-            services or "gateway",
+            f"{services} (at zero)" if instance.stand_in else services or "gateway",
             format_age(now - instance.started),
-            _in_flight(sum(instance.running.values()), sum(instance.waiting.values())),
+            str(instance.restarts),
+            str(sum(instance.running.values())),
+            str(sum(instance.waiting.values())),
         )
     return table
 
@@ -106,7 +109,7 @@ def _functions_table(instances: Sequence[Instance]) -> Table:
             name = function["name"]
             serving[name].append(instance)
             triggers[name] = "\n".join(trigger["description"] for trigger in function["triggers"])
-    table = Table("Function", "Triggers", "Versions", "Instances", "In flight")
+    table = Table("Function", "Triggers", "Versions", "Instances", "Running", "Waiting")
     for name in sorted(serving):
         service = name.partition(".")[0]
         versions = {instance.services[service] for instance in serving[name]}
@@ -118,10 +121,7 @@ def _functions_table(instances: Sequence[Instance]) -> Table:
             triggers[name] or "by name only",
             ", ".join(sorted(versions)),
             str(len(serving[name])),
-            _in_flight(running, waiting),
+            str(running),
+            str(waiting),
         )
     return table
-
-
-def _in_flight(running: int, waiting: int) -> str:
-    return f"{running} ({waiting} waiting)" if waiting else str(running)

@@ -17,9 +17,13 @@ from eventmesh.targets.parse import read_target
 @click.argument("descriptor", type=int)
 @click.argument("targets", nargs=-1)
 @click.option("--gateway", is_flag=True)
-def command(*, number: int, descriptor: int, targets: tuple[str, ...], gateway: bool) -> None:
+@click.option("--restarts", type=int, default=0)
+def command(
+    *, number: int, descriptor: int, targets: tuple[str, ...], gateway: bool, restarts: int
+) -> None:
     """Run all TARGETs, or a gateway, as worker NUMBER of the supervisor at DESCRIPTOR."""
-    settings, supervisor = Settings.from_environment(os.environ), SupervisorChannel(descriptor)
+    settings = Settings.from_environment(os.environ)
+    supervisor = SupervisorChannel(descriptor, restarts)
     if gateway:
         run_gateway_worker(settings, number, supervisor)
     else:

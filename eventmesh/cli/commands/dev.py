@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -16,9 +18,16 @@ from eventmesh.targets.parse import read_target
 @targets_argument
 @process_options
 @click.option("--reload/--no-reload", default=True, help="Whether to restart when code changes.")
+@click.option("--memory", type=click.Path(path_type=Path), hidden=True)
 @click.pass_context
 def command(
-    ctx: click.Context, /, *, targets: tuple[str, ...], reload: bool, **options: Any
+    ctx: click.Context,
+    /,
+    *,
+    targets: tuple[str, ...],
+    reload: bool,
+    memory: Path | None,
+    **options: Any,
 ) -> None:
     """Run the services of all TARGETs in one process, on the embedded broker.
 
@@ -34,15 +43,18 @@ def command(
         debug: bool = ctx.find_root().params["debug"]
         # -P: the current folder is searched only for targets that are modules.
         again = [sys.executable, "-P", "-m", "eventmesh", *["--debug"] * debug]
-        again += ["dev", "--no-reload", "--", *targets]
         folders = {target.folder for target in found}
         from eventmesh.processes.reload import serve_and_reload  # noqa: PLC0415 - not for --help
 
-        ctx.exit(serve_and_reload(again, folders, settings, environment, click.echo))
+        # Payloads are in it: a folder that no other user may read.
+        with TemporaryDirectory(prefix="eventmesh-dev-") as folder:
+            again += ["dev", "--no-reload", f"--memory={folder}/runs.json", "--", *targets]
+            code = serve_and_reload(again, folders, settings, environment, click.echo)
+        ctx.exit(code)
     # Imported here: the process that reloads needs none of it.
-    from eventmesh.cli.dev_report import DevReport  # noqa: PLC0415
-    from eventmesh.processes.dev_server import run_dev_server  # noqa: PLC0415
+    from eventmesh.cli.text.dev import DevReport  # noqa: PLC0415
+    from eventmesh.processes.dev.server import run_dev_server  # noqa: PLC0415
     from eventmesh.targets.services import load_services  # noqa: PLC0415
 
     services = load_services(found)
-    run_dev_server(services, settings, DevReport(services, settings))
+    run_dev_server(services, settings, DevReport(services, settings), memory)

@@ -7,14 +7,14 @@ from typing import NoReturn
 
 import click
 
-from eventmesh.cli.dead_letter_text import (
+from eventmesh.cli.options import function_argument, optional_function_argument, url_option
+from eventmesh.cli.text.dead_letters import (
     count_dead_letters,
     dead_letter_table,
     dead_letter_text,
     summary_table,
 )
-from eventmesh.cli.options import function_argument, optional_function_argument, url_option
-from eventmesh.cli.output import print_json, print_table
+from eventmesh.cli.text.output import print_json, print_table
 from eventmesh.cli.with_client import with_client
 from eventmesh.engine.dead_letters import LISTED, MAX_LISTED
 from eventmesh.http.api.dead_letter_json import dead_letter_members
@@ -46,8 +46,9 @@ def command() -> None:
 def list_letters(*, name: str | None, limit: int | None, as_json: bool, url: str) -> None:
     """List the dead letters of the function NAME; without NAME, count those of all functions.
 
-    RabbitMQ cannot list its queues: on it, only functions that a process serves are counted. Name
-    a function that no process serves.
+    RabbitMQ cannot list its queues. Over it (--url amqp://…) functions are counted that a process
+    serves, or that the record of their service names, although none does; over HTTP, those that
+    a process serves. Name any other.
     """
     if name is not None:
         _list_one(name, limit or LISTED, url, as_json=as_json)

@@ -10,8 +10,8 @@ from dataclasses import asdict
 import click
 
 from eventmesh.cli.options import optional_targets_argument, read_duration
-from eventmesh.cli.output import print_json
 from eventmesh.cli.process_options import broker_option, read_settings
+from eventmesh.cli.text.output import print_json
 from eventmesh.processes.exit_codes import ExitCode
 from eventmesh.targets.parse import read_target
 
@@ -49,15 +49,17 @@ def command(
     """Find what is wrong with a mesh, and say what to do about it.
 
     It checks the broker, its alarms, and the queues and consumers of all functions that run or
-    that a TARGET declares. With --permissions it tries, in place of that, what the user in the
-    broker's URL may do, where each service has its own. It changes nothing. The exit code is 1 if
-    there is a problem.
+    that a TARGET declares; and the store of EVENTMESH_STORE, if it is set. With --permissions it
+    tries, in place of that, what the user in the broker's URL may do, where each service has its
+    own. It changes nothing. The exit code is 1 if there is a problem.
     """
     settings, _ = read_settings({"broker": broker})
     found = [read_target(target) for target in targets]
-    from eventmesh.cli.doctor_report import print_report, print_rights  # noqa: PLC0415 - not for --help
+    from eventmesh.cli.text.doctor import print_report, print_rights  # noqa: PLC0415 - not for --help
     from eventmesh.doctor.inspect import inspect_mesh  # noqa: PLC0415
     from eventmesh.doctor.permissions import has_differences, try_permissions  # noqa: PLC0415
+    from eventmesh.doctor.report import Report  # noqa: PLC0415
+    from eventmesh.doctor.store import inspect_store  # noqa: PLC0415
     from eventmesh.targets.services import load_services  # noqa: PLC0415
 
     # Modules may print while they are imported; that is not the result.
@@ -71,6 +73,8 @@ def command(
             print_rights(tried, everything=everything)
         ctx.exit(ExitCode.FAILED if has_differences(tried) else ExitCode.OK)
     report = asyncio.run(inspect_mesh(settings.broker_address, services, wait))
+    if settings.store:
+        report = Report([*report.findings, *asyncio.run(inspect_store(settings.store))])
     if as_json:
         print_json([asdict(finding) for finding in report.findings])
     else:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventmesh.cli.deploy_options import deploy_options, load
+from eventmesh.cli.exports import ecs, kubernetes, swarm, systemd
+from eventmesh.cli.exports.options import export_options
 from eventmesh.cli.options import targets_argument
 from eventmesh.targets.parse import read_target
 
@@ -21,52 +24,47 @@ def command() -> None:
     """Print files that run services elsewhere, from the declarations in their code."""
 
 
+for export in (ecs, kubernetes, swarm, systemd):
+    command.add_command(export.command)
+
+
 @command.command("compose")
-@targets_argument
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it to this file, and its secrets into secrets/ beside it.",
-)
+@export_options("Write it to this file, and its secrets into secrets/ beside it.", folder=False)
 @click.option(
     "--beside",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Join the mesh of this compose file, without a RabbitMQ and gateway of its own.",
 )
-@click.option("--cpus", default=1.0, show_default=True, help="CPU cores of each service.")
-@click.option("--memory", default="256M", show_default=True, help="Memory of each service.")
+@click.option("--cpus", type=float, help="CPU cores of each service; 1 by default.")
+@click.option("--memory", help="Memory of each service; 256M by default.")
 def compose(
     *,
     targets: tuple[str, ...],
     output: Path | None,
     beside: Path | None,
-    cpus: float,
-    memory: str,
+    cpus: float | None,
+    memory: str | None,
+    config: Path | None,
+    settings: tuple[str, ...],
 ) -> None:
     """Print a compose file with a container for each TARGET, RabbitMQ and a gateway.
 
     A TARGET is a file or a folder with an app.py. It is imported, but not run. Printed paths are
     relative to the current folder; paths in a file are relative to that file.
     """
-    found = [read_target(target) for target in targets]
-    from eventmesh.packaging.compose import Resources  # noqa: PLC0415 - not for --help
-    from eventmesh.packaging.compose_file import (  # noqa: PLC0415
-        load_containers,
-        render_compose,
-        write_compose,
-    )
-    from eventmesh.packaging.external_mesh import read_external_mesh  # noqa: PLC0415
+    from eventmesh.deployment.compose.external_mesh import read_external_mesh  # noqa: PLC0415
+    from eventmesh.deployment.compose.file import render_compose, write_compose  # noqa: PLC0415
 
-    containers = load_containers(found)
-    _warn_of_undeclared(container.service for container in containers)
-    mesh = None if beside is None else read_external_mesh(beside)
+    settings += () if cpus is None else (f"cpus={cpus}",)
+    settings += () if memory is None else (f"memory={memory}",)
     folder = Path() if output is None else output.parent
-    text = render_compose(containers, folder, Resources(cpus, memory), mesh)
+    mesh = None if beside is None else read_external_mesh(beside)
+    deployment = load(targets, config, settings, folder, joins=beside is not None)
+    text = render_compose(deployment, folder, mesh)
     if output is None:
         click.echo(text, nl=False)
         return
-    for file in write_compose(text, output, containers, joins=beside is not None):
+    for file in write_compose(text, output, deployment, joins=beside is not None):
         click.echo(f"wrote {file}")
     if beside is not None:
         _tell_how_to_join(beside, folder / "secrets")
@@ -90,10 +88,18 @@ def compose(
     "--renew",
     multiple=True,
     metavar="NAME",
-    help="Replace this user's password; 'rabbitmq' is its certificate. Can be given several times.",
+    help="Replace this user's passwords; 'rabbitmq' and 'postgres' are their certificates. Can be "
+    "given several times.",
 )
+@deploy_options
 def secrets(
-    *, targets: tuple[str, ...], output: Path, beside: Path | None, renew: tuple[str, ...]
+    *,
+    targets: tuple[str, ...],
+    output: Path,
+    beside: Path | None,
+    renew: tuple[str, ...],
+    config: Path | None,
+    settings: tuple[str, ...],
 ) -> None:
     """Write the secrets of a compose file, and the rights of its users, from the TARGETs' code.
 
@@ -101,16 +107,21 @@ def secrets(
     emits or serves more, or to replace a secret: what is there already stays otherwise.
     """
     found = [read_target(target) for target in targets]
-    from eventmesh.packaging import broker_export, secret_files  # noqa: PLC0415 - not for --help
+    from eventmesh.deployment.config_file import read_config  # noqa: PLC0415 - not for --help
+    from eventmesh.deployment.databases import list_databases  # noqa: PLC0415
+    from eventmesh.packaging import broker_export, secret_files  # noqa: PLC0415
 
     services = broker_export.load_users(found)
     _warn_of_undeclared(services)
     rights = [broker_export.rights_of(service) for service in services]
-    write = secret_files.write_secrets if beside is None else secret_files.write_service_secrets
-    for file in write(output, rights, renew):
-        click.echo(f"wrote {file}")
     if beside is not None:
+        for file in secret_files.write_service_secrets(output, rights, renew):
+            click.echo(f"wrote {file}")
         _tell_how_to_join(beside, output)
+        return
+    databases = list_databases(services, read_config(config, settings))
+    for file in secret_files.write_secrets(output, rights, renew, databases=databases):
+        click.echo(f"wrote {file}")
 
 
 def _warn_of_undeclared(services: Iterable[Service]) -> None:

@@ -11,7 +11,7 @@ from eventmesh.cli.options import (
     timeout_option,
     url_option,
 )
-from eventmesh.cli.output import print_json
+from eventmesh.cli.text.output import print_json
 from eventmesh.cli.with_client import with_client
 
 

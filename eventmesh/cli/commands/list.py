@@ -7,9 +7,9 @@ from contextlib import redirect_stdout
 
 import click
 
-from eventmesh.cli.describe import service_fields, services_table
 from eventmesh.cli.options import targets_argument
-from eventmesh.cli.output import print_json, print_table
+from eventmesh.cli.text.output import print_json, print_table
+from eventmesh.cli.text.services import service_fields, services_table
 from eventmesh.targets.parse import read_target
 from eventmesh.targets.services import load_services
 

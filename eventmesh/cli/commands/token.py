@@ -13,7 +13,7 @@ import click
 from rich.table import Table
 
 from eventmesh.cli.options import read_duration
-from eventmesh.cli.output import add_row, print_json, print_table
+from eventmesh.cli.text.output import add_row, print_json, print_table
 from eventmesh.model.access.credentials import (
     AccessKey,
     Credentials,

@@ -224,4 +224,5 @@ async def test_records_that_the_user_may_not_read(doctor, rabbitmq, other, vhost
     await rabbitmq.ctl("set_permissions", "-p", vhost, "guest", "^em.presence", ".*", ".*")
     code, findings = await doctor()
     assert code == 0
-    assert "not known" in findings["leftovers"]["what"]
+    assert "leftovers (configure, write and read on em.services)" in findings["rights"]["what"]
+    assert "leftovers" not in findings

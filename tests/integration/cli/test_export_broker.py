@@ -9,7 +9,6 @@ import aiormq
 import pytest
 from aiohttp import ClientSession
 from aiormq.exceptions import ChannelAccessRefused
-from rabbitmq_node import ContainerNode
 
 STOCK = """
 from eventmesh import Service
@@ -65,8 +64,6 @@ def permissions_of(folder, user):
 async def test_services_run_as_the_users_that_it_writes(
     run, launch, tmp_path, rabbitmq, sources, names, imported
 ):
-    if imported == IMPORTS["permissions.sh"] and isinstance(rabbitmq, ContainerNode):
-        pytest.skip("the rabbitmqctl of RabbitMQ 4.3 in a container failed at standard input")
     virtual_host = f"the mesh's {uuid4().hex}"
     ended = await run("export", "broker", *sources, "--output", "broker", "--vhost", virtual_host)
     assert ended.code == 0, ended.err

@@ -105,6 +105,11 @@ async def test_what_is_left_is_shown_and_stays(prune, left, shop, rabbitmq, vhos
     assert len(await ours(rabbitmq, vhost)) == 4
 
 
+async def test_dead_letters_of_what_is_left_are_listed(run, left, shop, url):
+    ended = await run("dlq", "list", "--url", url, "--json")
+    assert [(each["function"], each["count"]) for each in json.loads(ended.out)] == [(SMS, 1)]
+
+
 async def test_what_waits_is_moved_to_the_new_name(prune, left, shop, other, rabbitmq, vhost):
     ended = await prune("--yes", "--move-to", "shop.text")
     assert ended.code == 0, ended

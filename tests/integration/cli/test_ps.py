@@ -37,14 +37,27 @@ async def test_processes_and_what_they_serve(launch, run, write, rabbitmq, tmp_p
         await process.line("^waiting$")
         instances = json.loads((await run("ps", "--json", **broker)).out)
         table = (await run("ps", "--broker", broker["EVENTMESH_BROKER"])).out
+        runs = json.loads((await run("ps", "--running", "--json", **broker)).out)
+        shown = await run("show", runs[0]["id"], **broker)
+        unknown = await run("show", "no-such-id", **broker)
         await asyncio.to_thread((tmp_path / "pipe").write_text, "")
         (await waiting).close()
+        ended = await run("show", runs[0]["id"], **broker)
+        top = json.loads((await run("top", "--json", **broker)).out)
 
     assert len({one["id"] for one in instances}) == 2
     assert all(one["services"] == {"shop": "1.4"} for one in instances)
     assert sum(one["running"]["shop.wait"] for one in instances) == 1
-    assert re.search(r"│ shop\.wait +│ GET /wait +│ 1\.4 +│ 2 +│ 1 +│", table)
-    assert re.search(r"│ shop\.sell +│ by name only +│ 1\.4 +│ 2 +│ 0 +│", table)
+    assert re.search(r"│ shop\.wait +│ GET /wait +│ 1\.4 +│ 2 +│ 1 +│ 0 +│", table)
+    assert re.search(r"│ shop\.sell +│ by name only +│ 1\.4 +│ 2 +│ 0 +│ 0 +│", table)
+
+    (going,) = runs
+    assert (going["function"], going["attempt"], going["trigger"]) == ("shop.wait", 1, "http")
+    assert going["instance"] in {one["id"] for one in instances}
+    assert f"{going['id']}: running" in shown.out
+    assert (unknown.code, "no-such-id: unknown" in unknown.out) == (3, True)
+    assert f"{going['id']}: succeeded" in ended.out
+    assert [(row["function"], row["ended"], row["failed"]) for row in top] == [("shop.wait", 1, 0)]
 
     process.kill(signal.SIGTERM)
     assert await process.code() == 0

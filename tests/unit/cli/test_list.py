@@ -76,6 +76,7 @@ def test_json_has_every_option(run):
         },
         "access": "mesh",
         "callers": [],
+        "durable": False,
         "on_success": "queue:done",
         "on_failure": "event:order.failed",
     }

@@ -137,9 +137,9 @@ def test_interrupted(run_raising, interruption):
 
 
 def test_an_unknown_command(run):
-    result = run("deploy")
+    result = run("explode")
     assert result.exit_code == 2
-    assert "No such command 'deploy'" in result.stderr
+    assert "No such command 'explode'" in result.stderr
 
 
 def test_a_setting_that_cannot_be(run, monkeypatch):

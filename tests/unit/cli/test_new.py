@@ -38,26 +38,6 @@ def test_in_a_folder_of_another_name(new, project):
     assert 'CMD ["run", "one"]' in (project / "services/one/Dockerfile").read_text()
 
 
-@pytest.mark.parametrize("name", ["shop", "_my-shop-"])
-def test_it_passes_the_checks_and_its_test(new, project, name):
-    assert new(name, "--directory", "made").exit_code == 0
-    for tool in (
-        ("ruff", "check", "--select=ALL", "--ignore=CPY,D203,D213,S101"),
-        ("ruff", "format", "--check"),
-        ("mypy", "."),
-        ("pytest", "-q"),
-    ):
-        ended = subprocess.run(
-            [sys.executable, "-m", *tool],
-            cwd=project / "made",
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert ended.returncode == 0, f"{tool}:\n{ended.stdout}{ended.stderr}"
-
-
 @pytest.mark.parametrize("file", sorted(FILES))
 def test_nothing_is_overwritten(new, write, project, file):
     write(f"shop/{file}", "mine")

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from eventmesh.cli.output import print_table
 from eventmesh.cli.ps import instance_fields, presence_tables
+from eventmesh.cli.text.output import print_table
 from eventmesh.presence import AnnouncedRoute, Instance
 
 
@@ -18,8 +18,9 @@ def instances():
     now = time.time()
     sell = function("shop.sell", "POST /sales", "event order.*")
     note = function("audit.note")
+    often = Instance("b", "two", 8, now - 7200, {"shop": "1.5"}, [sell], running={"shop.sell": 3})
     return [
-        Instance("b", "two", 8, now - 7200, {"shop": "1.5"}, [sell], running={"shop.sell": 3}),
+        replace(often, restarts=5),
         Instance("a", "one", 7, now - 90_000, {"shop": "1.4"}, [sell], running={"shop.sell": 1}),
         Instance("c", "one", 9, now, {"audit": ""}, [note], running={"audit.note": 0}),
     ]
@@ -39,20 +40,20 @@ def shown(capsys):
 
 def test_each_instance_and_what_all_serve_together(shown, instances):
     assert shown(instances) == [
-        ["c", "one", "9", "audit", "0s", "0"],
-        ["a", "one", "7", "shop 1.4", "1d", "1"],
-        ["b", "two", "8", "shop 1.5", "2h", "3"],
-        ["audit.note", "by name only", "", "1", "0"],
-        ["shop.sell", "POST /sales", "1.4, 1.5", "2", "4"],
-        ["", "event order.*", "", "", ""],
+        ["c", "one", "9", "audit", "0s", "0", "0", "0"],
+        ["a", "one", "7", "shop 1.4", "1d", "0", "1", "0"],
+        ["b", "two", "8", "shop 1.5", "2h", "5", "3", "0"],
+        ["audit.note", "by name only", "", "1", "0", "0"],
+        ["shop.sell", "POST /sales", "1.4, 1.5", "2", "4", "0"],
+        ["", "event order.*", "", "", "", ""],
     ]
 
 
 def test_what_waits_is_told_apart_from_what_runs(shown, instances):
     instances[0] = replace(instances[0], waiting={"shop.sell": 2})
     rows = shown(instances)
-    assert rows[2][-1] == "3 (2 waiting)"
-    assert rows[4] == ["shop.sell", "POST /sales", "1.4, 1.5", "2", "4 (2 waiting)"]
+    assert rows[2][-2:] == ["3", "2"]
+    assert rows[4] == ["shop.sell", "POST /sales", "1.4, 1.5", "2", "4", "2"]
 
 
 def test_nobody(capsys):
@@ -82,4 +83,7 @@ def test_as_plain_values():
         "functions": [{"name": "shop.sell", "triggers": []}],
         "running": {"shop.sell": 2},
         "waiting": {"shop.sell": 1},
+        "revision": "",
+        "restarts": 0,
+        "stand_in": False,
     }

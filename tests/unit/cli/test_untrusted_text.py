@@ -2,9 +2,9 @@
 
 import pytest
 
-from eventmesh.cli.dead_letter_text import dead_letter_table, dead_letter_text
 from eventmesh.cli.error_report import print_error
-from eventmesh.cli.output import print_table
+from eventmesh.cli.text.dead_letters import dead_letter_table, dead_letter_text
+from eventmesh.cli.text.output import print_table
 from eventmesh.engine.dead_letters import DeadLetter
 from eventmesh.model.errors import FunctionError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
-from eventmesh.cli.output import add_row, print_table
+from eventmesh.cli.text.output import add_row, print_table
 from eventmesh.doctor.checks import Finding
 from eventmesh.doctor.permissions import TriedRight
 from eventmesh.doctor.report import Report

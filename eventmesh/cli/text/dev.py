@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from eventmesh.cli.describe import services_table
-from eventmesh.cli.output import print_table
+from eventmesh.cli.text.output import print_table
+from eventmesh.cli.text.services import services_table
 from eventmesh.http.auth.build import serves_docs
 from eventmesh.model.settings import Settings
 from eventmesh.service import Service

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from eventmesh.cli.output import add_row, format_age
+from eventmesh.cli.text.output import add_row, format_age
 from eventmesh.engine.dead_letters import DeadLetter, DeadLetterSummary
+from eventmesh.model.trace_context import find_correlation_id
 from eventmesh.observability.printable import indented, printable, printable_line
 
 
@@ -42,6 +43,7 @@ def dead_letter_text(letter: DeadLetter) -> str:
     """Build a text with everything that is known of a dead letter."""
     facts = {
         "Id": letter.id,
+        "Correlation id": find_correlation_id(letter.headers, letter.id),
         "Function": letter.function,
         "Reason": letter.reason,
         "Error": _format_error(letter),

@@ -1,0 +1,1 @@
+"""Commands of `eventmesh export`, one a file."""

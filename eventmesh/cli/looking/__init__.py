@@ -1,0 +1,1 @@
+"""What a mesh does now, for an operator: its runs, one invocation, the slowest functions."""

@@ -1,0 +1,115 @@
+"""The command line works with the rights that `eventmesh export broker` gives to the operator."""
+
+import asyncio
+import json
+import signal
+from uuid import uuid4
+
+import pytest
+
+STOCK = """
+from eventmesh import Retry, Service, on
+
+stock = Service("stock", calls=[], emits=[])
+
+@stock.function(on.event("order.*"))
+async def count(n: int) -> None: ...
+
+@stock.function(retry=Retry(1))
+async def fail() -> None:
+    raise ValueError("broken")
+
+@stock.function(on.queue("paper"))
+async def scan(n: int) -> None: ...
+"""
+
+ORDERS = """
+from eventmesh import Service
+
+orders = Service("orders", calls=[], emits=["order.placed"])
+
+@orders.function
+async def tell(n: int) -> None:
+    print("told", n, flush=True)
+"""
+
+
+@pytest.fixture
+async def mesh(run, write, tmp_path, rabbitmq):
+    """The files of two services, whose users and those of the command line are at RabbitMQ."""
+    sources = [str(write("stock.py", STOCK)), str(write("orders.py", ORDERS))]
+    virtual_host = uuid4().hex
+    ended = await run("export", "broker", *sources, "--output", "broker", "--vhost", virtual_host)
+    assert ended.code == 0, ended.err
+    importing = "rabbitmqctl --silent import_definitions $PWD/definitions.json"
+    await asyncio.to_thread(rabbitmq.run_beside, tmp_path / "broker", importing)
+
+    def settings(user):
+        secret = tmp_path / "broker" / "secrets" / user
+        host = f"{rabbitmq.host}:{rabbitmq.port}/{virtual_host}"
+        return {
+            "EVENTMESH_BROKER": f"amqp://{user}@{host}?password_file={secret}",
+            "EVENTMESH_BROKER_USERS": "per-service",
+            "EVENTMESH_GATEWAYS": "gateway,operator",
+            "EVENTMESH_HTTP_PORT": "0",
+            "EVENTMESH_ADMIN_PORT": "0",
+        }
+
+    return sources, settings, virtual_host
+
+
+@pytest.mark.disruptive  # A node of its own: the users are those of the command.
+async def test_an_operator_looks_redrives_and_prunes(launch, run, mesh, rabbitmq):
+    (stock, orders), settings, virtual_host = mesh
+
+    async def operate(*arguments, code=0):
+        ended = await run(*arguments, **settings("operator"))
+        assert ended.code == code, (arguments, ended)
+        return ended.out
+
+    told = await launch("run", orders, **settings("orders"))
+    await told.line("is ready")
+    serving = await launch("run", stock, **settings("stock"))
+    await serving.line("is ready")
+
+    assert "stock.count" in await operate("ps")
+    report = await operate("doctor", stock, orders, "--all")
+    assert "rights" not in report
+    assert "nothing is there that no code has" in report
+
+    await operate("send", "stock.fail", "{}")
+    while "broken" not in await operate("dlq", "list", "stock.fail"):
+        pass
+    assert "1 dead letter of stock.fail" in await operate("dlq", "redrive", "stock.fail", "--all")
+    while "broken" not in await operate("dlq", "list", "stock.fail"):
+        pass
+
+    serving.kill(signal.SIGTERM)
+    assert await serving.code() == 0
+    await operate("send", "stock.count", '{"n": 7}')
+    pruned = await operate(
+        *("prune", "stock", "--move-to", "orders.tell", "--dead-letters", "--yes")
+    )
+    assert "stock.count removed: 1 invocation moved to orders.tell" in pruned
+    assert "stock.fail removed: 1 dead letter dropped" in pruned
+    await told.line("told 7")
+    assert await operate("prune", "--dry-run") == "Nothing to remove.\n"
+    queues = await rabbitmq.ctl("list_queues", "-p", virtual_host, "name")
+    left = [name for name in queues.split() if ".stock" in name]
+    # Its ladder for delays is no queue of a function, and the queue of its trigger is another's.
+    assert [name for name in left if not name.startswith("em.delay.")] == []
+    assert "em.inbox.orders.tell" in queues
+
+
+@pytest.mark.disruptive
+async def test_a_service_is_told_in_one_line_which_rights_its_doctor_lacks(launch, run, mesh):
+    (stock, orders), settings, _ = mesh
+    for source, user in ((stock, "stock"), (orders, "orders")):
+        launched = await launch("run", source, **settings(user))
+        await launched.line("is ready")
+    ended = await run("doctor", "--json", **settings("orders"))
+    assert ended.code == 0, ended
+    (note,) = [each for each in json.loads(ended.out) if each["level"] != "ok"]
+    assert note["subject"] == "rights"
+    assert "of leftovers (configure, write and read on em.record.stock)" in note["what"]
+    assert "as the user 'operator'" in note["advice"]
