@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import sleep as real_sleep  # Tests may put `TestMesh.sleep` in its place.
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from eventmesh.abc import Handler
 from eventmesh.aio.clock import sleep
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.codecs.identity import encode_identity
@@ -23,6 +27,7 @@ from eventmesh.service import Service
 from eventmesh.testing.activity import Activity
 from eventmesh.testing.broker import RecordingBroker
 from eventmesh.testing.clock import START, ManualClock
+from eventmesh.testing.crashes import Crashes
 from eventmesh.testing.records import (
     DeadLettered,
     Emitted,
@@ -42,6 +47,18 @@ START_STOP_LIMIT: Final = 10.0
 """Real seconds in which a mesh must start, and in which it must stop."""
 
 
+class _MeshClock(ManualClock):
+    """The clock of a mesh, which does not wait for runs that sleep."""
+
+    def __init__(self, start: float, activity: Activity) -> None:
+        super().__init__(start)
+        self._activity = activity
+
+    def sleeping(self, delay: float) -> AbstractContextManager[None]:
+        """See `WatchedClock`."""
+        return self._activity.mark_waiting(f"the clock ({delay:g} s)")
+
+
 class TestMesh(Caller):
     """Services on an embedded broker of their own, with a clock that the test moves.
 
@@ -54,16 +71,19 @@ class TestMesh(Caller):
     like any function, an exception is raised, any other value is returned. `resources` replace
     resources by their type; they are neither opened nor closed. `start` is the first time of the
     clock: a datetime with a time zone, or "2026-12-24T18:00:00+01:00". With `http` the routes are
-    served at `url`, on a free port unless `settings` name one. The test calls as the function
+    served at `url`, on a free port unless `settings` name one. `store` is the database of
+    services that name none, such as "sqlite:///:memory:". The test calls as the function
     `caller`, "service.function", where that is given, and for `identity`. Isolated functions run in
     the process of the test, where stubs and patches reach them. With `isolate` they get processes
-    of their own, in which the time is the real one and resources are not replaced.
+    of their own, in which the time is the real one and resources are not replaced. With `crash_at`
+    the run that comes to that point of durable functions' records ends there, as if its process had
+    been killed: see `each_crash`.
 
     Entering raises the errors that the launcher would report: DeclarationError, SettingsError, and
     errors of resources. Leaving cancels running invocations. It raises AssertionError when an
     asynchronous invocation became a dead letter, or failed and waits for a retry; a test that
     expects this says `allow_failures=True`. In a test that has failed already, its error gets a
-    note about them.
+    note about them. A crash that was planned and did not happen is an AssertionError too.
 
     `timeout` (a duration) is the real time that the test waits for one call or for the mesh to
     settle. The timeouts of functions and callers are on the mesh's clock, which stands still.
@@ -79,17 +99,22 @@ class TestMesh(Caller):
         start: datetime | str | None = None,
         http: bool = False,
         settings: Settings = ANY_FREE_PORT,
+        store: str = "",
         timeout: Duration = 10.0,
         allow_failures: bool = False,
         caller: str = "",
         identity: Identity = ANONYMOUS,
         isolate: bool = False,
+        crash_at: int = 0,
     ) -> None:
-        self.clock: Final = ManualClock(
-            START if start is None else parse_datetime(start, "TestMesh(start=…)").timestamp()
+        self._activity = Activity()
+        self.clock: Final[ManualClock] = _MeshClock(
+            START if start is None else parse_datetime(start, "TestMesh(start=…)").timestamp(),
+            self._activity,
         )
         self._timeout = seconds(timeout, "TestMesh(timeout=…)")
-        self._activity = Activity()
+        self._crashes = Crashes(crash_at)
+        self._entered = False
         self._history = History()
         self.broker: Final = RecordingBroker(self.clock, self._activity, self._history)
         super().__init__(
@@ -98,10 +123,8 @@ class TestMesh(Caller):
             check_function(caller) if caller else "",
             encode_identity(identity),
         )
-        self._services = prepare_services(
-            services, stubs or {}, resources or {}, self._activity.observe
-        )
-        self._settings = settings
+        self._services = prepare_services(services, stubs or {}, resources or {}, self._observe)
+        self._settings = replace(settings, store=store) if store else settings
         self._http = http
         self._isolate = isolate
         self._allow_failures = allow_failures
@@ -109,6 +132,7 @@ class TestMesh(Caller):
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
+        self._entered = True
         # The services run in a task of their own: a fixture may be entered in one task and left in
         # another, which not all code inside allows.
         await self._tasks.__aenter__()
@@ -128,17 +152,63 @@ class TestMesh(Caller):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        failures = [] if self._allow_failures else self._failures()
+        problems = self._find_problems()
         try:
             await self._stop()
         finally:
             await self._end()
-        if failures:
-            summary = "Invocations failed; if the test expects that, pass allow_failures=True:"
-            report = "\n".join([summary, *failures])
-            if error is None:
-                raise AssertionError(report)
+        report = "\n".join([*problems, *map(str, self._crashes.happened)])
+        if error is None and problems:
+            raise AssertionError(report)
+        if error is not None and report:
             error.add_note(report)
+
+    @classmethod
+    def each_crash(cls, *services: Service, **options: Any) -> Iterator[Self]:
+        """Yield meshes in which a process dies, each at another point, and a last one without that.
+
+            for mesh in TestMesh.each_crash(orders):
+                async with mesh:
+                    await mesh.send(place, order)
+                    await mesh.advance("30d")
+                    assert paid == [order]
+
+        It takes what TestMesh takes. There are two points for each transaction in which executions
+        of durable functions are recorded: the run ends instead of it, or at once after it. Its
+        message is delivered again then, as after a kill; a synchronous caller gets
+        BrokerUnavailable. Cancelling what it did runs `finally` blocks, which record nothing; other
+        runs go on. A test that fails says in a note where the crash was.
+
+        Raises RuntimeError if a mesh was not entered.
+        """
+        point = 0
+        crashed = True
+        while crashed:
+            point += 1
+            mesh = cls(*services, **options, crash_at=point)
+            mesh._crashes.exact = False
+            yield mesh
+            if not mesh._entered:
+                raise RuntimeError("a mesh of each_crash was not entered: use 'async with mesh:'")
+            crashed = bool(mesh.crashes)
+
+    def crash(self, *, after: str = "", during: str = "") -> None:
+        """Let a process die at the next end of the operation of that name: a step, a wait, a call.
+
+        It dies when the end was recorded (`after`), or instead of that (`during`): a step has been
+        run then, and is run again. An operation has the name that it was given, or that of its
+        function. Leaving the mesh raises AssertionError if it did not come to that.
+
+        Raises ValueError unless one of the two is given.
+        """
+        if bool(after) == bool(during):
+            raise ValueError("crash() takes the name of an operation as after= or as during=")
+        self._crashes.plan(after or during, recorded=bool(after))
+
+    @property
+    def crashes(self) -> list[str]:
+        """Where processes died: the function, and what was recorded then, or was about to be."""
+        return list(self._crashes.happened)
 
     @property
     def now(self) -> datetime:
@@ -214,8 +284,7 @@ class TestMesh(Caller):
         if not delay:
             await real_sleep(0)
             return
-        with self._activity.mark_waiting(f"the clock ({delay:g} s)"):
-            await sleep(self.clock, delay)
+        await sleep(self.clock, delay)
 
     async def _wait_settled(self) -> None:
         while True:
@@ -223,7 +292,9 @@ class TestMesh(Caller):
             # No handler is busy. What remains is the engine's own work, which waits for nothing
             # outside the event loop.
             await self.clock.settle()
-            if self._activity.quiet:
+            # What a handler has committed is published in tasks that nobody waits for.
+            published = await self._host.stores.wait_idle()
+            if self._activity.quiet and not published:
                 return
 
     async def _run(self, started: asyncio.Future[Host]) -> None:
@@ -238,6 +309,8 @@ class TestMesh(Caller):
                     clock=self.clock,
                     http=serve_functions if self._http else None,
                     isolate=self._isolate,
+                    share_stores=False,
+                    watch_changes=self._crashes.watch,
                 ) as host,
             ):
                 started.set_result(host)
@@ -259,6 +332,17 @@ class TestMesh(Caller):
     async def _end(self) -> None:
         self._running.cancel()
         await self._tasks.__aexit__(None, None, None)
+
+    def _observe(self, handler: Handler) -> Handler:
+        return self._activity.observe(self._crashes.observe(handler))
+
+    def _find_problems(self) -> list[str]:
+        """Describe what a test has to know that sees nothing of it."""
+        problems = [] if self._allow_failures else self._failures()
+        if problems:
+            summary = "Invocations failed; if the test expects that, pass allow_failures=True:"
+            problems.insert(0, summary)
+        return [*problems, *self._crashes.find_missed()]
 
     def _failures(self) -> list[str]:
         """Describe the asynchronous invocations that have failed and not succeeded since."""

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 
+from eventmesh.durable.completion import DURABLE
 from eventmesh.engine.codecs.json import decode, decode_as
 from eventmesh.engine.settlement import (
     ERROR_MESSAGE,
@@ -144,8 +145,13 @@ class History:
         self._records.append(Invoked(*_record_fields(message, now), route.name))
 
     def record_publish(self, route: Route, message: Message, delay: float, now: float) -> None:
-        """Record a message that the broker has stored."""
-        self._records.append(_record(route, message, delay, now))
+        """Record a message that the broker has stored.
+
+        Those by which executions of durable functions go on are the engine's own, and left out.
+        """
+        record = _record(route, message, delay, now)
+        if message.trigger != DURABLE or not isinstance(record, Sent):
+            self._records.append(record)
 
 
 def _record(route: Route, message: Message, delay: float, now: float) -> Record:
