@@ -22,12 +22,10 @@ from .inventory.settings import Settings as InventorySettings
 from .notifications.app import notifications
 from .notifications.settings import Settings as NotificationsSettings
 from .orders.app import orders
-from .orders.settings import Settings as OrdersSettings
 from .payments.app import payments
 from .payments.provider import Behaviour, Provider
 from .payments.settings import Settings as PaymentsSettings
 from .reports.app import reports
-from .reports.settings import Settings as ReportsSettings
 
 
 class Mailbox:
@@ -57,7 +55,7 @@ class Shop:
         """Order so many of each article by a real HTTP request: the status, and the answer."""
         lines = [{"sku": sku, "count": count} for sku, count in counts.items()]
         body = {"customer": "ada@example.com", "lines": lines}
-        headers = {"Idempotency-Key": key} | headers
+        headers = {"Idempotency-Key": f'"{key}"'} | headers
         async with self.http.post("/orders", json=body, headers=headers) as reply:
             return reply.status, await reply.json()
 
@@ -74,7 +72,7 @@ class Shop:
         days = await self.get("/reports/days")
         kinds = [str(mail["Subject"]).rpartition(" ")[2] for mail in self.mailbox.mails]
         return [
-            ("orders", await self._count("confirmed"), await self._count("cancelled")),
+            ("orders", await self.count("confirmed"), await self.count("cancelled")),
             ("inventory", stock["committed"], stock["released"]),
             ("payments", paid["succeeded"], paid["failed"] + paid["refunded"]),
             ("notifications", mailed["confirmed"], mailed["cancelled"]),
@@ -82,7 +80,8 @@ class Shop:
             ("mailbox", kinds.count("confirmed"), kinds.count("cancelled")),
         ]
 
-    async def _count(self, status: str) -> int:
+    async def count(self, status: str) -> int:
+        """Count the orders of a status."""
         page = await self.get(f"/orders?status={status}&limit=500")
         count = len(page["orders"])
         while page["next"]:
@@ -99,35 +98,33 @@ def _sum(days: list[dict[str, int]], column: str) -> int:
 async def open_shop(
     folder: Path, behaviour: Behaviour, *, start: datetime | None = None
 ) -> AsyncGenerator[Shop]:
-    """Run the shop, with its databases in `folder` and a provider that behaves so."""
-
-    def database(name: str) -> str:
-        return f"sqlite+aiosqlite:///{folder}/{name}.db?timeout=30"
-
+    """Run the shop, with its database in `folder` and a provider that behaves so."""
     provider, mailbox = Provider(behaviour), Mailbox()
     async with AsyncExitStack() as stack:
-        provider_url = await stack.enter_async_context(_serving(provider.app()))
-        smtp_port = await stack.enter_async_context(_receiving(mailbox))
-        settings = {
-            OrdersSettings: OrdersSettings(database_url=database("orders")),
-            InventorySettings: InventorySettings(database_url=database("inventory")),
-            PaymentsSettings: PaymentsSettings(
-                database_url=database("payments"), provider_url=provider_url
-            ),
-            NotificationsSettings: NotificationsSettings(
-                database_url=database("notifications"), smtp_port=smtp_port
-            ),
-            ReportsSettings: ReportsSettings(database_url=database("reports")),
+        provider_url = await stack.enter_async_context(serving(provider.app()))
+        smtp_port = await stack.enter_async_context(receiving(mailbox))
+        resources = {
+            InventorySettings: InventorySettings(),
+            PaymentsSettings: PaymentsSettings(provider_url=provider_url),
+            NotificationsSettings: NotificationsSettings(smtp_port=smtp_port),
         }
         services = (orders, inventory, payments, notifications, reports)
-        mesh = TestMesh(*services, resources=settings, start=start, http=True, allow_failures=True)
+        mesh = TestMesh(
+            *services,
+            resources=resources,
+            start=start,
+            http=True,
+            store=f"sqlite:///{folder}/shop.db",
+            allow_failures=True,
+        )
         await stack.enter_async_context(mesh)
         http = await stack.enter_async_context(aiohttp.ClientSession(mesh.url))
         yield Shop(mesh, http, provider, mailbox)
 
 
 @asynccontextmanager
-async def _serving(app: web.Application) -> AsyncGenerator[str]:
+async def serving(app: web.Application) -> AsyncGenerator[str]:
+    """Serve a web application on a port of loopback; yield its URL."""
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -139,7 +136,8 @@ async def _serving(app: web.Application) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def _receiving(mailbox: Mailbox) -> AsyncGenerator[int]:
+async def receiving(mailbox: Mailbox) -> AsyncGenerator[int]:
+    """Receive mails by SMTP on a port of loopback; yield the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0)
     async with server:

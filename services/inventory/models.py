@@ -1,10 +1,10 @@
 """Articles, and their reservations for orders. Money is in cents."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+Status = Literal["committed", "released"]
 Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
 
 
@@ -38,31 +38,16 @@ class Hold(BaseModel):
 
 
 class Reservation(BaseModel):
-    """The prices of the reserved articles; or the missing ones, or why it was refused.
-
-    It is refused if other counts were reserved for the order ("conflict"), and for good after the
-    reservation was released ("released").
-    """
+    """The prices of the reserved articles, or the missing ones."""
 
     prices: dict[str, int] = {}
     missing: list[str] = []
-    refused: Literal["conflict", "released"] | None = None
-
-    @property
-    def is_held(self) -> bool:
-        return not self.missing and self.refused is None
 
 
 class OrderRef(BaseModel):
     """The order that an event is about."""
 
     order_id: str
-
-
-class Expiry(OrderRef):
-    """The time at which a reservation expires."""
-
-    expires: datetime
 
 
 class Ledger(BaseModel):

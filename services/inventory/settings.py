@@ -1,4 +1,4 @@
-"""Settings from environment variables: INVENTORY_DATABASE_URL, and so on."""
+"""Settings from environment variables: INVENTORY_HOLD_SECONDS."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,6 @@ from pydantic import BaseModel
 class Settings(BaseModel):
     """Each field is the variable INVENTORY_ plus its name; with _FILE, a file with the value."""
 
-    database_url: str = "sqlite+aiosqlite:///inventory.db?timeout=30"
     hold_seconds: float = 900.0
 
     @classmethod

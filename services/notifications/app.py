@@ -2,40 +2,28 @@
 
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Final
 
-from aiosmtplib import SMTP
+from sqlalchemy import func, select
 
 from eventmesh import Context, PartialFailure, Retry, Service, on
 
-from .mailing import MailDelayed, Mailer, mail_about
+from .mailing import Mailer, mail_about
 from .models import EndedOrder, Ledger, Mail
 from .settings import Settings
-from .storage import Store, opened
+from .tables import Base, SentMail
 
 PATIENT: Final = Retry(attempts=40, initial="1s", maximum="5m")
 """For mails that must not be lost: it outlasts a mail server that is unavailable for an hour."""
 
-TIMEOUT: Final = timedelta(minutes=2)
-CLAIM: Final = TIMEOUT + timedelta(minutes=1)
-"""How long a mail stays claimed: the longest run that sends it, and a minute for differences of the
-replicas' clocks."""
-
 MAILS: Final = "notifications.mails"
 
-notifications = Service("notifications", calls=[f"queue:{MAILS}"], emits=[])
+notifications = Service("notifications", calls=[f"queue:{MAILS}"], emits=[], tables=Base.metadata)
 
 
 @notifications.resource
 async def settings() -> AsyncIterator[Settings]:
     yield Settings.from_environment(os.environ)
-
-
-@notifications.resource
-async def store(settings: Settings) -> AsyncIterator[Store]:
-    async with opened(settings.database_url) as store:
-        yield store
 
 
 @notifications.resource
@@ -51,42 +39,33 @@ async def write(order: EndedOrder, ctx: Context) -> None:
 
 
 @notifications.function(
-    on.queue(MAILS, batch=100, batch_window="500ms"), timeout=TIMEOUT, concurrency=2, retry=PATIENT
+    on.queue(MAILS, batch=100, batch_window="500ms"), timeout="2m", concurrency=2, retry=PATIENT
 )
-async def deliver(mails: list[Mail], store: Store, mailer: Mailer, ctx: Context) -> None:
+async def deliver(mails: list[Mail], mailer: Mailer, ctx: Context) -> None:
     """Send the mails that were not sent yet; only failed ones are retried.
 
-    Of several runs with the same mail only one sends it. A mail is sent twice in two cases only.
-    Its run ends after the mail server took it and before that is recorded: the process dies, the
-    reply is lost or late, the database is unavailable, the time is up. Or its run lasts longer than
-    its claim: the process was halted, or clocks differ by more than a minute.
+    A mail is sent twice in one case only: its run ends after the mail server took it and before
+    that is committed, because the process dies, the reply is lost, or the database goes away.
     """
     failures: dict[int, Exception | str] = {}
-    async with mailer.connected() as smtp:
+    async with mailer.connected() as smtp, ctx.transaction() as session:
         for index, mail in enumerate(mails):
+            if await session.get(SentMail, (mail.order_id, mail.kind)) is not None:
+                continue
             try:
-                await _send_once(mail, smtp, mailer, store, ctx)
+                await mailer.send(smtp, mail)
             except Exception as error:  # noqa: BLE001 - any error fails this mail only
                 failures[index] = error
-    if failures:
-        raise PartialFailure(failures)
+            else:
+                session.add(SentMail(order_id=mail.order_id, kind=mail.kind, sent=ctx.now))
+        if failures:
+            raise PartialFailure(failures)
 
 
 @notifications.function(on.get("/notifications/ledger"))
-async def get_ledger(store: Store) -> Ledger:
+async def get_ledger(ctx: Context) -> Ledger:
     """Count the sent mails by kind."""
-    return await store.ledger()
-
-
-async def _send_once(mail: Mail, smtp: SMTP, mailer: Mailer, store: Store, ctx: Context) -> None:
-    """Send a mail, unless it was sent. Raises MailDelayed while another run is sending it."""
-    if not await store.claim(mail, ctx.now, ctx.now + CLAIM):
-        if await store.is_sent(mail):
-            return
-        raise MailDelayed("another run is sending it")
-    try:
-        await mailer.send(smtp, mail)
-    except Exception:
-        await store.release(mail, ctx.now)
-        raise
-    await store.record(mail, ctx.now)
+    query = select(SentMail.kind, func.count()).group_by(SentMail.kind)
+    async with ctx.transaction() as session:
+        counts: dict[str, int] = dict((await session.execute(query)).all())
+    return Ledger.model_validate({"confirmed": 0, "cancelled": 0} | counts)

@@ -1,4 +1,4 @@
-"""Settings from environment variables: NOTIFICATIONS_DATABASE_URL, and so on."""
+"""Settings from environment variables: NOTIFICATIONS_SMTP_HOST, and so on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,6 @@ from pydantic import BaseModel, SecretStr
 class Settings(BaseModel):
     """Each field is a variable NOTIFICATIONS_ plus its name; with _FILE, a file with the value."""
 
-    database_url: str = "sqlite+aiosqlite:///notifications.db?timeout=30"
     smtp_host: str = "127.0.0.1"
     smtp_port: int = 1025
     smtp_user: str = ""

@@ -52,11 +52,10 @@ class Hold(BaseModel):
 
 
 class Reservation(BaseModel):
-    """Inventory's response: the prices; or the missing articles, or why it was refused."""
+    """Inventory's response: the prices, or the missing articles."""
 
     prices: dict[str, int]
     missing: list[str]
-    refused: Literal["conflict", "released"] | None = None
 
 
 class Payment(BaseModel):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-Status = Literal["pending", "succeeded", "failed", "refunded"]
+Status = Literal["succeeded", "failed", "refunded"]
 
 
 class OrderRef(BaseModel):
@@ -37,7 +37,6 @@ class Failure(BaseModel):
 class Ledger(BaseModel):
     """The number of payments by status, and the sum of those that succeeded."""
 
-    pending: int
     succeeded: int
     failed: int
     refunded: int

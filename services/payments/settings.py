@@ -1,4 +1,4 @@
-"""Settings from environment variables: PAYMENTS_DATABASE_URL, and so on."""
+"""Settings from environment variables: PAYMENTS_PROVIDER_URL, and so on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,6 @@ from pydantic import BaseModel
 class Settings(BaseModel):
     """Each field is the variable PAYMENTS_ plus its name; with _FILE, a file with the value."""
 
-    database_url: str = "sqlite+aiosqlite:///payments.db?timeout=30"
     provider_url: str = "http://127.0.0.1:8090"
     provider_timeout_seconds: float = 5.0
 

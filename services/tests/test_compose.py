@@ -59,7 +59,14 @@ def test_each_container_has_a_user_of_its_own(written, exported, name):
     assert access(written, name) == access(exported, name)
 
 
-def test_the_secrets_and_rabbitmq_are_those_of_an_export(written, exported):
+def test_the_secrets_and_servers_are_those_of_an_export(written, exported):
     assert written["secrets"] == exported["secrets"]
-    assert written["services"]["rabbitmq"] == exported["services"]["rabbitmq"]
+    for server in ("rabbitmq", "postgres"):
+        assert written["services"][server] == exported["services"][server]
     assert written["configs"].keys() == exported["configs"].keys()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
+def test_a_service_waits_for_the_servers_that_it_needs(written, exported, folder):
+    name = folder.name
+    assert written["services"][name]["depends_on"] == exported["services"][name]["depends_on"]

@@ -5,22 +5,27 @@ import json
 import sys
 from pathlib import Path
 
-from ..storage import opened
+from eventmesh.testing import TestMesh
+
+from ..app import get_ledger, inventory
+from ..settings import Settings
 
 REPLICA = """
 import asyncio, json, sys
-from datetime import UTC, datetime
+from eventmesh.testing import TestMesh
+from {package}.app import inventory, reserve
 from {package}.models import Hold
-from {package}.storage import opened
+from {package}.settings import Settings
 
-async def reserve(store, order_id):
-    hold = Hold(order_id=order_id, lines=[{{"sku": "pot", "count": 1}}])
-    return not (await store.reserve(hold, datetime.now(UTC))).missing
+async def hold(mesh, order_id):
+    held = Hold(order_id=order_id, lines=[{{"sku": "pot", "count": 1}}])
+    return not (await mesh.invoke(reserve, held)).missing
 
 async def main():
-    async with opened(sys.argv[1]) as store:
+    resources = {{Settings: Settings()}}
+    async with TestMesh(inventory, resources=resources, store=sys.argv[1], timeout=60) as mesh:
         orders = [sys.argv[2] + str(number) for number in range(20)]
-        print(json.dumps(sum(await asyncio.gather(*(reserve(store, order) for order in orders)))))
+        print(json.dumps(sum(await asyncio.gather(*(hold(mesh, order) for order in orders)))))
 
 asyncio.run(main())
 """
@@ -38,6 +43,6 @@ async def test_replicas_start_together_and_sell_no_piece_twice(url):
         for name in "abcd"
     ]
     held = [json.loads((await replica.communicate())[0]) for replica in replicas]
-    async with opened(url) as store:
-        ledger = await store.ledger()
+    async with TestMesh(inventory, resources={Settings: Settings()}, store=url) as mesh:
+        ledger = await mesh.invoke(get_ledger)
     assert sum(held) == ledger.held == ledger.reserved == 50

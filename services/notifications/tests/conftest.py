@@ -1,6 +1,8 @@
 import asyncio
 import email
 import email.policy
+import sqlite3
+from contextlib import closing
 
 import pytest
 import pytest_asyncio
@@ -13,18 +15,12 @@ from ..settings import Settings
 
 
 class MailServer:
-    """A real SMTP server; `refuse` has the replies that some recipients get.
-
-    It tells of each mail in `asked`, and takes it when `open` is set.
-    """
+    """A real SMTP server; `refuse` has the replies that some recipients get."""
 
     def __init__(self):
         self.mails = []
         self.connections = 0
         self.refuse = {}
-        self.asked = asyncio.Event()
-        self.open = asyncio.Event()
-        self.open.set()
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):  # noqa: N802
         self.connections += 1
@@ -38,8 +34,6 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
-        self.asked.set()
-        await self.open.wait()
         self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         return "250 OK"
 
@@ -56,13 +50,24 @@ async def mail_server():
 
 
 @pytest.fixture
-def settings(tmp_path, mail_server):
+def settings(mail_server):
     return Settings(
-        database_url=f"sqlite+aiosqlite:///{tmp_path}/notifications.db",
         smtp_port=mail_server.port,
     )
 
 
 @pytest.fixture
-def start(settings):
-    return lambda **options: TestMesh(notifications, resources={Settings: settings}, **options)
+def start(settings, tmp_path):
+    store = f"sqlite:///{tmp_path}/notifications.db"
+    resources = {Settings: settings}
+    return lambda **options: TestMesh(notifications, resources=resources, store=store, **options)
+
+
+async def run_on(database, statement):
+    """Run a statement in another connection; in a thread, because it may wait for the mesh's."""
+
+    def run():
+        with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+            return connection.execute(statement).fetchall()
+
+    return await asyncio.to_thread(run)

@@ -1,13 +1,8 @@
-import asyncio
-from datetime import UTC, datetime
-
 import aiohttp
 import pytest
 
-from ..app import CLAIM, deliver
-from ..mailing import mail_about
-from ..models import EndedOrder
-from ..storage import opened
+from ..app import deliver, get_ledger
+from .conftest import run_on
 
 
 def order(number, status="confirmed"):
@@ -94,44 +89,13 @@ async def test_a_server_that_is_away_for_an_hour_is_waited_for(start, settings, 
     assert len(mail_server.mails) == 1
 
 
-async def test_two_runs_at_once_send_a_mail_once(start, mail_server):
-    mail_server.open.clear()
-    async with start() as one, start() as other, asyncio.TaskGroup() as tasks:
-        tasks.create_task(end(one, order(1)))
-        await mail_server.asked.wait()
-        await end(other, order(1))
-        mail_server.open.set()
-        await other.advance("1m")
-        assert len(other.retried) == 1
-    assert len(mail_server.mails) == 1
-
-
-async def test_a_mail_whose_sender_died_is_sent_when_its_claim_runs_out(
-    start, settings, mail_server
+async def test_what_cannot_be_recorded_is_sent_again_under_the_same_id(
+    start, mail_server, tmp_path
 ):
-    async with start() as mesh, opened(settings.database_url) as store:
-        mail = mail_about(EndedOrder.model_validate(order(1)))
-        assert await store.claim(mail, mesh.now, mesh.now + CLAIM)
+    async with start() as mesh:
+        await run_on(tmp_path / "notifications.db", "ALTER TABLE mails RENAME TO away")
         await end(mesh, order(1))
-        await mesh.advance(CLAIM / 2)
-        assert mail_server.mails == []
-        await mesh.advance(CLAIM * 2)
-    assert len(mail_server.mails) == 1
-
-
-async def test_of_all_who_claim_a_mail_one_gets_it(settings):
-    mail, now = mail_about(EndedOrder.model_validate(order(1))), datetime.now(UTC)
-    async with opened(settings.database_url) as one, opened(settings.database_url) as other:
-        for start in (now, now + CLAIM):
-            claims = (store.claim(mail, start, start + CLAIM) for store in (one, other) * 10)
-            assert sum(await asyncio.gather(*claims)) == 1
-
-
-async def test_what_is_noted_twice_counts_once(settings):
-    mail, now = mail_about(EndedOrder.model_validate(order(1))), datetime.now(UTC)
-    async with opened(settings.database_url) as store:
-        assert await store.claim(mail, now, now)
-        for _ in range(2):
-            await store.record(mail, now)
-        assert (await store.ledger()).confirmed == 1
-        assert not await store.claim(mail, now, now + CLAIM)
+        await run_on(tmp_path / "notifications.db", "ALTER TABLE away RENAME TO mails")
+        await mesh.advance("1m")
+        assert (await mesh.invoke(get_ledger)).confirmed == 1
+    assert {mail["Message-ID"] for mail in mail_server.mails} == {"<1.confirmed@example.com>"}

@@ -1,3 +1,7 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
@@ -22,10 +26,18 @@ async def provider():
 @pytest_asyncio.fixture
 async def start(tmp_path, provider):
     def start(**options):
-        settings = Settings(
-            database_url=f"sqlite+aiosqlite:///{tmp_path}/payments.db",
-            provider_url=provider.url,
-        )
-        return TestMesh(payments, resources={Settings: settings}, **options)
+        settings = Settings(provider_url=provider.url)
+        store = f"sqlite:///{tmp_path}/payments.db"
+        return TestMesh(payments, resources={Settings: settings}, store=store, **options)
 
     return start
+
+
+async def run_on(database, statement):
+    """Run a statement in another connection; in a thread, because it may wait for the mesh's."""
+
+    def run():
+        with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+            return connection.execute(statement).fetchall()
+
+    return await asyncio.to_thread(run)

@@ -1,16 +1,16 @@
-import sqlite3
-from contextlib import closing
-
 import aiohttp
 import pytest
+
+from eventmesh import FunctionError
 
 from ..app import AT_PROVIDER, charge, get_ledger, get_payment, refund
 from ..models import Ledger
 from ..provider import Behaviour
+from .conftest import run_on
 
 ORDER = {"order_id": "1", "total": 1350}
-PAID = Ledger(pending=0, succeeded=1, failed=0, refunded=0, amount=1350)
-UNPAID = Ledger(pending=0, succeeded=0, failed=1, refunded=0, amount=0)
+PAID = Ledger(succeeded=1, failed=0, refunded=0, amount=1350)
+UNPAID = Ledger(succeeded=0, failed=1, refunded=0, amount=0)
 WELL = Behaviour(failure_rate=0, latency_seconds=0)
 AWAY = Behaviour(failure_rate=1, latency_seconds=0)
 BUSY = Behaviour(failure_rate=0, latency_seconds=0, pause_seconds=1)
@@ -21,7 +21,10 @@ def told(mesh):
 
 
 async def status(mesh):
-    return (await mesh.invoke(get_payment, {"order_id": "1"})).status
+    try:
+        return (await mesh.invoke(get_payment, {"order_id": "1"})).status
+    except FunctionError:
+        return None
 
 
 async def test_an_order_is_charged_for(start, provider):
@@ -38,8 +41,9 @@ async def test_an_order_that_comes_twice_is_charged_for_once(start, provider):
         for _ in range(2):
             await mesh.emit("order.placed", ORDER)
             await mesh.settle()
-        assert told(mesh) == ["payment.succeeded"] * 2
-    assert provider.ledger()["requests"] == 1
+        assert told(mesh) == ["payment.succeeded"]
+        assert await mesh.invoke(get_ledger) == PAID
+    assert provider.ledger()["charges"] == 1
 
 
 async def test_what_is_declined_fails_with_its_reason(start):
@@ -56,7 +60,7 @@ async def test_a_provider_that_fails_is_asked_again(start, provider):
     async with start() as mesh:
         await mesh.emit("order.placed", ORDER)
         await mesh.settle()
-        assert (told(mesh), await status(mesh)) == ([], "pending")
+        assert (told(mesh), await status(mesh)) == ([], None)
         provider.behaviour = WELL
         await mesh.advance("1m")
         assert (told(mesh), await status(mesh)) == (["payment.succeeded"], "succeeded")
@@ -69,7 +73,7 @@ async def test_a_provider_that_is_away_for_some_minutes_is_waited_for(start, pro
     async with start() as mesh:
         await mesh.emit("order.placed", ORDER)
         await mesh.advance("8m")
-        assert (told(mesh), await status(mesh)) == ([], "pending")
+        assert (told(mesh), await status(mesh)) == ([], None)
         provider.behaviour = WELL
         await mesh.advance("1m")
         assert told(mesh) == ["payment.succeeded"]
@@ -111,6 +115,7 @@ async def test_what_was_charged_for_a_cancelled_order_is_given_back(start, provi
             await mesh.emit(type, ORDER)
             await mesh.settle()
         assert await status(mesh) == "refunded"
+        assert told(mesh) == ["payment.succeeded", "payment.refunded"]
         assert (await mesh.invoke(get_ledger)).amount == 0
     assert provider.ledger()["charges"] == 0
 
@@ -143,12 +148,11 @@ async def test_charges_and_refunds_together_are_no_more_than_the_provider_takes(
 
 async def test_a_database_that_is_away_for_an_hour_loses_no_payment(start, tmp_path):
     async with start(allow_failures=True) as mesh:
-        with closing(sqlite3.connect(tmp_path / "payments.db")) as connection:
-            connection.execute("ALTER TABLE payments RENAME TO away")
-            await mesh.emit("order.placed", ORDER)
-            await mesh.advance("10m")
-            await mesh.advance("1h")
-            connection.execute("ALTER TABLE away RENAME TO payments")
+        await run_on(tmp_path / "payments.db", "ALTER TABLE payments RENAME TO away")
+        await mesh.emit("order.placed", ORDER)
+        await mesh.advance("10m")
+        await mesh.advance("1h")
+        await run_on(tmp_path / "payments.db", "ALTER TABLE away RENAME TO payments")
         await mesh.advance("5m")
         assert told(mesh) == ["payment.failed"]
         assert [letter.function for letter in mesh.dead_letters] == ["payments.charge"]
@@ -159,7 +163,7 @@ async def test_an_order_that_is_cancelled_first_is_never_charged_for(start, prov
         for type in ("order.cancelled", "order.placed"):
             await mesh.emit(type, ORDER)
             await mesh.settle()
-        assert (told(mesh), await status(mesh)) == (["payment.failed"], "failed")
+        assert (told(mesh), await status(mesh)) == ([], "failed")
     assert provider.charges == {}
 
 

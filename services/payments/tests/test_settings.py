@@ -2,10 +2,10 @@ from ..settings import Settings
 
 
 def test_a_setting_comes_from_a_variable_or_from_a_file(tmp_path):
-    secret = tmp_path / "database-url"
-    secret.write_text("sqlite+aiosqlite:///secret.db\n")
-    in_file = {"PAYMENTS_DATABASE_URL_FILE": str(secret)}
-    assert Settings.from_environment(in_file).database_url == "sqlite+aiosqlite:///secret.db"
-    in_variable = {"PAYMENTS_DATABASE_URL": "sqlite+aiosqlite:///other.db"}
-    assert Settings.from_environment(in_variable).database_url == "sqlite+aiosqlite:///other.db"
+    file = tmp_path / "setting"
+    file.write_text("http://one\n")
+    in_file = {"PAYMENTS_PROVIDER_URL_FILE": str(file)}
+    assert Settings.from_environment(in_file).provider_url == "http://one"
+    in_variable = {"PAYMENTS_PROVIDER_URL": "http://other"}
+    assert Settings.from_environment(in_variable).provider_url == "http://other"
     assert Settings.from_environment({}) == Settings()

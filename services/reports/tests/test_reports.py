@@ -1,3 +1,4 @@
+import asyncio
 import csv
 import sqlite3
 from contextlib import closing
@@ -11,7 +12,6 @@ from eventmesh.testing import TestMesh
 
 from ..app import list_closed, list_days, reports, stream
 from ..models import Day
-from ..settings import Settings
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TODAY = START.date()
@@ -24,8 +24,7 @@ def database(tmp_path):
 
 @pytest_asyncio.fixture
 async def mesh(database):
-    settings = Settings(database_url=f"sqlite+aiosqlite:///{database}")
-    async with TestMesh(reports, resources={Settings: settings}, start=START, http=True) as mesh:
+    async with TestMesh(reports, store=f"sqlite:///{database}", start=START, http=True) as mesh:
         yield mesh
 
 
@@ -36,9 +35,12 @@ async def hear(mesh, order_id, *statuses, placed="2026-05-01T10:00:00Z"):
         await mesh.settle()
 
 
-def rename(database, table, name):
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
+async def rename(database, table, name):
+    def run():
+        with closing(sqlite3.connect(database, timeout=30)) as connection:
+            connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
+
+    await asyncio.to_thread(run)  # It may wait for a transaction of the mesh.
 
 
 @pytest.mark.parametrize(
@@ -53,10 +55,10 @@ async def test_events_count_once_in_whatever_order_they_come(mesh, statuses):
 
 
 async def test_events_wait_while_the_orders_are_away_for_an_hour(mesh, database):
-    rename(database, "orders", "away")
+    await rename(database, "reported_orders", "away")
     await hear(mesh, "1", "confirmed")
     await mesh.advance("1h")
-    rename(database, "away", "orders")
+    await rename(database, "away", "reported_orders")
     await mesh.advance("5m")
     assert [day.confirmed for day in await mesh.invoke(list_days, {"first": None})] == [1]
 
