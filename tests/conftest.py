@@ -3,12 +3,16 @@
 from hypothesis import settings
 
 pytest_plugins = [
+    "browser_fixtures",
     "bytecode",
     "cluster_fixtures",
+    "disruptive",
     "figures",
     "inherited_signals",
     "installed_packages",
+    "lambda_packages",
     "parallel",
+    "postgres_fixtures",
     "project_fixtures",
     "rabbitmq_fixtures",
     "waiting",

@@ -1,15 +1,11 @@
 """The door of a mesh: at a gateway it is as at the service itself."""
 
 import json
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import ClientSession
+from doors import both_doors
 
 from eventmesh import Context, Cors, Service, on
-from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.model.settings import Settings
-from eventmesh.processes.worker import serve_gateway, serve_services
 
 PAGE, EVIL = "https://app.example", "https://evil.example"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -33,20 +29,6 @@ def service(runs):
     return service
 
 
-@asynccontextmanager
-async def mesh(service, **settings):
-    """Give clients of the service, and of a gateway to it."""
-    given = Settings(http_port=0, grace=5, **settings)
-    async with (
-        MemoryBroker() as broker,
-        serve_services([service], broker, given) as own,
-        serve_gateway(broker, given) as gateway,
-        ClientSession(own.addresses["http"]) as first,
-        ClientSession(gateway.addresses["http"]) as second,
-    ):
-        yield first, second
-
-
 ASKED = [
     ("OPTIONS", {"Origin": PAGE, "Access-Control-Request-Method": "PUT"}, 204),
     ("OPTIONS", {"Origin": EVIL, "Access-Control-Request-Method": "PUT"}, 403),
@@ -61,7 +43,7 @@ ASKED = [
 
 
 async def test_it_answers_as_the_service_does(service, runs):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         for method, headers, status in ASKED:
             given = {"Content-Type": "application/json"} | headers
             seen = []
@@ -79,7 +61,7 @@ async def test_it_answers_as_the_service_does(service, runs):
 
 
 async def test_a_body_without_a_type_is_not_taken(service, runs):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         for client in clients:
             async with client.put(
                 "/items/7", data=b"{}", skip_auto_headers=["Content-Type"]
@@ -90,13 +72,15 @@ async def test_a_body_without_a_type_is_not_taken(service, runs):
 
 async def test_the_client_and_its_trace_are_those_that_the_gateway_believes(service):
     headers = {"traceparent": PARENT, "baggage": "user=admin", "X-Forwarded-For": "192.0.2.1"}
-    async with mesh(service) as (_, gateway):
-        assert await told(gateway, headers) == {
-            "remote": "127.0.0.1",
-            "headers": {"traceparent": f"{PARENT[:-2]}00"},
-        }
+    async with both_doors(service) as (_, gateway):
+        stranger = await told(gateway, headers)
+        assert stranger["remote"] == "127.0.0.1"
+        assert set(stranger["headers"]) == {"traceparent"}
+        version, trace, span, flags = stranger["headers"]["traceparent"].split("-")
+        assert (f"{version}-{trace}", flags) == (PARENT[:35], "00")
+        assert span != PARENT[36:52]
     trust = {"trusted_proxies": ("127.0.0.0/8",), "trace_trust": ("192.0.2.0/24",)}
-    async with mesh(service, **trust) as (_, gateway):
+    async with both_doors(service, **trust) as (_, gateway):
         assert await told(gateway, headers) == {
             "remote": "192.0.2.1",
             "headers": {"traceparent": PARENT, "baggage": "user=admin"},

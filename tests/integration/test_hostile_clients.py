@@ -7,14 +7,13 @@ import logging
 import zlib
 
 import pytest
+from raw_http import HOST, JSON, status_of
 
 from eventmesh import Service, on
 from eventmesh.http.limits.limits import RATE_GRACE
 from eventmesh.http.protocol import LAMBDA
 from eventmesh.http.server.connection import KEEP_ALIVE
 
-HOST = b"Host: localhost\r\n"
-JSON = b"Content-Type: application/json\r\n"
 GZIP = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 MIB = 1024 * 1024
 
@@ -63,10 +62,6 @@ def echo(waiting):
 def metric(served, name):
     """A number of the process, without labels."""
     return served.host.metrics.registry.get_sample_value(f"eventmesh_http_{name}")
-
-
-def status_of(answer):
-    return int(answer.split(b" ", 2)[1])
 
 
 async def soon(condition):

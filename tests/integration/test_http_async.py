@@ -82,7 +82,7 @@ async def test_the_location_tells_what_became_of_it(serving, worker):
 
     assert dead["state"] == "dead-lettered"
     assert dead["dead_letter"]["error_message"] == "ValueError: no stock"
-    assert unknown["state"] == "accepted"
+    assert unknown["state"] == "unknown"
 
 
 async def test_without_the_api_there_is_no_location(serving, worker):

@@ -4,10 +4,9 @@ import base64
 import hashlib
 import json
 import time
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import ClientSession
+from doors import both_doors
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from openapi_spec_validator import validate
@@ -22,9 +21,6 @@ from eventmesh.auth import (
     Jwt,
     Unauthenticated,
 )
-from eventmesh.brokers.memory import MemoryBroker
-from eventmesh.model.settings import Settings
-from eventmesh.processes.worker import serve_gateway, serve_services
 
 ISSUER = "https://id.example.org"
 KEY, NARROW, OLD = "key-of-a-partner", "key-without-scopes", "key-of-last-year"
@@ -114,20 +110,6 @@ def service(keys, tmp_path, signer, asked):
     return service
 
 
-@asynccontextmanager
-async def mesh(service, **settings):
-    """Give clients of the service, and of a gateway to it."""
-    given = Settings(http_port=0, grace=5, **settings)
-    async with (
-        MemoryBroker() as broker,
-        serve_services([service], broker, given) as own,
-        serve_gateway(broker, given) as gateway,
-        ClientSession(own.addresses["http"]) as first,
-        ClientSession(gateway.addresses["http"]) as second,
-    ):
-        yield first, second
-
-
 def basic(user, password="open sesame"):
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
@@ -154,7 +136,7 @@ async def test_keys_and_tokens(service, token, signer):
     partner = {"principal": "apikey:partner", "scopes": ["orders:read"]}
     ada = {"principal": "jwt:ada", "scopes": ["orders:read", "x"]}
     reader = token(scope="x orders:read")
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         assert await both(clients, "/orders", {"x-api-key": KEY}) == (200, partner, None)
         assert await both(clients, "/orders", {"Authorization": reader}) == (200, ada, None)
         for headers, status in [
@@ -184,13 +166,13 @@ async def test_keys_and_tokens(service, token, signer):
 
 
 async def test_a_bad_token_beside_a_good_key_does_not_close_the_door(service, token):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         headers = {"x-api-key": KEY, "Authorization": token(exp=1)}
         assert (await both(clients, "/orders", headers))[0] == 200
 
 
 async def test_a_function_of_ones_own(service):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         ada = await both(clients, "/users/1", {"Authorization": basic("ada")})
         assert ada == (200, ["1", "custom:ada"], None)
         assert await both(clients, "/users/1", {"Authorization": basic("ada", "x")}) == (
@@ -207,7 +189,7 @@ async def test_a_function_of_ones_own(service):
 
 
 async def test_anyone_and_optional_credentials(service):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         assert await both(clients, "/open") == (200, "", None)
         assert await both(clients, "/open", {"x-api-key": "guess"}) == (200, "", None)
         assert await both(clients, "/maybe") == (200, "", None)
@@ -220,7 +202,7 @@ async def test_anyone_and_optional_credentials(service):
 
 
 async def test_what_a_function_says_is_kept_only_where_that_is_asked_for(service, asked):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         for user in ("ada", "ada", "bob"):
             await both(clients, "/kept", {"Authorization": basic(user)})
             await both(clients, "/users/1", {"Authorization": basic(user)})
@@ -231,7 +213,7 @@ async def test_what_a_function_says_is_kept_only_where_that_is_asked_for(service
 
 
 async def test_an_asynchronous_route(service):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         assert (await both(clients, "/stored", method="POST"))[0] == 401
         for client in clients:
             async with client.post("/stored", headers={"x-api-key": KEY}) as answer:
@@ -239,7 +221,7 @@ async def test_an_asynchronous_route(service):
 
 
 async def test_openapi_says_what_a_route_needs(service):
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         documents = []
         for client in clients:
             async with client.get("/openapi.json") as answer:
@@ -270,7 +252,7 @@ async def test_openapi_says_what_a_route_needs(service):
 async def test_a_host_does_not_start_with_keys_that_cannot_be_read(service, keys):
     keys.unlink()
     with pytest.raises(Exception, match=r"keys.toml' cannot be used \(No such file"):
-        async with mesh(service):
+        async with both_doors(service):
             pass
 
 
@@ -283,7 +265,7 @@ async def test_browsers_may_ask_first_and_see_the_refusal(keys):
         return 1
 
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
-    async with mesh(service) as clients:
+    async with both_doors(service) as clients:
         for client in clients:
             for method, headers, status in [
                 ("OPTIONS", asked, 204),

@@ -101,6 +101,14 @@ async def test_a_proxy_says_who_its_client_is(serving, where, caplog):
     assert [record.remote for record in caplog.records] == ["192.0.2.1", "127.0.0.1", "192.0.2.1"]
 
 
+async def test_nonsense_from_a_proxy_is_refused_and_logged(serving, where, caplog):
+    caplog.set_level(logging.INFO, "eventmesh.access")
+    answer = await _answer_to_nonsense(serving, where, trusted_proxies=("127.0.0.1/32",))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    (record,) = caplog.records
+    assert (record.status, record.remote) == (400, "127.0.0.1")
+
+
 async def test_no_answer_is_one_for_a_browser_to_guess(serving, where):
     async with serving(where) as served:
         for path in ("/", "/docs", "/docs/swagger-ui.js", "/openapi.json", "/nowhere"):
@@ -111,8 +119,8 @@ async def test_no_answer_is_one_for_a_browser_to_guess(serving, where):
     assert b"X-Content-Type-Options: nosniff" in await _answer_to_nonsense(serving, where)
 
 
-async def _answer_to_nonsense(serving, service):
-    async with serving(service) as served:
+async def _answer_to_nonsense(serving, service, **settings):
+    async with serving(service, **settings) as served:
         reader, writer = await served.connect()
         writer.write(b"nonsense\r\n\r\n")
         answer = await reader.read()

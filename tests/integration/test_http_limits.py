@@ -3,11 +3,9 @@
 import asyncio
 
 import pytest
+from raw_http import HOST, JSON, status_of
 
 from eventmesh import Service, on
-
-HOST = b"Host: localhost\r\n"
-JSON = b"Content-Type: application/json\r\n"
 
 
 @pytest.fixture
@@ -39,10 +37,6 @@ async def answer_to(served, *pieces):
         answer = await reader.read()
     writer.close()
     return answer
-
-
-def status_of(answer):
-    return int(answer.split(b" ", 2)[1])
 
 
 async def turns(count=200):

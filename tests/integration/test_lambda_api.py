@@ -2,46 +2,20 @@
 
 import asyncio
 import base64
-import functools
 import json
-import os
 import re
-import sys
-from pathlib import Path
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
+from lambda_clients import Lambda, aws_invoke
 
 from eventmesh import Context, Service, on
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
+from eventmesh.processes.worker import serve_gateway, serve_services
 
 INVOKE = "/2015-03-31/functions/{}/invocations"
-
-
-class Lambda:
-    """boto3's client, in threads."""
-
-    def __init__(self, url, **config):
-        self.client = boto3.client(
-            "lambda",
-            endpoint_url=url,
-            region_name="eu-central-1",
-            aws_access_key_id="AKIDEXAMPLE",
-            aws_secret_access_key="secret",
-            config=Config(**{"retries": {"total_max_attempts": 1}, **config}),
-        )
-
-    async def invoke(self, function, payload=b"", **options):
-        """What boto3 gives, with the payload read."""
-        call = functools.partial(
-            self.client.invoke, FunctionName=function, Payload=payload, **options
-        )
-        answer = await asyncio.to_thread(call)
-        return {**answer, "Payload": await asyncio.to_thread(answer["Payload"].read)}
 
 
 orders = Service("orders")
@@ -255,6 +229,32 @@ async def test_over_the_limit_is_too_many_requests(serving):
     assert error.response["ResponseMetadata"]["HTTPHeaders"]["x-amz-retry-after"] == "1000"
 
 
+async def test_over_the_reserved_concurrency_has_a_reason_of_its_own():
+    """Also at a gateway, which knows the limits of a function from its process."""
+    service = Service("s")
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    @service.function(reserved_concurrency=1, concurrency=1, max_pending=0)
+    async def busy() -> None:
+        begun.set()
+        await end.wait()
+
+    async with (
+        MemoryBroker() as broker,
+        serve_services([service], broker, Settings(http_port=0)) as own,
+        serve_gateway(broker, Settings(http_port=0)) as gateway,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = tasks.create_task(Lambda(own.addresses["http"]).invoke("s.busy"))
+        await begun.wait()
+        for host in (own, gateway):
+            error = await refusal(Lambda(host.addresses["http"]), "000000000000:function:s.busy")
+            assert error.response["Error"]["Code"] == "TooManyRequestsException"
+            assert error.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        end.set()
+        await first
+
+
 async def test_what_was_throttled_is_run_by_the_next_try(serving):
     service = Service("s")
     begun, end = asyncio.Event(), asyncio.Event()
@@ -362,22 +362,7 @@ async def test_an_unknown_body_coding_is_unsupported(serving):
 
 async def test_the_command_of_aws_works_as_it_is(serving, tmp_path):
     async with serving(orders) as served:
-        arguments = ["lambda", "invoke", "--endpoint-url", served.url, "--payload", '{"sku": "a"}']
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("aws")),
-            *arguments,
-            *("--function-name", "orders.place", "--region", "eu-central-1", "out.json"),
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-                "AWS_SECRET_ACCESS_KEY": "secret",
-                "AWS_CONFIG_FILE": str(tmp_path / "none"),
-            },
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await asyncio.wait_for(process.communicate(), 60)
+        printed, written = await aws_invoke(served.url, tmp_path, "orders.place", {"sku": "a"})
 
-    assert process.returncode == 0
-    assert json.loads(printed) == {"StatusCode": 200, "ExecutedVersion": "$LATEST"}
-    assert json.loads((tmp_path / "out.json").read_bytes()) == {"sku": "a", "quantity": 1}
+    assert printed == {"StatusCode": 200, "ExecutedVersion": "$LATEST"}
+    assert json.loads(written) == {"sku": "a", "quantity": 1}

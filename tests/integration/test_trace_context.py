@@ -236,8 +236,11 @@ async def test_several_calls_of_one_trace(ask, provider):
 
 async def test_a_stranger_decides_nothing_and_says_nothing(ask):
     given = [("traceparent", PARENT), ("baggage", "user=admin"), ("tracestate", "a=1")]
-    assert await ask(given) == {"traceparent": QUIET, "tracestate": "a=1"}
-    assert await ask(given, trace_trust=("192.0.2.0/24",)) == await ask(given)
+    for settings in ({}, {"trace_trust": ("192.0.2.0/24",)}):
+        carried = await ask(given, **settings)
+        assert set(carried) == {"traceparent", "tracestate"}
+        assert carried["tracestate"] == "a=1"
+        assert_unsampled(carried["traceparent"])
 
 
 async def test_a_trusted_caller_does(ask):
@@ -253,4 +256,12 @@ async def test_whose_trace_it_is_says_a_trusted_proxy(ask):
     trust = {"trace_trust": ("127.0.0.0/8",)}
     assert await ask(given, **trust) == {"traceparent": PARENT}
     behind = await ask(given, **trust, trusted_proxies=("127.0.0.1/32",))
-    assert behind == {"traceparent": QUIET}
+    assert set(behind) == {"traceparent"}
+    assert_unsampled(behind["traceparent"])
+
+
+def assert_unsampled(traceparent):
+    """It goes on unsampled, and no longer under the id of the span that was sampled."""
+    version, trace, span, flags = traceparent.split("-")
+    assert (version, trace, flags) == ("00", TRACE, "00")
+    assert span != SPAN

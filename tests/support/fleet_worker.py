@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
+from pathlib import Path
 
 import uvloop
 from cluster_load.service import load
 from footprint import footprint, memory
 from labour import labour, say
+from lambda_service import build_service
 from places import Places
 
 from eventmesh import Context, Event, Retry, Service, on
@@ -25,6 +27,7 @@ from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.processes.stop_signals import on_stop_signals
+from eventmesh.processes.worker import serve_services
 
 crash = Service("crash")
 
@@ -90,7 +93,13 @@ async def letter(number: int) -> None:
     say(f"redriven {number}")
 
 
+def build_lambdas():
+    # Only here: what it declares is looked for on this machine.
+    return build_service(sys.argv[3], str(Path(__file__).parent))
+
+
 SERVICES = {service.name: service for service in (crash, backlog, slots, timers, dead, load)}
+ANNOUNCED = {"functions": build_lambdas}
 
 
 class SetClock(SystemClock):
@@ -115,13 +124,19 @@ def say_footprint():
     say(f"footprint {' '.join(map(str, footprint()))}")
 
 
+def serving(name, broker, clock):
+    if name in ANNOUNCED:
+        return serve_services([ANNOUNCED[name]()], broker, Settings(grace=20, http_port=0))
+    return host_services([SERVICES[name]], broker, Settings(grace=20), clock=clock, http=None)
+
+
 async def main(clock, url, name):
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_footprint)
     with on_stop_signals(lambda _: stop.set()):
         async with (
             RabbitBroker(url, name=f"worker {os.getpid()}", clock=clock) as broker,
-            host_services([SERVICES[name]], broker, Settings(grace=20), clock=clock, http=None),
+            serving(name, broker, clock),
         ):
             say("ready")
             await stop.wait()

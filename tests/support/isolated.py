@@ -107,6 +107,7 @@ if os.fork(): os._exit(0)
 {_SLEEP}
 """
 """In a session of its own, and nobody's child any more."""
+_ORPHAN = "import os; os.setsid(); os.fork() and os._exit(0)"
 
 
 def _read_lines(file: str) -> list[str]:
@@ -143,6 +144,27 @@ def ends(how: int) -> int:
         os.kill(os.getpid(), -how)
         time.sleep(60)
     os._exit(how)
+
+
+@app.function(isolation="process", instances=4, timeout=0.4, retry=Retry(attempts=1))
+def loops() -> None:
+    """Loop in C, where Python sees no signal."""
+    sum(itertools.repeat(1))
+
+
+@app.function(isolation="process", instances=4, memory="160M", timeout=30, retry=Retry(attempts=1))
+def dies(how: str) -> None:
+    """End in the middle, with a child and a daemon that would live on."""
+    for script in ("import time; time.sleep(600)", f"{_ORPHAN}; import time; time.sleep(600)"):
+        if os.fork() == 0:
+            exec(script)  # A program of its own would cost 30 ms to start.
+    if how == "memory":
+        eaten = []
+        while True:
+            eaten.append(b"x" * 2**20)
+    if how == "status":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGSEGV if how == "crash" else signal.SIGKILL)
 
 
 @app.function(isolation="process", instances=2, max_invocations=2, idle_timeout=0.2)
@@ -193,6 +215,16 @@ async def calls(name: str, ctx: Context) -> object:
 async def emits(type: str, ctx: Context) -> None:
     ctx._outgoing = None  # noqa: SLF001
     await ctx.emit(type, {})
+
+
+async def _store(ctx: Context) -> None:
+    async with ctx.transaction():
+        pass
+
+
+@limited.function(isolation="process", instances=1, retry=Retry(attempts=1))
+async def stores(ctx: Context) -> None:
+    await _store(ctx)
 
 
 broken = Service("broken")

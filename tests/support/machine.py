@@ -4,9 +4,11 @@ import os
 import random
 import socket
 import subprocess
+import threading
 from itertools import islice
 
 CALL_SECONDS = 60
+START_SECONDS = 120
 
 PORTS = range(20_000, 32_000)
 """No outgoing connection takes one of these while a server is down (ip_local_port_range)."""
@@ -34,10 +36,21 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def run(command: list[str], environment: dict[str, str], timeout: float = CALL_SECONDS) -> str:
+def run(
+    command: list[str],
+    environment: dict[str, str],
+    timeout: float = CALL_SECONDS,
+    **options: object,
+) -> str:
     """Return what a program prints; raises RuntimeError if it fails."""
     done = subprocess.run(
-        command, env=environment, timeout=timeout, capture_output=True, text=True, check=False
+        command,
+        env=environment,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
@@ -46,3 +59,26 @@ def run(command: list[str], environment: dict[str, str], timeout: float = CALL_S
 
 def quiet() -> dict[str, int]:
     return {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def wait_for_line(server: subprocess.Popen[str], text: str, name: str) -> None:
+    """Read a server's output until a line has a text, and on, so that it is never blocked.
+
+    Raises RuntimeError, with what it said last, if it ends before or takes too long.
+    """
+    started = threading.Event()
+    said: list[str] = []
+
+    def listen() -> None:
+        # Closed by who reads it: the server may end, or be killed, in the middle of a line.
+        with server.stdout as lines:
+            for line in lines:
+                if not started.is_set():
+                    said.append(line)
+                if text in line:
+                    started.set()
+        started.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    if not started.wait(START_SECONDS) or not said or text not in said[-1]:
+        raise RuntimeError(f"{name} did not start:\n{''.join(said[-40:])}")

@@ -1,6 +1,8 @@
 """A host with the isolated service, on an embedded broker and the real clock."""
 
+import tempfile
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 
 import isolated
 import pytest
@@ -10,6 +12,15 @@ from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import host_services
 from eventmesh.http.source import serve_functions
 from eventmesh.model.settings import Settings
+
+
+@pytest.fixture
+def open_folder():
+    """A folder for the users of instances, too: those of pytest are closed to them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
 @pytest.fixture

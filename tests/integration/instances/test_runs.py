@@ -55,6 +55,12 @@ async def test_its_calls_are_made_by_the_service(hosted):
     assert sorted(isolated.RECEIVED) == ["emitted", "sent"]
 
 
+async def test_a_transaction_that_other_code_opens_says_that_there_is_none(hosted):
+    async with hosted(isolated.limited) as host:
+        with pytest.raises(FunctionError, match="with a process of its own has no store"):
+            await host.caller.invoke("limited.stores")
+
+
 @pytest.mark.parametrize(
     ("function", "payload"),
     [

@@ -183,6 +183,14 @@ async def test_its_log_has_the_lines_of_aws(host, caplog):
     assert own[0].getMessage() == f"handling {own[0].invocation_id}"
 
 
+async def test_an_instance_that_is_no_longer_needed_ends_without_a_warning(app, broker, caplog):
+    caplog.set_level(logging.INFO)
+    async with host_services([app], broker, Settings(http_port=0), http=None) as host:
+        await invoke(host)
+    [record] = [each for each in caplog.records if "ended with signal SIGKILL" in each.getMessage()]
+    assert record.levelno == logging.INFO
+
+
 async def test_no_other_process_may_use_its_api(host, caplog):
     address = (await invoke(host))["environment"]["AWS_LAMBDA_RUNTIME_API"]
     reader, writer = await asyncio.open_connection(*address.split(":"))
@@ -206,7 +214,9 @@ async def test_no_other_process_may_use_its_api(host, caplog):
         ({"environment": {"AWS_LAMBDA_RUNTIME_API": "x"}}, "is set by the runtime"),
         ({"environment": {"1": "x"}}, "names and values are texts"),
         ({"environment": {"A": "x" * 5000}}, "4,096 at most"),
-        ({"concurrency": 2}, "no option 'concurrency'"),
+        ({"concurrency": 0}, "1 or more"),
+        ({"log_format": "XML"}, "write 'Text' or 'JSON'"),
+        ({"log_level": "LOUD"}, "there are TRACE, DEBUG"),
         ({"isolation": "process"}, "no option 'isolation'"),
         ({"memory": "tiny"}, "is no size"),
     ],

@@ -5,7 +5,9 @@ import logging
 
 import pytest
 
+from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, queue_arguments
+from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import AccessDenied, DeclarationError, FunctionNotFound
 from eventmesh.model.topology import (
     Binding,
@@ -49,6 +51,38 @@ async def test_declaring_again_changes_nothing(client, function):
     await client.publish(queue.name)
     await client.management.declare([queue], [Binding(queue, f"{function}.*")])
     assert await client.management.depth(queue) == 1
+
+
+async def test_a_consumer_does_not_declare_again_what_was_declared_for_it(
+    rabbitmq, function, monkeypatch
+):
+    """A process of many functions starts later for each answer that it waits for."""
+    queue, declared = inbox(function), []
+    carry_out = Management.carry_out
+
+    async def note(management, declarations):
+        declared.extend(each.name for each in declarations if hasattr(each, "name"))
+        await carry_out(management, declarations)
+
+    monkeypatch.setattr(Management, "carry_out", note)
+    async with RabbitBroker(rabbitmq.url, connect_timeout=60) as broker:
+        await broker.declare([queue, dead_letters(function)])
+        async with broker.consume(queue, lambda _: None, prefetch=1):
+            assert declared.count(queue.name) == declared.count(dead_letters(function).name) == 1
+        async with broker.consume(queue, lambda _: None, prefetch=1):
+            assert declared.count(queue.name) == 2
+
+
+async def test_a_consumer_makes_its_queue_again_that_was_deleted_before_it_began(
+    rabbitmq, function, soon
+):
+    queue = inbox(function)
+    async with RabbitBroker(rabbitmq.url, connect_timeout=60) as broker:
+        await broker.declare([queue])
+        await broker.delete(queue)
+        consuming = broker.consume(queue, lambda _: None, prefetch=1)
+        await soon(consuming.__aenter__())
+        await consuming.__aexit__(None, None, None)
 
 
 async def test_a_queue_with_other_arguments_is_kept_and_explained_once(client, function, caplog):

@@ -62,6 +62,21 @@ async def test_a_holder_whose_channel_ends_is_stopped(rabbitmq, client, name, so
     assert await next_state(client, name) == b"state"
 
 
+async def test_whom_nothing_reaches_goes_to_the_end_of_the_line(client, name, soon, monkeypatch):
+    # As where a member of the queue stands still: RabbitMQ has delivered, and nothing comes.
+    monkeypatch.setattr(lease, "TURN_SECONDS", 0.5)
+    heard_by = []
+
+    class DeafAtFirst(lease.RabbitLease):
+        async def _on_message(self, message):
+            heard_by.append(self)
+            if self is not heard_by[0]:
+                await super()._on_message(message)
+
+    monkeypatch.setattr(lease, "RabbitLease", DeafAtFirst)
+    assert await soon(next_state(client, name)) == b""
+
+
 async def test_a_holder_whose_queue_is_deleted_is_stopped(rabbitmq, client, name, soon):
     async with asyncio.TaskGroup() as tasks:
         held = asyncio.Event()

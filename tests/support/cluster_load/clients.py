@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import time
+from dataclasses import dataclass
 
 from cluster_load.ledger import Ledger
 from eventmesh.model.errors import EventmeshError
@@ -16,16 +17,17 @@ DELAYS = (0.5, 3.0)
 
 
 class Client:
-    """Calls over a connection of its own, one of each kind after the other."""
+    """Calls over a connection of its own, one of each kind after the other, or several."""
 
-    def __init__(self, name, mesh, ledger: Ledger, numbers, pauses):
-        """`pauses` is the time between two calls of a kind, in seconds."""
+    def __init__(self, name, mesh, ledger: Ledger, numbers, pauses, at_once):
+        """Make `at_once` calls of a kind at a time; `pauses` are seconds from one to the next."""
         self.name = name
         self.is_over = False
         self._mesh = mesh
         self._ledger = ledger
         self._numbers = numbers
         self._pauses = pauses
+        self._at_once = at_once
         self._random = random.Random(name)
 
     def start(self, tasks):
@@ -39,14 +41,21 @@ class Client:
             (("slots",), self._slots),
             (("synchronous",), self._synchronous),
         ):
-            tasks.create_task(self._repeat(kinds, call))
+            for _ in range(self._at_once):
+                tasks.create_task(self._repeat(kinds, call))
 
     async def _repeat(self, kinds, call):
         account = self._ledger.accounts[kinds[0]]
         # Also one that never succeeds has a time without success.
         for kind in kinds:
             _ = self._ledger.accounts[kind].calls[self.name]
+        pause = self._at_once * self._pauses[kinds[0]]
+        due = time.monotonic() + self._random.uniform(0, pause)
         while not self.is_over:
+            # A load is so many calls a second, whatever the machine could do: what was missed
+            # while a call took long is not made up for.
+            due = max(due + pause, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
             number = next(self._numbers)
             try:
                 async with asyncio.timeout(HUNG_SECONDS):
@@ -58,8 +67,6 @@ class Client:
                 account.refused[type(error).__name__] += 1
             else:
                 self._ledger.confirm(kinds, self.name, number)
-            # A load is so many calls a second, whatever the machine could do.
-            await asyncio.sleep(self._pauses[kinds[0]])
 
     async def _asynchronous(self, number):
         await self._mesh.send("load.work", {"number": number})
@@ -88,22 +95,33 @@ class Client:
         assert doubled == 2 * number
 
 
-def pauses(rate):
-    """The time between two calls of each kind: `rate` a second, and fewer where a limit is."""
-    usual = dict.fromkeys(
-        ("asynchronous", "delayed", "retried", "event", "batch", "synchronous"), 1 / rate
-    )
-    return usual | {"slots": 1.0}
+@dataclass(frozen=True)
+class Pace:
+    """How many calls of each kind a client makes in a second, and how many at a time.
+
+    Delayed and retried ones pass through several queues: `rate_of_delays` is theirs.
+    """
+
+    rate: float
+    rate_of_delays: float
+    at_once: int = 1
+
+    @property
+    def pauses(self):
+        """The time between two calls of each kind, in seconds; more where a limit is."""
+        usual = dict.fromkeys(("asynchronous", "event", "batch", "synchronous"), 1 / self.rate)
+        delays = dict.fromkeys(("delayed", "retried"), 1 / self.rate_of_delays)
+        return usual | delays | {"slots": 1.0}
 
 
 class Load:
     """Several clients, and what they and the workers have told."""
 
-    def __init__(self, meshes, rate):
+    def __init__(self, meshes, pace: Pace):
         self.ledger = Ledger()
         numbers = itertools.count()
         self._clients = [
-            Client(f"client {place}", mesh, self.ledger, numbers, pauses(rate))
+            Client(f"client {place}", mesh, self.ledger, numbers, pace.pauses, pace.at_once)
             for place, mesh in enumerate(meshes)
         ]
 

@@ -25,16 +25,25 @@ class Gaps:
         self.longest = 0.0
         self.count = 0
         self._last = time.monotonic()
+        self._longest_of_lap = 0.0
 
     def succeed(self):
         now = time.monotonic()
-        self.longest = max(self.longest, now - self._last)
+        gap = now - self._last
+        self.longest = max(self.longest, gap)
+        self._longest_of_lap = max(self._longest_of_lap, gap)
         self._last = now
         self.count += 1
 
     def begin(self):
         """Count from here on."""
         self.longest, self._last = 0.0, time.monotonic()
+
+    def lap(self):
+        """Return the longest that ended since the last call, or lasts, and begin another lap."""
+        longest = max(self._longest_of_lap, time.monotonic() - self._last)
+        self._longest_of_lap = 0.0
+        return longest
 
 
 class Account:
@@ -144,6 +153,21 @@ class Ledger:
             account.latest = 0.0
             for gaps in (account.runs, *account.calls.values()):
                 gaps.begin()
+
+    @property
+    def invocations(self):
+        """How many were confirmed, or answered: an event counts for each of its subscribers."""
+        return sum(len(account.confirmed or account.handled) for account in self.accounts.values())
+
+    def lap(self):
+        """Return the longest gaps of each kind since the last call: of calls, and of runs."""
+        return {
+            kind: (
+                max((gaps.lap() for gaps in account.calls.values()), default=0.0),
+                account.runs.lap() if account.handled else 0.0,
+            )
+            for kind, account in self.accounts.items()
+        }
 
     def close(self):
         """No call is made any more: what comes from here on measures no gap."""

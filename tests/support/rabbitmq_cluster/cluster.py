@@ -59,6 +59,13 @@ class Cluster(ABC):
         """Cut the links between a node and the others; clients still reach it."""
 
     @abstractmethod
+    def cut(self, node: PrivateNode, other: PrivateNode) -> None:
+        """Cut the link between two nodes; both still reach the third, if links can be told apart.
+
+        Otherwise cut the first off both.
+        """
+
+    @abstractmethod
     def heal(self) -> None:
         """Make all links as they were."""
 

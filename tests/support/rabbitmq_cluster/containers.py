@@ -93,6 +93,11 @@ class ContainerCluster(Cluster):
     def isolate(self, node: PrivateNode) -> None:
         self._known(node).unlink()
 
+    def cut(self, node: PrivateNode, other: PrivateNode) -> None:
+        # They have one network: who is on it reaches all that are.
+        del other
+        self.isolate(node)
+
     def _known(self, node: PrivateNode) -> ClusteredContainer:
         return self.nodes[self.nodes.index(node)]
 

@@ -91,9 +91,9 @@ class InstalledCluster(Cluster):
     def isolate(self, node: PrivateNode) -> None:
         for other in self.nodes:
             if other is not node:
-                self._cut(node, other)
+                self.cut(node, other)
 
-    def _cut(self, node: PrivateNode, other: PrivateNode) -> None:
+    def cut(self, node: PrivateNode, other: PrivateNode) -> None:
         if self._links is not None:
             self._links.cut(node.host, other.host)
             return

@@ -43,8 +43,8 @@ def new_node() -> PrivateNode:
 def find_or_install() -> Path | str:
     """Return the folder of the programs that are installed, or the image that there is."""
     # One at a time: all worker processes of the tests ask at once, and a package that is only half
-    # installed has its programs already.
-    with (Path(tempfile.gettempdir()) / "eventmesh-rabbitmq-package.lock").open("w") as lock:
+    # installed has its programs already. Other packages too: apt-get does not wait for another one.
+    with (Path(tempfile.gettempdir()) / "eventmesh-packages.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         programs = installed_programs()
         if programs is not None:

@@ -1,7 +1,6 @@
 """A node in a container."""
 
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from uuid import uuid4
 import certificates
 from machine import CALL_SECONDS, free_ports, run
 
-from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
+from rabbitmq_node.node import DATA_VARIABLE, SERVER_ARGUMENTS, PrivateNode, wait_until_started
 
 TLS_FOLDER = "/etc/eventmesh-tests"
 """Where a container has its certificates."""
@@ -48,7 +47,8 @@ class ContainerNode(PrivateNode):
 
     def _create(self) -> None:
         ports = (f"-p={self.host}:{self.port}:5672", f"-p={self.host}:{self.tls_port}:5671")
-        self._docker("create", "--name", self._name, *ports, *self._options(), self._image)
+        options = (*ports, *self._volume(), *self._options())
+        self._docker("create", "--name", self._name, *options, self._image)
         (self._folder / "tests.conf").write_text(self._settings())
         (self._folder / "plugins").write_text(f"[{certificates.PLUGIN}].")
         # The server runs as another user, who has to read them.
@@ -60,6 +60,17 @@ class ContainerNode(PrivateNode):
             ("plugins", "enabled_plugins"),
         ):
             self._docker("cp", str(self._folder / file), f"{self._name}:/etc/rabbitmq/{target}")
+
+    def _volume(self) -> list[str]:
+        """Put the data where DATA_VARIABLE says, if the engine is on this machine.
+
+        Its owner will be the server's user: only root can remove it then.
+        """
+        is_here = os.environ.get("DOCKER_HOST", "unix:").startswith("unix:")
+        if DATA_VARIABLE not in os.environ or not is_here or os.geteuid() != 0:
+            return []
+        self._data.chmod(0o777)
+        return [f"--volume={self._data}:/var/lib/rabbitmq"]
 
     def _options(self) -> list[str]:
         """Return what `docker create` is told beside the ports."""
@@ -78,7 +89,7 @@ class ContainerNode(PrivateNode):
 
     def remove(self) -> None:
         self._docker("rm", "--force", "--volumes", self._name)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folders()
 
     def control(self, *arguments: str) -> str:
         return self._docker("exec", self._name, "rabbitmqctl", *arguments)

@@ -1,7 +1,6 @@
 """A node of the RabbitMQ that is installed on the machine."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -65,7 +64,7 @@ class InstalledNode(PrivateNode):
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_PID_FILE": str(self._folder / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
@@ -128,7 +127,7 @@ class InstalledNode(PrivateNode):
     def remove(self) -> None:
         self._ctl.close()
         self.signal("KILL")
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folders()
 
     def control(self, *arguments: str) -> str:
         return self._ctl(*arguments)

@@ -5,21 +5,27 @@ Methods that are coroutines wait in threads: event loops come and go, a node sta
 
 import asyncio
 import json
+import os
+import shutil
 import subprocess
 import tempfile
-import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
 from certificates import Certificates
+from machine import wait_for_line
+
+DATA_VARIABLE = "EVENTMESH_TEST_DATA"
+"""In which folder nodes keep their messages; the one for temporary files unless it is set."""
 
 # As docs/operations.md advises. Messages that become due while a node with many queues starts wait
-# so many milliseconds, and three minutes unless told otherwise.
-SERVER_ARGUMENTS = "-rabbit dead_letter_worker_publisher_confirm_timeout 5000"
+# so many milliseconds, and three minutes unless told otherwise. Nodes that share a machine are not
+# bound to processors, or all would have most of their work done by the first:
+# https://www.rabbitmq.com/docs/runtime#scheduling
+SERVER_ARGUMENTS = "+stbt u -rabbit dead_letter_worker_publisher_confirm_timeout 5000"
 STARTED = "startup complete"
-START_SECONDS = 120
 QUIET = "--silent"
 
 
@@ -104,12 +110,23 @@ class PrivateNode(Node):
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="eventmesh-rabbitmq-"))
+        self._data = Path(
+            tempfile.mkdtemp(prefix="eventmesh-rabbitmq-data-", dir=os.environ.get(DATA_VARIABLE))
+        )
         self._certificates = Certificates(self._folder)
         self.cafile = self._certificates.cafile
         self._stopped = False
         self._killed = False
         self._paused = False
         self._alarmed = False
+
+    def _remove_folders(self) -> None:
+        for folder in (self._folder, self._data):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def addresses(self) -> tuple[int, int, Path]:
+        """Return where it listens, without and with TLS, and the certificate of its authority."""
+        return self.port, self.tls_port, self.cafile
 
     def client_certificate(self, user: str) -> Path:
         return self._certificates.client(user)
@@ -193,19 +210,4 @@ class PrivateNode(Node):
 
 def wait_until_started(server: subprocess.Popen[str]) -> None:
     """Read a server's output until it accepts connections, and on, so that it is never blocked."""
-    started = threading.Event()
-    said: list[str] = []
-
-    def listen() -> None:
-        # Closed by who reads it: the server may end, or be killed, in the middle of a line.
-        with server.stdout as lines:
-            for line in lines:
-                if not started.is_set():
-                    said.append(line)
-                if STARTED in line:
-                    started.set()
-        started.set()
-
-    threading.Thread(target=listen, daemon=True).start()
-    if not started.wait(START_SECONDS) or not said or STARTED not in said[-1]:
-        raise RuntimeError(f"RabbitMQ did not start:\n{''.join(said[-40:])}")
+    wait_for_line(server, STARTED, "RabbitMQ")

@@ -7,7 +7,7 @@ from pages import DOCS, ROOT, anchors, links, name_of, pages
 
 TEXTS = ("*.py", "*.toml", "*.yaml", "*.yml", "Makefile", "Dockerfile", "run")
 READ = ("benchmarks", "eventmesh", "examples", "services", "tests", ".ci")
-PATH = re.compile(r"(?<![\w./-])docs/[\w/-]+(?:\.md)?\b")
+PATH = re.compile(r"(?<![\w./-])docs/[\w/-]+(?:\.md|\.png)?\b")
 
 
 def texts():
@@ -31,7 +31,7 @@ def test_links_within_the_site_stay_in_it(page):
     for path, _ in links(page):
         if path:
             target = (page.parent / path).resolve()
-            assert target.suffix == ".md", f"{path} is linked, and is no page"
+            assert target.suffix in (".md", ".png"), f"{path} is linked, and is no page"
             assert target.is_relative_to(DOCS), f"{path} is outside: name it by its path in `…`"
 
 

@@ -12,13 +12,25 @@ import sys
 from pathlib import Path
 
 import pytest
+
+# Loaded before any test runs another pytest in this process, which forgets what it loaded itself:
+# SQLAlchemy warns of a dialect that is loaded twice.
+import sqlalchemy.dialects.postgresql
+import sqlalchemy.dialects.sqlite  # noqa: F401
 from pages import name_of, pages, snippets
 
 from eventmesh import Service
 
 pytest_plugins = ["pytester"]
 
-ELSEWHERE = {"aio_pika", "boto3", "celery", "fastapi", "faststream"}
+ELSEWHERE = {
+    "aio_pika",
+    "aws_durable_execution_sdk_python",
+    "boto3",
+    "celery",
+    "fastapi",
+    "faststream",
+}
 """Libraries of others that pages show code for: a file that imports one is compiled, no more."""
 
 

@@ -41,7 +41,7 @@ def attributes(kind):
     return own | {name for name in kind.__slots__ if not name.startswith("_")}
 
 
-ON_ROUTE = options(on.get, on.post, on.put, on.patch, on.delete)
+ON_ROUTE = options(on.get, on.post, on.put, on.patch, on.delete, on.any)
 ON_TIME = options(on.every, on.cron, on.at)
 
 

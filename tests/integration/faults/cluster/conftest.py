@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from cluster_load.clients import Load
+from cluster_load.clients import Load, Pace
 from cluster_load.report import broken_promises, table
 from fleet import fleet
 from tcp_balancer import balancing
@@ -50,16 +50,17 @@ async def access(cluster):
 def under_load(cluster, access, broker_at, mesh_of, size, tmp_path, record_figure):
     """`async with under_load(title) as load`: all kinds, by three clients, in three workers.
 
-    It begins when all works; at the end it must work again, and all promises have held.
+    It begins when all works; at the end it must work again, and all promises have held. `pace` is
+    that of each client.
     """
 
     @asynccontextmanager
-    async def under_load(title):
+    async def under_load(title, pace=None):
         async with AsyncExitStack() as stack:
             brokers = [
                 await stack.enter_async_context(broker_at(access.url)) for _ in range(CLIENTS)
             ]
-            load = Load(map(mesh_of, brokers), rate=size(4, 15))
+            load = Load(map(mesh_of, brokers), pace or Pace(rate := size(4, 15), rate))
             places = str(tmp_path / "places")
             fleet_of = fleet(access.url, "load", WORKERS, load.ledger.listen, places)
             load.fleet = await stack.enter_async_context(fleet_of)

@@ -53,6 +53,22 @@ def eat(event, context):
     return len(bytearray(300 * 2**20))
 
 
+def stop(event, context):
+    os._exit(0)
+
+
+def kill(event, context):
+    os.kill(os.getpid(), 9)
+
+
+def crash(event, context):
+    os.kill(os.getpid(), 11)
+
+
+def confuse(event, context):
+    return {1, 2}
+
+
 def grow(event, context):
     return "x" * event["size"]
 
@@ -67,4 +83,7 @@ def intrude(event, context):
         return type(error).__name__
 
 
-ACTIONS = {each.__name__: each for each in (tell, fail, sleep, end, eat, grow, intrude)}
+ACTIONS = {
+    each.__name__: each
+    for each in (tell, fail, sleep, end, eat, stop, kill, crash, confuse, grow, intrude)
+}

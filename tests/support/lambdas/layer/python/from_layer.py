@@ -1,0 +1,3 @@
+"""A library of a layer."""
+
+NAME = "from the layer"
