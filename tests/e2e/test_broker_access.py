@@ -80,7 +80,10 @@ async def test_a_service_cannot_say_that_it_is_another(project):
 async def test_each_container_has_its_own_secret_and_no_other(project):
     for service in (*SERVICES, "gateway"):
         listed = await project.execute(service, "ls", "/run/secrets")
-        assert listed.split() == sorted([service, "ca.pem"])
+        database = [f"{service}.postgres"] if service in SERVICES else []
+        assert listed.split() == sorted([service, "ca.pem", *database])
+    postgres = (await project.execute("postgres", "ls", "/run/secrets")).split()
+    assert postgres == ["postgres.key", "postgres.pem", "postgres.sql"]
     rabbitmq = (await project.execute("rabbitmq", "ls", "/run/secrets")).split()
     assert rabbitmq == ["ca.pem", "definitions.json", "rabbitmq.key", "rabbitmq.pem"]
     for service in ("provider", "mailbox"):
@@ -128,7 +131,7 @@ async def test_the_command_line_has_a_user_of_its_own(project, shop):
 @pytest.fixture
 def replaced(project):
     """Secrets that a test replaces: they are the clone's, and other containers may have them."""
-    names = ("orders", "rabbitmq.pem", "rabbitmq.key")
+    names = ("orders", "orders.postgres", "rabbitmq.pem", "rabbitmq.key")
     return {
         file: file.read_text("ascii")
         for file in (project.folder / "secrets" / name for name in names)
@@ -154,9 +157,10 @@ async def test_a_password_and_a_certificate_are_replaced_while_everything_runs(
 
 
 async def load(project, arguments=""):
-    """Have RabbitMQ take the secrets and rights of now, as docs/containers.md says."""
+    """Have the servers take the secrets and rights of now, as docs/containers.md says."""
     await run("make", "secrets", f"ARGS={arguments}", cwd=project.folder)
     await control(project, "import_definitions", "/run/secrets/definitions.json")
+    await project.execute("postgres", "psql", "--quiet", "--file", "/run/secrets/postgres.sql")
     await control(project, "eval", "ssl:clear_pem_cache().")
 
 

@@ -29,6 +29,7 @@ async def reader(project, tmp_path, keep_logs):
         COMPOSE_PROJECT_NAME=f"{tag}-loyalty",
         MESH_NETWORK=f"{tag}_mesh",
         EVENTMESH_URL=project.url,
+        POSTGRES_IMAGE=project.postgres_image,
     )
     try:
         async with composed(f"{tag}-loyalty", tmp_path) as loyalty:
