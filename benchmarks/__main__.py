@@ -52,8 +52,8 @@ def main(
     )
     console.print(machine)
     results: dict[str, Results] = {}
-    with brokers() as (url, amqp1_url):
-        bench = Bench(url, amqp1_url, quick)
+    with brokers() as (url, amqp1_url, cluster_url):
+        bench = Bench(url, amqp1_url, cluster_url, quick)
         for group in groups or SCENARIOS:
             results[group] = _measure(SCENARIOS[group], bench, rounds, without)
             results[group].print(console)

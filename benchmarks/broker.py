@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,19 +17,32 @@ from benchmarks.processes import ROOT
 
 BROKER: Final = "EVENTMESH_BENCH_BROKER"
 AMQP1: Final = "EVENTMESH_BENCH_AMQP1"
+CLUSTER: Final = "EVENTMESH_BENCH_CLUSTER"
 AMQP1_IMAGE: Final = "rabbitmq:4-management"
 
 
 @contextmanager
-def brokers() -> Generator[tuple[str, str | None]]:
-    """The URL of the broker that all share, and of a RabbitMQ 4 where there is one."""
+def brokers() -> Generator[tuple[str, str | None, Callable[[], str]]]:
+    """The URL of the broker that all share, and of a RabbitMQ 4 where there is one.
+
+    The last one starts a cluster when it is first called, and returns its URL.
+    """
     # The tests know how to run a node of their own.
     sys.path.append(str(ROOT / "tests" / "support"))
     rabbitmq_node = import_module("rabbitmq_node")
 
     with ExitStack() as stack:
         url = os.environ.get(BROKER) or _started(stack, rabbitmq_node.new_node())
-        yield url, os.environ.get(AMQP1) or _amqp1(stack, rabbitmq_node)
+        cluster = cache(lambda: os.environ.get(CLUSTER) or _cluster(stack))
+        yield url, os.environ.get(AMQP1) or _amqp1(stack, rabbitmq_node), cluster
+
+
+def _cluster(stack: ExitStack) -> str:
+    cluster = import_module("rabbitmq_cluster").new_cluster()
+    stack.callback(cluster.remove)
+    asyncio.run(cluster.launch())
+    hosts = ",".join(f"{host}:{port}" for host, port in cluster.addresses())
+    return f"amqp://guest:guest@{hosts}/"
 
 
 def _amqp1(stack: ExitStack, nodes: Any) -> str | None:

@@ -16,7 +16,8 @@ class Bench:
     """One run: its brokers, and whether it is only to show that everything works."""
 
     url: str
-    amqp1_url: str | None = None
+    amqp1_url: str | None
+    cluster_url: Callable[[], str]
     quick: bool = False
 
     def job(
@@ -27,9 +28,10 @@ class Bench:
         size: int = 0,
         wait: float = 0.0,
         amqp1: bool = False,
+        on_cluster: bool = False,
     ) -> Job:
         """A job with a queue of its own; a quick run has a fiftieth of the messages."""
-        url = self.amqp1_url if amqp1 else self.url
+        url = self.cluster_url() if on_cluster else self.amqp1_url if amqp1 else self.url
         if url is None:
             raise LeftOut("needs RabbitMQ 4: say in EVENTMESH_BENCH_AMQP1 where one is")
         count = max(count // 50, 2 * in_flight) if self.quick else count

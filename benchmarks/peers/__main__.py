@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib import import_module
 
 from benchmarks.job import Job
 
 name, role, job = sys.argv[1:]
-getattr(import_module(f"benchmarks.peers.{name}"), role)(Job(**json.loads(job)))
+getattr(import_module(f"benchmarks.peers.{name}"), role)(Job.load(job))

@@ -41,6 +41,35 @@ def share(job: Job) -> None:
     host(app, job.url)
 
 
+def limited(job: Job) -> None:
+    """Consume with `concurrency=job.in_flight`, and report the rate."""
+    app, tally = Service(job.queue), Tally(job.count)
+
+    @app.function(concurrency=job.in_flight)
+    async def handle(_: Order) -> None:
+        tally.one()
+
+    host(app, job.url)
+
+
+def work(job: Job) -> None:
+    """Run `job.in_flight` at once that each wait for `job.wait` seconds; say how long they took."""
+    app, times = Service(job.queue), list[float]()
+
+    @app.function(name="handle", concurrency=job.in_flight)
+    async def handle(_: Order) -> None:
+        started = time.perf_counter()
+        await asyncio.sleep(job.wait)
+        times.append(time.perf_counter())
+        durations.append(times[-1] - started)
+        if len(times) == job.count:
+            rate = (job.count - 1) / (times[-1] - times[0])
+            report(duration=sum(durations) / job.count * 1000, rate=rate)
+
+    durations = list[float]()
+    host(app, job.url)
+
+
 def subscribe(job: Job) -> None:
     """`job.in_flight` functions that each get a copy of every event."""
     app, tally = Service(job.queue), Tally(job.count * job.in_flight)

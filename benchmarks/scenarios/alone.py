@@ -20,6 +20,12 @@ def _wait(bench: Bench, _: str) -> Figures:
     return measure("eventmesh", "consume", job)
 
 
+def _limit(bench: Bench, subject: str) -> Figures:
+    job = bench.job(20_000, _LIMITS[subject])
+    complete("eventmesh", "fill", job)
+    return measure("eventmesh_alone", "limited", job)
+
+
 def _fan_out(bench: Bench, _: str) -> Figures:
     job = bench.job(5_000, SUBSCRIBERS)
     with running(*peer("eventmesh_alone", "subscribe", job)) as subscribers:
@@ -47,6 +53,13 @@ def _grow(bench: Bench, _: str) -> Figures:
     return {"first": sizes[0], "most": max(sizes), "rate": figures[-1]["rate"]}
 
 
+_LIMITS = {"eventmesh": 10, "two": 2, "hundred": 100}
+LIMITS = Scenario(
+    "eventmesh: consuming with small limits",
+    {subject: f"concurrency={limit}" for subject, limit in _LIMITS.items()},
+    {"rate": "messages/s"},
+    _limit,
+)
 LATENESS = {"p50": "late, p50, ms", "worst": "worst, ms"}
 
 WAITING = Scenario(

@@ -1,0 +1,1 @@
+"""The code of Lambda functions, which only their own processes import."""

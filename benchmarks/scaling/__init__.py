@@ -1,0 +1,1 @@
+"""What more replicas would do, computed from recorded figures of one: docs/scaling.md."""
