@@ -1,4 +1,4 @@
-# What a developer types; `make` alone lists it. Only Python 3.11 or newer is needed beforehand.
+# What a developer types; `make` alone lists it. CONTRIBUTING.md says what is needed beforehand.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,10 +9,13 @@ ARGS ?=
 WORKERS ?= auto
 COMPOSE ?= docker compose
 FAULTS := tests/integration/faults
+FAULT_WORKERS ?= 2
 E2E := tests/e2e
+SWARM := $(E2E)/test_swarm.py
 SERVICES := $(patsubst %/app.py,%,$(wildcard services/*/app.py))
 # What `versions` runs, and with which RabbitMQ, beside the one that `test` takes.
-ON_ALL_VERSIONS := tests/contract tests/integration/rabbitmq/access
+ON_ALL_VERSIONS := tests/contract tests/integration/rabbitmq/access \
+	tests/integration/cli/test_export_broker.py tests/integration/cli/test_operator.py
 RABBITMQ_IMAGES ?= rabbitmq:4.0-management rabbitmq:4-management
 ENGINE_ANSWERS := docker info >/dev/null 2>&1 || { echo >&2 \
 	"No container engine answers: start Docker, or say in DOCKER_HOST where it is."; exit 1; }
@@ -28,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down secrets lock test versions interpreters e2e faults faultsfull faultspeers check ruff format mypy pyright layers lengths docs audit sbom bench constraints clean
+.PHONY: help install demo up down secrets lock test versions interpreters e2e swarm conformance faults faultsfull faultspeers check ruff format mypy pyright layers lengths pictures docs audit sbom bench constraints clean
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,15 +55,15 @@ lock: install ## write requirements.lock anew: the files that the shop's images 
 	@$(ENGINE_ANSWERS)
 	@$(BIN)/eventmesh build --lock $(SERVICES) $(ARGS)
 
-test: install ## run the tests, those that kill RabbitMQ and workers too (ARGS="..." goes to pytest)
-	$(BIN)/python -m pytest -n $(WORKERS) --ignore $(E2E) $(ARGS)
+test: install build/lambdas/.installed ## run the tests, but those of `faults` and `e2e` (ARGS="..." goes to pytest)
+	$(BIN)/python -m pytest -n $(WORKERS) --ignore $(E2E) --ignore $(FAULTS) $(ARGS)
 
 versions: install ## run the suites of the contract and of permissions on RabbitMQ 4.0 and the latest 4.x
 	@$(ENGINE_ANSWERS)
 	@set -e; for image in $(RABBITMQ_IMAGES); do \
 		echo "$$image"; \
 		EVENTMESH_TEST_IMAGE=$$image \
-			$(BIN)/python -m pytest $(ON_ALL_VERSIONS) $(ARGS); \
+			$(BIN)/python -m pytest -n $(WORKERS) $(ON_ALL_VERSIONS) $(ARGS); \
 	done
 
 interpreters: install ## run the unit and contract tests on another Python, and on 3.14 in a container
@@ -69,13 +72,25 @@ interpreters: install ## run the unit and contract tests on another Python, and 
 
 e2e: install ## build the shop, start it in containers, and kill, scale and replace them under load
 	@$(ENGINE_ANSWERS)
-	$(BIN)/python -m pytest -o faulthandler_timeout=1200 $(E2E) $(ARGS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=1200 $(E2E) --ignore $(SWARM) $(ARGS)
 
-faults: install ## only those that kill, cut and restart RabbitMQ and workers; they print figures
-	$(BIN)/python -m pytest $(FAULTS) $(ARGS)
+swarm: install ## scale and roll out a mesh on Docker Swarm, through zero and back, under load: 7 minutes
+	@$(ENGINE_ANSWERS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=1200 $(SWARM) $(ARGS)
+
+conformance: install build/lambdas/.installed build/conformance/.installed ## run AWS's conformance suite for durable functions, on RabbitMQ and PostgreSQL
+	$(BIN)/python tests/conformance/run.py build/conformance build/lambdas/node/node_modules $(ARGS)
+
+# Apart from the others: what they measure and wait for needs the machine. One process runs those
+# with a cluster, and one all others.
+faults: install build/lambdas/.installed ## kill, cut and restart RabbitMQ and workers under load; they print figures
+	$(BIN)/python -m pytest -n $(FAULT_WORKERS) $(or $(filter tests/%,$(ARGS)),$(FAULTS)) \
+		$(filter-out tests/%,$(ARGS))
 
 faultsfull: install ## the same at full size: an hour or so
-	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 $(FAULTS) $(ARGS)
+	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 \
+		$(or $(filter tests/%,$(ARGS)),$(FAULTS) tests/integration/store/test_dying.py) \
+		$(filter-out tests/%,$(ARGS))
 
 faultspeers: build/bench/.installed ## kill nodes under eventmesh and its peers, and compare what they lose
 	build/bench/bin/python -m benchmarks.cluster $(ARGS)
@@ -100,6 +115,12 @@ layers: install
 lengths:
 	@find . -name '*.py' -not -path './.*' -not -path './build/*' -exec awk \
 		'FNR == 400 { print FILENAME ": 400 lines or more, split it"; long = 1 } END { exit long }' {} +
+
+# They are taken by a test, of the page that the shop's processes serve.
+pictures: install ## take the pictures of the console in docs/images anew; Chromium must be there
+	EVENTMESH_TEST_PICTURES=docs/images $(BIN)/python -m pytest -n0 \
+		tests/integration/console/test_console_shop.py \
+		tests/integration/console/test_console_operations.py -k 'dev or picture' $(ARGS)
 
 docs: install ## build the pages of docs/ into build/docs/index.html; a broken link is an error
 	$(BIN)/zensical build --strict --clean
@@ -129,7 +150,8 @@ constraints: ## resolve every dependency anew and pin it in constraints.txt
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install -qq --upgrade pip
 	build/constraints/bin/python -m pip install -qq --editable '.[otel]' \
-		--group dev --group bench hatchling editables
+		--group dev --group bench --group lambdas hatchling editables
+	build/constraints/bin/python -m pip install -qq --ignore-requires-python --group conformance
 	build/constraints/bin/python -m pip freeze --all --exclude-editable --exclude setuptools \
 		> constraints.txt
 
@@ -148,10 +170,29 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --build-constraint constraints.txt --editable . --group dev
 	@touch $@
 
+# What people's Lambda functions import, apart: the tests show it to those functions alone. npm
+# compiles the native part of AWS's client for Node; node-gyp would load headers that Debian has.
+build/lambdas/.installed: pyproject.toml constraints.txt | $(VENV)/.installed
+	@command -v npm cmake g++ xz >/dev/null || { echo >&2 \
+		"The tests of Lambda functions need Node.js: install nodejs, npm, cmake, g++ and xz."; exit 1; }
+	@mkdir -p build/lambdas/node
+	$(PIP_INSTALL) --target build/lambdas/python --upgrade --group lambdas
+	cd build/lambdas/node && MAKEFLAGS=-j2 npm install aws-lambda-ric@4.0.2 \
+		@aws/durable-execution-sdk-js@2.4.0 --no-package-lock \
+		--no-audit --no-fund --loglevel error $(if $(wildcard /usr/include/node/node.h),--nodedir=/usr)
+	@touch $@
+
+# A layer of AWS's SDK, and the suite beside it.
+build/conformance/.installed: pyproject.toml constraints.txt | $(VENV)/.installed
+	@mkdir -p build/conformance
+	$(PIP_INSTALL) --ignore-requires-python --target build/conformance/python --upgrade \
+		--group conformance
+	@touch $@
+
 # The peers stay apart from what the project is developed and tested with.
 build/bench/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m venv build/bench
 	build/bench/bin/python -m pip install -qq --constraint constraints.txt --upgrade pip
 	build/bench/bin/python -m pip install -qq --constraint constraints.txt \
-		--build-constraint constraints.txt --editable '.[jwt]' --group bench
+		--build-constraint constraints.txt --editable '.[jwt,lambda]' --group bench
 	@touch $@
