@@ -72,11 +72,11 @@ interpreters: install ## run the unit and contract tests on another Python, and 
 
 e2e: install ## build the shop, start it in containers, and kill, scale and replace them under load
 	@$(ENGINE_ANSWERS)
-	$(BIN)/python -m pytest -o faulthandler_timeout=1200 $(E2E) --ignore $(SWARM) $(ARGS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=3600 $(E2E) --ignore $(SWARM) $(ARGS)
 
 swarm: install ## scale and roll out a mesh on Docker Swarm, through zero and back, under load: 7 minutes
 	@$(ENGINE_ANSWERS)
-	$(BIN)/python -m pytest -o faulthandler_timeout=1200 $(SWARM) $(ARGS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=3600 $(SWARM) $(ARGS)
 
 conformance: install build/lambdas/.installed build/conformance/.installed ## run AWS's conformance suite for durable functions, on RabbitMQ and PostgreSQL
 	$(BIN)/python tests/conformance/run.py build/conformance build/lambdas/node/node_modules $(ARGS)
@@ -88,7 +88,7 @@ faults: install build/lambdas/.installed ## kill, cut and restart RabbitMQ and w
 		$(filter-out tests/%,$(ARGS))
 
 faultsfull: install ## the same at full size: an hour or so
-	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 \
+	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest -o faulthandler_timeout=24000 \
 		$(or $(filter tests/%,$(ARGS)),$(FAULTS) tests/integration/store/test_dying.py) \
 		$(filter-out tests/%,$(ARGS))
 

@@ -8,6 +8,7 @@ pytest_plugins = [
     "cluster_fixtures",
     "disruptive",
     "figures",
+    "hanging",
     "inherited_signals",
     "installed_packages",
     "lambda_packages",
