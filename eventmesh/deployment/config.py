@@ -21,7 +21,10 @@ MAX_TASKS: Final = 5000
 """Tasks of one service: the most that Amazon ECS runs."""
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OURS: Final = ("EVENTMESH_BROKER", "EVENTMESH_GRACE", "EVENTMESH_STORE", "EVENTMESH_SECRETS")
+_OURS: Final = re.compile(
+    r"EVENTMESH_(BROKER(_FILE|_USERS)?|GRACE|STORE(_FILE)?|SECRETS(_[0-9]+)?)"
+)
+"""The variables that a deployment sets. Others of theirs, as EVENTMESH_STORE_KEEP, are the user's."""
 
 
 def _duration(given: Any) -> float:
@@ -84,7 +87,7 @@ class TaskConfig(Strict):
         for name in self.environment:
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"environment: {name!r} is not the name of a variable")
-            if name.startswith(_OURS):
+            if _OURS.fullmatch(name):
                 raise ValueError(f"environment: {name} follows from the deployment: leave it out")
         if self.store is not None and self.database:
             raise ValueError("database: its database is that of store: leave one of them out")

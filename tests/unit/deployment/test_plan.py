@@ -170,6 +170,17 @@ def test_instances_that_need_more_than_their_task_has(plan, write):
     assert plan("services.big.memory=512M", targets=["big"]).warnings == ()
 
 
+def test_how_broker_and_store_are_used_is_set_as_in_any_environment(plan):
+    given = {
+        "EVENTMESH_STORE_KEEP": "7d",
+        "EVENTMESH_STORE_MIGRATE": "never",
+        "EVENTMESH_BROKER_CLUSTER": "no",
+    }
+    deployment = plan(*(f"environment.{name}={text}" for name, text in given.items()))
+    environment = deployment.environment(named(deployment, "orders").task)
+    assert given.items() <= environment.items()
+
+
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
@@ -185,6 +196,10 @@ def test_instances_that_need_more_than_their_task_has(plan, write):
         ("broker=amqps://a.example,b.example", "write one name, which stands for all nodes"),
         ("rabbitmq.nodes=2", "deploy.rabbitmq: nodes: an even number of nodes"),
         ("environment.EVENTMESH_GRACE=1s", "EVENTMESH_GRACE follows from the deployment"),
+        ("environment.EVENTMESH_STORE=sqlite:///a", "EVENTMESH_STORE follows from the deployment"),
+        ("environment.EVENTMESH_STORE_FILE=/a", "EVENTMESH_STORE_FILE follows from the deployment"),
+        ("environment.EVENTMESH_BROKER_USERS=shared", "EVENTMESH_BROKER_USERS follows from the"),
+        ("environment.EVENTMESH_SECRETS_1=a", "EVENTMESH_SECRETS_1 follows from the deployment"),
         ("environment.a-b=1", "'a-b' is not the name of a variable"),
         ("count", "'count' is not a setting: write KEY=VALUE"),
         ("tag.a=1", "deploy.tag: Input should be a valid string"),
