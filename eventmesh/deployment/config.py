@@ -24,7 +24,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS: Final = re.compile(
     r"EVENTMESH_(BROKER(_FILE|_USERS)?|GRACE|STORE(_FILE)?|SECRETS(_[0-9]+)?)"
 )
-"""The variables that a deployment sets. Others of theirs, as EVENTMESH_STORE_KEEP, are the user's."""
+"""The variables that a deployment sets. Others, as EVENTMESH_STORE_KEEP, users set."""
 
 
 def _duration(given: Any) -> float:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from eventmesh.aio.tasks import task_group
+from eventmesh.aio.clock import Clock, sleep
+from eventmesh.aio.tasks import background_task, task_group
 from eventmesh.engine.spec import SourceContext
+from eventmesh.gateway.absent import AbsentRoutes
+from eventmesh.gateway.catalogue import Catalogue, RemoteRoute
 from eventmesh.gateway.relay import decode_response, encode_request
 from eventmesh.http.api.aws_lambda.invoke import MAX_WAIT
 from eventmesh.http.limits.limits import build_limits
 from eventmesh.http.openapi.merge import merge_documents
 from eventmesh.http.protocol import RELAYED_REQUEST
-from eventmesh.http.route import HttpRoute
 from eventmesh.http.routes import add_builtin_routes, add_route, build_apis, listen_for_apis
 from eventmesh.http.server.body import body_limit, read_body
 from eventmesh.http.server.problems import (
@@ -27,63 +29,39 @@ from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BytesResponse
 from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
 from eventmesh.http.server.server import HttpServer, listen
-from eventmesh.model.access.cors import Cors
 from eventmesh.model.errors import DeclarationError, FunctionNotFound, Problem
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.result import Failure
-from eventmesh.model.value import value
 
 PENDING_SECONDS: Final = 30.0
 """Seconds that a request may wait to be run, beyond the timeout of its function."""
+
+FORGET_SECONDS: Final = 30.0
+"""How often it forgets the routes that have been absent for long."""
 
 MAX_WARNINGS: Final = 100
 
 _log: Final = logging.getLogger(__name__)
 
 
-@value
-class RemoteRoute:
-    """A route, and the function of another process that answers it.
-
-    `timeout` is that function's, in seconds, None for none. `cors` is its service's: the gateway
-    itself answers the preflight requests of browsers.
-    """
-
-    route: HttpRoute
-    function: str
-    timeout: float | None
-    cors: Cors | None = None
-
-
-@value
-class Catalogue:
-    """What a mesh serves.
-
-    Of two routes with one path and method the first counts. `functions` are by their names, each as
-    `function_info`; `documents` are the OpenAPI documents of services, the first of which counts,
-    too.
-    """
-
-    routes: Sequence[RemoteRoute]
-    functions: Mapping[str, Mapping[str, Any]]
-    documents: Sequence[Mapping[str, Any]]
-
-
 class Gateway:
     """Passes requests on to the functions of other processes.
 
-    Until its catalogue is complete, all clients are told to retry later: a 404 might be wrong.
+    Until its catalogue is complete, all clients are told to retry later: a 404 might be wrong. So
+    are for a while those that ask for a route of a service whose last process has ended.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
         self._catalogue = catalogue
+        self._absent = AbsentRoutes(clock)
         self._complete = False
         self._on_change: Callable[[], None] = lambda: None
         self._warned: set[str] = set()
 
     def show(self, catalogue: Catalogue) -> None:
         """Replace the catalogue."""
+        self._absent.update(self._catalogue.routes, catalogue.routes, catalogue.services)
         self._catalogue = catalogue
         self._on_change()
 
@@ -110,9 +88,18 @@ class Gateway:
                 server.router = self._router(apis, context)
 
             self._on_change = change
-            async with listen(server, context.settings) as url:
+            async with (
+                background_task(self._forget(context.clock)),
+                listen(server, context.settings) as url,
+            ):
                 context.announce("http", url)
                 yield
+
+    async def _forget(self, clock: Clock) -> None:
+        while True:
+            await sleep(clock, FORGET_SECONDS)
+            if self._absent.forget():
+                self._on_change()
 
     def _router(
         self, apis: Sequence[BuiltinRoute], context: SourceContext
@@ -127,6 +114,9 @@ class Gateway:
                 add_route(router, route, endpoint, remote.function, remote.cors)
             except DeclarationError as error:
                 self._warn(str(error))
+        for remote in self._absent.routes:
+            with suppress(DeclarationError):  # Another service serves it now.
+                add_route(router, remote.route, _answer_absent, remote.function, remote.cors)
         add_builtin_routes(
             router, apis, context, partial(merge_documents, self._catalogue.documents)
         )
@@ -167,5 +157,13 @@ def build_relay_endpoint(remote: RemoteRoute, context: SourceContext) -> Endpoin
 def _problem_from(error: Failure) -> Problem:
     if isinstance(error, FunctionNotFound):
         # It was announced a moment ago.
-        return retryable_problem(503, "no process serves this route now", UNAVAILABLE_RETRY_SECONDS)
+        return _absent()
     return problem_from(error)
+
+
+async def _answer_absent(_request: Request, _path: PathValues) -> BytesResponse:
+    raise _absent()
+
+
+def _absent() -> Problem:
+    return retryable_problem(503, "no process serves this route now", UNAVAILABLE_RETRY_SECONDS)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-from eventmesh.gateway.gateway import Catalogue, RemoteRoute
+from eventmesh.gateway.catalogue import Catalogue, RemoteRoute
 from eventmesh.http.route import HttpRoute, Method
 from eventmesh.model.access.cors import read_cors
 from eventmesh.model.errors import DeclarationError

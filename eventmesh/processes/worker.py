@@ -131,7 +131,7 @@ async def serve_gateway(
     clock = clock or SystemClock()
     restarts = 0 if supervisor is None else supervisor.restarts
     catalogue = MeshCatalogue()
-    gateway = Gateway(catalogue.build({}))
+    gateway = Gateway(catalogue.build({}), clock)
 
     def change(instances: Mapping[str, Instance]) -> None:
         gateway.show(catalogue.build(instances))

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 
 from eventmesh import Context, Header, Problem, Response, Service, on
 from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.gateway.absent import REMEMBER_SECONDS
+from eventmesh.gateway.gateway import FORGET_SECONDS
 from eventmesh.http.server.server import HANDOVER
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.settings import Settings
@@ -135,8 +137,8 @@ class Mesh:
     async def start(self, *services):
         return await self._stack.enter_async_context(self.serving(*services))
 
-    async def gateway(self):
-        host = await self._stack.enter_async_context(serve_gateway(self._broker, SETTINGS))
+    async def gateway(self, clock=None):
+        host = await self._stack.enter_async_context(serve_gateway(self._broker, SETTINGS, clock))
         return await self._stack.enter_async_context(ClientSession(host.addresses["http"]))
 
 
@@ -218,8 +220,41 @@ async def test_services_come_and_go(mesh):
         while (await answer(gateway, *asked))[0] == 404:
             pass
         assert (await answer(gateway, *asked))[0] == 200
-    while (await answer(gateway, *asked))[0] != 404:
+    while (gone := await answer(gateway, *asked))[0] == 200:
         pass
+    assert (gone[0], gone[1]["retry-after"]) == (503, b"1")
+    assert (await answer(gateway, "GET", "/nowhere", {}))[0] == 404
+
+    newer = Service("shop")
+
+    @newer.function(on.get("/news"))
+    async def news() -> None: ...
+
+    async with mesh.serving(newer):
+        # The service is back, without that route: nobody has it now.
+        while (await answer(gateway, "GET", "/news", {}))[0] == 404:
+            pass
+        assert (await answer(gateway, *asked))[0] == 404
+
+
+async def test_who_is_gone_for_long_is_forgotten(manual_clock):
+    asked = ("GET", "/hello/you", {})
+    async with (
+        MemoryBroker(manual_clock) as broker,
+        AsyncExitStack() as stack,
+    ):
+        starting = asyncio.create_task(Mesh(broker, stack).gateway(manual_clock))
+        await manual_clock.advance(ANSWER_SECONDS * 2)
+        gateway = await starting
+        async with serve_services([shop()], broker, SETTINGS):
+            while (await answer(gateway, *asked))[0] == 404:
+                pass
+        while (await answer(gateway, *asked))[0] == 200:
+            pass
+        await manual_clock.advance(REMEMBER_SECONDS - 1)
+        assert (await answer(gateway, *asked))[0] == 503
+        await manual_clock.advance(FORGET_SECONDS + 1)
+        assert (await answer(gateway, *asked))[0] == 404
 
 
 class Line(MemoryBroker):

@@ -1,7 +1,7 @@
 import logging
 from dataclasses import replace
 
-from eventmesh.gateway.gateway import RemoteRoute
+from eventmesh.gateway.catalogue import RemoteRoute
 from eventmesh.http.route import HttpRoute
 from eventmesh.model.access.cors import Cors
 from eventmesh.presence import AnnouncedRoute, Instance
