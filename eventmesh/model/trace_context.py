@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from os import urandom
 from typing import Final
 
+from eventmesh.model.ids import new_id
 from eventmesh.model.value import value
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
@@ -67,7 +67,7 @@ def caused_headers(headers: Mapping[str, str], id: str) -> dict[str, str]:
 
 def new_span_id() -> str:
     """Return the id of a span that nobody records: 16 random hexadecimal digits, not all zero."""
-    return f"{int.from_bytes(urandom(8)) or 1:016x}"
+    return f"{int(new_id()[:16], 16) or 1:016x}"
 
 
 @value

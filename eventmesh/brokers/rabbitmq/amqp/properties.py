@@ -231,21 +231,23 @@ def decode_properties(
 def _decode(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) -> Received:
     reader = _Reader(properties)
     headers = _Headers()
-    content_type = reader.text(_CONTENT_TYPE)
-    reader.text(_ENCODING)
-    if reader.flags & _HEADERS:
+    flags = reader.flags
+    content_type = reader.text() if flags & _CONTENT_TYPE else ""
+    if flags & _ENCODING:
+        reader.text()
+    if flags & _HEADERS:
         reader.place = headers.read(properties, reader.place)
-    reader.skip(_DELIVERY_MODE, 1)
-    reader.skip(_PRIORITY, 1)
+    reader.place += bool(flags & _DELIVERY_MODE) + bool(flags & _PRIORITY)
     # These two go back to the sender byte for byte, even if they are not UTF-8.
-    correlation_id = reader.text(_CORRELATION_ID, "surrogateescape")
-    reply_to = reader.text(_REPLY_TO, "surrogateescape")
-    reader.text(_EXPIRATION)
-    id = reader.text(_MESSAGE_ID)
-    created = reader.number(_TIMESTAMP)
-    type = reader.text(_TYPE)
-    sender = reader.text(_USER_ID)
-    caller = reader.text(_APP_ID)
+    correlation_id = reader.text("surrogateescape") if flags & _CORRELATION_ID else ""
+    reply_to = reader.text("surrogateescape") if flags & _REPLY_TO else ""
+    if flags & _EXPIRATION:
+        reader.text()
+    id = reader.text() if flags & _MESSAGE_ID else ""
+    created = reader.number() if flags & _TIMESTAMP else 0
+    type = reader.text() if flags & _TYPE else ""
+    sender = reader.text() if flags & _USER_ID else ""
+    caller = reader.text() if flags & _APP_ID else ""
     message = make_message(
         body=body,
         id=id or new_id(),
@@ -269,7 +271,7 @@ def _decode(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) 
 
 
 class _Reader:
-    """Reads the property list in its order; properties without a flag are empty."""
+    """Reads the properties of a list, one after the other; `flags` say which there are."""
 
     __slots__ = ("data", "flags", "place")
 
@@ -281,23 +283,15 @@ class _Reader:
         if self.flags & _MORE_FLAGS:
             raise ValueError("there are more property flags than AMQP 0-9-1 has properties")
 
-    def text(self, flag: int, errors: str = "replace") -> str:
-        if not self.flags & flag:
-            return ""
+    def text(self, errors: str = "replace") -> str:
         text, self.place = read_text(self.data, self.place, errors)
         return text
 
-    def number(self, flag: int) -> int:
-        if not self.flags & flag:
-            return 0
+    def number(self) -> int:
         number: int
         (number,) = _SECONDS.unpack_from(self.data, self.place)
         self.place += _SECONDS.size
         return number
-
-    def skip(self, flag: int, size: int) -> None:
-        if self.flags & flag:
-            self.place += size
 
 
 class _Headers:

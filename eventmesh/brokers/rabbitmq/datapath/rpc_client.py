@@ -37,6 +37,7 @@ from eventmesh.model.errors import (
     InvocationTimeout,
     Throttled,
 )
+from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message, check_size
 from eventmesh.model.topology import Route
 
@@ -123,19 +124,20 @@ class RpcClient:
         check_size(message)
         if message.deadline is None:
             raise ValueError(f"the request {message.id!r} has no deadline: set one")
-        if message.deadline <= self._clock.monotonic():
+        remaining = message.deadline - self._clock.monotonic()
+        if remaining <= 0:
             raise InvocationTimeout(f"{route.name} was not called: the deadline had passed")
-        channel = self._publish_channel.get() or await self._wait(route, message.deadline)
+        channel = self._publish_channel.get()
+        if channel is None:
+            channel = await self._wait(route, message.deadline)
+            remaining = message.deadline - self._clock.monotonic()
         if len(self._open) >= MAX_OPEN:
             raise Throttled(
                 f"{MAX_OPEN:,} requests of this process wait for replies", QUEUE_FULL_RETRY_SECONDS
             )
-        remaining = message.deadline - self._clock.monotonic()
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(remaining, partial(_time_out, reply, route, remaining))
-        # 64 random bits: whoever answers one request knows nothing of the other ones, and all of a
-        # process have one reply address.
-        correlation_id = urandom(8).hex()
+        correlation_id = _new_correlation_id()
         self._open[correlation_id] = reply
         try:
             self._publish(channel, route, message, correlation_id, remaining).add_done_callback(
@@ -155,7 +157,7 @@ class RpcClient:
         """Send a request again that a channel refused, on other ones, and wait for its reply."""
         started = self._clock.monotonic()
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        correlation_id = urandom(8).hex()
+        correlation_id = _new_correlation_id()
         self._open[correlation_id] = reply
 
         async def resend(channel: Channel) -> None:
@@ -262,6 +264,14 @@ class RpcClient:
                     "function may or may not have run"
                 ),
             )
+
+
+def _new_correlation_id() -> str:
+    """Return 64 random bits: whoever answers one request knows nothing of the other ones.
+
+    All requests of a process have one reply address.
+    """
+    return new_id()[:16]
 
 
 def _fail(reply: asyncio.Future[Message], error: Exception) -> None:
