@@ -36,6 +36,7 @@ from eventmesh.engine.spec import (
 from eventmesh.engine.store import OwnTables
 from eventmesh.gateway.request_types import REQUEST_TYPES
 from eventmesh.http.source import HttpSource, open_authorizers, serve_functions
+from eventmesh.leftovers.mesh import open_leftovers
 from eventmesh.middleware.deadline import enforce_deadline
 from eventmesh.middleware.idempotency import run_once
 from eventmesh.middleware.logging import log_invocations
@@ -179,6 +180,7 @@ async def host_services(
             guards=guards,
             results=results,
             note_delayed=metrics.runs.delay,
+            leftovers=open_leftovers(settings.broker_address, broker, clock),
         )
         # Left after the sources, for what the last handlers have committed.
         await stack.enter_async_context(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import logging
 import os
@@ -16,13 +15,16 @@ import click
 from rich.table import Table
 
 from eventmesh.aio.clock import SystemClock
-from eventmesh.brokers.registry import check_shared, find_adapter
+from eventmesh.brokers.registry import check_shared, open_broker
 from eventmesh.cli.text.dead_letters import count_dead_letters
 from eventmesh.cli.text.output import add_row, format_age, print_table
-from eventmesh.client.mesh import check_accepting, open_mesh
-from eventmesh.engine.codecs.trust import gateways_in
-from eventmesh.leftovers.prune import Fate, Pruner, Removed
-from eventmesh.leftovers.survey import Remains
+from eventmesh.cli.with_client import is_http, read_credentials
+from eventmesh.client.credentials import check_credentials
+from eventmesh.client.http import open_http_client
+from eventmesh.client.http_leftovers import HttpLeftovers
+from eventmesh.client.mesh import MESH_CONNECT_SECONDS
+from eventmesh.engine.leftovers import Fate, LeftoverAccess, Remains, Removed
+from eventmesh.leftovers.mesh import open_pruner
 from eventmesh.model.settings import Settings
 from eventmesh.observability.logs import configure_logging
 
@@ -30,28 +32,27 @@ _audit: Final = logging.getLogger("eventmesh.audit")
 
 
 @asynccontextmanager
-async def _open_pruner(url: str, wait: float) -> AsyncGenerator[Pruner]:
+async def _open_access(url: str, wait: float) -> AsyncGenerator[LeftoverAccess]:
+    if is_http(url):
+        credentials = check_credentials(**read_credentials(url))
+        async with open_http_client(url, credentials) as client:
+            yield HttpLeftovers(client)
+        return
     check_shared(url)
     async with (
-        find_adapter(url).inspect(url, "eventmesh prune") as inspector,
-        open_mesh(url, "prune") as (broker, observer),
+        open_broker(url, "eventmesh prune", connect_timeout=MESH_CONNECT_SECONDS) as broker,
+        open_pruner(url, broker, SystemClock(), wait) as pruner,
     ):
-        await asyncio.sleep(wait)
-        # During an alarm no process can answer, and each would seem to be gone.
-        await check_accepting(broker)
-        yield Pruner(
-            broker,
-            inspector,
-            SystemClock(),
-            lambda: list(observer.instances.values()),
-            gateways_in(url),
-        )
+        yield pruner
 
 
 async def find(url: str, name: str, wait: float) -> Sequence[Remains]:
-    """Return what is left, as `Pruner.find` does; processes have `wait` seconds to answer."""
-    async with _open_pruner(url, wait) as pruner:
-        return await pruner.find(name)
+    """Return what is left, as `LeftoverAccess.find` does.
+
+    Processes have `wait` seconds to answer over a broker.
+    """
+    async with _open_access(url, wait) as leftovers:
+        return await leftovers.find(name)
 
 
 def show(remains: Sequence[Remains]) -> None:
@@ -70,17 +71,17 @@ def show(remains: Sequence[Remains]) -> None:
     print_table(table)
 
 
-async def remove(settings: Settings, fates: Mapping[str, Fate], wait: float) -> None:
+async def remove(settings: Settings, url: str, fates: Mapping[str, Fate], wait: float) -> None:
     """Remove these functions one after the other, and say what was done with each.
 
-    Raises as `Pruner.remove` does, at the first that cannot be removed.
+    Raises as `LeftoverAccess.remove` does, at the first that cannot be removed.
     """
     configure_logging(settings.log_format, logging.WARNING)
     _audit.setLevel(logging.INFO)
-    async with _open_pruner(settings.broker_address, wait) as pruner:
+    async with _open_access(url, wait) as leftovers:
         for function, fate in fates.items():
             try:
-                removed = await pruner.remove(function, fate)
+                removed = await leftovers.remove(function, fate)
             except BaseException as error:
                 _note(function, f"failed: {str(error) or type(error).__name__}")
                 raise

@@ -14,8 +14,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from eventmesh.cli.text.output import add_row, console, format_age, print_json, print_table
-from eventmesh.client.mesh import check_accepting, open_mesh
+from eventmesh.client.mesh import open_mesh
 from eventmesh.presence import Instance
+from eventmesh.presence.answers import check_accepting
 from eventmesh.processes.stop_signals import on_stop_signals
 
 REFRESH_SECONDS: Final = 1.0

@@ -25,7 +25,7 @@ def check_credentials(
     token: str | None,
     access_key: str | None,
     secret_key: str | None,
-    session_token: str | None,
+    session_token: str | None = None,
 ) -> Credentials:
     """Return the credentials that these options make. Raises SettingsError, without secrets."""
     given = Credentials(token or "", access_key or "", secret_key or "", session_token or "")

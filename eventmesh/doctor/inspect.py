@@ -10,7 +10,7 @@ from typing import Final
 from eventmesh.abc import Broker, BrokerInspector
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import check_shared, find_adapter
-from eventmesh.client.mesh import check_accepting, open_mesh
+from eventmesh.client.mesh import open_mesh
 from eventmesh.doctor.checks import (
     ExpectedQueue,
     Finding,
@@ -30,6 +30,7 @@ from eventmesh.model.broker import BrokerCommands
 from eventmesh.model.errors import AccessDenied, BrokerUnavailable
 from eventmesh.model.topology import SERVICES, dead_letters, inbox, record_name, rpc_queue
 from eventmesh.presence import Instance, Observer
+from eventmesh.presence.answers import check_accepting
 from eventmesh.service import Service
 from eventmesh.triggers.queue import QueueTrigger
 

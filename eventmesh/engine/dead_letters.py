@@ -115,7 +115,7 @@ class DeadLetters(Protocol):
         """Summarise the dead letters of each function that has some, in the order of their names.
 
         A broker that cannot list its queues, such as RabbitMQ, is asked about the functions that
-        processes announce; dead letters of functions that no process serves are then left out.
+        processes announce, and those in the records of services that its user may read.
         """
         ...
 

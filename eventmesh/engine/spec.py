@@ -17,6 +17,7 @@ from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
 from eventmesh.engine.context import Context
+from eventmesh.engine.leftovers import ProcessLeftovers
 from eventmesh.engine.results import Results
 from eventmesh.engine.store import NO_STORE, ServiceStore
 from eventmesh.model.access.authorizers import Alternatives
@@ -346,6 +347,8 @@ class SourceContext:
     """What remembers the asynchronous invocations of a function, by its name, if anything does."""
     note_delayed: NoteDelayed = _note_nothing
     """For those who ask where an invocation is."""
+    leftovers: ProcessLeftovers | None = None
+    """What is left of functions that no process has; None at a broker inside this process."""
 
     @property
     def clock(self) -> Clock:

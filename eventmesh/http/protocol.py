@@ -28,6 +28,9 @@ TIMERS: Final = f"{CONTROL}/timers"
 INSTANCES: Final = f"{CONTROL}/instances"
 """The path under which processes are told to drain."""
 
+LEFTOVERS: Final = f"{CONTROL}/leftovers"
+"""The path under which what is left of functions that no process has is shown and removed."""
+
 INVOCATION_ID: Final = "x-eventmesh-invocation-id"
 """The id of the invocation whose outcome a response has."""
 

@@ -15,6 +15,7 @@ from typing import Final
 from eventmesh.abc import Broker, BrokerInspector, Delivery, Lease
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.engine.codecs.trust import Believe, believe_as
+from eventmesh.engine.leftovers import Fate, Remains, Removed
 from eventmesh.leftovers.index import forget_service, read_services
 from eventmesh.leftovers.record import (
     GRACE_SECONDS,
@@ -26,7 +27,7 @@ from eventmesh.leftovers.record import (
     mark_unbound,
     read_record,
 )
-from eventmesh.leftovers.survey import Remains, find_remains, running_functions
+from eventmesh.leftovers.survey import find_remains, running_functions
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,
@@ -49,40 +50,16 @@ from eventmesh.model.topology import (
     slots_name,
     to_function,
 )
-from eventmesh.model.value import value
 from eventmesh.presence import Instance
 
 MOVED_AT_ONCE: Final = 64
 """Invocations that are taken from an inbox and not yet stored in another one."""
 
 
-@value
-class Fate:
-    """What is to become of what waits for a function that is removed.
-
-    Its invocations are moved to the function `move_to`, or dropped with `drop`; its dead letters
-    stay unless `dead_letters`. With neither, a function for which something waits is not removed.
-    """
-
-    move_to: str = ""
-    drop: bool = False
-    dead_letters: bool = False
-
-
-@value
-class Removed:
-    """How many invocations were moved and dropped, and how many dead letters dropped and kept."""
-
-    moved: int
-    dropped: int
-    dead: int
-    dead_kept: int
-
-
 class Pruner:
     """Finds and removes what is left; `list_instances` returns the processes that run.
 
-    All may raise BrokerUnavailable and AccessDenied.
+    See `LeftoverAccess`.
     """
 
     def __init__(
@@ -104,12 +81,7 @@ class Pruner:
         self._list_instances = list_instances
 
     async def find(self, name: str = "") -> Sequence[Remains]:
-        """Return what can be removed: of a function, of a service, or of all services that run.
-
-        A service that does not run may only be stopped: it has to be named. Raises
-        DeclarationError for a function that a process has, or had a moment ago, and
-        FunctionNotFound for a name of which nothing is left.
-        """
+        """As in the port."""
         if "." in name:
             return [await self._find_function(check_function(name))]
         if not name:
@@ -168,12 +140,7 @@ class Pruner:
         return ""
 
     async def remove(self, name: str, fate: Fate) -> Removed:
-        """Remove a function: its inbox, its RPC queue, its slots, and what is told by `fate`.
-
-        Raises DeclarationError as `find` does, if something waits and `fate` does not say what
-        becomes of it, and if a queue has a consumer; FunctionNotFound and Throttled if its
-        invocations cannot be stored at `fate.move_to`.
-        """
+        """As in the port."""
         service = name.partition(".")[0]
         async with AsyncExitStack() as stack:
             lease = await self._take_record(service, stack)

@@ -5,31 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from eventmesh.abc import BrokerInspector
+from eventmesh.engine.leftovers import Remains
 from eventmesh.leftovers.record import FunctionRecord, Record
 from eventmesh.model.topology import dead_letters, inbox, named
 from eventmesh.model.value import value
 from eventmesh.presence import Instance
-
-
-@value
-class Remains:
-    """What is left of a function that no process has.
-
-    `since` says when that was noticed, in seconds since the epoch: 0 if it was not, because its
-    service does not run, or not yet. `patterns` are bound to its inbox. `waiting` and `dead` count
-    its invocations and dead letters; None without such a queue.
-    """
-
-    function: str
-    since: float
-    patterns: tuple[str, ...]
-    waiting: int | None
-    dead: int | None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left at the broker."""
-        return self.waiting is None and self.dead is None and not self.patterns
 
 
 @value

@@ -46,9 +46,8 @@ def command() -> None:
 def list_letters(*, name: str | None, limit: int | None, as_json: bool, url: str) -> None:
     """List the dead letters of the function NAME; without NAME, count those of all functions.
 
-    RabbitMQ cannot list its queues. Over it (--url amqp://…) functions are counted that a process
-    serves, or that the record of their service names, although none does; over HTTP, those that
-    a process serves. Name any other.
+    RabbitMQ cannot list its queues: functions are counted that a process serves, or that the
+    record of their service names, although none does. Name any other.
     """
     if name is not None:
         _list_one(name, limit or LISTED, url, as_json=as_json)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventmesh.cli.options import read_duration
-from eventmesh.cli.process_options import broker_option, read_settings
+from eventmesh.cli.options import read_duration, url_option
+from eventmesh.cli.process_options import read_settings
 
 if TYPE_CHECKING:
-    from eventmesh.leftovers.prune import Fate
-    from eventmesh.leftovers.survey import Remains
+    from eventmesh.engine.leftovers import Fate, Remains
 
 
 @click.command()
 @click.argument("name", metavar="[SERVICE[.FUNCTION]]", default="")
-@broker_option
+@url_option
 @click.option("--dry-run", is_flag=True, help="Show what is left, and remove nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option(
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     default="2s",
     show_default=True,
     callback=read_duration,
-    help="How long to wait for processes to answer.",
+    help="How long processes may take to answer, over RabbitMQ.",
 )
 def command(
     *,
     name: str,
-    broker: str | None,
+    url: str,
     dry_run: bool,
     yes: bool,
     move_to: str,
@@ -52,15 +51,16 @@ def command(
 
     Without a name, those of all functions that a newer version of their service does not have. A
     service that does not run at all may only be stopped: name it. What runs is refused. Invocations
-    that wait are moved or dropped as you say; dead letters are kept unless you say otherwise.
+    that wait are moved or dropped as you say; dead letters are kept unless you say otherwise. Over
+    HTTP the process that is asked does it, for whoever has the scope "manage".
     """
     if move_to and drop:
         raise click.UsageError("--move-to and --drop exclude each other: choose one")
-    settings, _ = read_settings({"broker": broker})
+    settings, _ = read_settings({})
     from eventmesh.cli.prune import find, remove, show  # noqa: PLC0415 - not for --help
-    from eventmesh.leftovers.prune import Fate  # noqa: PLC0415
+    from eventmesh.engine.leftovers import Fate  # noqa: PLC0415
 
-    url, fate = settings.broker_address, Fate(move_to, drop, dead_letters)
+    fate = Fate(move_to, drop, dead_letters)
     remains = asyncio.run(find(url, name, wait))
     if any(each.function == move_to for each in remains):
         raise click.UsageError(f"{move_to} is to be removed itself: move to another function")
@@ -73,7 +73,7 @@ def command(
     fates = _decide(remains, fate, yes=yes)
     if fates and not yes:
         _confirm(name or "prune", len(fates))
-    asyncio.run(remove(settings, fates, wait))
+    asyncio.run(remove(settings, url, fates, wait))
 
 
 def _decide(remains: Sequence[Remains], fate: Fate, *, yes: bool) -> dict[str, Fate]:

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.registry import check_shared, open_broker
-from eventmesh.client.mesh import MESH_CONNECT_SECONDS, check_accepting
+from eventmesh.client.mesh import MESH_CONNECT_SECONDS
 from eventmesh.console.sources import MeshSource, open_mesh_source
 from eventmesh.engine.codecs.trust import gateways_in
+from eventmesh.presence.answers import check_accepting
 
 
 @asynccontextmanager

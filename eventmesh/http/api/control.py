@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from eventmesh.http.api.events import STRUCTURED, parse_event
 from eventmesh.http.api.executions import ApiEndpoint, ApiRoute, ExecutionsApi
 from eventmesh.http.api.guard import Action, ApiGuard, check_spelling
 from eventmesh.http.api.instances import InstancesApi
+from eventmesh.http.api.leftovers import LeftoversApi
 from eventmesh.http.api.query import query_value, read_limit
 from eventmesh.http.api.timers import TimersApi
 from eventmesh.http.protocol import CONTROL
@@ -58,11 +59,11 @@ class ControlApi:
         self._directory = directory
         self._guard = guard
         self._dead_letters = BrokerDeadLetters(
-            context.broker, context.clock, self._list_names, gateways_of(context.settings)
+            context.broker, context.clock, self._list_known, gateways_of(context.settings)
         )
-
         self._executions = ExecutionsApi(context, self._limit, self._list_names)
         self._instances = InstancesApi(context)
+        self._leftovers = LeftoversApi(context, self._limit)
         self._timers = TimersApi(context, self._limit, self._list_names)
         self._results = MeshResults(
             context.broker, context.clock, self._list_names, context.results
@@ -76,6 +77,7 @@ class ControlApi:
             *self._executions.routes(),
             *self._timers.routes(),
             *self._instances.routes(),
+            *self._leftovers.routes(),
             ("GET", f"{CONTROL}/functions", "read", "list functions", self.list_functions),
             ("GET", function, "read", "show", self.show_function),
             ("GET", invocation, "read", "show an invocation of", self.show_invocation),
@@ -227,6 +229,12 @@ class ControlApi:
 
     async def _list_names(self) -> Sequence[str]:
         return list(self._directory())
+
+    async def _list_known(self) -> Iterable[str]:
+        """Return also those that no process has any more."""
+        leftovers = self._context.leftovers
+        recorded = () if leftovers is None else await leftovers.functions()
+        return {*self._directory(), *recorded}
 
     async def list_dead_letters(self, request: Request, path: PathValues, _: str) -> BytesResponse:
         """List the oldest dead letters of a function, or those that the query selects.

@@ -29,7 +29,7 @@ async def sell() -> None: ...
 async def text(n: int) -> None:
     print("text", n, flush=True)
 """
-READY = r"is ready at http://[0-9.:]+"
+READY = r"is ready at (http://[0-9.:]+)"
 SMS, AUDIT = "shop.sms", "shop.audit"
 
 
@@ -173,7 +173,49 @@ async def test_a_service_that_is_gone_for_good(prune, left, other, rabbitmq, vho
     await other.publish(to_subscribers("order.placed"), Message(b"{}", "1", time.time()))
 
 
-async def test_the_embedded_broker_has_nothing_left(run):
-    ended = await run("prune")
+@pytest.fixture(params=["worker", "gateway"])
+async def over_http(request, launch, run, left, shop, url):
+    """Run a command on the HTTP address of the service, or of a gateway to it."""
+    address = next(found[1] for line in shop.lines if (found := re.search(READY, line)))
+    if request.param == "gateway":
+        gateway = await launch("gateway", "--port=0", "--admin-port=0", EVENTMESH_BROKER=url)
+        address = (await gateway.line(READY))[1]
+
+    async def over_http(*arguments):
+        return await run(*arguments, "--url", address)
+
+    return over_http
+
+
+async def test_over_http_dead_letters_of_what_is_left_are_listed_and_dropped(over_http):
+    ended = await over_http("dlq", "list", "--json")
+    assert [(each["function"], each["count"]) for each in json.loads(ended.out)] == [(SMS, 1)]
+    assert (await over_http("dlq", "purge", SMS, "--yes")).code == 0
+    assert (await over_http("dlq", "list", "--json")).out == "[]\n"
+
+
+async def test_over_http_what_is_left_is_shown_and_removed(over_http, shop, rabbitmq, vhost):
+    shown = await over_http("prune", "--dry-run")
+    assert re.search(r"│ shop\.sms +│ 2h +│ 3 +│ 1 +│ order\.\* +│", shown.out), shown
+    assert len(await ours(rabbitmq, vhost)) == 4
+    refused = await over_http("prune", "shop.text", "--yes")
+    assert (refused.code, "a process has it" in refused.err) == (2, True)
+    missing = await over_http("prune", "shop.nothing", "--yes")
+    assert (missing.code, "nothing is left" in missing.err) == (3, True)
+    ended = await over_http("prune", "--yes", "--move-to", "shop.text")
+    assert "shop.sms removed: 3 invocations moved to shop.text, 1 dead letter kept" in ended.out
+    assert "shop.audit removed: nothing waited" in ended.out
+    for _ in range(3):
+        await shop.line(r"^text \d$")
+    assert await ours(rabbitmq, vhost) == {"em.dead.shop.sms"}
+
+
+async def test_the_embedded_broker_has_nothing_left(run, dev, write):
+    write("app.py", APP)
+    process = await dev("app.py")
+    ended = await run("prune", "--url", await process.started())
+    assert ended.code == 2
+    assert "the embedded broker lives inside this process" in ended.err
+    ended = await run("prune", "--broker", "memory://")
     assert ended.code == 2
     assert "--broker amqp://" in ended.err

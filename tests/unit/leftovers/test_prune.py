@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
+from eventmesh.engine.leftovers import Fate, Removed
 from eventmesh.leftovers.index import list_service, read_services
-from eventmesh.leftovers.prune import MOVED_AT_ONCE, Fate, Pruner, Removed
+from eventmesh.leftovers.prune import MOVED_AT_ONCE, Pruner
 from eventmesh.leftovers.record import FunctionRecord, Record, dump_record, load_record
 from eventmesh.model.errors import (
     AccessDenied,

@@ -1,8 +1,8 @@
+from eventmesh.engine.leftovers import Remains
 from eventmesh.leftovers.record import FunctionRecord, Record, read_record
 from eventmesh.leftovers.survey import (
     AbandonedQueue,
     DroppedPattern,
-    Remains,
     find_remains,
     survey_service,
 )
