@@ -7,45 +7,21 @@ docs/rabbitmq-messages.md lists their names, and how messages of other systems a
 from __future__ import annotations
 
 import logging
-import math
 import struct
-from decimal import Decimal
 from struct import Struct
 from typing import Final, NamedTuple
 
 from eventmesh.aio.clock import Clock
-from eventmesh.brokers.rabbitmq.amqp.values import LENGTH, read_sized, read_text, write_text
+from eventmesh.brokers.rabbitmq.amqp.headers import (
+    UNREADABLE,
+    Headers,
+    read_seconds,
+    write_headers,
+)
+from eventmesh.brokers.rabbitmq.amqp.values import read_text, write_text
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import JSON, NO_HEADERS, Message, make_message
-
-ATTEMPT: Final = "em-attempt"
-TRIGGER: Final = "em-trigger"
-TIME: Final = "em-time"
-TIMEOUT: Final = "em-timeout"
-PRINCIPAL: Final = "em-principal"
-REDELIVERIES: Final = "em-redeliveries"
-UNREADABLE: Final = "em-unreadable"
-"""A header that is set here, not sent: why the properties of a message could not be read."""
-
-_COPIES: Final = ("CC", "BCC")
-"""Headers by which RabbitMQ routes (https://www.rabbitmq.com/docs/sender-selected). It closes a
-channel on which they are written as a text."""
-
-_RESERVED: Final = frozenset((ATTEMPT, TRIGGER, TIME, TIMEOUT, PRINCIPAL, REDELIVERIES, *_COPIES))
-_DELIVERY_COUNT: Final = "x-delivery-count"
-_ACQUIRED_COUNT: Final = "x-acquired-count"
-_NOTES: Final = frozenset(
-    (
-        _ACQUIRED_COUNT,
-        *(
-            f"x-{time}-death-{what}"
-            for time in ("first", "last")
-            for what in ("exchange", "queue", "reason")
-        ),
-    )
-)
-"""Headers in which RabbitMQ records the path of a message, such as through the delay ladder."""
 
 _MORE_FLAGS: Final = 1
 _CONTENT_TYPE: Final = 1 << 15
@@ -64,31 +40,9 @@ _APP_ID: Final = 1 << 3
 
 _FLAGS: Final = Struct(">H")
 _SECONDS: Final = Struct(">Q")
-_DOUBLE: Final = Struct(">d")
-_INTEGER: Final = Struct(">i")
-_DECIMAL: Final = Struct(">Bi")
 _JSON: Final = bytes((len(JSON),)) + JSON.encode()
 _PERSISTENT: Final = b"\x02"
 _TRANSIENT: Final = b"\x01"
-_MAX_COUNT: Final = 2**31 - 1
-"""The largest `em-attempt` and `em-redeliveries` in the encoding used here."""
-
-_STRING_KIND: Final = ord("S")
-_DECIMAL_KIND: Final = ord("D")
-_NUMBERS: Final = {
-    ord(kind): Struct(">" + form) for kind, form in zip("tbBsuIilLfdT", "?bBhHiIqqfdQ", strict=True)
-}
-"""Fixed-size values by their kind (https://www.rabbitmq.com/amqp-0-9-1-errata, section 3)."""
-_SKIPPED: Final = frozenset(b"AFx")
-"""Arrays, tables (such as x-death) and bytes, which functions do not see as headers."""
-_VOID: Final = frozenset(b"V\0")
-
-_LATEST: Final = 253_402_214_400.0
-"""The beginning of the last day of the year 9999: dates go no further, and this one exists in every
-time zone."""
-_MILLISECONDS: Final = 1 << 32
-"""Seconds since the epoch in the year 2106: a larger timestamp is in milliseconds."""
-
 _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 
@@ -129,7 +83,7 @@ def encode_properties(
         parts = [
             b"",
             _JSON if message.content_type == JSON else write_text(message.content_type),
-            _table(message, expiration),
+            write_headers(message, expiration),
             _PERSISTENT if durable else _TRANSIENT,
         ]
         if correlation_id := correlation_id or message.correlation_id:
@@ -166,38 +120,6 @@ def encode_user(user: str) -> bytes:
     return bytes((len(encoded),)) + encoded if 0 < len(encoded) <= MAX_SHORT_STRING else b""
 
 
-_TIME_ENTRY: Final = write_text(TIME) + b"d"
-_TIMEOUT_ENTRY: Final = write_text(TIMEOUT) + b"d"
-_ATTEMPT_ENTRY: Final = write_text(ATTEMPT) + b"I"
-_REDELIVERIES_ENTRY: Final = write_text(REDELIVERIES) + b"I"
-
-
-def _table(message: Message, expiration: int | None) -> bytes:
-    # The timestamp property has whole seconds, which are too coarse for an age.
-    entries = [_TIME_ENTRY, _DOUBLE.pack(message.timestamp)]
-    if expiration is not None:
-        # Not the property alone: that of another system's message says nothing of a caller.
-        entries += (_TIMEOUT_ENTRY, _DOUBLE.pack(expiration / 1000))
-    if message.attempt != 1:
-        entries += (_ATTEMPT_ENTRY, _INTEGER.pack(message.attempt))
-    if message.redeliveries:
-        entries += (_REDELIVERIES_ENTRY, _INTEGER.pack(message.redeliveries))
-    if message.trigger != "invoke":
-        entries.append(_text_entry(TRIGGER, message.trigger))
-    if message.principal:
-        entries.append(_text_entry(PRINCIPAL, message.principal))
-    for name, text in message.headers.items():
-        if name not in _RESERVED:
-            entries.append(_text_entry(name, text))
-    table = b"".join(entries)
-    return LENGTH.pack(len(table)) + table
-
-
-def _text_entry(name: str, text: str) -> bytes:
-    encoded = text.encode(errors="replace")
-    return write_text(name) + b"S" + LENGTH.pack(len(encoded)) + encoded
-
-
 def receive(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) -> Received:
     """Decode the message of a delivery, however bad its properties are.
 
@@ -230,9 +152,9 @@ def decode_properties(
 
 def _decode(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) -> Received:
     reader = _Reader(properties)
-    headers = _Headers()
+    headers = Headers()
     flags = reader.flags
-    content_type = reader.text() if flags & _CONTENT_TYPE else ""
+    content_type = reader.content_type() if flags & _CONTENT_TYPE else ""
     if flags & _ENCODING:
         reader.text()
     if flags & _HEADERS:
@@ -251,7 +173,7 @@ def _decode(properties: bytes, body: bytes, clock: Clock, *, redelivered: bool) 
     message = make_message(
         body=body,
         id=id or new_id(),
-        timestamp=headers.time or _seconds(created) or clock.now(),
+        timestamp=headers.time or read_seconds(created) or clock.now(),
         content_type=content_type or JSON,
         headers=headers.own or NO_HEADERS,
         trigger=headers.trigger,
@@ -283,6 +205,12 @@ class _Reader:
         if self.flags & _MORE_FLAGS:
             raise ValueError("there are more property flags than AMQP 0-9-1 has properties")
 
+    def content_type(self) -> str:
+        if self.data.startswith(_JSON, self.place):  # That of most messages.
+            self.place += len(_JSON)
+            return JSON
+        return self.text()
+
     def text(self, errors: str = "replace") -> str:
         text, self.place = read_text(self.data, self.place, errors)
         return text
@@ -292,98 +220,3 @@ class _Reader:
         (number,) = _SECONDS.unpack_from(self.data, self.place)
         self.place += _SECONDS.size
         return number
-
-
-class _Headers:
-    """The header table: eventmesh's own headers, and the others as text."""
-
-    __slots__ = (
-        "acquired",
-        "attempt",
-        "losses",
-        "own",
-        "principal",
-        "redeliveries",
-        "time",
-        "timeout",
-        "trigger",
-    )
-
-    def __init__(self) -> None:
-        self.acquired = 0
-        self.attempt = 1
-        self.losses = 0
-        self.own: dict[str, str] = {}
-        self.principal = ""
-        self.redeliveries = 0
-        self.time = 0.0
-        self.timeout: float | None = None
-        self.trigger = "invoke"
-
-    def read(self, data: bytes, place: int) -> int:
-        """Read the table at `place`, and return its end. Each entry moves `place` on."""
-        place, end = read_sized(data, place)
-        while place < end:
-            name, place = read_text(data, place)
-            kind = data[place]
-            place += 1
-            if kind == _STRING_KIND:
-                start, place = read_sized(data, place)
-                self._take_text(name, data[start:place].decode(errors="replace"))
-            elif kind in _NUMBERS:
-                (number,) = _NUMBERS[kind].unpack_from(data, place)
-                place += _NUMBERS[kind].size
-                self._take_number(name, number)
-            elif kind == _DECIMAL_KIND:
-                places, digits = _DECIMAL.unpack_from(data, place)
-                place += _DECIMAL.size
-                self.own[name] = str(Decimal(digits).scaleb(-places))
-            elif kind in _SKIPPED:
-                _, place = read_sized(data, place)
-            elif kind not in _VOID:
-                raise ValueError(f"the header {name!r} has a value of an unknown type, {kind}")
-        if place > end:
-            raise ValueError("a header goes over the end of its table")
-        return end
-
-    def count(self, *, redelivered: bool) -> tuple[int, int]:
-        """Return the redeliveries and losses of the message.
-
-        From 4.3 on a quorum queue counts both, before that requeues and losses together. A classic
-        queue only says that it is not the first delivery.
-        """
-        if not self.acquired:
-            losses = self.losses or int(redelivered)
-            return min(self.redeliveries + losses, _MAX_COUNT), losses
-        return min(self.redeliveries + self.acquired, _MAX_COUNT), self.losses
-
-    def _take_text(self, name: str, text: str) -> None:
-        if name == TRIGGER:
-            self.trigger = text
-        elif name == PRINCIPAL:
-            self.principal = text
-        elif name not in _NOTES:
-            self.own[name] = text
-
-    def _take_number(self, name: str, number: float) -> None:
-        if name == TIME:
-            self.time = _seconds(number)
-        elif name == TIMEOUT:
-            self.timeout = number if math.isfinite(number) else None
-        elif name == ATTEMPT and isinstance(number, int):
-            self.attempt = min(max(number, 1), _MAX_COUNT)
-        elif name == REDELIVERIES and isinstance(number, int):
-            self.redeliveries = min(max(number, 0), _MAX_COUNT)
-        elif name == _DELIVERY_COUNT and isinstance(number, int):
-            self.losses = max(number, 0)
-        elif name == _ACQUIRED_COUNT and isinstance(number, int):
-            self.acquired = max(number, 0)
-        elif name not in _NOTES:
-            # As in JSON: "True" is Python's word only.
-            self.own[name] = str(number).lower() if isinstance(number, bool) else str(number)
-
-
-def _seconds(number: float) -> float:
-    """Return a time in seconds since the epoch; 0 for a number that is not a time."""
-    seconds = number / 1000 if number > _MILLISECONDS else float(number)
-    return seconds if 0 < seconds <= _LATEST else 0.0

@@ -13,7 +13,8 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from eventmesh.aio.clock import SystemClock
-from eventmesh.brokers.rabbitmq.amqp.properties import TIME, receive
+from eventmesh.brokers.rabbitmq.amqp.headers import TIME
+from eventmesh.brokers.rabbitmq.amqp.properties import receive
 from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
 from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
 from eventmesh.model.errors import BrokerUnavailable, Throttled

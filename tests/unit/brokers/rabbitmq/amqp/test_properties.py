@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, header
 
+from eventmesh.brokers.rabbitmq.amqp.headers import UNREADABLE
 from eventmesh.brokers.rabbitmq.amqp.properties import (
-    UNREADABLE,
     decode_properties,
     encode_properties,
     receive,
