@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import os
+
 from hypothesis import settings
 
 pytest_plugins = [
@@ -21,5 +23,6 @@ pytest_plugins = [
 
 # How long an example takes depends on what else the machine does: it decides no test.
 # Built on the profile in force, so that under CI the examples stay the same in every run.
-settings.register_profile("eventmesh", settings(), deadline=None)
+EXAMPLES = int(os.environ.get("EVENTMESH_TEST_EXAMPLES", settings().max_examples))
+settings.register_profile("eventmesh", settings(), deadline=None, max_examples=EXAMPLES)
 settings.load_profile("eventmesh")

@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 from rabbitmq_fixtures import BROKER_VARIABLE
 from rabbitmq_node import Node
+from waiting import PAUSE
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, SystemClock
@@ -136,7 +137,7 @@ class RabbitMesh(Mesh):
 
     async def elapse(self, seconds: float) -> None:
         del seconds
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE)
 
 
 class Users:

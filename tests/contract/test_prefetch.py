@@ -5,6 +5,7 @@ import random
 from contextlib import AsyncExitStack
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh import Service
 from eventmesh.host import host_services
@@ -29,7 +30,7 @@ def until(mesh):
         async def wait():
             while not condition():
                 await mesh.elapse(0.01)
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
 
         await mesh.soon(wait())
 

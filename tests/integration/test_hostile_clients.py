@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 from raw_http import HOST, JSON, status_of
+from waiting import PAUSE
 
 from eventmesh import Service, on
 from eventmesh.http.limits.limits import RATE_GRACE
@@ -67,7 +68,7 @@ def metric(served, name):
 async def soon(condition):
     async with asyncio.timeout(10):
         while not condition():
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientPayloadError
+from waiting import PAUSE
 
 from eventmesh import Problem, Service, on
 
@@ -165,7 +166,7 @@ class Endless:
                 while True:
                     yield item
                     self.sent += 1
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(PAUSE)
             finally:
                 self.closed.set()
 

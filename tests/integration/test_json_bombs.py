@@ -7,6 +7,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from pydantic import BaseModel
+from waiting import PAUSE
 
 from eventmesh import Response, Service, on
 from eventmesh.http.protocol import CONTROL, LAMBDA
@@ -103,7 +104,7 @@ async def test_a_stored_one_is_a_dead_letter_at_once(serving, shop, function):
         await served.host.caller.send(function, BOMB)
         async with asyncio.timeout(10):
             while not await served.broker.depth(dead_letters(function)):
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         assert not await served.broker.depth(inbox(function))
         path = f"{CONTROL}/dead-letters/{function}"
         async with served.http.get(path) as answer:
@@ -121,7 +122,7 @@ async def test_an_item_of_a_batch_is_a_dead_letter_alone(serving, shop):
             await served.host.caller.send("queue:jobs", body)
         async with asyncio.timeout(10):
             while not await served.broker.depth(dead_letters("shop.batched")):
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         assert await served.broker.depth(dead_letters("shop.batched")) == 1
 
 

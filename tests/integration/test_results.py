@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from postgres_server.server import query
 from pydantic import BaseModel
+from waiting import PAUSE
 
 from eventmesh import (
     Client,
@@ -166,7 +167,7 @@ async def test_a_retry_that_waits_is_told_and_cancelled(
 
         async def wait(id, state):
             while (found := await client.result(id, NAME)) is None or found.state != state:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
             return found
 
         id = await client.send(NAME, {"total": 1})
@@ -313,7 +314,7 @@ async def test_old_results_are_dropped(serving, runs, postgres_url, manual_clock
 
         async def gone():
             while (found := await known()) is None or found.state != "succeeded":
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
             while await known() is not None:
                 await manual_clock.advance(store_results.DROP_SECONDS)
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh import (
     Client,
@@ -51,7 +52,7 @@ async def test_a_client_invokes_sends_emits_and_redrives(rabbitmq):
             await client.invoke("called.hear", {"number": 0})
         await client.emit("number.seen", {"number": 1})
         while not await client.dead_letters.list("called.hear"):
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
         repaired = True
         await client.send("called.hear", {"number": 2})
         assert await heard.get() == 2
@@ -94,6 +95,6 @@ async def test_a_message_full_of_headers_is_dead_lettered_all_the_same(rabbitmq)
         await broker.publish(to_queue(named("full")), Message(b"{}", "a", 1.0, headers=headers))
         letters = BrokerDeadLetters(broker, SystemClock())
         while not (found := await letters.list("full.fail")):
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
     assert found[0].headers == headers
     assert (found[0].attempts, found[0].error_type) == (2, "ValueError")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq import error_translation as faults
@@ -163,7 +164,7 @@ async def test_nothing_stays_behind(rabbitmq, connecting, function):
         await client.management.get(inbox(function))
     async with asyncio.timeout(10):
         while asyncio.all_tasks() - before:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
     assert await rabbitmq.close_connections(f"{function} mine") == 0
 
 
@@ -175,4 +176,4 @@ async def unavailable(call):
 async def losses_reach(client, losses):
     async with asyncio.timeout(10):
         while client.management.connection_generation != losses:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh import Reject, Service
 from eventmesh.aio.clock import SystemClock
@@ -22,7 +23,7 @@ async def url(rabbitmq):
 async def letters_of(broker, function):
     # Looked at only once it is there: a get from a queue that is just made ends the connection.
     while not await broker.depth(dead_letters(function)):
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE)
     return await BrokerDeadLetters(broker, SystemClock()).list(function)
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import aio_pika
 import pytest
 from pydantic import BaseModel
+from waiting import PAUSE
 
 from eventmesh import Context, Retry, Service, on
 from eventmesh.aio.clock import SystemClock
@@ -76,7 +77,7 @@ async def dead_letters_of(broker, function, count):
     letters = BrokerDeadLetters(broker, SystemClock())
     async with asyncio.timeout(30):
         while len(found := await letters.list(function)) < count:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.model.topology import inbox
@@ -36,5 +37,5 @@ async def test_a_question_may_be_given_up_at_any_moment(broker, function):
             given_up.cancel()
             before = asked
             while asked < before + 2:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         asking.cancel()

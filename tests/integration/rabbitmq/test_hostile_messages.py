@@ -4,6 +4,7 @@ import asyncio
 from struct import pack
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh import Retry, RetryLater, Service
 from eventmesh.aio.clock import SystemClock
@@ -67,7 +68,7 @@ async def dead_letters_of(broker, function, count):
     letters = BrokerDeadLetters(broker, SystemClock())
     async with asyncio.timeout(60):
         while len(found := await letters.list(function)) < count:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
     assert len(found) == count
     return found
 

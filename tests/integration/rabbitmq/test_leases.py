@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh.brokers.rabbitmq import error_translation as faults
 from eventmesh.brokers.rabbitmq.coordination import lease
@@ -195,7 +196,7 @@ async def test_a_state_that_is_held_for_long_is_stored_again(client, name, soon,
         version = ours.version
         async with asyncio.timeout(10):
             while ours.version.number < version.number + 3:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         assert ours.state == b"state"
     assert await soon(next_state(client, name)) == b"state"
 

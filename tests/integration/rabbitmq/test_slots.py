@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
+from waiting import PAUSE
 
 from eventmesh.brokers.rabbitmq.coordination import recount, slots, tokens
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
@@ -76,7 +77,7 @@ async def test_processes_take_turns(connecting, rabbitmq_url, client, name, monk
         while True:
             await held.acquire()
             turn.release()
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
             held.release()
 
     async with (
@@ -139,7 +140,7 @@ async def test_runs_that_lost_their_slots_get_them_again_before_others(
         await rabbitmq.close_connections(f"{name} mine")
         async with asyncio.timeout(20):
             while "2 runs go on without their slots" not in caplog.text:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         await client.depth_reaches(named((await tokens_of(client, name)).queue), 0)
         async with hold_slots(client.management, name, 2) as others:
             waiting = tasks.create_task(others.acquire())

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import ClientSession
 from prometheus_client import generate_latest
+from waiting import PAUSE
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.client.mesh import open_mesh
@@ -59,7 +60,7 @@ async def test_a_gateway_drops_counts_and_logs_it(mesh, settings, lie, caplog):
             await lie(evil, instance_of(mesh.shop, f"{mesh.shop}.open"))
         async with asyncio.timeout(DEADLINE):
             while COUNTED not in generate_latest(gateway.metrics.registry):
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         async with http.get("/pay") as answer:
             assert answer.status == 404
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -78,6 +79,6 @@ async def test_the_commands_do_not_show_it_and_show_the_real_one(mesh, settings,
         await stack.enter_async_context(announce(evil, SystemClock(), lambda: described))
         async with asyncio.timeout(DEADLINE):
             while not observer.instances:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         assert [each.id for each in observer.instances.values()] == ["real"]
         assert observer.refused == 1

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import ClientSession
+from waiting import PAUSE
 
 from eventmesh import Context, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
@@ -127,7 +128,7 @@ async def test_everything_in_code_works(node, services, happened, caplog):
 
         async with asyncio.timeout(DEADLINE):
             while (answer := await post(f"/orders{ID}", {"n": 3}))[0] == 404:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         assert answer == (200, 6)
         seen = await happened.set_of(1)
         async with asyncio.timeout(DEADLINE):

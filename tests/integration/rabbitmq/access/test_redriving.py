@@ -8,6 +8,7 @@ import asyncio
 
 import pytest
 from pamqp import commands
+from waiting import PAUSE
 
 from eventmesh import Client
 from eventmesh.aio.clock import SystemClock
@@ -37,7 +38,7 @@ def set_aside(mesh):
         await connection.close()
         async with asyncio.timeout(DEADLINE):
             while not await broker.depth(dead_letters(function)):
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
 
     return set_aside
 
@@ -52,7 +53,7 @@ async def shop(mesh):
 async def taken(broker, queue):
     async with asyncio.timeout(DEADLINE):
         while (delivery := await broker.get(queue)) is None:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
     delivery.ack()
     return delivery.message
 
