@@ -54,6 +54,7 @@ from eventmesh.model.errors import (
     InvocationError,
     InvocationTimeout,
     PayloadInvalid,
+    StoreUnavailable,
     Throttled,
 )
 from eventmesh.model.event import matches
@@ -296,8 +297,11 @@ class DurableHandler:
         return Result()
 
     def _is_passing(self, error: Failure | None, attempt: int) -> bool:
-        """Whether a call is to be made again: it was not begun, or its process may have died."""
-        if isinstance(error, (BrokerUnavailable, Throttled)):
+        """Whether a call is to be made again: it was not begun, or its process may have died.
+
+        Or it could not use its database: what is sent is repeated then, and so is this.
+        """
+        if isinstance(error, (BrokerUnavailable, StoreUnavailable, Throttled)):
             return True
         return isinstance(error, InvocationTimeout) and attempt < self._attempts
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from eventmesh import (
+    Context,
     DurableContext,
     FunctionError,
     InvocationTimeout,
     Service,
+    StoreUnavailable,
     on,
 )
 from eventmesh.testing import TestMesh
@@ -121,6 +123,25 @@ async def test_the_error_of_another_function_is_raised(shop: Service) -> None:
         await mesh.send(outer)
         await mesh.advance(2)
     assert errors[-2:] == ["LookupError: nothing there", "LookupError: nothing here"]
+
+
+async def test_a_function_whose_database_is_away_is_invoked_again(shop: Service) -> None:
+    calls: list[str] = []
+
+    async def ship(ctx: Context) -> str:
+        calls.append(ctx.id)
+        if len(calls) < 20:
+            raise StoreUnavailable("the database is away")
+        return "shipped"
+
+    @shop.function(durable=True)
+    async def place(ctx: DurableContext) -> None:
+        calls.append(await ctx.invoke("depot.ship", {}, returns=str))
+
+    async with TestMesh(shop, stubs={"depot.ship": ship}, allow_failures=True) as mesh:
+        await mesh.send(place)
+        await mesh.advance("10m")
+    assert calls[20:] == ["shipped"]
 
 
 async def test_messages_are_sent_once_with_an_id_that_stays(shop: Service) -> None:
