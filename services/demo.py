@@ -2,8 +2,9 @@
 
     make demo, or python -m services.demo
 
-All five services run in this process on the embedded broker, beside a payment provider and a mail
-server that speak HTTP and SMTP. The clock is the one for tests, which is moved: nothing waits.
+All five services run in this process on the embedded broker, beside a payment provider, a carrier
+and a mail server that speak HTTP and SMTP. The clock is the one for tests, which is moved: nothing
+waits.
 """
 
 import asyncio
@@ -71,14 +72,15 @@ class Demo:
     def say(self, title: str) -> None:
         self.console.print(Text(f"{self.shop.mesh.now:%H:%M:%S}  {title}", "bold magenta"))
 
-    async def night(self) -> None:
-        """Move the clock over midnight, and show what the timer fired."""
+    async def later(self, duration: str, name: str, title: str) -> None:
+        """Move the clock, and show what a function of that name caused by itself meanwhile."""
         known = len(self.traces.roots)
-        await self.shop.mesh.advance("20m")
+        await self.shop.mesh.advance(duration)
+        self.say(title)
         for root in self.traces.roots[known:]:
-            if root.name == "reports.close_day":
-                self.say("After midnight, the day is closed")
-                self.console.print(self.traces.tree(root), "")
+            if root.name == name:
+                self.console.print(self.traces.tree(root))
+        self.console.print()
 
     async def results(self) -> bool:
         """Show the mails, the report and the ledgers; whether these balance."""
@@ -118,7 +120,11 @@ async def main() -> bool:
             await demo.order("The payment provider fails at first", BADLY, tea=1)
             await demo.order("Thirty pots are more than her card takes", pot=30)
             await demo.order("Nobody sells unicorns", unicorn=1)
-            await demo.night()
+            await demo.order("Two hundred are more than the carrier takes", tea=200)
+            await demo.later("20m", "reports.close_day", "After midnight, the day is closed")
+            await demo.later(
+                "1d", "notifications.remind", "After a day, customers hear of their parcels"
+            )
             return await demo.results()
 
 

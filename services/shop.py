@@ -1,9 +1,10 @@
-"""The whole shop in one process, with a payment provider and a mail server: to try and to test."""
+"""The whole shop in one process, with the systems of others that it uses: to try and to test."""
 
 import asyncio
 import email
 import email.policy
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,9 @@ from .inventory.settings import Settings as InventorySettings
 from .notifications.app import notifications
 from .notifications.settings import Settings as NotificationsSettings
 from .orders.app import orders
+from .orders.carrier import Behaviour as CarrierBehaviour
+from .orders.carrier import Carrier
+from .orders.settings import Settings as OrdersSettings
 from .payments.app import payments
 from .payments.provider import Behaviour, Provider
 from .payments.settings import Settings as PaymentsSettings
@@ -49,6 +53,7 @@ class Shop:
     mesh: TestMesh
     http: aiohttp.ClientSession
     provider: Provider
+    carrier: Carrier
     mailbox: Mailbox
 
     async def order(self, key: str, headers: dict[str, str], **counts: int) -> tuple[int, Any]:
@@ -70,14 +75,15 @@ class Shop:
         paid = await self.get("/payments/ledger")
         mailed = await self.get("/notifications/ledger")
         days = await self.get("/reports/days")
-        kinds = [str(mail["Subject"]).rpartition(" ")[2] for mail in self.mailbox.mails]
+        kinds = Counter(str(mail["Subject"]).rpartition(" ")[2] for mail in self.mailbox.mails)
+        failed = await self.count("cancelled") + await self.count("undeliverable")
         return [
-            ("orders", await self.count("confirmed"), await self.count("cancelled")),
+            ("orders", await self.count("confirmed"), failed),
             ("inventory", stock["committed"], stock["released"]),
             ("payments", paid["succeeded"], paid["failed"] + paid["refunded"]),
-            ("notifications", mailed["confirmed"], mailed["cancelled"]),
+            ("notifications", *_count_mailed(mailed)),
             ("reports", _sum(days, "confirmed"), _sum(days, "cancelled")),
-            ("mailbox", kinds.count("confirmed"), kinds.count("cancelled")),
+            ("mailbox", *_count_mailed(kinds)),
         ]
 
     async def count(self, status: str) -> int:
@@ -90,6 +96,12 @@ class Shop:
         return count
 
 
+def _count_mailed(kinds: Mapping[str, int]) -> tuple[int, int]:
+    """Count the orders that went well, and not: one that is undeliverable was confirmed before."""
+    undeliverable = kinds["undeliverable"]
+    return kinds["confirmed"] - undeliverable, kinds["cancelled"] + undeliverable
+
+
 def _sum(days: list[dict[str, int]], column: str) -> int:
     return sum(day[column] for day in days)
 
@@ -98,12 +110,15 @@ def _sum(days: list[dict[str, int]], column: str) -> int:
 async def open_shop(
     folder: Path, behaviour: Behaviour, *, start: datetime | None = None
 ) -> AsyncGenerator[Shop]:
-    """Run the shop, with its database in `folder` and a provider that behaves so."""
+    """Run the shop, with its database in `folder`. Provider and carrier fail at one rate."""
     provider, mailbox = Provider(behaviour), Mailbox()
+    carrier = Carrier(CarrierBehaviour(failure_rate=behaviour.failure_rate))
     async with AsyncExitStack() as stack:
         provider_url = await stack.enter_async_context(serving(provider.app()))
+        carrier_url = await stack.enter_async_context(serving(carrier.app()))
         smtp_port = await stack.enter_async_context(receiving(mailbox))
         resources = {
+            OrdersSettings: OrdersSettings(carrier_url=carrier_url),
             InventorySettings: InventorySettings(),
             PaymentsSettings: PaymentsSettings(provider_url=provider_url),
             NotificationsSettings: NotificationsSettings(smtp_port=smtp_port),
@@ -119,7 +134,7 @@ async def open_shop(
         )
         await stack.enter_async_context(mesh)
         http = await stack.enter_async_context(aiohttp.ClientSession(mesh.url))
-        yield Shop(mesh, http, provider, mailbox)
+        yield Shop(mesh, http, provider, carrier, mailbox)
 
 
 @asynccontextmanager

@@ -68,6 +68,12 @@ async def release(order: OrderRef, ctx: Context) -> None:
     await _end(order.order_id, "released", ctx)
 
 
+@inventory.function(on.event("order.undeliverable"), retry=PATIENT)
+async def take_back(order: OrderRef, ctx: Context) -> None:
+    """Make what was sold available again, or what is to be sold by an event that comes late."""
+    await _end(order.order_id, "released", ctx, of=("held", "committed"))
+
+
 @inventory.function(on.get("/inventory/items"))
 async def list_items(ctx: Context) -> list[Item]:
     async with ctx.transaction() as session:
@@ -105,16 +111,21 @@ async def _lock(session: AsyncSession, skus: Iterable[str]) -> dict[str, ItemRow
     return {row.sku: row for row in rows}
 
 
-async def _end(order_id: str, status: Status, ctx: Context) -> None:
-    """Sell the articles held for an order, or make them available again."""
+async def _end(
+    order_id: str, status: Status, ctx: Context, *, of: tuple[str, ...] = ("held",)
+) -> None:
+    """Sell the articles reserved for an order, or make them available again."""
     async with ctx.transaction() as session:
         reservation = await session.get(ReservationRow, order_id, with_for_update=True)
-        if reservation is None or reservation.status != "held":
+        if reservation is None or reservation.status not in of:
             return
-        reservation.status = status
+        was, reservation.status = reservation.status, status
         for sku, item in (await _lock(session, reservation.counts)).items():
             count = reservation.counts[sku]
-            item.reserved -= count
+            if was == "held":
+                item.reserved -= count
+            else:
+                item.sold -= count
             if status == "committed":
                 item.sold += count
             else:

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from eventmesh import Context, PartialFailure, Retry, Service, on
 
-from .mailing import Mailer, mail_about
-from .models import EndedOrder, Ledger, Mail
+from .mailing import Mailer, mail_about, mail_of
+from .models import EndedOrder, Ledger, Mail, Reminder
 from .settings import Settings
 from .tables import Base, SentMail
 
@@ -31,10 +31,19 @@ async def mailer(settings: Settings) -> AsyncIterator[Mailer]:
     yield Mailer(settings)
 
 
-@notifications.function(on.event("order.confirmed", "order.cancelled"), retry=PATIENT)
+@notifications.function(
+    on.event("order.confirmed", "order.cancelled", "order.undeliverable"), retry=PATIENT
+)
 async def write(order: EndedOrder, ctx: Context) -> None:
     """Put the mail about an order into the queue."""
     mail = mail_about(order)
+    await ctx.send(f"queue:{MAILS}", mail, id=mail.key)
+
+
+@notifications.function(on.event("order.reminder"), retry=PATIENT)
+async def remind(reminder: Reminder, ctx: Context) -> None:
+    """Put the mail that reminds of a parcel into the queue."""
+    mail = mail_of(reminder)
     await ctx.send(f"queue:{MAILS}", mail, id=mail.key)
 
 
@@ -68,4 +77,4 @@ async def get_ledger(ctx: Context) -> Ledger:
     query = select(SentMail.kind, func.count()).group_by(SentMail.kind)
     async with ctx.transaction() as session:
         counts: dict[str, int] = dict((await session.execute(query)).all())
-    return Ledger.model_validate({"confirmed": 0, "cancelled": 0} | counts)
+    return Ledger.model_validate(counts)

@@ -9,7 +9,7 @@ from aiosmtplib.email import quote_address
 
 from eventmesh import Reject
 
-from .models import EndedOrder, Mail
+from .models import EndedOrder, Mail, Reminder
 from .settings import Settings
 
 _PERMANENT = 500
@@ -24,6 +24,8 @@ def mail_about(order: EndedOrder) -> Mail:
     """Write the mail to the customer about an order."""
     if order.status == "confirmed":
         text = f"Thank you! Your order is paid ({order.total / 100:.2f}) and on its way."
+    elif order.status == "undeliverable":
+        text = f"We cannot ship your order: {order.reason}. You get your money back."
     else:
         text = f"Your order was cancelled: {order.reason}. You were charged nothing."
     return Mail(
@@ -32,6 +34,17 @@ def mail_about(order: EndedOrder) -> Mail:
         to=order.customer,
         subject=f"Your order {order.order_id} is {order.status}",
         text=text,
+    )
+
+
+def mail_of(reminder: Reminder) -> Mail:
+    """Write the mail that reminds the customer of a parcel."""
+    return Mail(
+        order_id=reminder.order_id,
+        kind="reminder",
+        to=reminder.customer,
+        subject=f"Your order {reminder.order_id} should be with you soon",
+        text=f"The carrier has your parcel since yesterday. You find it by {reminder.tracking}.",
     )
 
 

@@ -1,20 +1,29 @@
-"""Orders that ended, and the mails about them. Money is in cents."""
+"""What customers are told of their orders, and the mails about it. Money is in cents."""
 
 from typing import Literal
 
 from pydantic import BaseModel
 
-Kind = Literal["confirmed", "cancelled"]
+Status = Literal["confirmed", "cancelled", "undeliverable"]
+Kind = Literal[Status, "reminder"]
 
 
 class EndedOrder(BaseModel):
-    """An order that was confirmed or cancelled; `reason` says why it was cancelled."""
+    """An order that was confirmed, cancelled or not delivered; `reason` says why not."""
 
     order_id: str
     customer: str
     total: int
-    status: Kind
+    status: Status
     reason: str = ""
+
+
+class Reminder(BaseModel):
+    """A parcel that was handed over a day ago."""
+
+    order_id: str
+    customer: str
+    tracking: str
 
 
 class Mail(BaseModel):
@@ -34,5 +43,7 @@ class Mail(BaseModel):
 class Ledger(BaseModel):
     """The number of sent mails by kind."""
 
-    confirmed: int
-    cancelled: int
+    confirmed: int = 0
+    cancelled: int = 0
+    undeliverable: int = 0
+    reminder: int = 0

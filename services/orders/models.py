@@ -9,7 +9,7 @@ _ADDRESS: Final = r'^[^@\s()<>\[\]:;,\\"]+@[^@\s()<>\[\]:;,\\"]+$'
 """A text without the special characters of a mail address (RFC 5322, section 3.2.3)."""
 
 Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
-Status = Literal["placed", "confirmed", "cancelled"]
+Status = Literal["placed", "confirmed", "cancelled", "undeliverable"]
 
 
 class Line(BaseModel):
@@ -27,7 +27,7 @@ class NewOrder(BaseModel):
 
 
 class Order(NewOrder):
-    """An order as it stands; `reason` says why it was cancelled."""
+    """An order as it stands; `reason` says why it was cancelled, or is undeliverable."""
 
     customer: str  # Not validated: orders that were once stored stay readable.
     order_id: str
@@ -69,3 +69,18 @@ class Expired(BaseModel):
     """A reservation that has expired."""
 
     order_id: str
+
+
+class Undeliverable(BaseModel):
+    """An order that cannot be shipped."""
+
+    order_id: str
+    reason: str
+
+
+class Reminder(BaseModel):
+    """A parcel that was handed over a day ago."""
+
+    order_id: str
+    customer: str
+    tracking: str

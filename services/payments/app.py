@@ -76,13 +76,13 @@ async def charge(order: PlacedOrder, charging: Charging, ctx: Context) -> None:
 
 
 @payments.function(
-    on.event("order.cancelled"),
+    on.event("order.cancelled", "order.undeliverable"),
     timeout="20s",
     retry=REFUNDING,
     reserved_concurrency=AT_PROVIDER // 2,
 )
 async def refund(order: OrderRef, charging: Charging, ctx: Context) -> None:
-    """Refund a cancelled order, and prevent later charges for it."""
+    """Refund an order that is not delivered, and prevent later charges for it."""
     with _pausing(REFUNDING, ctx):
         await charging.refund(order.order_id)
     async with ctx.transaction() as session:

@@ -25,16 +25,18 @@ _PAGE: Final = 500
 
 
 @reports.function(
-    on.event("order.placed", "order.confirmed", "order.cancelled"), concurrency=20, retry=PATIENT
+    on.event("order.placed", "order.confirmed", "order.cancelled", "order.undeliverable"),
+    concurrency=20,
+    retry=PATIENT,
 )
 async def record(order: Order, ctx: Context) -> None:
-    """Store an order from an event; a late `placed` does not change one that has ended."""
+    """Store an order from an event; one that comes late does not change what came after it."""
     async with ctx.transaction() as session:
         row = await session.get(OrderRow, order.order_id, with_for_update=True)
         if row is None:
             placed = order.placed.astimezone(UTC)
             session.add(OrderRow(**order.model_dump() | {"placed": placed, "day": placed.date()}))
-        elif order.status != "placed":
+        elif order.status != "placed" and row.status != "undeliverable":
             row.status = order.status
 
 
@@ -104,12 +106,13 @@ async def _pages(ctx: Context) -> AsyncIterator[Order]:
 async def _sums(session: AsyncSession, first: date, last: date) -> list[Day]:
     """Sum up each day with orders, as it is now."""
     confirmed = OrderRow.status == "confirmed"
+    cancelled = OrderRow.status.in_(("cancelled", "undeliverable"))
     query = (
         select(
             OrderRow.day,
             func.count().label("placed"),
             func.sum(case((confirmed, 1), else_=0)).label("confirmed"),
-            func.sum(case((OrderRow.status == "cancelled", 1), else_=0)).label("cancelled"),
+            func.sum(case((cancelled, 1), else_=0)).label("cancelled"),
             func.sum(case((confirmed, OrderRow.total), else_=0)).label("revenue"),
         )
         .where(OrderRow.day.between(first, last))

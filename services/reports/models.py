@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-Status = Literal["placed", "confirmed", "cancelled"]
+Status = Literal["placed", "confirmed", "cancelled", "undeliverable"]
 
 
 class Order(BaseModel):
@@ -19,7 +19,10 @@ class Order(BaseModel):
 
 
 class Day(BaseModel):
-    """The orders that were placed on one day (UTC); `revenue` is of those confirmed."""
+    """The orders that were placed on one day (UTC); `revenue` is of those confirmed.
+
+    Those that were confirmed and could not be delivered count as `cancelled`.
+    """
 
     day: dt.date
     placed: int

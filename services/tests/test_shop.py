@@ -1,4 +1,4 @@
-"""All five services together, with a provider that fails two times out of five."""
+"""All five services together, with a provider and a carrier that fail two times out of five."""
 
 import asyncio
 import sqlite3
@@ -11,25 +11,33 @@ FLAKY = Behaviour(failure_rate=0.4, latency_seconds=0)
 TEA = {"tea": 3}
 TOO_DEAR = {"pot": 30}
 """More than the provider takes at once."""
+TOO_LARGE = {"tea": 101}
+"""More than the carrier takes in one parcel."""
 NOT_SOLD = {"unicorn": 1}
 
 
 async def test_the_ledgers_balance(tmp_path):
     async with open_shop(tmp_path, FLAKY) as shop:
-        baskets = [TEA] * 40 + [TOO_DEAR] + [NOT_SOLD] * 4
+        baskets = [TEA] * 40 + [TOO_DEAR, TOO_LARGE] + [NOT_SOLD] * 4
         answers = await asyncio.gather(
             *(shop.order(str(number), {}, **basket) for number, basket in enumerate(baskets))
         )
-        assert [status for status, _ in answers] == [201] * 41 + [409] * 4
+        assert [status for status, _ in answers] == [201] * 42 + [409] * 4
         await shop.mesh.advance("20m")
 
         ((confirmed, cancelled),) = {tuple(ends) for _, *ends in await shop.ledgers()}
-        assert confirmed + cancelled == 41
+        assert confirmed + cancelled == 42
+        assert await shop.count("undeliverable") == 1
         paid, stock = await shop.get("/payments/ledger"), await shop.get("/inventory/ledger")
         provider = shop.provider.ledger()
         assert (provider["charges"], provider["amount"]) == (paid["succeeded"], paid["amount"])
         assert provider["requests"] > 41
         assert (stock["held"], stock["reserved"], stock["sold"]) == (0, 0, 3 * confirmed)
+        assert len(shop.carrier.collected()) == confirmed
+
+        assert (await shop.get("/notifications/ledger"))["reminder"] == 0
+        await shop.mesh.advance("1d")
+        assert (await shop.get("/notifications/ledger"))["reminder"] == confirmed
 
 
 async def test_a_customer_who_asks_again_orders_once(tmp_path):

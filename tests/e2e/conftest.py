@@ -22,7 +22,7 @@ POSTGRES = Path(__file__).with_name("postgres.Dockerfile")
 ARTEFACTS = ROOT / "build" / "e2e"
 IMAGES = (
     *("orders", "inventory", "payments", "notifications", "reports"),
-    *("shop-gateway", "shop-provider", "shop-mailbox"),
+    *("shop-gateway", "shop-provider", "shop-carrier", "shop-mailbox"),
 )
 
 _failed = pytest.StashKey[bool]()

@@ -86,7 +86,7 @@ async def test_each_container_has_its_own_secret_and_no_other(project):
     assert postgres == ["postgres.key", "postgres.pem", "postgres.sql"]
     rabbitmq = (await project.execute("rabbitmq", "ls", "/run/secrets")).split()
     assert rabbitmq == ["ca.pem", "definitions.json", "rabbitmq.key", "rabbitmq.pem"]
-    for service in ("provider", "mailbox"):
+    for service in ("provider", "carrier", "mailbox"):
         assert (
             await project.execute(service, "sh", "-c", "ls /run/secrets 2>/dev/null || true") == ""
         )

@@ -13,6 +13,8 @@ from launching import clean_environment, launched
 from shopping import Shop
 from tcp_proxy import TcpProxy, proxying
 
+from services.orders.carrier import Behaviour as CarrierBehaviour
+from services.orders.carrier import Carrier
 from services.payments.provider import Behaviour, Provider
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +75,12 @@ class WatchedShop:
 async def open_watched_shop(folder, broker=""):
     """Run the shop with a console while entered: on that RabbitMQ, or by `eventmesh dev`."""
     mail_server, provider = MailServer(), Provider(Behaviour(failure_rate=0, latency_seconds=0))
+    carrier = Carrier(CarrierBehaviour(failure_rate=0))
     async with AsyncExitStack() as stack:
         environment = clean_environment() | {
             "EVENTMESH_RECORD_PAYLOADS": "true",
             "EVENTMESH_STORE": f"sqlite:///{folder}/shop.db",
+            "ORDERS_CARRIER_URL": await stack.enter_async_context(_serving(carrier.app())),
             "PAYMENTS_PROVIDER_URL": await stack.enter_async_context(_serving(provider.app())),
             "NOTIFICATIONS_SMTP_PORT": str(await stack.enter_async_context(_taking(mail_server))),
         }

@@ -13,6 +13,7 @@ import sys
 from sqlalchemy.dialects.postgresql import asyncpg as driver  # noqa: F401 - loaded before the fork
 
 from eventmesh.brokers.registry import open_broker
+from eventmesh.executions import runtime  # noqa: F401 - loaded before the fork
 from eventmesh.http.server import server  # noqa: F401 - loaded before the fork
 from eventmesh.model.settings import Settings
 from eventmesh.processes.worker import serve_services

@@ -71,6 +71,15 @@ async def test_cancelled_is_available_again_and_stays_so(mesh):
     assert await mesh.invoke(get_ledger) == NEW.model_copy(update={"released": 2})
 
 
+@pytest.mark.parametrize("first", ["order.confirmed", "order.undeliverable"])
+async def test_what_cannot_be_delivered_is_available_again_and_stays_so(mesh, first):
+    await mesh.invoke(reserve, hold("1", tea=2))
+    for type in (first, "order.undeliverable", "order.undeliverable", "order.confirmed"):
+        await mesh.emit(type, {"order_id": "1"})
+        await mesh.settle()
+    assert await mesh.invoke(get_ledger) == NEW.model_copy(update={"released": 1})
+
+
 async def test_a_database_that_is_away_for_an_hour_loses_no_event(mesh, tmp_path):
     await mesh.invoke(reserve, hold("1", tea=2))
     await run_on(tmp_path / "inventory.db", "ALTER TABLE items RENAME TO away")

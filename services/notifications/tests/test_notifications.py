@@ -4,6 +4,9 @@ import pytest
 from ..app import deliver, get_ledger
 from .conftest import run_on
 
+REASONS = {"cancelled": "the card was declined", "undeliverable": "it is too large"}
+NONE = {"confirmed": 0, "cancelled": 0, "undeliverable": 0, "reminder": 0}
+
 
 def order(number, status="confirmed"):
     return {
@@ -11,7 +14,7 @@ def order(number, status="confirmed"):
         "customer": f"customer{number}@example.com",
         "total": 1350,
         "status": status,
-        "reason": "the card was declined" if status == "cancelled" else "",
+        "reason": REASONS.get(status, ""),
     }
 
 
@@ -23,14 +26,30 @@ async def end(mesh, *orders):
 
 async def test_mails_say_what_became_of_the_order(start, mail_server):
     async with start(http=True) as mesh, aiohttp.ClientSession(mesh.url) as client:
-        await end(mesh, order(1), order(2, "cancelled"))
+        await end(mesh, order(1), order(2, "cancelled"), order(3, "undeliverable"))
         async with client.get("/notifications/ledger") as reply:
-            assert await reply.json() == {"confirmed": 1, "cancelled": 1}
-    confirmed, cancelled = mail_server.mails
+            ended = {"confirmed": 1, "cancelled": 1, "undeliverable": 1}
+            assert await reply.json() == NONE | ended
+    confirmed, cancelled, undeliverable = mail_server.mails
     assert confirmed["To"] == "customer1@example.com"
     assert confirmed["Subject"] == "Your order 1 is confirmed"
     assert "13.50" in confirmed.get_content()
     assert "the card was declined" in cancelled.get_content()
+    assert undeliverable["Subject"] == "Your order 3 is undeliverable"
+    assert "it is too large. You get your money back" in undeliverable.get_content()
+
+
+async def test_a_customer_is_reminded_of_a_parcel_once(start, mail_server):
+    reminder = {"order_id": "1", "customer": "customer1@example.com", "tracking": "EM1"}
+    async with start(http=True) as mesh, aiohttp.ClientSession(mesh.url) as client:
+        for _ in range(2):
+            await mesh.emit("order.reminder", reminder)
+        await mesh.advance("1s")
+        async with client.get("/notifications/ledger") as reply:
+            assert await reply.json() == NONE | {"reminder": 1}
+    (mail,) = mail_server.mails
+    assert mail["To"] == "customer1@example.com"
+    assert "You find it by EM1" in mail.get_content()
 
 
 async def test_a_batch_is_one_connection(start, mail_server):

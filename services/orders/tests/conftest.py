@@ -4,10 +4,14 @@ from contextlib import closing
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from eventmesh.testing import TestMesh
 
 from ..app import orders
+from ..carrier import Behaviour, Carrier
+from ..settings import Settings
 
 TEA = {"customer": "ada@example.com", "lines": [{"sku": "tea", "count": 3}]}
 
@@ -30,10 +34,37 @@ def inventory():
 
 
 @pytest_asyncio.fixture
-async def mesh(tmp_path, inventory):
+async def carrier():
+    """A real carrier on a free port; what it is asked for that is in `failing` fails."""
+    carrier = Carrier(Behaviour(failure_rate=0))
+    carrier.failing = set()
+
+    @web.middleware
+    async def fail(request, handler):
+        if (request.method, request.match_info["step"]) in carrier.failing:
+            return web.Response(status=503)
+        return await handler(request)
+
+    app = carrier.app()
+    app.middlewares.append(fail)
+    async with TestServer(app) as server:
+        carrier.url = str(server.make_url(""))
+        yield carrier
+
+
+@pytest.fixture
+def options(inventory, carrier):
+    """What a mesh of orders has around it."""
+    return {
+        "stubs": {"inventory.reserve": inventory.reserve},
+        "resources": {Settings: Settings(carrier_url=carrier.url)},
+    }
+
+
+@pytest_asyncio.fixture
+async def mesh(tmp_path, options):
     store = f"sqlite:///{tmp_path}/orders.db"
-    stubs = {"inventory.reserve": inventory.reserve}
-    async with TestMesh(orders, stubs=stubs, store=store, http=True) as mesh:
+    async with TestMesh(orders, store=store, http=True, **options) as mesh:
         yield mesh
 
 

@@ -109,9 +109,10 @@ async def test_a_provider_that_is_away_for_too_long_makes_the_payment_fail(start
         assert await mesh.invoke(get_ledger) == UNPAID
 
 
-async def test_what_was_charged_for_a_cancelled_order_is_given_back(start, provider):
+@pytest.mark.parametrize("event", ["order.cancelled", "order.undeliverable"])
+async def test_what_was_charged_for_a_cancelled_order_is_given_back(start, provider, event):
     async with start() as mesh:
-        for type in ("order.placed", "order.cancelled", "order.cancelled"):
+        for type in ("order.placed", event, event):
             await mesh.emit(type, ORDER)
             await mesh.settle()
         assert await status(mesh) == "refunded"

@@ -54,6 +54,17 @@ async def test_events_count_once_in_whatever_order_they_come(mesh, statuses):
     ]
 
 
+@pytest.mark.parametrize(
+    "statuses",
+    [("placed", "confirmed", "undeliverable"), ("undeliverable", "confirmed", "placed")],
+)
+async def test_what_could_not_be_delivered_is_no_revenue(mesh, statuses):
+    await hear(mesh, "1", *statuses)
+    assert await mesh.invoke(list_days, {"first": None}) == [
+        Day(day=TODAY, placed=1, confirmed=0, cancelled=1, revenue=0)
+    ]
+
+
 async def test_events_wait_while_the_orders_are_away_for_an_hour(mesh, database):
     await rename(database, "reported_orders", "away")
     await hear(mesh, "1", "confirmed")
