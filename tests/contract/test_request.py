@@ -139,6 +139,8 @@ async def test_a_request_that_nobody_waits_for_is_not_delivered(mesh, broker, fu
         if depth:
             break
     assert depth == 1
+    # Its time at the broker began a little later than that of its caller.
+    await mesh.depth_reaches(broker, queue, 0)
     async with broker.consume(queue, received, prefetch=10), asyncio.TaskGroup() as calls:
         reply = calls.create_task(broker.request(to_rpc(function), mesh.request(b"in time")))
         delivery = await received.next()
