@@ -14,9 +14,10 @@ from eventmesh.model.errors import BrokerUnavailable, SettingsError
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.value import value
+from eventmesh.store.advice import explained
 from eventmesh.store.database import Database
 from eventmesh.store.executions.keeper import ExecutionStore
-from eventmesh.store.migrate import SchemaStatus, check_known, explained, migrate, read_status
+from eventmesh.store.migrate import SchemaStatus, check_known, migrate, read_status
 from eventmesh.store.outbox.queries import count_pending
 from eventmesh.store.tables import LANES, lanes, outbox, relays
 from eventmesh.store.urls import read_store_url

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy import Connection, event
@@ -120,6 +119,10 @@ def find_outage(error: BaseException) -> str | None:
 
     No text of a statement, and no parameter of one, is in it.
     """
+    if is_session_lost(error):
+        return (
+            "a pooler lends its connections for single transactions: add ?pgbouncer=true to the URL"
+        )
     if isinstance(error, PoolTimeout):
         return f"no connection was free within {POOL_SECONDS:g} s"
     if isinstance(error, DBAPIError):
@@ -131,6 +134,21 @@ def find_outage(error: BaseException) -> str | None:
         return None
     return _describe(error) if _is_outage(error) else None
 
+
+def is_session_lost(error: BaseException) -> bool:
+    """Whether a statement that was prepared is unknown: another session got the execution."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _SESSION_LOST):
+            return True
+        cause = cause.orig if isinstance(cause, DBAPIError) else cause.__cause__
+    return False
+
+
+_SESSION_LOST: Final = (
+    asyncpg.exceptions.InvalidSQLStatementNameError,
+    asyncpg.exceptions.DuplicatePreparedStatementError,
+)
 
 _FOREIGN: Final = (
     SQLAlchemyError,
@@ -179,6 +197,8 @@ async def _connect_driver(url: StoreUrl) -> Any:
         password=url.read_password(),
         timeout=CONNECT_SECONDS,
         command_timeout=STATEMENT_SECONDS,
+        # With 0 it names none, and sends each again with every execution: the pooler may have lent
+        # another connection meanwhile, which knows no name of this one.
         statement_cache_size=0 if url.pooler else 100,
         server_settings={"application_name": "eventmesh", "timezone": "UTC"},
     )
@@ -187,13 +207,6 @@ async def _connect_driver(url: StoreUrl) -> Any:
 def _build_engine(url: StoreUrl) -> AsyncEngine:
     if url.dialect == "sqlite":
         return _build_sqlite(url.file)
-
-    options: dict[str, Any] = {}
-    if url.pooler:
-        options["connect_args"] = {
-            "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: f"__eventmesh_{uuid4()}__",
-        }
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(_connect_driver, url),
@@ -201,7 +214,6 @@ def _build_engine(url: StoreUrl) -> AsyncEngine:
         max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_SECONDS,
         hide_parameters=True,
-        **options,
     )
     _check_idle(engine)
     return engine

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from eventmesh.engine.store import OwnTables
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.settings import StoreMigrate, variable
 from eventmesh.model.value import value
+from eventmesh.store.advice import explained
 from eventmesh.store.database import Database
 
 VERSION_TABLE: Final = "eventmesh_version"
@@ -142,43 +140,6 @@ def check_known(database: Database, status: SchemaStatus) -> None:
             f"this eventmesh does not know (it knows {status.wanted}): install the eventmesh that "
             "made them, or a newer one"
         )
-
-
-@contextmanager
-def explained(database: Database) -> Generator[None]:
-    """Raise SettingsError, with advice, for what an operator has to change."""
-    try:
-        yield
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        original = error.orig if isinstance(error, DBAPIError) else error
-        cause = (original and original.__cause__) or original or error
-        advice = _find_advice(database, cause)
-        if advice is None:
-            raise
-        raise SettingsError(
-            f"the store {database.url.shown} cannot be used ({cause}): {advice}"
-        ) from error
-
-
-def _find_advice(database: Database, cause: BaseException) -> str | None:
-    if isinstance(cause, asyncpg.InsufficientPrivilegeError):
-        return (
-            "this user may not change its tables; run 'eventmesh store migrate' once as one who "
-            "may, let this user read and write the tables eventmesh_*, and set "
-            f"{variable('store_migrate')}=never"
-        )
-    if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError):
-        return f"check the user and the password in {variable('store')}"
-    if isinstance(cause, asyncpg.InvalidCatalogNameError):
-        return "create the database; only its tables are made"
-    if "readonly database" in str(cause):
-        return (
-            f"let the user of this process write {database.url.file}, and its folder, in which "
-            "SQLite keeps two more files while it is used"
-        )
-    if "unable to open database file" in str(cause):
-        return "create its folder, and let the user of this process write there"
-    return None
 
 
 def _config() -> Config:

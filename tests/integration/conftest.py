@@ -32,6 +32,14 @@ class Served:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
 
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
+def store_url(request, tmp_path):
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    return request.getfixturevalue("pooled_url" if request.param == "pgbouncer" else "postgres_url")
+
+
 @asynccontextmanager
 async def serving_services(*services, clock=None, **settings):
     settings = {"http_port": 0, **settings}

@@ -47,13 +47,6 @@ def runs():
     return Runs()
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def store_url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    return request.getfixturevalue("postgres_url")
-
-
 def build_service(runs, **options):
     service = Service("orders", **options)
 

@@ -53,13 +53,6 @@ def runs():
     return Runs()
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def store_url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    return request.getfixturevalue("postgres_url")
-
-
 def build_service(runs, retry=Retry(attempts=2, initial=0.1, jitter="none")):  # noqa: B008
     service = Service("orders")
 

@@ -4,18 +4,18 @@ It is Chromium, driven by Playwright: the program that EVENTMESH_TEST_BROWSER na
 installed, or Debian's package, which is installed where the tests run as root.
 """
 
-import fcntl
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
+import packages
 import pytest
-from machine import run
 
 PROGRAM_VARIABLE = "EVENTMESH_TEST_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-INSTALL_SECONDS = 600
+ADVICE = (
+    "there is no browser to test with: install one (on Debian: apt-get install chromium), or say "
+    f"in {PROGRAM_VARIABLE} where one is"
+)
 TIMEOUT_MILLISECONDS = 60_000
 """A browser on a busy machine: how long something takes decides no test."""
 
@@ -28,22 +28,7 @@ def find_or_install():
     named = os.environ.get(PROGRAM_VARIABLE)
     if named:
         return named
-    # One at a time: all worker processes of the tests ask at once.
-    with (Path(tempfile.gettempdir()) / "eventmesh-packages.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = _installed()
-        if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-            run(["apt-get", "update", "-qq"], environment, INSTALL_SECONDS)
-            install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-            run(install, environment, INSTALL_SECONDS)
-            found = _installed()
-    if found is None:
-        raise RuntimeError(
-            "there is no browser to test with: install one (on Debian: apt-get install chromium), "
-            f"or say in {PROGRAM_VARIABLE} where one is"
-        )
-    return found
+    return packages.find_or_install(_installed, "chromium", ADVICE)
 
 
 def _installed():

@@ -4,17 +4,22 @@
 that of EVENTMESH_TEST_POSTGRES if it is set, else one that is started for them. A test that is
 marked `disruptive` gets it in a server that only tests so marked use, one after the other:
 `postgres` may be stopped, frozen and killed there, and runs as before for the next test.
+`pooled_url` is that of such a database as it is reached through a pgbouncer in transaction mode:
+that of EVENTMESH_TEST_PGBOUNCER if it is set, else one that is started.
 """
 
 import asyncio
 import os
+from urllib.parse import urlsplit
 
 import pytest
 from disruptive import is_disruptive
+from pgbouncer import Pgbouncer
 from postgres_server import Databases, new_server
 from shared_server import Owner, OwnerServer, connect
 
 SERVER_VARIABLE = "EVENTMESH_TEST_POSTGRES"
+POOLER_VARIABLE = "EVENTMESH_TEST_PGBOUNCER"
 ADDRESS = "postgres"
 
 _server = pytest.StashKey[OwnerServer]()
@@ -88,3 +93,32 @@ async def new_postgres_url(postgres):
 async def postgres_url(new_postgres_url):
     """The URL of an empty database of the test's own."""
     return await new_postgres_url()
+
+
+@pytest.fixture(scope="session")
+def pooler_address(shared_postgres):
+    """Where the pgbouncer before the shared server is: its host and port."""
+    if address := os.environ.get(POOLER_VARIABLE):
+        if SERVER_VARIABLE not in os.environ:
+            raise RuntimeError(f"{POOLER_VARIABLE} needs {SERVER_VARIABLE}: the server behind it")
+        yield address
+        return
+    pooler = Pgbouncer(shared_postgres.url)
+    try:
+        pooler.launch()
+        yield pooler.address()
+    finally:
+        pooler.remove()
+
+
+@pytest.fixture
+def pooled_url(pooler_address, postgres_url):
+    """The URL of an empty database of the test's own, reached through pgbouncer."""
+    return through(pooler_address, postgres_url)
+
+
+def through(address, url):
+    """Return the URL by which a pooler at an address serves a database."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}{at}{address}", query="pgbouncer=true").geturl()

@@ -14,14 +14,6 @@ from eventmesh.store.database import Database
 from eventmesh.store.urls import read_store_url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request, tmp_path):
-    """The URL of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    return request.getfixturevalue("postgres_url")
-
-
 @asynccontextmanager
 async def open_database(url):
     database = Database(read_store_url(url))

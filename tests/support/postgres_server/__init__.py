@@ -5,14 +5,10 @@ folder of its own, or a container. Nothing a server starts outlives the tests, e
 killed.
 """
 
-import fcntl
-import os
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
-from machine import quiet, run
+import packages
 
 from postgres_server.container import ContainerServer
 from postgres_server.installed import InstalledServer
@@ -31,6 +27,11 @@ IMAGE = "postgres:17"
 PROGRAMS = Path("/usr/lib/postgresql")
 """Where Debian has those of each version, in no folder of the PATH."""
 
+ADVICE = (
+    "there is no PostgreSQL to test with: install one (on Debian: apt-get install postgresql), or "
+    "Docker, or say in EVENTMESH_TEST_POSTGRES where one is"
+)
+
 
 def new_server() -> PrivateServer:
     """Make a server, which is not started yet."""
@@ -40,23 +41,7 @@ def new_server() -> PrivateServer:
 
 def find_or_install() -> Path | str:
     """Return the folder of the programs that are installed, or the image that there is."""
-    # One at a time: all worker processes of the tests ask at once, and a package that is only half
-    # installed has its programs already.
-    with (Path(tempfile.gettempdir()) / "eventmesh-packages.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        programs = installed_programs()
-        if programs is not None:
-            return programs
-        if shutil.which("docker") and not subprocess.call(["docker", "info"], **quiet()):
-            return IMAGE
-        if os.geteuid() == 0 and shutil.which("apt-get"):
-            install_package()
-            if programs := installed_programs():
-                return programs
-    raise RuntimeError(
-        "there is no PostgreSQL to test with: install one (on Debian: apt-get install "
-        "postgresql), or Docker, or say in EVENTMESH_TEST_POSTGRES where one is"
-    )
+    return packages.find_or_install(installed_programs, "postgresql", ADVICE, image=IMAGE)
 
 
 def installed_programs() -> Path | None:
@@ -68,14 +53,3 @@ def installed_programs() -> Path | None:
         folders.append(Path(found).resolve().parent)
     needed = ("postgres", "initdb")
     return next((one for one in folders if all((one / name).exists() for name in needed)), None)
-
-
-def install_package() -> None:
-    # As in single-user mode: the package would start a server of its own otherwise.
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    run(["apt-get", "update", "-qq"], environment, 600)
-    run(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql"],
-        environment,
-        600,
-    )

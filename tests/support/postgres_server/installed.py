@@ -1,7 +1,6 @@
 """A server of the PostgreSQL that is installed on the machine."""
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -9,13 +8,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from lifelines import leave_to_other_user, start_with_lifeline
 from machine import CALL_SECONDS, run, wait_for_line
 
 from postgres_server.server import SETTINGS, USER, PrivateServer
 
 STARTED = "ready to accept connections"
-OTHER_USERS = ("postgres", "nobody")
-"""Who runs it where the tests are root, for whom it refuses to."""
 
 
 class InstalledServer(PrivateServer):
@@ -39,11 +37,7 @@ class InstalledServer(PrivateServer):
         # Not below a folder that only root may enter.
         self._folder = Path(tempfile.mkdtemp(prefix="eventmesh-postgres-", dir="/tmp"))
         self._data = self._folder / "data"
-        self._user: dict[str, object] = {}
-        if os.geteuid() == 0:
-            user = _other_user()
-            self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-            os.chown(self._folder, user.pw_uid, user.pw_gid)
+        self._user = leave_to_other_user(self._folder)
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(self._folder), "LC_ALL": "C"}
         self._server: subprocess.Popen[str] | None = None
         self._lifeline = -1
@@ -58,22 +52,9 @@ class InstalledServer(PrivateServer):
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         program = [str(self._programs / "postgres"), "-D", str(self._data), *options]
-        reading, self._lifeline = os.pipe()
-        try:
-            self._server = subprocess.Popen(
-                ["sh", "-c", self.SCRIPT, "sh", *program],
-                env=self._environment,
-                cwd=self._folder,
-                stdin=reading,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",  # It may log what a test sent.
-                start_new_session=True,
-                **self._user,
-            )
-        finally:
-            os.close(reading)
+        self._server, self._lifeline = start_with_lifeline(
+            self.SCRIPT, program, env=self._environment, cwd=self._folder, **self._user
+        )
         wait_for_line(self._server, STARTED, "PostgreSQL")
 
     def _create(self) -> None:
@@ -118,15 +99,6 @@ class InstalledServer(PrivateServer):
     def remove(self) -> None:
         self.signal("KILL")
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _other_user() -> pwd.struct_passwd:
-    for name in OTHER_USERS:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise RuntimeError(f"PostgreSQL does not run as root, and there is no user {OTHER_USERS[0]}")
 
 
 def _children(process: int) -> list[int]:

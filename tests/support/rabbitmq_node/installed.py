@@ -10,6 +10,7 @@ from shlex import quote
 from uuid import uuid4
 
 import certificates
+from lifelines import start_with_lifeline
 from machine import CALL_SECONDS, free_ports, run
 
 from rabbitmq_node.ctl import Rabbitmqctl
@@ -93,20 +94,9 @@ class InstalledNode(PrivateNode):
         )
 
     def launch(self) -> None:
-        reading, self._lifeline = os.pipe()
-        try:
-            self._server = subprocess.Popen(
-                ["sh", "-c", self.SCRIPT, "sh", str(self._programs / "rabbitmq-server")],
-                env=self._environment,
-                stdin=reading,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",  # It may log what a test sent.
-                start_new_session=True,
-            )
-        finally:
-            os.close(reading)
+        self._server, self._lifeline = start_with_lifeline(
+            self.SCRIPT, [str(self._programs / "rabbitmq-server")], env=self._environment
+        )
         try:
             wait_until_started(self._server)
         except RuntimeError:
