@@ -22,10 +22,12 @@ from eventmesh.deliveries.settlement_steps import (
     plan_steps,
     replace_step,
 )
+from eventmesh.durable.completion import DURABLE
 from eventmesh.engine.results import State
 from eventmesh.engine.settlement import (
     BROKER_PAUSE,
     MOVE_TO_INBOX,
+    REASON,
     MoveToDeadLetters,
     MoveToInbox,
     ScheduleRetry,
@@ -35,6 +37,7 @@ from eventmesh.engine.settlement import (
     repeat_pauses,
 )
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.executions.upkeep.dead_turns import note_dead_turns
 from eventmesh.model.errors import Cancelled, FunctionNotFound, InvocationError, Reject
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
@@ -63,6 +66,7 @@ class SettlementWriter:
         "_dead_lettered",
         "_dead_letters",
         "_function",
+        "_note_dead_letter",
         "_note_delayed",
         "_results",
         "_retried",
@@ -93,6 +97,7 @@ class SettlementWriter:
         self._results = context.results.get(function.full_name)
         self._clock = context.clock
         self._note_delayed = context.note_delayed
+        self._note_dead_letter = note_dead_turns(function, context)
         self._trigger = trigger
         self.retry_to = to_queue(retry_to or inbox(function.full_name))
         self._dead_letters = dead_letters(function.full_name)
@@ -191,9 +196,12 @@ class SettlementWriter:
         """Return the seconds that count towards the retry policy's `max_age`.
 
         A message of a named queue counts from its first run: how long its sender, maybe of another
-        system, left it there is no reason to drop it.
+        system, left it there is no reason to drop it. Nor is how long the message of an execution
+        waited for a process: what has begun has a timeout of its own.
         """
-        return 0.0 if self._is_named_queue else self._clock.now() - message.timestamp
+        if self._is_named_queue or message.trigger == DURABLE:
+            return 0.0
+        return self._clock.now() - message.timestamp
 
     async def _write(self, settlement: Settlement, delivery: Delivery, result: Result) -> None:
         """Perform all steps of a settlement, and others in the place of those that fail."""
@@ -265,6 +273,9 @@ class SettlementWriter:
                 )
                 self._retried += step.spent
             case StoreDeadLetter():
+                # Noted first: once it is stored it may be redriven, and run.
+                if self._note_dead_letter is not None:
+                    await self._note_dead_letter(request, step.message.headers[REASON])
                 await self._store_dead_letter(step.message)
                 self._dead_lettered += 1
                 if step.refused is not None:

@@ -54,8 +54,9 @@ class Execution:
     invocation began: what others change after that, the invocation may not have noticed. `told` is
     its value when the last checkpoint was answered, and `told_before` at the one before: an answer
     has what changed since then. `owed` tells that an invocation must follow: it was asked for
-    while the execution is paused. `wake` is when a message comes that makes time count; it may be
-    later than what is due, until one is sent.
+    while the execution is paused. `dead_letter` is the id of the dead letter that its turn became,
+    which begins it once redriven; "" for none. `wake` is when a message comes that makes time
+    count; it may be later than what is due, until one is sent.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Execution:
     requested: bool = False
     wake: float | None = None
     owed: bool = False
+    dead_letter: str = ""
     failures: int = 0
     invocation_started: float | None = None
     request_id: str = ""

@@ -138,6 +138,13 @@ class Keeper(Protocol):
         """Return the versions of a function that were noted since then."""
         ...
 
+    async def list_overdue(self, function: str, before: float, most: int) -> Sequence[str]:
+        """Return executions of a function that have not ended, and whose `wake` was before then.
+
+        At most `most`, the longest overdue first. Raises StoreUnavailable.
+        """
+        ...
+
     async def drop(self, id: str) -> bool:
         """Drop an execution if it has ended; return whether it has. Raises ExecutionNotFound."""
         ...

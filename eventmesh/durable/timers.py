@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eventmesh.durable.event import failure
-from eventmesh.durable.execution import ExecutionStatus
+from eventmesh.durable.execution import Execution, ExecutionStatus
 from eventmesh.durable.operation import ErrorObject, Operation
 from eventmesh.durable.transition import Transition
 
@@ -13,7 +13,6 @@ _TIMEOUT = ErrorObject("the callback was not completed within its timeout", "Cal
 _HEARTBEAT = ErrorObject(
     "no heartbeat of the callback came within its heartbeat timeout", "Callback.Heartbeat"
 )
-_EXPIRED = ErrorObject("the execution did not end within its timeout", "Execution.Timeout")
 
 
 def advance(transition: Transition) -> None:
@@ -31,7 +30,7 @@ def advance(transition: Transition) -> None:
         if expires is None or time < expires:
             _advance_operation(transition, operation)
     if expires is not None and expires <= transition.now:
-        transition.end("TIMED_OUT", error=_EXPIRED)
+        transition.end("TIMED_OUT", error=_describe_timeout(execution))
     elif due:
         transition.request_turn()
 
@@ -52,6 +51,16 @@ def end_turn(
         advance(transition)
     transition.end_invocation(token, status, result, error)
     advance(transition)
+
+
+def _describe_timeout(execution: Execution) -> ErrorObject:
+    message = "the execution did not end within its timeout"
+    if execution.dead_letter:
+        message += (
+            f": its turn {execution.turn} is the dead letter {execution.dead_letter} of "
+            f"{execution.function}, and was not redriven"
+        )
+    return ErrorObject(message, "Execution.Timeout")
 
 
 def _advance_operation(transition: Transition, operation: Operation) -> None:

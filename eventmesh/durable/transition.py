@@ -131,6 +131,7 @@ class Transition:
         elif not execution.requested:
             return False
         execution.requested = False
+        execution.dead_letter = ""
         if execution.status != "RUNNING":
             execution.owed = True
             self._pause_now()
@@ -179,6 +180,29 @@ class Transition:
         execution.failures += 1
         self.request_turn(delay)
         self._pause_now()
+
+    def note_dead_letter(self, turn: int, id: str, reason: str) -> bool:
+        """Note that a turn becomes the dead letter `id`, which begins it once it is redriven.
+
+        What an invocation of it recorded before stays; it may record nothing more. Returns whether
+        the turn was still to be done.
+        """
+        execution = self.execution
+        if execution.is_ended or turn != execution.turn:
+            return False
+        if execution.running:
+            self._complete_invocation(
+                ErrorObject(
+                    f"{reason}; the turn is the dead letter {id} of {execution.function}",
+                    "Execution.TurnDeadLettered",
+                )
+            )
+            execution.requested = True
+        elif not execution.requested:
+            return False
+        execution.dead_letter = id
+        self._pause_now()
+        return True
 
     # The token of a checkpoint.
 
@@ -247,7 +271,7 @@ class Transition:
         self._check_open()
         if execution.paused is None:
             if execution.requested:
-                execution.requested = False
+                execution.requested, execution.dead_letter = False, ""
                 self.request_turn()
             return
         if execution.timeout_paused:

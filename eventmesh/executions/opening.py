@@ -15,6 +15,7 @@ from eventmesh.engine.spec import Environment, FunctionSpec
 from eventmesh.executions.handler import DurableHandler
 from eventmesh.executions.revisions.watch import RevisionWatch
 from eventmesh.executions.turns import Turns
+from eventmesh.executions.upkeep.overdue import sweep
 from eventmesh.model.errors import DeclarationError, StoreUnavailable
 from eventmesh.model.limits import Durability
 
@@ -46,6 +47,8 @@ async def receive_messages(
 ) -> AsyncGenerator[Handler]:
     """Make executions of a function go on while entered, and drop those that ended long ago.
 
+    Time counts for them even if a message is lost.
+
     `revision` is the version of the code; with "" executions are not kept to the version that began
     them.
     """
@@ -68,6 +71,8 @@ async def receive_messages(
         if environment.revision is not None:
             dropping = _drop_ended(keeper, environment.clock, spec.full_name, durability.retention)
             await stack.enter_async_context(background_task(dropping))
+            sweeping = sweep(keeper, environment.clock, spec.full_name)
+            await stack.enter_async_context(background_task(sweeping))
         yield handler.handle
 
 

@@ -155,6 +155,13 @@ executions: Final = Table(
         postgresql_where=text("ended IS NOT NULL"),
         sqlite_where=text("ended IS NOT NULL"),
     ),
+    Index(
+        "eventmesh_executions_wakes",
+        "function",
+        "wake",
+        postgresql_where=text("ended IS NULL"),
+        sqlite_where=text("ended IS NULL"),
+    ),
 )
 """`state` has all that is known of an execution; the other columns are what it is found by."""
 

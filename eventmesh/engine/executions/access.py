@@ -49,7 +49,8 @@ class ExecutionReport:
 
     `turns` counts the turns that were asked for, `operations` what it has recorded, and `due` is
     when time makes it go on, unless something else does before. `requested` tells that a turn was
-    asked for and has not begun, and `running` that one runs. `version` is that of the code that
+    asked for and has not begun, and `running` that one runs. `dead_letter` is the id of the dead
+    letter that the turn became, or "". `version` is that of the code that
     began it, "" if it is not known. `caller` is the execution that waits
     for it, or "". `result` is JSON. A list has neither `result` nor `open`, the operations that it
     waits for.
@@ -67,6 +68,7 @@ class ExecutionReport:
     due: float | None = None
     requested: bool = False
     running: bool = False
+    dead_letter: str = ""
     error: ErrorObject | None = None
     paused: float | None = None
     pause_reason: str = ""
@@ -148,6 +150,7 @@ def report(execution: Execution, *, whole: bool) -> ExecutionReport:
         due=None if execution.is_ended else execution.wake,
         requested=execution.requested,
         running=execution.running,
+        dead_letter=execution.dead_letter,
         error=_cut_error(execution.error),
         paused=execution.paused,
         pause_reason=execution.pause_reason,

@@ -163,6 +163,20 @@ class ExecutionStore:
         async with self._database.begin() as connection:
             return await list_revisions(connection, function, since)
 
+    async def list_overdue(self, function: str, before: float, most: int) -> Sequence[str]:
+        query = (
+            select(executions.c.id)
+            .where(
+                executions.c.function == function,
+                executions.c.ended.is_(None),
+                executions.c.wake < before,
+            )
+            .order_by(executions.c.wake)
+            .limit(most)
+        )
+        async with self._database.begin() as connection:
+            return list((await connection.execute(query)).scalars())
+
     async def drop(self, id: str) -> bool:
         ended = executions.c.ended.is_not(None)
         async with self._database.begin() as connection:

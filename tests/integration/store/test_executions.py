@@ -15,6 +15,7 @@ from eventmesh.durable.execution import Execution
 from eventmesh.durable.keeper import ExecutionFilter, Page
 from eventmesh.durable.operation import ErrorObject, OperationUpdate
 from eventmesh.executions.messages import send_commands
+from eventmesh.executions.upkeep.overdue import advance_overdue
 from eventmesh.store.admin import open_admin
 
 STEP = OperationUpdate("s", "STEP", "START", name="charge")
@@ -167,6 +168,21 @@ async def test_what_ended_long_ago_is_dropped_with_all_that_it_did(keeper):
     assert await keeper.read_history("e1", Page()) == ([], "")
     assert await keeper.read_operations("e1", Page()) == ([], "")
     assert (await keeper.read("e2")).status == "RUNNING"
+
+
+async def test_what_is_overdue_is_found_and_ended_once(keeper):
+    clock = SystemClock()
+    long_ago = clock.now() - 7200
+    async with keeper.create(replace(execution("late", timeout=3600), started=long_ago)) as change:
+        change.transition.start()
+        await send_commands(change)
+    await begin(keeper, "asleep", WAIT, timeout=3600)
+    assert await keeper.list_overdue("orders.other", clock.now(), 10) == []
+    assert await keeper.list_overdue("orders.place", clock.now(), 10) == ["late"]
+    assert await advance_overdue(keeper, clock, "orders.place") == 1
+    assert (await keeper.read("late")).status == "TIMED_OUT"
+    assert (await keeper.read("asleep")).status == "RUNNING"
+    assert await advance_overdue(keeper, clock, "orders.place") == 0
 
 
 async def test_the_commands_show_and_stop_executions(keeper, store_url):

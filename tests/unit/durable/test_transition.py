@@ -199,3 +199,54 @@ def test_a_resume_without_a_pause_changes_nothing() -> None:
     run = Run()
     run.do(Transition.resume)
     assert run.changes.events == []
+
+
+def test_a_turn_that_becomes_a_dead_letter_is_begun_by_its_message_alone() -> None:
+    run = Run()
+    run.begin()
+    run.checkpoint(STEP)
+    token = run.token
+    assert run.do(Transition.note_dead_letter, 1, "d1", "it kills its process")
+    assert run.history[-1].type == "InvocationCompleted"
+    assert "it kills its process; the turn is the dead letter d1 of orders.place" in str(
+        run.history[-1].details
+    )
+    assert (run.execution.status, run.execution.dead_letter) == ("RUNNING", "d1")
+    with pytest.raises(StaleToken):
+        run.checkpoint(STEP_DONE, token=token)
+    assert run.begin(1)
+    assert run.execution.dead_letter == ""
+
+
+def test_noted_twice_it_is_noted_once() -> None:
+    run = Run()
+    run.begin()
+    run.do(Transition.note_dead_letter, 1, "d1", "why")
+    assert run.do(Transition.note_dead_letter, 1, "d1", "why")
+    assert run.events.count("InvocationCompleted") == 1
+
+
+@pytest.mark.parametrize("turn", [0, 2])
+def test_the_dead_letter_of_another_turn_changes_nothing(turn: int) -> None:
+    run = Run()
+    run.begin()
+    assert not run.do(Transition.note_dead_letter, turn, "d1", "why")
+    assert (run.execution.running, run.execution.dead_letter) == (True, "")
+
+
+def test_nor_does_one_of_an_execution_that_waits_or_has_ended() -> None:
+    run = suspended(WAIT)
+    assert not run.do(Transition.note_dead_letter, 1, "d1", "why")
+    run.do(Transition.stop, None)
+    assert not run.do(Transition.note_dead_letter, 1, "d1", "why")
+
+
+def test_a_pause_that_waited_for_the_turn_begins_with_its_dead_letter() -> None:
+    run = Run()
+    run.begin()
+    run.do(Transition.pause)
+    run.do(Transition.note_dead_letter, 1, "d1", "why")
+    assert run.execution.status == "PAUSED"
+    assert not run.begin(1)
+    run.do(Transition.resume)
+    assert run.commands == [Resume(2)]

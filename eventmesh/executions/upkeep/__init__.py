@@ -1,0 +1,1 @@
+"""What becomes of executions whose messages do not come: overdue, or dead letters."""
