@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 from rabbitmq_fixtures import BROKER_VARIABLE
 from rabbitmq_node import Node
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh.abc import Broker, Delivery
 from eventmesh.aio.clock import Clock, SystemClock
@@ -35,9 +35,6 @@ from eventmesh.model.topology import Queue
 from eventmesh.testing.clock import ManualClock
 
 T = TypeVar("T")
-
-DEADLINE = 10.0
-"""Real seconds in which anything that is expected has happened."""
 
 
 class Collector:

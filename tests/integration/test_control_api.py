@@ -5,6 +5,7 @@ import base64
 import json
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh import Context, Event, Reject, Retry, Service, on
 
@@ -43,7 +44,7 @@ async def add_dead_letters(served, orders, *ids):
         async with served.http.post(f"/_eventmesh/send/orders.place?id={id}", data=body) as answer:
             assert answer.status == 202
         await orders.next()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await served.broker.wait_idle()
 
 
@@ -268,7 +269,7 @@ async def test_dead_letters_are_redriven_and_purged(serving, orders):
             assert answer.status == 200
             purged = (await answer.json())["purged"]
         assert purged >= 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await served.broker.wait_idle()
 
 
@@ -282,7 +283,7 @@ async def test_a_payload_that_is_no_json_is_base64(serving):
     async with serving(service) as served:
         async with served.http.post("/_eventmesh/send/orders.place", data=b"\xff") as answer:
             id = (await answer.json())["id"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await served.broker.wait_idle()
         async with served.http.get(f"/_eventmesh/dead-letters/orders.place/{id}") as answer:
             letter = await answer.json()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession
+from waiting import DEADLINE
 
 from eventmesh import Context, Service, on
 from eventmesh.brokers.memory import MemoryBroker
@@ -112,7 +113,7 @@ async def test_stored_work_and_events_over_http(shop, tokens, seen):
                 async with client.post(path, json=None, headers=headers) as answer:
                     assert answer.status == status, path
             # What may run, runs; what was refused lies with the dead letters.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 ran = {await seen.get(), await seen.get()}
             assert ran == {("shop.confirm", "token:ops"), ("shop.quote", "token:guest")}
     assert seen.empty()

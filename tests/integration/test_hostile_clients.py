@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 from raw_http import HOST, JSON, status_of
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import Service, on
 from eventmesh.http.limits.limits import RATE_GRACE
@@ -66,7 +66,7 @@ def metric(served, name):
 
 
 async def soon(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while not condition():
             await asyncio.sleep(PAUSE)
 
@@ -137,7 +137,7 @@ async def test_a_body_counts_from_its_first_byte_until_its_client_is_gone(servin
         reader, writer = await served.connect()
         writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + JSON)
         writer.write(b"Content-Length: 6000000\r\n\r\n" + b"x" * 1_000_000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert status_of(await reader.readuntil(b"\r\n\r\n")) == 503
         for _, other in (*clients, (reader, writer)):
             other.close()
@@ -195,7 +195,7 @@ async def test_a_body_that_comes_too_slowly_is_ended(serving, echo, manual_clock
         await manual_clock.advance(RATE_GRACE + 0.5)
         assert metric(served, "slow_clients_total") == 0
         await manual_clock.advance(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert status_of(await reader.readuntil(b"\r\n\r\n")) == 408
         assert metric(served, "slow_clients_total") == 1
         writer.close()
@@ -206,7 +206,7 @@ async def test_a_connection_on_which_nothing_comes_is_closed(serving, echo, manu
         reader, writer = await served.connect()
         await soon(lambda: metric(served, "connections") == 1)
         await manual_clock.advance(11)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert await reader.read() == b""
         writer.close()
         assert metric(served, "slow_clients_total") == 1
@@ -219,7 +219,7 @@ async def test_there_are_so_many_connections(serving, echo, caplog):
         await soon(lambda: metric(served, "connections") == 3)
         for _ in range(20):
             reader, writer = await served.connect()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 answer = await reader.read()
             assert status_of(answer) == 503
             assert b"Retry-After" in answer
@@ -241,7 +241,7 @@ async def test_one_client_has_no_more_than_its_share(serving, echo):
         clients = [await served.connect() for _ in range(2)]
         await soon(lambda: metric(served, "connections") == 2)
         reader, writer = await served.connect()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert status_of(await reader.read()) == 503
         for _, other in (*clients, (reader, writer)):
             other.close()
@@ -251,7 +251,7 @@ async def test_a_server_over_tls_counts_its_connections_as_well(serving, echo, c
     async with serving(echo, **certificate, http_header_timeout=0.2) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         # No handshake comes: it ends as a head that does not come.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert await reader.read() == b""
         writer.close()
 

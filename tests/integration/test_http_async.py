@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 from pydantic import BaseModel
+from waiting import DEADLINE
 
 from eventmesh import Context, Retry, Service, on
 from eventmesh.aio.clock import SystemClock
@@ -38,7 +39,7 @@ def worker():
 
 
 async def wait_until_settled(served):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await served.broker.wait_idle()
 
 

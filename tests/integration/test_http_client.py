@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from pydantic import BaseModel
+from waiting import DEADLINE
 
 from eventmesh import (
     AccessDenied,
@@ -172,7 +173,7 @@ async def test_dead_letters_are_looked_after(client, shop, served):
     for number in (-1, -2, -3):
         await client.send("shop.work", {"number": number}, id=f"id {number}")
         await shop.next()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await served.broker.wait_idle()
     letters = client.dead_letters
 
@@ -183,7 +184,7 @@ async def test_dead_letters_are_looked_after(client, shop, served):
     assert await letters.redrive("shop.work", id="id -2") == 1
     assert await letters.redrive("shop.work", limit=1) == 1
     assert {(await shop.next())[1], (await shop.next())[1]} == {"id -1", "id -2"}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await served.broker.wait_idle()
     assert await letters.purge("shop.work") == 3
     assert await letters.list("shop.work") == []

@@ -6,6 +6,7 @@ import socket
 import ssl
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh import DeclarationError, Service, SettingsError, on
 from eventmesh.model.topology import slots_name
@@ -65,7 +66,7 @@ async def test_stopping_waits_for_what_runs_and_takes_no_more(serving):
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await slow.begun.wait()
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert await idle_reader.read() == b""
             with pytest.raises(ConnectionRefusedError):
                 await served.connect()
@@ -92,11 +93,11 @@ async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(servi
         served.broker.slots(slots_name("s.work"), 1) as elsewhere,
     ):
         await elsewhere.acquire()
-        async with asyncio.timeout(10), served.http.post(path, json={}) as answer:
+        async with asyncio.timeout(DEADLINE), served.http.post(path, json={}) as answer:
             assert answer.status == 429
             assert answer.headers["Retry-After"] == "1"
         elsewhere.release()
-        async with asyncio.timeout(10), served.http.post(path, json={}) as answer:
+        async with asyncio.timeout(DEADLINE), served.http.post(path, json={}) as answer:
             assert (answer.status, await answer.json()) == (200, "done")
 
 
@@ -106,7 +107,7 @@ async def test_what_does_not_end_within_the_grace_time_is_503(serving):
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await slow.begun.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         answer = await reader.read()
     writer.close()
 
@@ -143,9 +144,9 @@ async def test_a_body_that_never_ends_does_not_outlive_the_grace_time(serving):
             b"POST / HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await reader.readuntil(b"\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
     writer.close()
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from raw_http import HOST, JSON, status_of
+from waiting import DEADLINE
 
 from eventmesh import Service, on
 
@@ -33,7 +34,7 @@ async def answer_to(served, *pieces):
     for piece in pieces:
         writer.write(piece)
         await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         answer = await reader.read()
     writer.close()
     return answer
@@ -80,7 +81,7 @@ async def test_a_head_that_trickles_is_ended(serving, echo, manual_clock):
         await turns()
         await manual_clock.advance(6)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert status_of(await reader.read()) == 408
         writer.close()
 
@@ -94,7 +95,7 @@ async def test_a_body_that_trickles_is_ended(serving, echo, manual_clock):
             await turns()
             await manual_clock.advance(6)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answer = await reader.readuntil(b"\r\n\r\n")
         assert status_of(answer) == 408
         assert b"Connection: close" in answer
@@ -118,7 +119,7 @@ async def test_a_client_that_does_not_take_its_answer_is_dropped(serving, echo, 
         await manual_clock.advance("31s")
         writer.transport.resume_reading()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
                 await reader.readexactly(50_000_000)
         writer.close()
@@ -129,7 +130,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on(serving, echo):
         reader, writer = await served.connect()
         head = b"POST /echo HTTP/1.1\r\n" + HOST + JSON + b"Content-Length: 15\r\n"
         writer.write(head + b"Expect: 100-continue\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert status_of(await reader.readuntil(b"\r\n\r\n")) == 100
             writer.write(b'{"text": "abc"}')
             assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
@@ -144,7 +145,7 @@ async def test_a_client_that_asks_too_much_is_told_before_it_sends(serving, echo
     async with serving(echo) as served:
         reader, writer = await served.connect()
         writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + JSON + header + b"\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answer = await reader.readuntil(b"\r\n\r\n")
         assert status_of(answer) == status
         assert b"Connection: close" in answer
@@ -185,7 +186,7 @@ async def test_an_old_client_may_keep_its_connection(serving, echo):
         reader, writer = await served.connect()
         for _ in range(2):
             writer.write(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert b"Connection: keep-alive" in head
                 assert await reader.readexactly(7) == b'"hello"'

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientPayloadError
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import Problem, Service, on
 
@@ -123,7 +123,7 @@ async def test_events_of_a_stream_that_fails_end_with_an_error(streams):
 async def test_an_old_client_gets_the_stream_to_the_end_of_its_connection(streams):
     reader, writer = await streams.connect()
     writer.write(b"GET /numbers?count=1 HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         answer = await reader.read()
     writer.close()
 
@@ -146,7 +146,7 @@ async def test_a_generator_that_hangs_keeps_its_permit(serving):
         try:
             # The first keeps the thread, and with it the permit that the others wait for.
             for status in (504, 429, 429):
-                async with asyncio.timeout(5), served.http.get("/") as answer:
+                async with asyncio.timeout(DEADLINE), served.http.get("/") as answer:
                     assert answer.status == status
         finally:
             going_on.set()
@@ -185,7 +185,7 @@ async def test_a_client_that_reads_nothing_holds_the_stream_and_is_dropped(servi
     async with serving(stream.service, clock=manual_clock) as served:
         _, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await stalled(stream)
         assert not stream.closed.is_set()
 

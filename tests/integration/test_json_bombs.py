@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from pydantic import BaseModel
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import Response, Service, on
 from eventmesh.http.protocol import CONTROL, LAMBDA
@@ -102,7 +102,7 @@ async def test_an_event_refuses_it(serving, shop):
 async def test_a_stored_one_is_a_dead_letter_at_once(serving, shop, function):
     async with serving(shop) as served:
         await served.host.caller.send(function, BOMB)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while not await served.broker.depth(dead_letters(function)):
                 await asyncio.sleep(PAUSE)
         assert not await served.broker.depth(inbox(function))
@@ -120,7 +120,7 @@ async def test_an_item_of_a_batch_is_a_dead_letter_alone(serving, shop):
     async with serving(shop) as served:
         for body in (b'{"lines":[]}', BOMB):
             await served.host.caller.send("queue:jobs", body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while not await served.broker.depth(dead_letters("shop.batched")):
                 await asyncio.sleep(PAUSE)
         assert await served.broker.depth(dead_letters("shop.batched")) == 1

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh import Service, on
 from eventmesh.brokers.memory import MemoryBroker
@@ -46,7 +47,7 @@ async def test_a_client_gets_one_response(monkeypatch, forged):
         port = int(gateway.addresses["http"].rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /report HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answered = await reader.read()
         writer.close()
     assert answered.startswith(b"HTTP/1.1 502 ")

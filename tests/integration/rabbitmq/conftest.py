@@ -7,13 +7,11 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from pamqp import commands
+from waiting import DEADLINE
 
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable
-
-DEADLINE = 60.0
-"""Real seconds in which anything that is expected has happened."""
 
 
 class Client:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import pytest_asyncio
+from waiting import DEADLINE
 
 from eventmesh.brokers.rabbitmq.broker import RabbitBroker
 from eventmesh.brokers.rabbitmq.error_translation import QueueAway
@@ -30,7 +31,6 @@ from eventmesh.model.topology import (
 )
 
 FUNCTION = "shop.place"
-DEADLINE = 60.0
 
 VERSION = 'rabbit_misc:version_compare(rabbit_misc:version(), "4.0", lt).'
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq import error_translation as faults
@@ -162,7 +162,7 @@ async def test_nothing_stays_behind(rabbitmq, connecting, function):
         await client.management.declare([inbox(function)])
         await client.publish(inbox(function).name)
         await client.management.get(inbox(function))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while asyncio.all_tasks() - before:
             await asyncio.sleep(PAUSE)
     assert await rabbitmq.close_connections(f"{function} mine") == 0
@@ -174,6 +174,6 @@ async def unavailable(call):
 
 
 async def losses_reach(client, losses):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while client.management.connection_generation != losses:
             await asyncio.sleep(PAUSE)

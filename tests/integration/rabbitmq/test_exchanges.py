@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.delays import level_name
@@ -11,7 +12,6 @@ from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.message import Message
 from eventmesh.model.topology import EVENTS, Binding, inbox, to_queue, to_subscribers
 
-DEADLINE = 60.0
 EVENT = to_subscribers("order.placed")
 LEVEL = level_name(0)
 """Where a delay of 0.1 s is spent."""

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh.brokers.rabbitmq import error_translation as faults
 from eventmesh.brokers.rabbitmq.coordination import lease
@@ -194,7 +194,7 @@ async def test_a_state_that_is_held_for_long_is_stored_again(client, name, soon,
     async with hold_lease(client.management, name) as ours:
         await ours.save(b"state")
         version = ours.version
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while ours.version.number < version.number + 3:
                 await asyncio.sleep(PAUSE)
         assert ours.state == b"state"

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh import Event, Service, on
 from eventmesh.aio.clock import SystemClock
@@ -16,7 +17,6 @@ from eventmesh.model.topology import Binding, Queue, inbox, record_name
 from eventmesh.presence import announce
 from eventmesh.processes.instance_info import build_instance
 
-DEADLINE = 60.0
 GRACE = 0.2
 
 

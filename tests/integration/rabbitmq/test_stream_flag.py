@@ -7,6 +7,7 @@ import time
 import pytest
 import pytest_asyncio
 from rabbitmq_node import InstalledNode, new_node
+from waiting import DEADLINE
 
 from eventmesh.brokers.rabbitmq.broker import RabbitBroker
 from eventmesh.brokers.rabbitmq.management import stream_flag
@@ -16,7 +17,6 @@ from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import inbox, to_queue
 
-DEADLINE = 60.0
 QUEUE = inbox("shop.place")
 
 OTHERS = (

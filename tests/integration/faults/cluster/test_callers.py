@@ -5,6 +5,7 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh.brokers.rabbitmq.broker import RabbitBroker
 from eventmesh.model.errors import BrokerUnavailable, InvocationTimeout
@@ -12,7 +13,6 @@ from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.topology import Binding, broadcast, rpc_queue, to_rpc, to_subscribers
 
-DEADLINE = 60.0
 FUNCTIONS = [f"shop.f{number}" for number in range(6)]
 """More than nodes: each node leads the queues of some."""
 

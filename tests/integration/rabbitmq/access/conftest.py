@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import aiormq
 import pytest
+from waiting import DEADLINE
 
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.access.definitions import build_definitions
@@ -20,7 +21,6 @@ from eventmesh.brokers.rabbitmq.access.permissions import (
 from eventmesh.model.topology import Binding, broadcast, inbox, named, rpc_queue
 
 PASSWORD = "secret"
-DEADLINE = 60.0
 
 
 @dataclass

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import ClientSession
 from prometheus_client import generate_latest
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.client.mesh import open_mesh
@@ -16,7 +16,6 @@ from eventmesh.presence import AnnouncedRoute, Instance, announce
 from eventmesh.presence.instance import HERE, INSTANCES, presence_message
 from eventmesh.processes.worker import serve_gateway
 
-DEADLINE = 60.0
 FORGED = "user {!r} was dropped: it is sent in the name of {!r}"
 COUNTED = b"eventmesh_presence_refused_total 2.0"
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import ClientSession
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import Context, Retry, Service, on
 from eventmesh.brokers.rabbitmq import RabbitBroker
@@ -18,7 +18,6 @@ from eventmesh.model.topology import dead_letters
 from eventmesh.packaging.broker_export import rights_of
 from eventmesh.processes.worker import serve_gateway, serve_services
 
-DEADLINE = 60.0
 ID = uuid4().hex[:8]
 VHOST, GATEWAY = f"test-{ID}", f"gateway{ID}"
 

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 from pamqp import commands
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import Client
 from eventmesh.aio.clock import SystemClock
@@ -20,8 +20,6 @@ from eventmesh.brokers.rabbitmq.amqp.properties import encode_user
 from eventmesh.brokers.rabbitmq.datapath.publisher import encode_message
 from eventmesh.model.message import Message
 from eventmesh.model.topology import dead_letters, inbox
-
-DEADLINE = 60.0
 
 
 @pytest.fixture

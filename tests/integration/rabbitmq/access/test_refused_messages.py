@@ -5,6 +5,7 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
@@ -12,8 +13,6 @@ from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.model.errors import AccessDenied
 from eventmesh.model.message import Message
 from eventmesh.model.topology import inbox, rpc_queue, to_queue, to_rpc, to_subscribers
-
-DEADLINE = 60.0
 
 
 def message(**fields):

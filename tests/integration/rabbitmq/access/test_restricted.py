@@ -5,6 +5,7 @@ import time
 
 import pytest
 from pamqp import commands
+from waiting import DEADLINE
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.leftovers import keep_records, keeper
@@ -32,7 +33,6 @@ from eventmesh.model.topology import (
 )
 from eventmesh.presence import AnnouncedSources, Instance, announce
 
-DEADLINE = 60.0
 PRESENCE_QUEUE = presence_queue("1", "heard")
 
 
