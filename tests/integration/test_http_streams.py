@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientPayloadError
-from waiting import DEADLINE, PAUSE
+from waiting import DEADLINE
 
 from eventmesh import Problem, Service, on
 
@@ -166,7 +166,7 @@ class Endless:
                 while True:
                     yield item
                     self.sent += 1
-                    await asyncio.sleep(PAUSE)
+                    await asyncio.sleep(0)
             finally:
                 self.closed.set()
 
