@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Final, Generic, Protocol, Self, TypeVar, runtime_checkable
 
+from eventmesh.aio.cancellation import take_back
+
 T = TypeVar("T")
 
 _GRAIN: Final = 0.001
@@ -99,8 +101,7 @@ class TimeLimit:
         self._timer.cancel()
         if not self._expired:
             return
-        from_outside = self._task.uncancel() > self._cancelling
-        if kind is asyncio.CancelledError and not from_outside:
+        if take_back(self._task, self._cancelling, kind):
             raise TimeoutError from error
 
 

@@ -6,6 +6,8 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from eventmesh.aio.cancellation import take_back
+
 
 class Interrupted(Exception):
     """A wait was interrupted before it got what it waited for."""
@@ -68,6 +70,5 @@ class _InterruptibleWait:
         del self._waits[self]
         if not self._interrupted:
             return
-        from_outside = self._task.uncancel() > self._cancelling
-        if kind is asyncio.CancelledError and not from_outside:
+        if take_back(self._task, self._cancelling, kind):
             raise Interrupted from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 import orjson
@@ -15,6 +16,8 @@ from eventmesh.cli.shell_completion import complete_function, complete_path
 from eventmesh.model.duration import seconds
 from eventmesh.model.errors import DeclarationError
 from eventmesh.model.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _PASSWORD: Final = re.compile(r"[^:/]+://[^/?#]*?:(?!guest@)[^/?#]+@")
 """A URL with a password; RabbitMQ's own default, which works on its own machine alone, is none."""
@@ -93,6 +96,18 @@ def _payload_bytes(text: str) -> bytes:
         raise click.BadParameter(
             f"the file {text[1:]!r} cannot be read: {error.strerror or error}"
         ) from error
+
+
+def wait_option(default: str, said: str) -> Callable[[F], F]:
+    """Return the option that says how long processes have to answer."""
+    return click.option(
+        "--wait",
+        metavar="DURATION",
+        default=default,
+        show_default=True,
+        callback=read_duration,
+        help=said,
+    )
 
 
 targets_argument = click.argument(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from eventmesh.cli.options import optional_targets_argument, read_duration
+from eventmesh.cli.options import optional_targets_argument, wait_option
 from eventmesh.cli.process_options import broker_option, read_settings
 from eventmesh.cli.text.output import print_json
 from eventmesh.processes.exit_codes import ExitCode
@@ -26,14 +26,7 @@ from eventmesh.targets.parse import read_target
 )
 @click.option("--all", "everything", is_flag=True, help="Also show the checks that passed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--wait",
-    metavar="DURATION",
-    default="1s",
-    show_default=True,
-    callback=read_duration,
-    help="How long to wait for processes to answer.",
-)
+@wait_option("1s", "How long to wait for processes to answer.")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventmesh.cli.options import read_duration, url_option
+from eventmesh.cli.options import url_option, wait_option
 from eventmesh.cli.process_options import read_settings
 
 if TYPE_CHECKING:
@@ -28,14 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--drop", is_flag=True, help="Drop the invocations that wait.")
 @click.option("--dead-letters", is_flag=True, help="Drop the dead letters, too.")
-@click.option(
-    "--wait",
-    metavar="DURATION",
-    default="2s",
-    show_default=True,
-    callback=read_duration,
-    help="How long processes may take to answer, over RabbitMQ.",
-)
+@wait_option("2s", "How long processes may take to answer, over RabbitMQ.")
 def command(
     *,
     name: str,

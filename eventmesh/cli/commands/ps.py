@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from eventmesh.cli.options import read_duration
+from eventmesh.cli.options import wait_option
 from eventmesh.cli.process_options import broker_option, read_settings
 
 
@@ -16,14 +16,7 @@ from eventmesh.cli.process_options import broker_option, read_settings
 @click.option("--running", is_flag=True, help="Show the runs that go on, the oldest first.")
 @click.option("--function", metavar="NAME", default="", help="With --running: of this one alone.")
 @click.option("--watch", is_flag=True, help="Show them again whenever they change, until Ctrl-C.")
-@click.option(
-    "--wait",
-    metavar="DURATION",
-    default="1s",
-    show_default=True,
-    callback=read_duration,
-    help="How long to wait for answers.",
-)
+@wait_option("1s", "How long to wait for answers.")
 def command(
     *, broker: str | None, as_json: bool, running: bool, function: str, watch: bool, wait: float
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from eventmesh.cli.options import read_duration
+from eventmesh.cli.options import wait_option
 from eventmesh.cli.process_options import broker_option, read_settings
 from eventmesh.processes.exit_codes import ExitCode
 
@@ -15,14 +15,7 @@ from eventmesh.processes.exit_codes import ExitCode
 @click.argument("id")
 @broker_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; times are seconds.")
-@click.option(
-    "--wait",
-    metavar="DURATION",
-    default="1s",
-    show_default=True,
-    callback=read_duration,
-    help="How long to wait for processes to announce themselves.",
-)
+@wait_option("1s", "How long to wait for processes to announce themselves.")
 @click.pass_context
 def command(ctx: click.Context, *, id: str, broker: str | None, as_json: bool, wait: float) -> None:
     """Show where the invocation ID is, and all that it has caused or that led to it.

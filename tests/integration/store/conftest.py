@@ -5,22 +5,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+from databases import open_database
 from sqlalchemy import text
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
-from eventmesh.store.database import Database
-from eventmesh.store.urls import read_store_url
-
-
-@asynccontextmanager
-async def open_database(url):
-    database = Database(read_store_url(url))
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 @pytest.fixture

@@ -3,32 +3,22 @@
 import asyncio
 import os
 import tempfile
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from databases import open_database
 
 from eventmesh import Context, Service, SettingsError
-from eventmesh.store.database import Database
 from eventmesh.store.migrate import migrate, prepare_tables, read_status
 from eventmesh.store.tables import metadata
-from eventmesh.store.urls import read_store_url
 
 NOBODY = 65534
 TABLES = {
     "postgresql": "SELECT tablename FROM pg_tables",
     "sqlite": "SELECT name FROM sqlite_master",
 }
-
-
-@asynccontextmanager
-async def opened(url):
-    database = Database(read_store_url(url))
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 def build_service():
@@ -58,14 +48,14 @@ async def test_the_tables_are_those_that_the_code_knows(store_url):
         options = {"version_table": "eventmesh_version", "compare_type": True}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
-    async with opened(store_url) as database:
+    async with open_database(store_url) as database:
         await migrate(database)
         async with database.begin() as connection:
             assert await connection.run_sync(compare) == []
 
 
 async def test_replicas_that_start_at_once_make_them_once(store_url):
-    async with opened(store_url) as first, opened(store_url) as second:
+    async with open_database(store_url) as first, open_database(store_url) as second:
         await asyncio.gather(*(prepare_tables(each, "auto") for each in (first, second) * 3))
         assert (await read_status(first)).is_current
 
@@ -77,7 +67,7 @@ async def test_with_never_missing_tables_are_an_error_that_says_what_to_do(hosti
 
 
 async def test_tables_of_a_newer_version_are_refused(hosting, query, store_url):
-    async with opened(store_url) as database:
+    async with open_database(store_url) as database:
         await migrate(database)
     await query("UPDATE eventmesh_version SET version_num = '9999'")
     with pytest.raises(SettingsError, match=r"9999.*install the eventmesh that made them"):
@@ -87,7 +77,7 @@ async def test_tables_of_a_newer_version_are_refused(hosting, query, store_url):
 
 async def test_a_user_who_may_not_make_tables_is_told_who_should(new_postgres_url, hosting):
     url = await new_postgres_url()
-    async with opened(url) as database, database.begin() as connection:
+    async with open_database(url) as database, database.begin() as connection:
         await connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         await connection.exec_driver_sql("DROP ROLE IF EXISTS reader")
         await connection.exec_driver_sql("CREATE ROLE reader LOGIN PASSWORD 'reader'")
@@ -99,7 +89,7 @@ async def test_a_user_who_may_not_make_tables_is_told_who_should(new_postgres_ur
             async with hosting(build_service(), url=reader):
                 pass
     finally:
-        async with opened(url) as database, database.begin() as connection:
+        async with open_database(url) as database, database.begin() as connection:
             await connection.exec_driver_sql("DROP OWNED BY reader")
             await connection.exec_driver_sql("DROP ROLE reader")
 
@@ -151,11 +141,11 @@ def as_reader(file):
 async def test_a_file_that_may_only_be_read_is_told(place, made, how):
     file = place / "store.db"
     file.touch()
-    async with opened(f"sqlite:///{file}") as database:
+    async with open_database(f"sqlite:///{file}") as database:
         if made:
             await migrate(database)
     with as_reader(file):
-        async with opened(f"sqlite:///{file}") as database:
+        async with open_database(f"sqlite:///{file}") as database:
             with pytest.raises(SettingsError, match="let the user of this process write") as told:
                 await prepare_tables(database, how)
     assert str(file) in str(told.value)

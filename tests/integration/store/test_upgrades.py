@@ -1,33 +1,22 @@
 """Tables of each earlier version become those of today, with all that is in them."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from databases import open_database
 from sqlalchemy import text
 
 from eventmesh import Context, Service, SettingsError
-from eventmesh.store.database import Database
 from eventmesh.store.migrate import VERSION_TABLE, _config, migrate, prepare_tables, read_status
 from eventmesh.store.tables import metadata
-from eventmesh.store.urls import read_store_url
 
 SCRIPTS = ScriptDirectory.from_config(_config())
 EARLIER = [each.revision for each in SCRIPTS.walk_revisions()][:0:-1]
 """All versions but the newest, the oldest first."""
-
-
-@asynccontextmanager
-async def opened(url):
-    database = Database(read_store_url(url))
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 @pytest.fixture(params=EARLIER)
@@ -39,7 +28,7 @@ async def earlier(request, store_url):
         config.attributes["connection"] = connection
         command.upgrade(config, request.param)
 
-    async with opened(store_url) as database, database.begin() as connection:
+    async with open_database(store_url) as database, database.begin() as connection:
         await connection.run_sync(upgrade)
         await connection.execute(
             text(
@@ -67,7 +56,7 @@ def test_there_are_earlier_versions():
 
 
 async def test_they_become_those_of_today_and_keep_what_they_hold(earlier, store_url, query):
-    async with opened(store_url) as database:
+    async with open_database(store_url) as database:
         before = await migrate(database)
         assert (before.current, before.known) == (earlier, True)
         assert (await read_status(database)).is_current
@@ -83,7 +72,7 @@ def differences(connection):
 
 
 async def test_replicas_that_start_at_once_bring_them_up_to_date_once(earlier, store_url, query):
-    async with opened(store_url) as first, opened(store_url) as second:
+    async with open_database(store_url) as first, open_database(store_url) as second:
         await asyncio.gather(*(prepare_tables(each, "auto") for each in (first, second) * 3))
     assert await query(f"SELECT version_num FROM {VERSION_TABLE}") == [
         (SCRIPTS.get_current_head(),)
@@ -91,7 +80,7 @@ async def test_replicas_that_start_at_once_bring_them_up_to_date_once(earlier, s
 
 
 async def test_with_never_they_are_refused_with_advice(earlier, store_url):
-    async with opened(store_url) as database:
+    async with open_database(store_url) as database:
         with pytest.raises(SettingsError, match=rf"version {earlier}.*eventmesh store migrate"):
             await prepare_tables(database, "never")
         assert (await read_status(database)).current == earlier

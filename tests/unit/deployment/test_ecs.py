@@ -6,28 +6,13 @@ import pytest
 import yaml
 from aws_requests import OPERATIONS, Stack, faults
 from click.testing import CliRunner
+from exported_services import ORDERS, STOCK
 
 from eventmesh.cli.main import cli
 from eventmesh.deployment.ecs.limits import check_definition, check_template
 from eventmesh.deployment.ecs.sizes import FARGATE
 from eventmesh.model.errors import SettingsError
 
-ORDERS = """
-from eventmesh import Service, on
-
-orders = Service("Order_Desk", calls=[], emits=[])
-
-@orders.function(on.post("/orders"), timeout=60, concurrency=20)
-async def place() -> None: ...
-"""
-STOCK = """
-from eventmesh import Service, on
-
-stock = Service("stock", calls=[], emits=[])
-
-@stock.function(on.queue("deliveries"), concurrency=10)
-async def reserve(order: str) -> None: ...
-"""
 SETTINGS = (
     "name=shop",
     "registry=123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop",

@@ -7,25 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from exported_services import ORDERS, STOCK
 
 from eventmesh.cli.main import cli
 
-ORDERS = """
-from eventmesh import Service, on
-
-orders = Service("Order_Desk", calls=[], emits=[])
-
-@orders.function(on.post("/orders"), timeout=60, concurrency=20)
-async def place() -> None: ...
-"""
-STOCK = """
-from eventmesh import Service, on
-
-stock = Service("stock", calls=[], emits=[])
-
-@stock.function(on.queue("deliveries"), concurrency=10)
-async def reserve(order: str) -> None: ...
-"""
 # The three newest that kubernetes-validate has.
 VERSIONS = ("1.37.0", "1.36.0", "1.35.0")
 CUSTOM = ("keda.sh/v1alpha1", "rabbitmq.com/v1beta1", "gateway.networking.k8s.io/v1")

@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 from fake_cluster import FakeCluster
 
-from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.clusters.abc import ClusterError, ClusterUnavailable, Update
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.work import Work
@@ -20,7 +19,6 @@ from eventmesh.rollout.rollout import (
     roll_back,
 )
 from eventmesh.rollout.rule import Bounds
-from eventmesh.testing.clock import ManualClock
 
 BOUNDS = Bounds(bake=20.0, max_errors=0.05, least=10)
 
@@ -39,17 +37,6 @@ class Mesh:
         self.instances[id] = Instance(
             id, f"host-{id}", 7, started, {"shop": "1"}, work=work, revision=revision
         )
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-async def broker(clock):
-    async with MemoryBroker(clock) as broker:
-        yield broker
 
 
 @pytest.fixture

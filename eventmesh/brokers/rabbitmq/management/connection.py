@@ -12,7 +12,8 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from types import TracebackType
+from typing import Any, Final, Self, cast
 
 from aio_pika import Connection
 from aio_pika.connection import make_url
@@ -242,6 +243,24 @@ class _Dialling(TransportFactory):
         transport = await self._endpoint.dial(protocol)
         self._on_dialled(transport)
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class OwnConnection:
+    """What has a connection of its own, which leaving closes for good."""
+
+    def __init__(self, connection: ManagementConnection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._connection.close()
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
@@ -14,7 +13,11 @@ from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, Server, qu
 from eventmesh.brokers.rabbitmq.delays import ladder_prefix, lost_name
 from eventmesh.brokers.rabbitmq.endpoints import Endpoints
 from eventmesh.brokers.rabbitmq.error_translation import check_away, translate_errors
-from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, parse_version
+from eventmesh.brokers.rabbitmq.management.connection import (
+    ManagementConnection,
+    OwnConnection,
+    parse_version,
+)
 from eventmesh.brokers.rabbitmq.management.differences import INEQUIVALENT, NO_MATTER
 from eventmesh.brokers.rabbitmq.management.stream_flag import (
     ADVICE,
@@ -58,7 +61,7 @@ COMMANDS: Final = BrokerCommands(
 )
 
 
-class RabbitInspector:
+class RabbitInspector(OwnConnection):
     """Inspects the RabbitMQ at a URL, while entered.
 
     Every method may raise BrokerUnavailable and AccessDenied.
@@ -70,22 +73,11 @@ class RabbitInspector:
         self._address = address
         self._name = name
         self._endpoints = Endpoints(address)
-        self._connection = ManagementConnection(address, name, endpoints=self._endpoints)
+        super().__init__(ManagementConnection(address, name, endpoints=self._endpoints))
         # Comparing declares, which the user of one service, or a gateway, may not.
         self._compares = not address.per_service
         self._lost = lost_name(ladder_prefix(Names(address.user) if address.per_service else None))
         self._cluster = address.is_cluster
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._connection.close()
 
     async def server(self) -> BrokerInfo:
         """Return the broker's product, version, cluster and missing capabilities."""

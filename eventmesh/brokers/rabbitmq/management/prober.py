@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from secrets import token_hex
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError
@@ -14,31 +13,20 @@ from eventmesh.brokers.rabbitmq.access.names import REPLIES, Names
 from eventmesh.brokers.rabbitmq.access.probes import Outcome, Probe
 from eventmesh.brokers.rabbitmq.address import Address
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
-from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection
+from eventmesh.brokers.rabbitmq.management.connection import ManagementConnection, OwnConnection
 
 _ON_EXCHANGES: Final = frozenset(("publish", "subscribe"))
 
 
-class Prober:
+class Prober(OwnConnection):
     """Tries one right after the other, while entered; `address` has the user.
 
     RabbitMQ writes each refusal into its log. `ask` raises BrokerUnavailable.
     """
 
     def __init__(self, address: Address, name: str) -> None:
-        self._connection = ManagementConnection(address, name)
+        super().__init__(ManagementConnection(address, name))
         self._own_queue = Names(address.user).reply_queues + token_hex(8)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._connection.close()
 
     async def ask(self, probe: Probe) -> Outcome:
         """Try it, and say what RabbitMQ answered."""
