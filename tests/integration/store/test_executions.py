@@ -170,6 +170,24 @@ async def test_what_ended_long_ago_is_dropped_with_all_that_it_did(keeper):
     assert (await keeper.read("e2")).status == "RUNNING"
 
 
+async def test_the_command_names_the_dead_letter_that_a_turn_became(keeper, store_url):
+    await begin(keeper, "e1", WAIT)
+    async with keeper.change("e1") as change:
+        change.transition.request_turn()
+    async with keeper.change("e1") as change:
+        assert change.transition.note_dead_letter(2, "d1", "all attempts failed")
+    asked = ("show", "e1", "--store", store_url)
+    shown = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "eventmesh", "durable", *asked],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "eventmesh dlq redrive orders.place --id d1" in shown.stdout
+    assert "durable resume" not in shown.stdout
+
+
 async def test_what_is_overdue_is_found_and_ended_once(keeper):
     clock = SystemClock()
     long_ago = clock.now() - 7200
