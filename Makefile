@@ -194,5 +194,5 @@ build/bench/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m venv build/bench
 	build/bench/bin/python -m pip install -qq --constraint constraints.txt --upgrade pip
 	build/bench/bin/python -m pip install -qq --constraint constraints.txt \
-		--build-constraint constraints.txt --editable '.[jwt,lambda]' --group bench
+		--build-constraint constraints.txt --editable '.[jwt,lambda,sql]' --group bench
 	@touch $@

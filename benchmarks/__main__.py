@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from benchmarks.broker import brokers
+from benchmarks.durable.database import one_server
 from benchmarks.peers import PEERS
 from benchmarks.processes import LeftOut
 from benchmarks.results import Results, print_ratios, write_json
@@ -36,13 +37,22 @@ def _measure(scenario: Scenario, bench: Bench, rounds: int, without: Sequence[st
 @click.command()
 @click.argument("groups", nargs=-1, type=click.Choice(list(SCENARIOS)))
 @click.option("--rounds", default=3, show_default=True, help="How often each is measured.")
+@click.option(
+    "--rows", default=1_000_000, show_default=True, help="Rows in the tables of the group crowded."
+)
 @click.option("--quick", is_flag=True, help="Few messages: shows that it works, not how fast.")
 @click.option(
     "--without", multiple=True, type=click.Choice(list(PEERS)), help="A peer to leave out."
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures there.")
 def main(
-    *, groups: Sequence[str], rounds: int, quick: bool, without: Sequence[str], file: Path | None
+    *,
+    groups: Sequence[str],
+    rounds: int,
+    rows: int,
+    quick: bool,
+    without: Sequence[str],
+    file: Path | None,
 ) -> None:
     """Measure GROUPS, or all of them."""
     console = Console(width=None if os.isatty(1) else 110)
@@ -52,8 +62,8 @@ def main(
     )
     console.print(machine)
     results: dict[str, Results] = {}
-    with brokers() as (url, amqp1_url, cluster_url):
-        bench = Bench(url, amqp1_url, cluster_url, quick)
+    with brokers() as (url, amqp1_url, cluster_url), one_server() as database:
+        bench = Bench(url, amqp1_url, cluster_url, quick, rows, database)
         for group in groups or SCENARIOS:
             results[group] = _measure(SCENARIOS[group], bench, rounds, without)
             results[group].print(console)

@@ -58,12 +58,12 @@ class Results:
     def ratios(self) -> Iterator[tuple[str, str, list[float]]]:
         """Titles of figure and peer, and how many times the peer's our figure is, by round.
 
-        A round in which one of the two could not be measured has no ratio.
+        A round in which one of the two could not be measured, or the peer's is 0, has no ratio.
         """
         ours = self._figures.get(OURS, {})
         for name, unit in self._scenario.units.items() if ours else ():
             for subject, figures in self._figures.items():
-                both = ours[name].keys() & figures[name].keys()
+                both = [each for each in ours[name] if figures[name].get(each)]
                 if subject != OURS and both:
                     ratios = [ours[name][number] / figures[name][number] for number in both]
                     yield unit, self._scenario.subjects[subject], ratios

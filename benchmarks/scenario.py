@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from benchmarks.durable.database import databases
 from benchmarks.job import Job
 from benchmarks.peers import PEERS
 from benchmarks.processes import Figures, LeftOut
@@ -13,12 +15,18 @@ from benchmarks.processes import Figures, LeftOut
 
 @dataclass(frozen=True)
 class Bench:
-    """One run: its brokers, and whether it is only to show that everything works."""
+    """One run: its brokers, and whether it is only to show that everything works.
+
+    `database` makes an empty database while entered, and gives its URL. `rows` are in the tables
+    of those that measure how much they matter.
+    """
 
     url: str
     amqp1_url: str | None
     cluster_url: Callable[[], str]
     quick: bool = False
+    rows: int = 1_000_000
+    database: Callable[[], AbstractContextManager[str]] = databases
 
     def job(
         self,

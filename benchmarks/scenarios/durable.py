@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from benchmarks.durable import STORE
-from benchmarks.durable.database import databases
 from benchmarks.processes import Figures, running
 from benchmarks.scenario import Bench, Scenario
 
@@ -18,7 +17,10 @@ MODULES = {"eventmesh": "benchmarks.durable.ours", "dbos": "benchmarks.durable.d
 
 def run_steps(bench: Bench, name: str) -> Figures:
     job = bench.job(COUNT, IN_FLIGHT)
-    with databases() as url, running("-m", MODULES[name], job.dump(), environ={STORE: url}) as one:
+    with (
+        bench.database() as url,
+        running("-m", MODULES[name], job.dump(), environ={STORE: url}) as one,
+    ):
         return {**one.figures(), **one.figures()}
 
 
@@ -26,7 +28,7 @@ def sleep(bench: Bench, _: str) -> Figures:
     due = DUE // 50 if bench.quick else DUE
     job = bench.job(SLEEPING, due)
     command = ("-m", "benchmarks.durable.sleeping", job.dump())
-    with databases() as url, running(*command, environ={STORE: url}) as one:
+    with bench.database() as url, running(*command, environ={STORE: url}) as one:
         return {**one.figures(), **one.figures()}
 
 
