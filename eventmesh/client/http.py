@@ -161,6 +161,13 @@ class HttpClient:
         ) as response:
             return HttpResponse(response.status, response.headers, await _read(response))
 
+    def unreadable(self) -> BrokerUnavailable:
+        """Build the error for an answer that says something else than it should."""
+        return BrokerUnavailable(
+            f"{self.address} gave an answer that cannot be read: it has another version of "
+            "eventmesh"
+        )
+
     def error_from_response(self, response: HttpResponse) -> InvocationError:
         """Build the error that a response carries."""
         members = response.members()

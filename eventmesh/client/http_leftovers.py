@@ -52,10 +52,7 @@ class HttpLeftovers:
         try:
             return kind.validate_python(members)
         except ValidationError:
-            raise BrokerUnavailable(
-                f"{self._client.address} gave an answer that cannot be read: it has another "
-                "version of eventmesh"
-            ) from None
+            raise self._client.unreadable() from None
 
     async def _ask(self, method: str, path: str, body: bytes = b"") -> Mapping[str, Any]:
         try:

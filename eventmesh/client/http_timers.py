@@ -12,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 from eventmesh.client.http import HttpClient
 from eventmesh.engine.timers.access import ListedTimers, TimerReport
 from eventmesh.http.protocol import TIMERS
-from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.model.message import JSON
 from eventmesh.model.topology import check_function
 
@@ -52,7 +51,4 @@ class HttpTimers:
         try:
             return _LISTED.validate_json(body)
         except ValidationError:
-            raise BrokerUnavailable(
-                f"{self._client.address} gave an answer that cannot be read: it has another "
-                "version of eventmesh"
-            ) from None
+            raise self._client.unreadable() from None

@@ -7,7 +7,6 @@ import pytest
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.model.errors import BrokerUnavailable
 from eventmesh.presence import AnnouncedRoute, Instance
-from eventmesh.testing.clock import ManualClock
 
 
 class Line(MemoryBroker):
@@ -53,11 +52,6 @@ class Process:
 
     def tell(self, **fields):
         self.instance = replace(self.instance, **fields)
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.fixture

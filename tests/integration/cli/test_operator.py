@@ -84,6 +84,14 @@ async def test_an_operator_looks_redrives_and_prunes(launch, run, mesh, rabbitmq
     while "broken" not in await operate("dlq", "list", "stock.fail"):
         pass
 
+    # A gateway may not read the records: it counts what processes serve, and removes nothing.
+    gateway = await launch("gateway", **settings("gateway"))
+    address = (await gateway.line(r"is ready at (http://[0-9.:]+)"))[1]
+    listed = await run("dlq", "list", "--json", "--url", address)
+    assert [each["function"] for each in json.loads(listed.out)] == ["stock.fail"]
+    refused = await run("prune", "--dry-run", "--url", address)
+    assert (refused.code, "gateway" in refused.err) == (3, True), refused
+
     serving.kill(signal.SIGTERM)
     assert await serving.code() == 0
     await operate("send", "stock.count", '{"n": 7}')

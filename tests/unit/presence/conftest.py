@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from presence_fixtures import another, broker, clock, process
+from presence_fixtures import another, broker, process
 
 from eventmesh.model.topology import to_presence
 from eventmesh.presence.instance import HEARTBEATS, HERE, INSTANCES, presence_message
 
-__all__ = ("another", "broker", "clock", "process")
+__all__ = ("another", "broker", "process")
 
 
 @pytest.fixture

@@ -1,3 +1,3 @@
-from presence_fixtures import another, broker, clock, process
+from presence_fixtures import another, broker, process
 
-__all__ = ("another", "broker", "clock", "process")
+__all__ = ("another", "broker", "process")
