@@ -9,9 +9,11 @@ from eventmesh import DurableContext, Retry, Service
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.durable.keeper import ExecutionFilter
 from eventmesh.engine.executions.mesh import MeshExecutions
+from eventmesh.engine.settlement import MAX_CRASHES, MAX_HAND_BACKS
 from eventmesh.executions.upkeep.overdue import OVERDUE_SECONDS, SWEEP_SECONDS
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
+from eventmesh.model.topology import dead_letters, inbox
 
 SWEPT = OVERDUE_SECONDS + 2 * SWEEP_SECONDS
 
@@ -69,6 +71,8 @@ async def asleep(running, until, manual_clock):
         async with running(broker) as (host, executions):
             await host.caller.send("shop.ship", {"seconds": seconds})
             await until(executions, lambda found: found.due is not None and not found.running)
+            while await host.stores.wait_idle():
+                pass  # Its wake is at the broker, and no longer in the outbox.
 
     return asleep
 
@@ -97,5 +101,23 @@ async def test_a_turn_waits_for_its_service_longer_than_other_invocations_may(
         await asleep(broker, 60)
         await manual_clock.advance("110s")
         async with running(broker) as (_, executions):
+            ended = await until(executions, lambda found: found.is_ended)
+    assert (ended.status, ended.result) == ("SUCCEEDED", '"shipped"')
+
+
+async def test_a_wake_that_became_a_dead_letter_is_not_missed(running, until, asleep, manual_clock):
+    queue = inbox("shop.ship")
+    async with MemoryBroker(manual_clock) as broker:
+        await asleep(broker, 60)
+        await manual_clock.advance(61)
+        assert await broker.depth(queue) == 1
+        for _ in range(MAX_HAND_BACKS + MAX_CRASHES + 1):
+            async with broker.consume(queue, lambda _: None, prefetch=1):
+                pass  # As if it had killed its process.
+        async with running(broker) as (_, executions):
+            async with asyncio.timeout(60):
+                while not await broker.depth(dead_letters("shop.ship")):
+                    await asyncio.sleep(0.001)
+            await manual_clock.advance(SWEPT)
             ended = await until(executions, lambda found: found.is_ended)
     assert (ended.status, ended.result) == ("SUCCEEDED", '"shipped"')
