@@ -112,8 +112,10 @@ def pooler_address(shared_postgres):
 
 
 @pytest.fixture
-def pooled_url(pooler_address, postgres_url):
+def pooled_url(request, pooler_address, postgres_url):
     """The URL of an empty database of the test's own, reached through pgbouncer."""
+    if is_disruptive(request.node):
+        raise RuntimeError("pgbouncer is before the shared server: no disruptive test may use it")
     return through(pooler_address, postgres_url)
 
 
