@@ -26,8 +26,10 @@ def note_dead_turns(function: FunctionSpec, context: SourceContext) -> NoteDeadL
 
     None for a function that is not durable.
     """
+    if function.durability is None:
+        return None
     store = context.environment.stores.get(function.service)
-    if function.durability is None or store is None:
+    if store is None:
         return None
     name, keeper = function.full_name, store.keep_executions(context.environment.transport)
 
