@@ -203,10 +203,11 @@ class Relay:
 
     async def _publish_some(self) -> bool:
         """Publish the oldest messages of all lanes; False if there is nothing to do now."""
-        await self._delete_published()
         if self._hint:
             self._hint = False
             await self._hints.send()
+        if self._surplus or not self._lanes:
+            await self._delete_published()  # Whoever has these lanes next would publish it again.
         if self._surplus and self._leases is not None:
             surplus, self._surplus = self._surplus, ()
             self._lanes = [lane for lane in self._lanes if lane not in surplus]
@@ -215,7 +216,10 @@ class Relay:
             return False
         now = self._clock.now()
         async with self._database.begin() as connection:
+            if self._published:
+                await delete_published(connection, self._published)
             rows = await read_due(connection, self._lanes, now)
+        self._published.clear()
         self._mend()
         if not rows:
             return False
@@ -225,7 +229,8 @@ class Relay:
             chains[message.service, message.order_key].append(message)
         outcome = _Outcome(self._published)
         await self._publish_chains(list(chains.values()), outcome)
-        await self._delete_published()
+        if outcome.unavailable is not None:
+            await self._delete_published()  # Else the next pass does, which is now.
         for message, error in outcome.refused:
             await self._note_failure(message, error)
         self._note_broker(outcome.unavailable)
