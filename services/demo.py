@@ -73,13 +73,12 @@ class Demo:
         self.console.print(Text(f"{self.shop.mesh.now:%H:%M:%S}  {title}", "bold magenta"))
 
     async def later(self, duration: str, name: str, title: str) -> None:
-        """Move the clock, and show what a function of that name caused by itself meanwhile."""
-        known = len(self.traces.roots)
+        """Move the clock, and show what led to a function of that name meanwhile."""
+        known = self.traces.count
         await self.shop.mesh.advance(duration)
         self.say(title)
-        for root in self.traces.roots[known:]:
-            if root.name == name:
-                self.console.print(self.traces.tree(root))
+        for branch in self.traces.branches(name, known):
+            self.console.print(branch)
         self.console.print()
 
     async def results(self) -> bool:

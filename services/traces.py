@@ -1,5 +1,7 @@
 """What fired what: the spans of this process as trees, while they come to be."""
 
+from collections.abc import Sequence
+
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
@@ -12,27 +14,48 @@ class Traces(SpanProcessor):
 
     def __init__(self) -> None:
         self.roots: list[ReadableSpan] = []
+        self._begun: dict[int, ReadableSpan] = {}
         self._caused: dict[int, list[ReadableSpan]] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Take a span that begins; the SDK calls this."""
+        self._begun[_id(span)] = span
         if span.parent is None:
             self.roots.append(span)
         else:
             self._caused.setdefault(span.parent.span_id, []).append(span)
 
+    @property
+    def count(self) -> int:
+        """How many spans have begun."""
+        return len(self._begun)
+
     def tree(self, root: ReadableSpan) -> Tree:
         """What a span caused, as far as that has come."""
         tree = Tree(_label(root), guide_style="dim")
-        self._grow(tree, root)
+        self._grow(tree, root, ())
         return tree
 
-    def _grow(self, tree: Tree, cause: ReadableSpan) -> None:
-        for span in list(self._caused.get(_id(cause), ())):
+    def branches(self, name: str, known: int) -> list[Tree]:
+        """The way from its root to each span of that name, but for the `known` first ones."""
+        found = [span for span in list(self._begun.values())[known:] if span.name == name]
+        return [self._branch(span) for span in found]
+
+    def _branch(self, span: ReadableSpan) -> Tree:
+        way = [span]
+        while (parent := way[0].parent) is not None:
+            way.insert(0, self._begun[parent.span_id])
+        tree = Tree(_label(way[0]), guide_style="dim")
+        self._grow(tree, way[0], way[1:])
+        return tree
+
+    def _grow(self, tree: Tree, cause: ReadableSpan, way: Sequence[ReadableSpan]) -> None:
+        """Add what a span caused: all of it, or only the next span of a way to one."""
+        for span in way[:1] or list(self._caused.get(_id(cause), ())):
             # A call, or what is sent, is told by the run that it leads to.
             told = span.kind in (SpanKind.SERVER, SpanKind.CONSUMER) or _is_event(span)
             waits = span.kind is SpanKind.PRODUCER and _id(span) not in self._caused
-            self._grow(tree.add(_label(span)) if told or waits else tree, span)
+            self._grow(tree.add(_label(span)) if told or waits else tree, span, way[1:])
 
 
 def _label(span: ReadableSpan) -> Text:

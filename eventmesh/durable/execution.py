@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -40,7 +41,8 @@ class Execution:
     known. Times are in seconds since the epoch, and durations in seconds. `caller`,
     `caller_operation` and `caller_function` are the execution that invoked it, the operation there
     that waits for it, and that execution's function; "" if none does. `tenant` is for whom its
-    caller says that it works, as AWS Lambda has it.
+    caller says that it works, as AWS Lambda has it. `headers` are those that its invocations and
+    what they cause have: its trace and its correlation id.
 
     `turn` counts the invocations that were asked for, and `fence` those that began: one that is
     delivered again after its process died has the same turn and a new fence. `fence` and
@@ -71,6 +73,7 @@ class Execution:
     caller_operation: str = ""
     caller_function: str = ""
     tenant: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     status: ExecutionStatus = "RUNNING"
     ended: float | None = None
     result: str | None = field(default=None, repr=False)

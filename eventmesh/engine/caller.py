@@ -266,6 +266,7 @@ class Caller:
             completion.model_dump_json(by_alias=True).encode(),
             new_id(),
             self._clock.now(),
+            headers=_check_headers(self._headers(NO_HEADERS)),
             trigger=DURABLE,
             type=COMPLETE,
             caller=self._name,

@@ -47,6 +47,7 @@ from eventmesh.executions.messages import (
     send_commands,
 )
 from eventmesh.executions.revisions.watch import RevisionWatch
+from eventmesh.executions.traces import beginning_headers
 from eventmesh.executions.turns import Turn, Turns
 from eventmesh.model.errors import (
     AccessDenied,
@@ -62,6 +63,7 @@ from eventmesh.model.invocation import SYNC, Invocation
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.message import Message
 from eventmesh.model.result import Failure, Result
+from eventmesh.model.trace_context import caused_headers
 
 _log: Final = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ class DurableHandler:
             if invocation.trigger == DURABLE:
                 return await self._go_on(invocation)
             if self._sources and invocation.trigger == "event":
-                await self._events.deliver(record_event(invocation))
+                await self._events.deliver(record_event(invocation), _caused(invocation))
                 if not self._begins(invocation.type):
                     return Result()
             return await self._start(invocation)
@@ -144,7 +146,7 @@ class DurableHandler:
             record = EventRecord.model_validate_json(invocation.payload)
         except ValidationError:
             raise PayloadInvalid("the message carries no event") from None
-        await self._events.deliver(record)
+        await self._events.deliver(record, _caused(invocation))
         return Result()
 
     async def _go_on(self, invocation: Invocation) -> Result:
@@ -223,6 +225,7 @@ class DurableHandler:
             caller_operation=operation,
             caller_function=invocation.caller if caller else "",
             tenant=headers.get(TENANT_HEADER, ""),
+            headers=beginning_headers(headers, invocation.id),
         )
 
     async def _wait_for_end(self, id: str, invocation: Invocation) -> Result:
@@ -277,6 +280,7 @@ class DurableHandler:
             content.callee,
             self._clock.now(),
             headers={
+                **_caused(invocation),
                 CALLER_HEADER: f"{content.execution}/{content.operation}",
                 EXECUTION_HEADER: content.callee,
                 **({TENANT_HEADER: content.tenant} if content.tenant else {}),
@@ -367,6 +371,11 @@ class DurableHandler:
                 await send_commands(change)
         except (DurableError, InvocationError) as failure:
             _log.warning("%s: its timeout was not recorded: %s", self._function, failure)
+
+
+def _caused(invocation: Invocation) -> dict[str, str]:
+    """Return the headers of what an invocation causes."""
+    return caused_headers(invocation.headers, invocation.id)
 
 
 def _find_news(execution: Execution, known: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -13,6 +14,7 @@ from eventmesh.durable.event import error_fields
 from eventmesh.durable.keeper import Change
 from eventmesh.durable.operation import OperationStatus
 from eventmesh.durable.shapes import ErrorShape
+from eventmesh.executions.traces import own_headers, resuming_headers, turn_headers
 from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
@@ -50,13 +52,18 @@ async def send_commands(change: Change) -> None:
     execution, transition = change.execution, change.transition
     for command in transition.changes.commands:
         if isinstance(command, Resume):
-            content: dict[str, Any] = {"execution": execution.id, "turn": command.turn}
-            await _send(change, execution.function, TURN, content, command.delay)
+            resumed = {"execution": execution.id, "turn": command.turn}
+            headers = resuming_headers(execution)
+            await _send(
+                change, execution.function, TURN, resumed, headers=headers, delay=command.delay
+            )
         elif isinstance(command, Call):
-            called = {"execution": execution.id, "operation": command.operation}
-            await _send(change, execution.function, CALL, called | _call(command))
+            called = {"execution": execution.id, "operation": command.operation} | _call(command)
+            headers = turn_headers(execution)
+            await _send(change, execution.function, CALL, called, headers=headers)
         else:
-            await _send(change, execution.caller_function, ANSWER, _answer(command))
+            answer, headers = _answer(command), turn_headers(execution)
+            await _send(change, execution.caller_function, ANSWER, answer, headers=headers)
     transition.changes.commands.clear()
     await _send_wake(change)
 
@@ -68,17 +75,26 @@ async def _send_wake(change: Change) -> None:
     if due is None or (execution.wake is not None and now < execution.wake <= due):
         return
     execution.wake = due
-    await _send(change, execution.function, WAKE, {"execution": execution.id}, max(due - now, 0.0))
+    content, headers = {"execution": execution.id}, own_headers(execution)
+    wait = max(due - now, 0.0)
+    await _send(change, execution.function, WAKE, content, headers=headers, delay=wait)
 
 
 async def _send(
-    change: Change, function: str, type: str, content: dict[str, Any], delay: float = 0.0
+    change: Change,
+    function: str,
+    type: str,
+    content: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str],
+    delay: float = 0.0,
 ) -> None:
     now = change.transition.now
     message = Message(
         orjson.dumps(content),
         new_id(),
         now + delay,
+        headers=headers,
         trigger=DURABLE,
         type=type,
         caller=change.execution.function,

@@ -9,6 +9,7 @@ from eventmesh.durable.operation import OperationUpdate
 from eventmesh.executions.errors import operation_error
 from eventmesh.executions.operations import Operations
 from eventmesh.executions.session import Outgoing, Session
+from eventmesh.middleware.tracing import trace_transport
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 
@@ -33,17 +34,42 @@ class RecordedTransport:
         return Result((ended.result or "").encode())
 
     async def send(self, destination: str, message: Message, delay: float) -> None:
-        await self._record(f"send {destination}"[:256], Outgoing(destination, message, delay))
+        recorder = self._begin(f"send {destination}")
+        if recorder is not None:
+            await recorder.send(destination, message, delay)
 
     async def emit(self, event: Message, delay: float) -> None:
-        await self._record(f"emit {event.type}"[:256], Outgoing("", event, delay))
+        recorder = self._begin(f"emit {event.type}")
+        if recorder is not None:
+            await recorder.emit(event, delay)
 
-    async def _record(self, name: str, outgoing: Outgoing) -> None:
+    def _begin(self, name: str) -> Transport | None:
+        """Return what records the next message, in a span as others are sent; None if it was."""
+        name = name[:256]
         id = self._operations.next_id("STEP", name)
         if id in self._session.operations:
-            return
+            return None
         start = OperationUpdate(
             id, "STEP", "START", name=name, parent=self._operations.parent, subtype="Send"
         )
-        done = replace(start, action="SUCCEED")
-        await self._session.record(start, done, messages=[outgoing])
+        return trace_transport(_Recorder(self.below, self._session, start))
+
+
+class _Recorder:
+    """Records one message, as the operation that `start` begins."""
+
+    def __init__(self, below: Transport, session: Session, start: OperationUpdate) -> None:
+        self._below = below
+        self._session = session
+        self._start = start
+
+    async def request(self, function: str, message: Message) -> Result:
+        return await self._below.request(function, message)
+
+    async def send(self, destination: str, message: Message, delay: float) -> None:
+        done = replace(self._start, action="SUCCEED")
+        outgoing = Outgoing(destination, message, delay)
+        await self._session.record(self._start, done, messages=[outgoing])
+
+    async def emit(self, event: Message, delay: float) -> None:
+        await self.send("", event, delay)

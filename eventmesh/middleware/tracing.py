@@ -10,7 +10,7 @@ Names of attributes are those of the semantic conventions for FaaS and messaging
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,16 @@ from typing import Final
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    TracerProvider,
+)
 from opentelemetry.util.types import AttributeValue
 
 from eventmesh.abc import Handler, Middleware, Transport
@@ -34,7 +43,12 @@ from eventmesh.model.event import TIMER_TYPE
 from eventmesh.model.invocation import SYNC, Invocation
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
-from eventmesh.model.trace_context import find_correlation_id
+from eventmesh.model.trace_context import (
+    TRACE_LINK,
+    TraceParent,
+    find_correlation_id,
+    parse_parent,
+)
 
 _SYSTEM: Final = "eventmesh"
 _FAAS_TRIGGERS: Final[Mapping[str, str]] = {
@@ -77,6 +91,24 @@ def inject(headers: dict[str, str]) -> None:
     propagate.inject(headers)
 
 
+def current_parent() -> TraceParent | None:
+    """Return where in a trace the current code is; None if it is in none."""
+    return _parent_in(get_current())
+
+
+def find_parent(headers: Mapping[str, str]) -> TraceParent | None:
+    """Return where in a trace headers are, as the process's propagators read them; None if not."""
+    return _parent_in(propagate.extract(headers, Context()))
+
+
+def _parent_in(context: Context) -> TraceParent | None:
+    span = trace.get_current_span(context).get_span_context()
+    if not span.is_valid:
+        return None
+    trace_id, span_id = trace.format_trace_id(span.trace_id), trace.format_span_id(span.span_id)
+    return TraceParent(trace_id, span_id, span.trace_flags)
+
+
 def _tracer(provider: TracerProvider | None) -> Tracer | None:
     if provider is None:
         provider = trace.get_tracer_provider()
@@ -117,6 +149,7 @@ def _trace(handler: Handler, tracer: Tracer, code_name: str) -> Handler:
             parent,
             SpanKind.SERVER if invocation.mode == SYNC else SpanKind.CONSUMER,
             _attributes(invocation, code_name),
+            _links(invocation.headers),
         )
         scope = partial(_attach, trace.set_span_in_context(span, parent))
         try:
@@ -147,6 +180,16 @@ def _parent(invocation: Invocation) -> Context:
         return get_current()  # The HTTP server is traced itself, and this is within its span.
     # From an empty context: a worker's task may have been started within somebody's span.
     return propagate.extract(invocation.headers, Context())
+
+
+def _links(headers: Mapping[str, str]) -> Sequence[Link]:
+    """Return the link to what caused an invocation of another trace than its own."""
+    text = headers.get(TRACE_LINK)
+    cause = None if text is None else parse_parent([text])
+    if cause is None:
+        return ()
+    ids = int(cause.trace, 16), int(cause.parent, 16)
+    return (Link(SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(cause.flags))),)
 
 
 def _attributes(invocation: Invocation, code_name: str) -> dict[str, AttributeValue]:

@@ -16,6 +16,10 @@ CORRELATION_ID: Final = "em-correlation-id"
 """The header that a run gives to what it causes: the id of the first invocation, which caused all
 of it. Unlike a trace it is there whether anybody traces or not."""
 
+TRACE_LINK: Final = "em-trace-link"
+"""The header of a message that belongs to one trace and was caused by another: the traceparent of
+what caused it, to which the span of its run has a link."""
+
 MAX_CORRELATION_ID: Final = 255
 """Characters of it that are believed: as many as an id may have."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from eventmesh.abc import Transport
@@ -34,8 +34,10 @@ class EventDelivery:
         self._clock = clock
         self._transport = transport
 
-    async def deliver(self, record: EventRecord) -> None:
+    async def deliver(self, record: EventRecord, headers: Mapping[str, str]) -> None:
         """Give an event to all that wait for it now; each commit is one execution's.
+
+        `headers` are those of what the event causes, where it takes several messages.
 
         Repeated, it is given to those that have not got it. Raises StoreUnavailable and
         BrokerUnavailable.
@@ -56,7 +58,7 @@ class EventDelivery:
         for execution, operations in found.items():
             await self._deliver_to(execution, operations, record.id, text)
         if sum(map(len, found.values())) >= MAX_DELIVERED:
-            await self._go_on(text)
+            await self._go_on(text, headers)
 
     async def _deliver_to(
         self, execution: str, operations: Sequence[str], event: str, text: str
@@ -68,12 +70,13 @@ class EventDelivery:
         except ExecutionNotFound:
             return  # It was dropped since.
 
-    async def _go_on(self, text: str) -> None:
+    async def _go_on(self, text: str, headers: Mapping[str, str]) -> None:
         """Have the others found by another message, so that no run takes too long."""
         message = Message(
             text.encode(),
             new_id(),
             self._clock.now(),
+            headers=headers,
             trigger=DURABLE,
             type=EVENT,
             caller=self._function,

@@ -107,6 +107,18 @@ async def test_the_operations_of_the_sdk(client):
     ]
 
 
+async def test_all_turns_and_what_they_invoke_are_in_the_trace_of_the_request(client):
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    client.client.meta.events.register(
+        "before-sign.lambda.Invoke",
+        lambda request, **_: request.headers.add_header("traceparent", parent),
+    )
+    traces, _ = await run(client, "trace")
+    assert [trace.partition(";")[0] for trace in traces] == [
+        "Root=1-0af76519-16cd43dd8448eb211c80319c"
+    ] * 3
+
+
 async def test_a_callback_is_completed_by_boto3(client):
     begun = await client.invoke(
         "shop.handler", b'{"what": "callback"}', InvocationType="Event", Qualifier="$LATEST"

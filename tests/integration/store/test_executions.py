@@ -10,6 +10,7 @@ import pytest
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.durable.checkpoint import record_checkpoint
+from eventmesh.durable.completion import TURN, WAKE
 from eventmesh.durable.errors import ExecutionNameTaken, ExecutionNotFound
 from eventmesh.durable.execution import Execution
 from eventmesh.durable.keeper import ExecutionFilter, Page
@@ -66,6 +67,38 @@ async def test_an_execution_is_kept_with_all_that_it_did(keeper):
     first, rest = await keeper.read_operations("e1", Page(1))
     second, _ = await keeper.read_operations("e1", Page(1, rest))
     assert [first[0].id, second[0].id] == ["s", "w"]
+
+
+HEADERS = {"traceparent": "00-1", "baggage": "tenant=ü", "em-correlation-id": "c1"}
+
+
+async def test_what_makes_an_execution_go_on_has_the_headers_that_it_began_with(keeper, query):
+    await begin(keeper, "e1", WAIT, headers=HEADERS)
+    assert (await keeper.read("e1")).headers == HEADERS
+    async with keeper.change("e1") as change:
+        change.transition.request_turn()
+        await send_commands(change)
+    assert await read_headers(query) == {WAKE: HEADERS, TURN: HEADERS}
+
+
+async def test_one_that_an_earlier_version_began_goes_on_with_its_id_for_a_chain(keeper, query):
+    await begin(keeper, "e1", WAIT, headers=HEADERS)
+    ((state,),) = await query("SELECT state FROM eventmesh_executions")
+    earlier = json.loads(state)
+    assert earlier.pop("headers") == HEADERS
+    await query("UPDATE eventmesh_executions SET state = :state", state=json.dumps(earlier))
+    await query("DELETE FROM eventmesh_outbox")
+    async with keeper.change("e1") as change:
+        change.transition.request_turn()
+        await send_commands(change)
+    assert await read_headers(query) == {TURN: {"em-correlation-id": "e1"}}
+
+
+async def read_headers(query):
+    """The headers of the messages that were committed, by their types."""
+    rows = await query("SELECT properties FROM eventmesh_outbox ORDER BY id")
+    read = [json.loads(properties) for (properties,) in rows]
+    return {each["type"]: each["headers"] for each in read}
 
 
 async def test_a_change_loads_only_what_it_needs(keeper):

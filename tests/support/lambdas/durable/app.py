@@ -107,6 +107,21 @@ def whose(event, context):
     return [context.lambda_context.tenant_id, os.environ["AWS_ENDPOINT_URL_LAMBDA"][:17]]
 
 
+def trace(event, context):
+    """Return the trace of the first turn, of one after it, and of what is invoked there."""
+
+    def read(_):
+        return os.environ.get("_X_AMZN_TRACE_ID")
+
+    first = context.step(read, name="first")
+    if event.get("called"):
+        return [first]
+    context.wait(SECOND)
+    second = context.step(read, name="second")
+    called = {"what": "trace", "called": True}
+    return [first, second, *context.invoke("shop.handler", called, name="call")]
+
+
 def fail(event, context):
     raise ValueError("it went wrong")
 

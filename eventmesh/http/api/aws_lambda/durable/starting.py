@@ -21,6 +21,7 @@ from eventmesh.executions.callers.starting import (
     repeated_execution_id,
 )
 from eventmesh.executions.messages import TENANT_HEADER
+from eventmesh.executions.traces import beginning_headers
 from eventmesh.http.api.aws_lambda.durable.keepers import Keepers
 from eventmesh.http.api.aws_lambda.responses import LambdaError
 from eventmesh.http.protocol import CALL_ID
@@ -86,6 +87,7 @@ async def begin(durable: Durable, request: Request, message: Message, clock: Clo
         timeout=None if spec.durability is None else spec.durability.execution_timeout,
         payload=message.body.decode(),
         tenant=message.headers.get(TENANT_HEADER, ""),
+        headers=beginning_headers(message.headers, message.id),
     )
     try:
         return await begin_execution(durable.keeper, execution)
