@@ -27,6 +27,7 @@ class InstalledCluster(Cluster):
     def __init__(self, programs: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="eventmesh-cluster-")
         self._links = Links() if can_filter() else None
+        self._refused: list[tuple[PrivateNode, PrivateNode]] = []
         self._epmd: subprocess.Popen[bytes] | None = None
         # All in one: which are free, and not yet taken, would be given to two nodes.
         self._epmd_port, *ports = free_ports(1 + 3 * SIZE)
@@ -99,6 +100,7 @@ class InstalledCluster(Cluster):
             return
         # Who may not filter packets has the nodes refuse each other, which they learn at once.
         for one, another in ((node, other), (other, node)):
+            self._refused.append((one, another))
             one.control("eval", f"erlang:set_cookie('{another.name}', cut).")
             one.control("eval", f"erlang:disconnect_node('{another.name}').")
 
@@ -106,10 +108,10 @@ class InstalledCluster(Cluster):
         if self._links is not None:
             self._links.heal()
             return
-        for one in self.nodes:
-            for other in self.nodes:
-                if one is not other:
-                    one.control("eval", f"erlang:set_cookie('{other.name}', erlang:get_cookie()).")
+        refused, self._refused = self._refused, []
+        for one, another in refused:
+            if one.runs:  # One that starts anew refuses nobody.
+                one.control("eval", f"erlang:set_cookie('{another.name}', erlang:get_cookie()).")
 
     def remove(self) -> None:
         for node in self.nodes:

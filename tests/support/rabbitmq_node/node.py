@@ -120,6 +120,11 @@ class PrivateNode(Node):
         self._paused = False
         self._alarmed = False
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process was started, and was not killed by a test."""
+        return not self._killed
+
     def _remove_folders(self) -> None:
         for folder in (self._folder, self._data):
             shutil.rmtree(folder, ignore_errors=True)
