@@ -42,7 +42,9 @@ class Execution:
     `caller_operation` and `caller_function` are the execution that invoked it, the operation there
     that waits for it, and that execution's function; "" if none does. `tenant` is for whom its
     caller says that it works, as AWS Lambda has it. `headers` are those that its invocations and
-    what they cause have: its trace and its correlation id.
+    what they cause have: its trace and its correlation id. `principal` is the identity of what
+    began it, encoded as messages carry it, "" for nobody's: it acts as that one in every turn,
+    whoever lets it go on.
 
     `turn` counts the invocations that were asked for, and `fence` those that began: one that is
     delivered again after its process died has the same turn and a new fence. `fence` and
@@ -74,6 +76,7 @@ class Execution:
     caller_function: str = ""
     tenant: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    principal: str = field(default="", repr=False)
     status: ExecutionStatus = "RUNNING"
     ended: float | None = None
     result: str | None = field(default=None, repr=False)

@@ -95,8 +95,8 @@ class Keeper(Protocol):
         """
         ...
 
-    async def read(self, id: str) -> Execution:
-        """Return an execution without its operations. Raises ExecutionNotFound."""
+    async def read(self, id: str, operations: Collection[str] = ()) -> Execution:
+        """Return an execution with these of its operations. Raises ExecutionNotFound."""
         ...
 
     async def find(self, function: str, name: str) -> Execution | None:

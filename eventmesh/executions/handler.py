@@ -32,6 +32,12 @@ from eventmesh.durable.timers import advance
 from eventmesh.engine.spec import EventSource
 from eventmesh.executions.aws.names import LATEST
 from eventmesh.executions.callers.completing import complete_callback
+from eventmesh.executions.callers.identity import (
+    beginning_principal,
+    check_called,
+    check_own,
+    check_repeated,
+)
 from eventmesh.executions.callers.outcome import execution_result
 from eventmesh.executions.callers.starting import execution_id
 from eventmesh.executions.errors import describe_failure
@@ -175,7 +181,8 @@ class DurableHandler:
                     self._begin_here(change, invocation)
                 await send_commands(change)
         if change is None:
-            await self._check_repeated(execution)
+            known = await self._keeper.read(execution.id)
+            check_repeated(known, execution, waits=invocation.mode == SYNC)
         if execution.caller:
             return Result(b"{}", content_type=ACCEPTED)
         result = await self._run_turn(execution.id, 1, invocation)
@@ -193,19 +200,6 @@ class DurableHandler:
         if invocation.mode == SYNC and invocation.deadline is not None:
             left = max(invocation.deadline - self._clock.monotonic(), 0.0)
             commands.append(replace(turn, delay=left + OVERDUE_SECONDS))
-
-    async def _check_repeated(self, execution: Execution) -> None:
-        """Raise AccessDenied if the execution of that id was begun by another invocation."""
-        known = await self._keeper.read(execution.id)
-        if (known.function, known.name, known.caller, known.caller_function) != (
-            execution.function,
-            execution.name,
-            execution.caller,
-            execution.caller_function,
-        ):
-            raise AccessDenied(
-                f"there is an execution {execution.id!r} already, which another invocation began"
-            )
 
     def _new_execution(self, invocation: Invocation) -> Execution:
         headers = invocation.headers
@@ -226,6 +220,7 @@ class DurableHandler:
             caller_function=invocation.caller if caller else "",
             tenant=headers.get(TENANT_HEADER, ""),
             headers=beginning_headers(headers, invocation.id),
+            principal=beginning_principal(invocation.principal),
         )
 
     async def _wait_for_end(self, id: str, invocation: Invocation) -> Result:
@@ -272,8 +267,14 @@ class DurableHandler:
         return Result()
 
     async def _call(self, invocation: Invocation) -> Result:
-        """Invoke a function that an execution waits for, and record how that ended."""
+        """Invoke a function that an execution waits for, and record how that ended.
+
+        Which it is, and as whom it is invoked, the store says: the message alone asks for nothing.
+        """
         content = read_content(invocation.payload)
+        known = await self._keeper.read(content.execution, [content.operation])
+        check_own(known, self._function)
+        check_called(known, content.operation, content.function)
         limit = invocation.deadline
         message = Message(
             (content.payload or "").encode(),
@@ -287,7 +288,7 @@ class DurableHandler:
             },
             deadline=self._clock.monotonic() + DEFAULT_TIMEOUT if limit is None else limit,
             caller=self._function,
-            principal=invocation.principal,
+            principal=known.principal,
         )
         result = await self._transport.request(content.function, message)
         if self._is_passing(result.error, invocation.attempt):
@@ -320,12 +321,7 @@ class DurableHandler:
     ) -> None:
         """Record how a call ended. Raises AccessDenied if `called` is not what was called."""
         async with self._keeper.change(content.execution, [content.operation]) as change:
-            operation = change.execution.operations.get(content.operation)
-            if operation is None or operation.function != called:
-                raise AccessDenied(
-                    f"{called or 'somebody unknown'} may not answer for what an execution of "
-                    f"{self._function} invoked"
-                )
+            check_called(change.execution, content.operation, called)
             end_call(change.transition, content.operation, status, result, error)
             await send_commands(change)
 
@@ -334,6 +330,7 @@ class DurableHandler:
     async def _run_turn(self, id: str, number: int, invocation: Invocation) -> Result | None:
         """Run a turn; return the result of the execution if it has ended with it."""
         async with self._keeper.change(id, None) as change:
+            check_own(change.execution, self._function)
             if self._is_for_another(change.execution):
                 change.transition.changes.commands.append(Resume(number, OTHER_SECONDS))
                 await send_commands(change)
@@ -347,7 +344,9 @@ class DurableHandler:
         if not begun:
             return execution_result(execution) if execution.is_ended else None
         try:
-            ended = await self._turns.run(turn, invocation)
+            # As whom it acts, the store says, and not what lets it go on.
+            own = replace(invocation, principal=execution.principal)
+            ended = await self._turns.run(turn, own)
         except asyncio.CancelledError:
             await self._note_timeout(turn, invocation)
             raise

@@ -98,6 +98,7 @@ async def _send(
         trigger=DURABLE,
         type=type,
         caller=change.execution.function,
+        principal=change.execution.principal,
     )
     await change.transport.send(function, message, delay)
 

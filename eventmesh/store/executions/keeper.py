@@ -97,10 +97,14 @@ class ExecutionStore:
             await self._store_messages(connection, capture, execution)
         committed()
 
-    async def read(self, id: str) -> Execution:
+    async def read(self, id: str, operations: Collection[str] = ()) -> Execution:
         query = select(executions.c.state).where(executions.c.id == id)
         async with self._database.begin() as connection:
-            return _read_execution(id, (await connection.execute(query)).scalar_one_or_none())
+            state = (await connection.execute(query)).scalar_one_or_none()
+            execution = _read_execution(id, state)
+            if operations:
+                execution.operations = await _read_operations(connection, id, operations)
+        return execution
 
     async def find(self, function: str, name: str) -> Execution | None:
         query = select(executions.c.id, executions.c.state).where(
@@ -276,6 +280,17 @@ async def _load_operations(
     rows = (await connection.execute(query.order_by(operations.c.place))).all()
     execution.operations = {row.id: _OPERATION.validate_json(row.state) for row in rows}
     return {row.id: row.place for row in rows}
+
+
+async def _read_operations(
+    connection: AsyncConnection, execution: str, ids: Collection[str]
+) -> dict[str, Operation]:
+    """Return operations of an execution by their ids, as far as it has them."""
+    query = select(operations.c.id, operations.c.state).where(
+        operations.c.execution == execution, operations.c.id.in_(ids)
+    )
+    rows = (await connection.execute(query)).all()
+    return {row.id: _OPERATION.validate_json(row.state) for row in rows}
 
 
 def _read_execution(id: str, state: str | None) -> Execution:

@@ -9,6 +9,7 @@ import pytest
 from lambda_clients import Lambda
 
 from eventmesh import Service
+from eventmesh.auth import Identity
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
@@ -32,6 +33,11 @@ def app(python_packages, tmp_path):
             durable=True,
             execution_timeout="10m",
         )
+
+    @service.function
+    def whoami(identity: Identity) -> str:
+        return identity.principal
+
     return service
 
 
@@ -117,6 +123,11 @@ async def test_all_turns_and_what_they_invoke_are_in_the_trace_of_the_request(cl
     assert [trace.partition(";")[0] for trace in traces] == [
         "Root=1-0af76519-16cd43dd8448eb211c80319c"
     ] * 3
+
+
+async def test_later_turns_invoke_as_who_began_the_execution(client):
+    who, _ = await run(client, "for_whom")
+    assert who == "local"
 
 
 async def test_a_callback_is_completed_by_boto3(client):

@@ -1,17 +1,22 @@
 """Who published a message, on a real node, which checks it."""
 
+import asyncio
 import time
 from uuid import uuid4
 
 import pytest
 
-from eventmesh import Context, Retry, Service
+from eventmesh import Context, DurableContext, Retry, Service
 from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
 from eventmesh.brokers.rabbitmq.amqp.properties import encode_properties, encode_user
+from eventmesh.durable.completion import DURABLE, TURN, WAKE
+from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.host import host_services
+from eventmesh.model.access.identity import Identity
+from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import dead_letters, inbox, to_queue, to_rpc
@@ -93,3 +98,60 @@ async def test_callers_are_believed_by_who_published_at_each_hop(login):
         reply = await stranger.request(to_rpc(tell.full_name), request)
         assert (reply.body, reply.sender) == (b'""', service)
     assert seen == [("", "")] * 2
+
+
+async def test_a_forged_turn_neither_goes_on_nor_changes_as_whom_it_acts(login, tmp_path):
+    (service, url), (_, evil_url), (gateway, gateway_url) = [
+        await login(user) for user in ("app", "evil", "gateway")
+    ]
+    app, seen = Service(service, store=f"sqlite:///{tmp_path}/app.db"), []
+    settings = Settings(broker_users="per-service", gateways=(gateway,), grace=5)
+    began, goes_on, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @app.function(durable=True)
+    async def place(ctx: DurableContext) -> None:
+        seen.append(ctx.identity.principal)
+        if not began.is_set():
+            began.set()
+            await goes_on.wait()
+        await ctx.wait(1)
+        await ctx.send(tell)
+
+    @app.function
+    async def tell(ctx: Context) -> None:
+        seen.append(ctx.identity.principal)
+        told.set()
+
+    name, id = place.full_name, "e1" * 16
+    ada, evil = (encode_identity(Identity(f"jwt:{who}", "jwt")) for who in ("ada", "evil"))
+
+    def forged(type):
+        return Message(
+            b'{"execution": "%b", "turn": 1}' % id.encode(),
+            new_id(),
+            time.time(),
+            deadline=time.monotonic() + 10,
+            trigger=DURABLE,
+            type=type,
+            caller=name,
+            principal=evil,
+        )
+
+    async with (
+        RabbitBroker(url) as broker,
+        RabbitBroker(evil_url) as stranger,
+        RabbitBroker(gateway_url) as door,
+        host_services([app], broker, settings, http=None),
+    ):
+        begun = Message(b"null", id, time.time(), principal=ada)
+        await door.publish(to_queue(inbox(name)), begun)
+        await began.wait()
+        for type in (TURN, WAKE):
+            reply = await stranger.request(to_rpc(name), forged(type))
+            assert b"may not make an execution" in reply.body
+        assert seen == ["jwt:ada"]
+        # One that is believed has it begin anew, as the one who began it all the same.
+        await door.request(to_rpc(name), forged(TURN))
+        goes_on.set()
+        await told.wait()
+    assert seen == ["jwt:ada"] * 4

@@ -94,11 +94,34 @@ async def test_one_that_an_earlier_version_began_goes_on_with_its_id_for_a_chain
     assert await read_headers(query) == {TURN: {"em-correlation-id": "e1"}}
 
 
+async def test_what_makes_an_execution_go_on_has_the_identity_that_began_it(keeper, query):
+    principal = '{"p":"jwt:ü","m":"jwt","c":{"name":"\\u0000"}}'
+    await begin(keeper, "e1", WAIT, principal=principal)
+    assert (await keeper.read("e1")).principal == principal
+    async with keeper.change("e1") as change:
+        change.transition.request_turn()
+        await send_commands(change)
+    sent = {each["type"]: each["principal"] for each in await read_messages(query)}
+    assert sent == {WAKE: principal, TURN: principal}
+
+
 async def read_headers(query):
     """The headers of the messages that were committed, by their types."""
+    return {each["type"]: each["headers"] for each in await read_messages(query)}
+
+
+async def read_messages(query):
+    """The properties of the messages that were committed, in their order."""
     rows = await query("SELECT properties FROM eventmesh_outbox ORDER BY id")
-    read = [json.loads(properties) for (properties,) in rows]
-    return {each["type"]: each["headers"] for each in read}
+    return [json.loads(properties) for (properties,) in rows]
+
+
+async def test_an_execution_is_read_with_the_operations_that_are_asked_for(keeper):
+    await begin(keeper, "e1", STEP, replace(STEP, action="SUCCEED"), WAIT)
+    await begin(keeper, "e2", replace(STEP, id="other"))
+    assert (await keeper.read("e1")).operations == {}
+    found = await keeper.read("e1", ["s", "other"])
+    assert {id: each.status for id, each in found.operations.items()} == {"s": "SUCCEEDED"}
 
 
 async def test_a_change_loads_only_what_it_needs(keeper):

@@ -107,6 +107,12 @@ def whose(event, context):
     return [context.lambda_context.tenant_id, os.environ["AWS_ENDPOINT_URL_LAMBDA"][:17]]
 
 
+def for_whom(event, context):
+    """Return as whom a later turn invokes others."""
+    context.wait(SECOND)
+    return context.invoke("shop.whoami", {}, name="call")
+
+
 def trace(event, context):
     """Return the trace of the first turn, of one after it, and of what is invoked there."""
 

@@ -14,6 +14,7 @@ from eventmesh.engine.codecs.identity import decode_identity
 from eventmesh.engine.policy import CallGuard
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.executions.aws.names import LATEST
+from eventmesh.executions.callers.identity import beginning_principal
 from eventmesh.executions.callers.outcome import execution_result
 from eventmesh.executions.callers.starting import (
     begin_execution,
@@ -88,6 +89,7 @@ async def begin(durable: Durable, request: Request, message: Message, clock: Clo
         payload=message.body.decode(),
         tenant=message.headers.get(TENANT_HEADER, ""),
         headers=beginning_headers(message.headers, message.id),
+        principal=beginning_principal(message.principal),
     )
     try:
         return await begin_execution(durable.keeper, execution)
