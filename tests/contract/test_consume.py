@@ -131,6 +131,7 @@ async def test_a_delivery_that_comes_again_is_stale(mesh, broker, function):
         lost = await received.next()
         assert not lost.stale
     assert lost.stale
+    await mesh.depth_reaches(broker, inbox(function), 1)
     assert not (await broker.get(inbox(function))).stale
 
 
