@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from eventmesh.abc import Delivery
 from eventmesh.aio.clock import sleep
@@ -37,14 +37,25 @@ from eventmesh.engine.settlement import (
     repeat_pauses,
 )
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.executions.upkeep.dead_turns import note_dead_turns
 from eventmesh.model.errors import Cancelled, FunctionNotFound, InvocationError, Reject
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result
 from eventmesh.model.topology import Queue, dead_letters, inbox, to_queue
 
+if TYPE_CHECKING:
+    from eventmesh.executions.upkeep.dead_turns import NoteDeadLetter
+
 _log: Final = logging.getLogger(__name__)
+
+
+def _note_dead_turns(function: FunctionSpec, context: SourceContext) -> NoteDeadLetter | None:
+    if function.durability is None:
+        return None
+    # Who only declares functions does not load what runs executions.
+    from eventmesh.executions.upkeep.dead_turns import note_dead_turns  # noqa: PLC0415
+
+    return note_dead_turns(function, context)
 
 
 class SettlementWriter:
@@ -97,7 +108,7 @@ class SettlementWriter:
         self._results = context.results.get(function.full_name)
         self._clock = context.clock
         self._note_delayed = context.note_delayed
-        self._note_dead_letter = note_dead_turns(function, context)
+        self._note_dead_letter = _note_dead_turns(function, context)
         self._trigger = trigger
         self.retry_to = to_queue(retry_to or inbox(function.full_name))
         self._dead_letters = dead_letters(function.full_name)
