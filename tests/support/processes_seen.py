@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Container
 from pathlib import Path
 
 
@@ -25,13 +26,19 @@ async def ended(pids, seconds: float = 20.0) -> bool:
     return True
 
 
-def list_below(pid: int | None = None) -> list[int]:
-    """Return the descendants of a process, of this one if none is given."""
+def list_below(pid: int | None = None, *, besides: Container[int] = ()) -> list[int]:
+    """Return the descendants of a process, of this one if none is given.
+
+    Args:
+        besides: Neither these nor what they start: a server that other tests use may have
+            processes that come and go.
+    """
     found = [os.getpid() if pid is None else pid]
     for each in found:
         for task in Path(f"/proc/{each}/task").glob("*/children"):
             try:
-                found += map(int, task.read_text().split())
+                children = map(int, task.read_text().split())
+                found += (child for child in children if child not in besides)
             except OSError:
                 continue
     return found[1:]

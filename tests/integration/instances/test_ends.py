@@ -122,7 +122,7 @@ async def test_what_is_not_ready_in_time_is_killed(hosted, monkeypatch):
     async with hosted(isolated.slow) as host:
         with pytest.raises(FunctionError, match="was not ready within"):
             await host.caller.invoke("slow.never")
-        assert len(set(list_below()) - before) == 1, "the zygote, and no instance"
+        assert len(list_below(besides=before)) == 1, "the zygote, and no instance"
 
 
 async def test_each_serves_so_many_and_idle_ones_end(hosted):
@@ -241,7 +241,7 @@ async def test_nothing_is_left_after_many_kills(hosted, caplog, record_figure):
         async def wait_settled():
             # The zygote, and the instance that is kept.
             async with asyncio.timeout(60):
-                while len(set(list_below()) - before) > 2:
+                while len(list_below(besides=before)) > 2:
                     await asyncio.sleep(0.01)
 
         for number in range(5):
@@ -271,5 +271,5 @@ async def test_nothing_is_left_after_many_kills(hosted, caplog, record_figure):
         f"{late[len(late) // 2] * 1000:.0f} ms after their timeout (median; most: "
         f"{late[-1] * 1000:.0f} ms); no process, descriptor or control group is left"
     )
-    assert set(list_below()) - before == set()
+    assert list_below(besides=before) == []
     assert list_groups() == []
