@@ -23,7 +23,7 @@ from eventmesh.client.credentials import check_credentials
 from eventmesh.client.http import open_http_client
 from eventmesh.client.http_leftovers import HttpLeftovers
 from eventmesh.client.mesh import MESH_CONNECT_SECONDS
-from eventmesh.engine.leftovers import Fate, LeftoverAccess, Remains, Removed
+from eventmesh.engine.upkeep.leftovers import Fate, LeftoverAccess, Remains, Removed
 from eventmesh.leftovers.mesh import open_pruner
 from eventmesh.model.settings import Settings
 from eventmesh.observability.logs import configure_logging

@@ -14,13 +14,13 @@ from eventmesh.brokers.registry import find_adapter, is_registered, open_broker
 from eventmesh.client.credentials import Credentials, check_credentials
 from eventmesh.engine.caller import BrokerTransport, Caller
 from eventmesh.engine.codecs.trust import gateways_in
-from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.engine.executions.access import ExecutionAccess
 from eventmesh.engine.executions.mesh import MeshExecutions
 from eventmesh.engine.mesh_results import MeshResults, ResultAccess
 from eventmesh.engine.results import StoredResult
 from eventmesh.engine.timers.access import TimerAccess
 from eventmesh.engine.timers.mesh import MeshTimers
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters, DeadLetters
 from eventmesh.middleware.tracing import trace_transport
 from eventmesh.model.errors import DeclarationError, SettingsError
 from eventmesh.model.settings import redacted, scheme_of

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from eventmesh.client.http import HttpClient
 from eventmesh.engine.codecs.json import encode
-from eventmesh.engine.dead_letters import LISTED, DeadLetter, DeadLetterSummary
+from eventmesh.engine.upkeep.dead_letters import LISTED, DeadLetter, DeadLetterSummary
 from eventmesh.http.protocol import CONTROL
 from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.topology import check_function

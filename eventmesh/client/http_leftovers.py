@@ -12,7 +12,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from eventmesh.client.http import WAIT, HttpClient
-from eventmesh.engine.leftovers import Fate, Remains, Removed
+from eventmesh.engine.upkeep.leftovers import Fate, Remains, Removed
 from eventmesh.http.protocol import LEFTOVERS
 from eventmesh.model.errors import BrokerUnavailable, DeclarationError
 from eventmesh.model.message import JSON

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from eventmesh.doctor.checks import Finding, count
-from eventmesh.engine.leftovers import Remains
+from eventmesh.engine.upkeep.leftovers import Remains
 from eventmesh.leftovers.record import GRACE_SECONDS
 from eventmesh.leftovers.survey import AbandonedQueue, DroppedPattern, Survey
 from eventmesh.model.broker import BrokerCommands

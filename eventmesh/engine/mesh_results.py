@@ -13,7 +13,6 @@ from eventmesh.aio.clock import Clock
 from eventmesh.engine.codecs.envelope import result_from, to_fault
 from eventmesh.engine.codecs.json import decode
 from eventmesh.engine.codecs.trust import gateways_of
-from eventmesh.engine.dead_letters import ListFunctions
 from eventmesh.engine.results import (
     RESULTS_REQUEST,
     Results,
@@ -22,6 +21,7 @@ from eventmesh.engine.results import (
     result_members,
 )
 from eventmesh.engine.spec import FunctionSpec, SourceContext
+from eventmesh.engine.upkeep.dead_letters import ListFunctions
 from eventmesh.model.errors import (
     AccessDenied,
     DeclarationError,

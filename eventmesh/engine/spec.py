@@ -17,9 +17,9 @@ from eventmesh.abc import Broker, Handler, Transport
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.binding import HttpBinding, Payload
 from eventmesh.engine.context import Context
-from eventmesh.engine.leftovers import ProcessLeftovers
 from eventmesh.engine.results import Results
 from eventmesh.engine.store import NO_STORE, ServiceStore
+from eventmesh.engine.upkeep.leftovers import ProcessLeftovers
 from eventmesh.model.access.authorizers import Alternatives
 from eventmesh.model.access.cors import Cors
 from eventmesh.model.access.outgoing import Outgoing

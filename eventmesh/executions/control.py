@@ -22,7 +22,7 @@ from eventmesh.engine.executions.access import (
 )
 from eventmesh.engine.executions.messages import Answer, answer_with, read_request
 from eventmesh.engine.spec import FunctionSpec, SourceContext
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.model.errors import AccessDenied, InvocationError, PayloadInvalid
 from eventmesh.model.message import Message
 from eventmesh.model.result import Result

@@ -43,7 +43,7 @@ from eventmesh.executions.callers.starting import execution_id
 from eventmesh.executions.errors import describe_failure
 from eventmesh.executions.events.delivery import EventDelivery
 from eventmesh.executions.events.record import EventRecord, record_event
-from eventmesh.executions.messages import (
+from eventmesh.executions.messages.contents import (
     ACCEPTED,
     CALLER_HEADER,
     EXECUTION_HEADER,
@@ -52,8 +52,8 @@ from eventmesh.executions.messages import (
     read_content,
     send_commands,
 )
+from eventmesh.executions.messages.headers import beginning_headers
 from eventmesh.executions.revisions.watch import RevisionWatch
-from eventmesh.executions.traces import beginning_headers
 from eventmesh.executions.turns import Turn, Turns
 from eventmesh.model.errors import (
     AccessDenied,

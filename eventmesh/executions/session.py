@@ -18,7 +18,7 @@ from eventmesh.durable.execution import Execution, ExecutionStatus
 from eventmesh.durable.keeper import Change, Keeper
 from eventmesh.durable.operation import ErrorObject, Operation, OperationUpdate
 from eventmesh.durable.timers import end_turn
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.model.message import Message
 from eventmesh.model.value import value
 

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from eventmesh.aio.clock import Clock
-from eventmesh.executions.messages import TENANT_HEADER
+from eventmesh.executions.messages.contents import TENANT_HEADER
 from eventmesh.instances.lifecycle import Run
 from eventmesh.lambdas.function import LambdaFunction
 from eventmesh.model.invocation import Invocation

@@ -9,7 +9,7 @@ from eventmesh.abc import Broker
 from eventmesh.aio.clock import Clock, sleep
 from eventmesh.brokers.registry import check_shared, find_adapter
 from eventmesh.engine.codecs.trust import gateways_in
-from eventmesh.engine.leftovers import Fate, Remains, Removed
+from eventmesh.engine.upkeep.leftovers import Fate, Remains, Removed
 from eventmesh.leftovers.names import list_recorded_functions
 from eventmesh.leftovers.prune import Pruner
 from eventmesh.presence import observe

@@ -15,7 +15,7 @@ from typing import Final
 from eventmesh.abc import Broker, BrokerInspector, Delivery, Lease
 from eventmesh.aio.clock import Clock, TimeLimit
 from eventmesh.engine.codecs.trust import Believe, believe_as
-from eventmesh.engine.leftovers import Fate, Remains, Removed
+from eventmesh.engine.upkeep.leftovers import Fate, Remains, Removed
 from eventmesh.leftovers.index import forget_service, read_services
 from eventmesh.leftovers.record import (
     GRACE_SECONDS,

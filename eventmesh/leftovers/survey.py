@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from eventmesh.abc import BrokerInspector
-from eventmesh.engine.leftovers import Remains
+from eventmesh.engine.upkeep.leftovers import Remains
 from eventmesh.leftovers.record import FunctionRecord, Record
 from eventmesh.model.topology import dead_letters, inbox, named
 from eventmesh.model.value import value

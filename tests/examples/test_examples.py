@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from eventmesh import FunctionError, Throttled
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 
 ROOT = Path(__file__).parents[2]
 ORDER = {"item": "tea", "count": 3}

@@ -6,7 +6,7 @@ from waiting import DEADLINE
 
 from eventmesh import Context, Retry, Service, on
 from eventmesh.aio.clock import SystemClock
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 
 
 class Order(BaseModel):

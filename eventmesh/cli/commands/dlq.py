@@ -16,7 +16,7 @@ from eventmesh.cli.text.dead_letters import (
 )
 from eventmesh.cli.text.output import print_json, print_table
 from eventmesh.cli.with_client import with_client
-from eventmesh.engine.dead_letters import LISTED, MAX_LISTED
+from eventmesh.engine.upkeep.dead_letters import LISTED, MAX_LISTED
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.model.errors import FunctionNotFound
 

@@ -12,7 +12,7 @@ from eventmesh.cli.options import url_option, wait_option
 from eventmesh.cli.process_options import read_settings
 
 if TYPE_CHECKING:
-    from eventmesh.engine.leftovers import Fate, Remains
+    from eventmesh.engine.upkeep.leftovers import Fate, Remains
 
 
 @click.command()
@@ -51,7 +51,7 @@ def command(
         raise click.UsageError("--move-to and --drop exclude each other: choose one")
     settings, _ = read_settings({})
     from eventmesh.cli.prune import find, remove, show  # noqa: PLC0415 - not for --help
-    from eventmesh.engine.leftovers import Fate  # noqa: PLC0415
+    from eventmesh.engine.upkeep.leftovers import Fate  # noqa: PLC0415
 
     fate = Fate(move_to, drop, dead_letters)
     remains = asyncio.run(find(url, name, wait))

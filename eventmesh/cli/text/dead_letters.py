@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from eventmesh.cli.text.output import add_row, format_age
-from eventmesh.engine.dead_letters import DeadLetter, DeadLetterSummary
+from eventmesh.engine.upkeep.dead_letters import DeadLetter, DeadLetterSummary
 from eventmesh.model.trace_context import find_correlation_id
 from eventmesh.observability.printable import indented, printable, printable_line
 

@@ -12,7 +12,7 @@ from eventmesh.console.api.gate import Asked
 from eventmesh.console.sources import Source
 from eventmesh.console.state.recorded import Recorded
 from eventmesh.engine.codecs.json import encode
-from eventmesh.engine.dead_letters import MAX_LISTED, BrokerDeadLetters, DeadLetter
+from eventmesh.engine.upkeep.dead_letters import MAX_LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.http.server.response import BytesResponse, json_response
 from eventmesh.model.errors import Problem

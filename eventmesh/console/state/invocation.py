@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from eventmesh.console.sources.source import Source
 from eventmesh.console.state.members import run_members
-from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetter
 from eventmesh.engine.results import StoredResult
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters, DeadLetter
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.middleware.outcome import SUCCESS
 from eventmesh.model.errors import InvocationError

@@ -12,7 +12,6 @@ from eventmesh.aio.clock import Clock
 from eventmesh.durable.event import Event
 from eventmesh.durable.keeper import ExecutionFilter, Page, list_marker
 from eventmesh.engine.codecs.envelope import result_from, to_fault
-from eventmesh.engine.dead_letters import ListFunctions
 from eventmesh.engine.executions.access import ALL, FIRST, ExecutionReport, not_found
 from eventmesh.engine.executions.messages import (
     EXECUTIONS_REQUEST,
@@ -21,6 +20,7 @@ from eventmesh.engine.executions.messages import (
     Verb,
     read_answer,
 )
+from eventmesh.engine.upkeep.dead_letters import ListFunctions
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.ids import check_id, new_id
 from eventmesh.model.message import Message

@@ -9,7 +9,6 @@ from typing import Final
 from eventmesh.abc import Broker
 from eventmesh.aio.clock import Clock
 from eventmesh.engine.codecs.envelope import result_from, to_fault
-from eventmesh.engine.dead_letters import ListFunctions
 from eventmesh.engine.timers.access import ListedTimers, TimerReport, not_fired
 from eventmesh.engine.timers.messages import (
     TIMERS_REQUEST,
@@ -17,6 +16,7 @@ from eventmesh.engine.timers.messages import (
     Request,
     read_answer,
 )
+from eventmesh.engine.upkeep.dead_letters import ListFunctions
 from eventmesh.model.errors import AccessDenied, FunctionNotFound, InvocationError
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message

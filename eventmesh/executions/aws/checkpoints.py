@@ -25,7 +25,7 @@ from eventmesh.executions.aws.names import (
     build_execution_arn,
     parse_name,
 )
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.model.access.outgoing import Outgoing
 from eventmesh.model.errors import AccessDenied, DeclarationError
 from eventmesh.model.topology import check_function

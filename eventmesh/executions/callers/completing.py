@@ -6,7 +6,7 @@ from eventmesh.durable.callback_id import read_callback_id
 from eventmesh.durable.completion import Completion
 from eventmesh.durable.keeper import Keeper
 from eventmesh.durable.outcomes import fail_callback, keep_callback, succeed_callback
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 
 
 async def complete_callback(keeper: Keeper, completion: Completion) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from eventmesh.durable.errors import ExecutionNameTaken
 from eventmesh.durable.execution import Execution
 from eventmesh.durable.keeper import Keeper
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 
 _RANDOM: Final = re.compile(r"[0-9a-f]{32}")
 _ID_LENGTH: Final = 32

@@ -14,7 +14,7 @@ from eventmesh.durable.keeper import Keeper
 from eventmesh.durable.outcomes import deliver_event
 from eventmesh.durable.subscription import find_subscriptions
 from eventmesh.executions.events.record import EventRecord
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message

@@ -11,7 +11,7 @@ from eventmesh.durable.errors import DurableError, ExecutionNotFound
 from eventmesh.durable.keeper import Keeper
 from eventmesh.engine.spec import FunctionSpec, SourceContext
 from eventmesh.executions.callers.starting import execution_id
-from eventmesh.executions.messages import EXECUTION_HEADER, read_content, send_commands
+from eventmesh.executions.messages.contents import EXECUTION_HEADER, read_content, send_commands
 from eventmesh.model.errors import InvocationError, PayloadInvalid
 from eventmesh.model.message import Message
 

@@ -13,7 +13,7 @@ from eventmesh.aio.clock import Clock, sleep
 from eventmesh.durable.errors import ExecutionNotFound
 from eventmesh.durable.keeper import Keeper
 from eventmesh.durable.timers import advance
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.model.errors import InvocationError
 
 _log: Final = logging.getLogger(__name__)

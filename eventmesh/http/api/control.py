@@ -9,10 +9,10 @@ from typing import Any, Final
 from eventmesh.engine.codecs.envelope import dump_error
 from eventmesh.engine.codecs.identity import encode_identity
 from eventmesh.engine.codecs.trust import gateways_of
-from eventmesh.engine.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.engine.mesh_results import MeshResults
 from eventmesh.engine.results import StoredResult, result_members
 from eventmesh.engine.spec import SourceContext
+from eventmesh.engine.upkeep.dead_letters import LISTED, BrokerDeadLetters, DeadLetter
 from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.http.api.directory import FunctionDirectory, declares_queue, is_public
 from eventmesh.http.api.events import STRUCTURED, parse_event

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from eventmesh.engine.codecs.json_bounds import is_small_json
-from eventmesh.engine.dead_letters import DeadLetter
+from eventmesh.engine.upkeep.dead_letters import DeadLetter
 from eventmesh.model.trace_context import find_correlation_id
 
 

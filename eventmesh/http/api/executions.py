@@ -12,12 +12,12 @@ from eventmesh.durable.completion import COMPLETE, DURABLE, Completion
 from eventmesh.durable.errors import CallbackNotOpen
 from eventmesh.durable.shapes import ErrorShape
 from eventmesh.engine.codecs.json import encode
-from eventmesh.engine.dead_letters import ListFunctions
 from eventmesh.engine.executions.access import MAX_LISTED, ExecutionAccess, ExecutionReport
 from eventmesh.engine.executions.mesh import MeshExecutions
 from eventmesh.engine.executions.messages import MAX_REASON, Answer, dump_report
 from eventmesh.engine.executions.messages import Request as Asked
 from eventmesh.engine.spec import SourceContext
+from eventmesh.engine.upkeep.dead_letters import ListFunctions
 from eventmesh.http.api.query import query_value, read_limit
 from eventmesh.http.protocol import CALLBACKS, EXECUTIONS
 from eventmesh.http.server.body import BodyLimit, read_body

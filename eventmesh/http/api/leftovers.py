@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eventmesh.engine.leftovers import Fate, ProcessLeftovers
 from eventmesh.engine.spec import SourceContext
+from eventmesh.engine.upkeep.leftovers import Fate, ProcessLeftovers
 from eventmesh.http.api.executions import ApiRoute
 from eventmesh.http.protocol import LEFTOVERS
 from eventmesh.http.server.body import BodyLimit, read_body

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from eventmesh.engine.codecs.trust import gateways_of
-from eventmesh.engine.dead_letters import ListFunctions
 from eventmesh.engine.spec import SourceContext
 from eventmesh.engine.timers.access import ListedTimers, TimerAccess, TimerReport
 from eventmesh.engine.timers.mesh import MeshTimers
+from eventmesh.engine.upkeep.dead_letters import ListFunctions
 from eventmesh.http.api.executions import ApiEndpoint, ApiRoute
 from eventmesh.http.protocol import TIMERS
 from eventmesh.http.server.body import BodyLimit, read_body

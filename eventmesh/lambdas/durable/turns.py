@@ -22,7 +22,7 @@ from eventmesh.durable.timers import advance, end_turn
 from eventmesh.executions.aws.checkpoints import first_page
 from eventmesh.executions.aws.names import execution_arn
 from eventmesh.executions.errors import describe_failure
-from eventmesh.executions.messages import TENANT_HEADER, send_commands
+from eventmesh.executions.messages.contents import TENANT_HEADER, send_commands
 from eventmesh.executions.turns import Turn
 from eventmesh.lambdas.events import build_event
 from eventmesh.model.invocation import Invocation

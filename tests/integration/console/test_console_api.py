@@ -13,7 +13,7 @@ from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.console.api import ConsoleOptions
 from eventmesh.console.serve import serve_console
 from eventmesh.console.sources import open_mesh_source
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.errors import SettingsError
 from eventmesh.model.message import Message

@@ -16,7 +16,7 @@ from eventmesh import (
 )
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.message import Message
 from eventmesh.model.settings import Settings

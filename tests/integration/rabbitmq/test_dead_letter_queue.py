@@ -9,7 +9,7 @@ from waiting import PAUSE
 from eventmesh import Reject, Service
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 from eventmesh.model.topology import dead_letters, inbox

@@ -6,7 +6,7 @@ import pytest
 
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.model.message import Message
 from eventmesh.model.topology import dead_letters, inbox, to_queue
 

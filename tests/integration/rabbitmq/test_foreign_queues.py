@@ -12,7 +12,7 @@ from waiting import PAUSE
 from eventmesh import Context, Retry, Service, on
 from eventmesh.aio.clock import SystemClock
 from eventmesh.brokers.rabbitmq import RabbitBroker
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.settings import Settings

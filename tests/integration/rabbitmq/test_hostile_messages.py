@@ -12,7 +12,7 @@ from eventmesh.brokers.rabbitmq import RabbitBroker
 from eventmesh.brokers.rabbitmq.address import parse_address
 from eventmesh.brokers.rabbitmq.amqp.frames import publish_target
 from eventmesh.brokers.rabbitmq.amqp.handshake import connect
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.message import MAX_BODY, Message
 from eventmesh.model.settings import Settings

@@ -15,7 +15,7 @@ from eventmesh.durable.errors import ExecutionNameTaken, ExecutionNotFound
 from eventmesh.durable.execution import Execution
 from eventmesh.durable.keeper import ExecutionFilter, Page
 from eventmesh.durable.operation import ErrorObject, OperationUpdate
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.executions.upkeep.overdue import advance_overdue
 from eventmesh.store.admin import open_admin
 

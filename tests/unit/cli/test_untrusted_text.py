@@ -5,7 +5,7 @@ import pytest
 from eventmesh.cli.error_report import print_error
 from eventmesh.cli.text.dead_letters import dead_letter_table, dead_letter_text
 from eventmesh.cli.text.output import print_table
-from eventmesh.engine.dead_letters import DeadLetter
+from eventmesh.engine.upkeep.dead_letters import DeadLetter
 from eventmesh.model.errors import FunctionError
 
 TITLE = "\x1b]0;owned\x07"

@@ -6,7 +6,7 @@ import pytest
 
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.engine.context import Context
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.host import host_services
 from eventmesh.model.message import Message
 from eventmesh.model.retry import Retry

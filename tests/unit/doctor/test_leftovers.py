@@ -1,7 +1,7 @@
 import pytest
 
 from eventmesh.doctor.leftovers import OVERDUE_SECONDS, check_leftovers, not_readable
-from eventmesh.engine.leftovers import Remains
+from eventmesh.engine.upkeep.leftovers import Remains
 from eventmesh.leftovers.survey import AbandonedQueue, DroppedPattern, Survey
 from eventmesh.model.broker import BrokerCommands
 from eventmesh.model.errors import BrokerUnavailable

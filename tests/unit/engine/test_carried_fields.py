@@ -14,7 +14,6 @@ from eventmesh.brokers.rabbitmq.amqp.properties import (
 from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.codecs.envelope import invocation_from, message_from
 from eventmesh.engine.context import Context
-from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.engine.settlement import (
     FIRST_FAILURE,
     ScheduleRetry,
@@ -23,6 +22,7 @@ from eventmesh.engine.settlement import (
     reset_for_redrive,
     truncated,
 )
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.gateway.relay import encode_request
 from eventmesh.host import host_services
 from eventmesh.http.protocol import RELAYED_REQUEST

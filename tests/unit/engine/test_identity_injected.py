@@ -5,7 +5,7 @@ import pytest
 from eventmesh import Context, DeclarationError, Retry, Service, on
 from eventmesh.auth import Identity
 from eventmesh.engine.codecs.identity import encode_identity
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.model.access.identity import ANONYMOUS
 from eventmesh.model.message import Message
 from eventmesh.model.topology import named, to_function, to_queue, to_rpc

@@ -8,8 +8,8 @@ import pytest
 from eventmesh import AccessDenied, Context, Retry, Service, on
 from eventmesh.auth import Identity
 from eventmesh.engine.codecs.identity import encode_identity
-from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.engine.settlement import ERROR_TYPE
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.model.message import Message
 from eventmesh.model.topology import dead_letters, to_function, to_rpc
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from eventmesh import DurableContext, FunctionError, Retry, Service
-from eventmesh.engine.dead_letters import BrokerDeadLetters
 from eventmesh.engine.executions.access import ExecutionReport
 from eventmesh.engine.executions.mesh import MeshExecutions
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.executions.native import NativeTurns
 from eventmesh.testing import TestMesh
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from eventmesh.engine.leftovers import Fate, Removed
+from eventmesh.engine.upkeep.leftovers import Fate, Removed
 from eventmesh.leftovers.index import list_service, read_services
 from eventmesh.leftovers.prune import MOVED_AT_ONCE, Pruner
 from eventmesh.leftovers.record import FunctionRecord, Record, dump_record, load_record

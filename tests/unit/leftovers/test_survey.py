@@ -1,4 +1,4 @@
-from eventmesh.engine.leftovers import Remains
+from eventmesh.engine.upkeep.leftovers import Remains
 from eventmesh.leftovers.record import FunctionRecord, Record, read_record
 from eventmesh.leftovers.survey import (
     AbandonedQueue,

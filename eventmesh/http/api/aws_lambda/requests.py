@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from eventmesh.executions.aws.names import LATEST, arn, parse_name
-from eventmesh.executions.messages import TENANT_HEADER
+from eventmesh.executions.messages.contents import TENANT_HEADER
 from eventmesh.http.api.aws_lambda.responses import LambdaError
 from eventmesh.http.edge.message_headers import accept_message_headers
 from eventmesh.http.protocol import TIMEOUT

@@ -8,7 +8,7 @@ from struct import pack
 import pytest
 
 from eventmesh.aio.clock import SystemClock
-from eventmesh.engine.dead_letters import BrokerDeadLetters
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters
 from eventmesh.http.protocol import RELAYED_REQUEST
 from eventmesh.model.topology import Queue
 

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_pascal
 
 from eventmesh.durable.shapes import ErrorShape
 from eventmesh.durable.transition import Transition
-from eventmesh.executions.messages import send_commands
+from eventmesh.executions.messages.contents import send_commands
 from eventmesh.http.api.aws_lambda.durable.keepers import Kept
 from eventmesh.http.api.aws_lambda.responses import LambdaError
 

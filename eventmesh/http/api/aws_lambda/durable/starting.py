@@ -21,8 +21,8 @@ from eventmesh.executions.callers.starting import (
     named_execution_id,
     repeated_execution_id,
 )
-from eventmesh.executions.messages import TENANT_HEADER
-from eventmesh.executions.traces import beginning_headers
+from eventmesh.executions.messages.contents import TENANT_HEADER
+from eventmesh.executions.messages.headers import beginning_headers
 from eventmesh.http.api.aws_lambda.durable.keepers import Keepers
 from eventmesh.http.api.aws_lambda.responses import LambdaError
 from eventmesh.http.protocol import CALL_ID

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from eventmesh.engine import dead_letters as module
-from eventmesh.engine.dead_letters import BrokerDeadLetters, DeadLetterSummary
 from eventmesh.engine.settlement import DEAD_LETTER_HEADERS, FIRST_FAILURE, dead_letter
+from eventmesh.engine.upkeep import dead_letters as module
+from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters, DeadLetterSummary
 from eventmesh.model.errors import (
     BrokerUnavailable,
     DeclarationError,

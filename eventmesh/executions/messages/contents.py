@@ -14,7 +14,7 @@ from eventmesh.durable.event import error_fields
 from eventmesh.durable.keeper import Change
 from eventmesh.durable.operation import OperationStatus
 from eventmesh.durable.shapes import ErrorShape
-from eventmesh.executions.traces import own_headers, resuming_headers, turn_headers
+from eventmesh.executions.messages.headers import own_headers, resuming_headers, turn_headers
 from eventmesh.model.errors import PayloadInvalid
 from eventmesh.model.ids import new_id
 from eventmesh.model.message import Message

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind
 from eventmesh import Context, DurableContext, Service, on
 from eventmesh.durable.execution import Execution
 from eventmesh.executions.events import delivery
-from eventmesh.executions.traces import MAX_BAGGAGE, beginning_headers, own_headers
+from eventmesh.executions.messages.headers import MAX_BAGGAGE, beginning_headers, own_headers
 from eventmesh.testing import TestMesh
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
