@@ -80,6 +80,8 @@ def make_execution(id, **members):
         "paused": None,
         "pause_reason": "",
         "caller": "",
+        "principal": "",
+        "dead_letter": "",
         "result": None,
         "open": [
             {

@@ -115,21 +115,21 @@ def show(*, id: str, as_json: bool, url: str, store: str | None) -> None:
         return
     for name, text in fields.items():
         if text not in (None, ""):
-            click.echo(f"{name:10} {text}")
+            click.echo(f"{name:12} {text}")
     now = time.time()
     for each in found.open:
         due = "" if each.due is None else f", due in {format_age(max(each.due - now, 0.0))}"
-        click.echo(f"open       {each.type} {each.name or each.id}: {each.status}{due}")
+        click.echo(f"{'open':12} {each.type} {each.name or each.id}: {each.status}{due}")
     if found.dead_letter and not found.is_ended:
         click.echo(
-            "waits      its next turn is a dead letter. See what happened (eventmesh dlq show "
+            f"{'waits':12} its next turn is a dead letter. See what happened (eventmesh dlq show "
             f"{found.function} {found.dead_letter}), repair it, and have it begin: eventmesh dlq "
             f"redrive {found.function} --id {found.dead_letter}"
         )
     elif found.requested and not found.is_ended:
         click.echo(
-            "waits      its next turn was asked for, and has not begun. If that stays so, look at "
-            f"the dead letters (eventmesh dlq show {found.function}), and ask for it anew: "
+            f"{'waits':12} its next turn was asked for, and has not begun. If that stays so, look "
+            f"at the dead letters (eventmesh dlq show {found.function}), and ask for it anew: "
             f"eventmesh durable resume {found.id}"
         )
 
@@ -253,7 +253,9 @@ def _fields(report: ExecutionReport) -> dict[str, Any]:
         "operations": report.operations,
         "error": None if report.error is None else error_fields(report.error),
         "paused": None if report.paused is None else _time(report.paused),
+        "pause_reason": report.pause_reason,
         "caller": report.caller,
+        "principal": report.principal,
         "dead_letter": report.dead_letter,
     }
 

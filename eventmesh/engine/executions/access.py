@@ -12,6 +12,7 @@ from eventmesh.durable.event import Event, error_fields
 from eventmesh.durable.execution import ENDED_STATUSES, Execution, ExecutionStatus
 from eventmesh.durable.keeper import ExecutionFilter, Page
 from eventmesh.durable.operation import ErrorObject, Operation
+from eventmesh.engine.codecs.identity import decode_identity
 from eventmesh.model.errors import FunctionNotFound
 from eventmesh.model.value import value
 
@@ -50,10 +51,10 @@ class ExecutionReport:
     `turns` counts the turns that were asked for, `operations` what it has recorded, and `due` is
     when time makes it go on, unless something else does before. `requested` tells that a turn was
     asked for and has not begun, and `running` that one runs. `dead_letter` is the id of the dead
-    letter that the turn became, or "". `version` is that of the code that
-    began it, "" if it is not known. `caller` is the execution that waits
-    for it, or "". `result` is JSON. A list has neither `result` nor `open`, the operations that it
-    waits for.
+    letter that the turn became, or "". `version` is that of the code that began it, "" if it is not
+    known. `caller` is the execution that waits for it, or "". `principal` is the name of who began
+    it, "" where nobody had to say who they are. `result` is JSON. A list has neither `result` nor
+    `open`, the operations that it waits for.
     """
 
     id: str
@@ -73,6 +74,7 @@ class ExecutionReport:
     paused: float | None = None
     pause_reason: str = ""
     caller: str = ""
+    principal: str = ""
     result: str | None = field(default=None, repr=False)
     open: tuple[OperationReport, ...] = ()
 
@@ -155,6 +157,7 @@ def report(execution: Execution, *, whole: bool) -> ExecutionReport:
         paused=execution.paused,
         pause_reason=execution.pause_reason,
         caller=execution.caller,
+        principal=decode_identity(execution.principal).principal,
     )
     if not whole:
         return told

@@ -138,7 +138,8 @@ def fill(console):
 def _operations():
     """The same texts where timers, executions and findings have some."""
     texts = TEXTS.values()
-    hostile = {"name": ALL, "function": ALL, "version": ALL, "caller": ALL, "pause_reason": ALL}
+    members = ("name", "function", "version", "caller", "principal", "dead_letter", "pause_reason")
+    hostile = dict.fromkeys(members, ALL)
     execution = make_execution("e-1", **hostile, paused=1.0, result=ALL) | {
         "error": {"type": ALL, "message": ALL},
         "open": [

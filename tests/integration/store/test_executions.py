@@ -272,7 +272,7 @@ async def test_the_commands_show_and_stop_executions(keeper, store_url):
     assert "orders.place" in (await ask("list", "--status", "running")).stdout
     listed = json.loads((await ask("list", "--json")).stdout)
     assert [(each["id"], each["status"]) for each in listed] == [("e1", "RUNNING")]
-    assert "open       WAIT pause: STARTED, due in " in (await ask("show", "e1")).stdout
+    assert "open         WAIT pause: STARTED, due in " in (await ask("show", "e1")).stdout
     shown = json.loads((await ask("show", "e1", "--json")).stdout)
     assert [each["name"] for each in shown["open"]] == ["pause"]
     assert "StepFailed" in (await ask("history", "e1")).stdout

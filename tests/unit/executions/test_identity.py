@@ -13,6 +13,7 @@ from eventmesh.auth import Identity
 from eventmesh.durable.completion import CALL, DURABLE, TURN, WAKE
 from eventmesh.durable.execution import Execution
 from eventmesh.engine.codecs.identity import encode_identity
+from eventmesh.engine.executions.access import report
 from eventmesh.executions.callers.identity import beginning_principal, check_repeated
 from eventmesh.executions.session import operation_id
 from eventmesh.model.ids import new_id
@@ -309,3 +310,10 @@ def test_a_caller_who_asks_again_with_a_new_token_is_the_same() -> None:
     renewed = Identity(ADA.principal, ADA.method, claims={"exp": 2})
     check_repeated(execution(ADA), execution(renewed), waits=True)
     check_repeated(execution(Identity()), execution(ADA), waits=True)
+
+
+def test_a_report_names_who_began_it_without_their_claims() -> None:
+    told = report(execution(ADA), whole=True)
+    assert told.principal == "jwt:ada"
+    assert "Ada" not in repr(told)
+    assert report(execution(Identity()), whole=False).principal == Identity().principal

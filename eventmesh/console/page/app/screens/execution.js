@@ -34,6 +34,7 @@ export function ExecutionScreen({ id, name }) {
     ${about.error && html`<${Failed} error=${about.error} again=${again} />`}
     ${it.error && html`<p class="note bad data"><${Text} text=${[it.error.type, it.error.message].filter(Boolean).join(": ")} /></p>`}
     ${it.pause_reason && it.paused !== null && html`<p class="note data">Paused: <${Text} text=${it.pause_reason} /></p>`}
+    ${it.dead_letter && !ended && html`<p class="note bad">Its next turn is <a href=${href(["failures", it.function, it.dead_letter])}>a dead letter</a>: see why, and retry it.</p>`}
     <div class="columns">
       <div class="stack">
         <${Card} title="History">${past.data ? html`<${History} of=${past.data} />`
@@ -47,6 +48,7 @@ export function ExecutionScreen({ id, name }) {
           <dt>Id</dt><dd><${Text} text=${it.id} code /></dd>
           ${it.version && html`<${Fragment}><dt>Version</dt><dd><${Text} text=${it.version} code /></dd><//>`}
           ${it.caller && html`<${Fragment}><dt>Waited for by</dt><dd><a href=${href(["executions", it.caller])}><${Text} text=${it.caller} code /></a></dd><//>`}
+          ${it.principal && html`<${Fragment}><dt>Begun by</dt><dd><${Text} text=${it.principal} code /></dd><//>`}
           <dt>Started</dt><dd>${clock(it.started)} (<${Time} at=${it.started} />)</dd>
           ${it.ended !== null && html`<${Fragment}><dt>Ended</dt><dd>${clock(it.ended)} (<${Time} at=${it.ended} />)</dd><//>`}
           ${it.due !== null && html`<${Fragment}><dt>Goes on</dt><dd><${Time} at=${it.due} /></dd><//>`}
