@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from eventmesh.testing import TestMesh
+
 PAUSE = 0.005
 """Real seconds before a test asks a server again: what it waits for needs the processor."""
 
@@ -12,6 +14,11 @@ AT_ONCE = 100
 
 DEADLINE = 60.0
 """Real seconds in which anything that is expected has happened, on a busy machine too."""
+
+
+def pytest_configure():
+    """Have a `TestMesh` that is not told otherwise wait as long as all tests do."""
+    TestMesh.__init__.__kwdefaults__["timeout"] = DEADLINE
 
 
 @pytest.fixture
