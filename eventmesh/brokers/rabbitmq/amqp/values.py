@@ -8,14 +8,19 @@ from typing import Final
 from eventmesh.brokers.rabbitmq.limits import MAX_SHORT_STRING
 
 LENGTH: Final = Struct(">I")
+_SHORT_LENGTHS: Final = tuple(bytes((length,)) for length in range(MAX_SHORT_STRING + 1))
 
 
 def write_text(text: str) -> bytes:
     """Write a short string. Raises ValueError for one that is too long."""
-    encoded = text.encode(errors="surrogateescape")
-    if len(encoded) > MAX_SHORT_STRING:
-        raise ValueError(f"{text[:40]!r}… has {len(encoded)} bytes, a short string has 255 at most")
-    return bytes((len(encoded),)) + encoded
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        encoded = text.encode(errors="surrogateescape")
+    length = len(encoded)
+    if length > MAX_SHORT_STRING:
+        raise ValueError(f"{text[:40]!r}… has {length} bytes, a short string has 255 at most")
+    return _SHORT_LENGTHS[length] + encoded
 
 
 def read_text(data: bytes, place: int, errors: str = "replace") -> tuple[str, int]:
