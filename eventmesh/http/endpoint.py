@@ -56,7 +56,7 @@ def build_endpoint(function: FunctionSpec, route: HttpRoute, context: SourceCont
     )
     now = context.clock.now
     guard = find_guard(function, route, context)
-    answer = build_responder(function, route, context)
+    respond = build_responder(function, route, context)
 
     async def endpoint(request: Request, path: PathValues) -> BytesResponse | StreamingResponse:
         headers = request.headers
@@ -90,7 +90,7 @@ def build_endpoint(function: FunctionSpec, route: HttpRoute, context: SourceCont
             http=http,
             principal=principal,
         )
-        return await answer(invocation)
+        return await respond(invocation)
 
     return endpoint
 

@@ -88,7 +88,7 @@ def test_the_walk_has_few_steps_in_order():
 )
 def test_a_step_of_the_walk_leads_to_the_next(file, name, around, text):
     code = "\n".join(code_of(file, name, around))
-    (handed_over,) = re.findall(r"→\s+`([\w.]+)(?:\(…\))?`", text)
+    (handed_over,) = re.findall(r"→\s+`([\w.]+)(?:\(…?\))?`", text)
     assert re.search(rf"(?<![\w.]){re.escape(handed_over)}\b", code), f"no {handed_over} in {name}"
 
 

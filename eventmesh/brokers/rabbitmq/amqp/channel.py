@@ -56,7 +56,7 @@ class _Content:
         self.pieces: bytearray | None = None
 
 
-class ChannelTransport(Protocol):
+class ChannelConnection(Protocol):
     """The interface of a connection that its channels use."""
 
     @property
@@ -76,13 +76,13 @@ class Channel:
     deliveries.
     """
 
-    def __init__(self, transport: ChannelTransport, number: int) -> None:
+    def __init__(self, connection: ChannelConnection, number: int) -> None:
         self.number = number
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.confirms = Confirms()
         self.paused = False
         self.on_cancel: Callable[[str], None] | None = None
-        self._transport = transport
+        self._connection = connection
         self._is_open = True
         self._calls: deque[tuple[base.Frame, asyncio.Future[base.Frame]]] = deque()
         self._consumers: dict[bytes, DeliveryCallback] = {}
@@ -114,12 +114,12 @@ class Channel:
         data = frames.method(self.number, command)
         reply: asyncio.Future[base.Frame] = asyncio.get_running_loop().create_future()
         self._calls.append((command, reply))
-        self._transport.write(data)
+        self._connection.write(data)
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await reply
         except TimeoutError:
-            self._transport.fail(
+            self._connection.fail(
                 f"RabbitMQ did not answer {command.name} within {CALL_SECONDS:g} s"
             )
             raise BrokerUnavailable(self._why_closed()) from None
@@ -159,24 +159,24 @@ class Channel:
         self._is_open = False
         self._consumers.clear()
         close = commands.Channel.Close(reply_code=200, reply_text="done", class_id=0, method_id=0)
-        self._transport.write(frames.method(self.number, close))
+        self._connection.write(frames.method(self.number, close))
 
     async def close(self) -> None:
         """Close the channel and wait for that. A broker that is silent costs the connection."""
         self.abandon()
         await asyncio.wait((self.closed,), timeout=CALL_SECONDS)
         if not self.closed.done():
-            self._transport.fail(f"RabbitMQ did not close a channel within {CALL_SECONDS:g} s")
+            self._connection.fail(f"RabbitMQ did not close a channel within {CALL_SECONDS:g} s")
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to it."""
         if self._is_open:
-            self._transport.write(frames.ack(self.number, tag, multiple=multiple))
+            self._connection.write(frames.ack(self.number, tag, multiple=multiple))
 
     def requeue(self, tag: int) -> None:
         """Requeue a delivery."""
         if self._is_open:
-            self._transport.write(frames.requeue(self.number, tag))
+            self._connection.write(frames.requeue(self.number, tag))
 
     # Publishing
 
@@ -196,14 +196,14 @@ class Channel:
     def publish_unconfirmed(self, target: bytes, properties: bytes, body: bytes) -> None:
         """Publish on a channel without confirm mode."""
         self._check_open()
-        frame_max = self._transport.frame_max
+        frame_max = self._connection.frame_max
         if len(properties) > frame_max - frames.HEADER_OVERHEAD:
             # The broker would end the whole connection (AMQP 0-9-1, section 4.2.6).
             raise PayloadInvalid(
                 f"the message has {len(properties):,} bytes of headers, and they must fit into one "
                 f"frame of {frame_max:,} bytes: put long values into the body"
             )
-        self._transport.write(frames.publish(self.number, target, properties, body, frame_max))
+        self._connection.write(frames.publish(self.number, target, properties, body, frame_max))
 
     # Calls from the connection
 
@@ -225,12 +225,12 @@ class Channel:
                 self._on_close(command)
             case commands.Channel.CloseOk() if not self._is_open:
                 self.end("it was closed from here")
-                self._transport.release_channel(self.number)
+                self._connection.release_channel(self.number)
             case commands.Basic.Cancel():
                 self._on_server_cancel(command.consumer_tag or "")
             case commands.Channel.Flow():
                 self.paused = not command.active
-                self._transport.write(
+                self._connection.write(
                     frames.method(self.number, commands.Channel.FlowOk(active=command.active))
                 )
             case _:
@@ -241,9 +241,9 @@ class Channel:
         content = self._content
         _, _, size = _CONTENT_HEADER.unpack_from(payload)
         if content is None or content.missing:
-            self._transport.fail("a content header came where none belongs")
-        elif size > self._transport.max_body:
-            self._transport.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
+            self._connection.fail("a content header came where none belongs")
+        elif size > self._connection.max_body:
+            self._connection.fail(f"a message of {size:,} bytes is over RabbitMQ's own limit")
         else:
             content.properties = payload[_CONTENT_HEADER.size :]
             content.missing = size
@@ -254,7 +254,7 @@ class Channel:
         """Handle a piece of a body."""
         content = self._content
         if content is None or not 0 < len(payload) <= content.missing:
-            self._transport.fail("a piece of a body came where none belongs")
+            self._connection.fail("a piece of a body came where none belongs")
             return
         content.missing -= len(payload)
         if content.pieces is None:
@@ -269,7 +269,7 @@ class Channel:
 
     def _begin(self, content: _Content) -> None:
         if self._content is not None:
-            self._transport.fail("a message began before the one before it had ended")
+            self._connection.fail("a message began before the one before it had ended")
         self._content = content
 
     def _complete(self, content: _Content, body: bytes) -> None:
@@ -311,7 +311,7 @@ class Channel:
         self.confirms.end(why)
 
     def _on_close(self, command: commands.Channel.Close) -> None:
-        self._transport.write(frames.method(self.number, commands.Channel.CloseOk()))
+        self._connection.write(frames.method(self.number, commands.Channel.CloseOk()))
         # If our own close is under way, its reply is still to come, and the number is not free.
         answered = self._is_open
         self.end(
@@ -319,7 +319,7 @@ class Channel:
             _refused_exchange(command),
         )
         if answered:
-            self._transport.release_channel(self.number)
+            self._connection.release_channel(self.number)
 
     def _on_server_cancel(self, tag: str) -> None:
         self._consumers.pop(tag.encode(), None)
@@ -328,7 +328,7 @@ class Channel:
 
     def _on_reply(self, command: base.Frame) -> None:
         if not self._calls or command.name not in self._calls[0][0].valid_responses:
-            self._transport.fail(f"{command.name} answers nothing that was asked")
+            self._connection.fail(f"{command.name} answers nothing that was asked")
             return
         _, reply = self._calls.popleft()
         if not reply.done():
