@@ -82,9 +82,7 @@ def _may_be_infinite(body: bytes) -> bool:
     if _N in body or _I in body:  # Of NaN and Infinity; a search for the word is slower.
         return bool(body)
     shape = body.translate(_SHAPES)
-    return shape.find(_EXPONENT) >= 0 or (
-        len(body) >= len(_TOO_MANY_DIGITS) and shape.find(_TOO_MANY_DIGITS) >= 0
-    )
+    return _EXPONENT in shape or (len(body) >= len(_TOO_MANY_DIGITS) and _TOO_MANY_DIGITS in shape)
 
 
 def find_syntax_error(error: PayloadInvalid) -> str:

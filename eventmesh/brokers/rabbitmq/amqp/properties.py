@@ -206,8 +206,9 @@ class _Reader:
             raise ValueError("there are more property flags than AMQP 0-9-1 has properties")
 
     def content_type(self) -> str:
-        if self.data.startswith(_JSON, self.place):  # That of most messages.
-            self.place += len(_JSON)
+        end = self.place + len(_JSON)
+        if self.data[self.place : end] == _JSON:  # That of most messages.
+            self.place = end
             return JSON
         return self.text()
 
