@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import field
-from typing import Final
+from typing import Final, TypeAlias
 
 from eventmesh.model.value import value
 
@@ -109,3 +111,60 @@ class Sight:
     delayed: tuple[DelayedRun, ...] = ()
     skipped: int = 0
     described: Described | None = None
+
+
+Place: TypeAlias = tuple[float, str]
+"""Where a run is among others, the latest of which is the greatest: when it began, and its key."""
+
+
+def find_place(run: Run) -> Place:
+    """Return the place of a run: the same one whoever tells of it, under whatever number."""
+    parts = (run.function, run.id, str(run.attempt), run.since.hex())
+    text = "\n".join(parts).encode(errors="replace")
+    return run.since, hashlib.sha256(text).hexdigest()[:32]
+
+
+@value
+class RunFilter:
+    """Which runs that have ended are wanted; what is "" or None selects all.
+
+    `find` is an id or a correlation id. They began at `since` or later, and before `until`, both in
+    seconds since the epoch.
+    """
+
+    find: str = ""
+    function: str = ""
+    outcome: str = ""
+    trigger: str = ""
+    correlation_id: str = ""
+    since: float | None = None
+    until: float | None = None
+
+    def selects(self, run: Run) -> bool:
+        """Whether a run is one of those."""
+        return (
+            self.find in ("", run.id, run.correlation_id)
+            and self.function in ("", run.function)
+            and self.outcome in ("", run.outcome)
+            and self.trigger in ("", run.trigger)
+            and self.correlation_id in ("", run.correlation_id)
+            and (self.since is None or run.since >= self.since)
+            and (self.until is None or run.since < self.until)
+        )
+
+
+@value
+class KeptRun:
+    """A run of the history, the id of its process, and its place there."""
+
+    instance: str
+    run: Run
+    place: Place
+
+
+@value
+class KeptRuns:
+    """Runs of the history, the latest first; what begins before `more` was not looked at."""
+
+    runs: Sequence[KeptRun] = ()
+    more: Place | None = None

@@ -231,3 +231,25 @@ events: Final = Table(
     Column("state", Text, nullable=False),
 )
 """The history: rows are only appended, and dropped with their execution."""
+
+runs: Final = Table(
+    "eventmesh_runs",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("instance", String(MAX_KEY), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("id", String(MAX_KEY), nullable=False, index=True),
+    Column("function", String(MAX_KEY), nullable=False),
+    Column("started", Double, nullable=False),
+    Column("duration", Double, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("trigger", String(MAX_KEY), nullable=False),
+    Column("caller", String(MAX_KEY), nullable=False),
+    Column("correlation_id", String(MAX_KEY), nullable=False, index=True),
+    Column("outcome", String(MAX_KEY), nullable=False),
+    Column("error_type", String(MAX_KEY), nullable=False),
+    Column("error", Text, nullable=False),
+    Index("eventmesh_runs_started", "started", "key"),
+    Index("eventmesh_runs_functions", "function", "started", "key"),
+)
+"""The history of a console: runs that have ended, as far as processes told it. No payloads."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from eventmesh.console.api.executions import ExecutionsApi
 from eventmesh.console.api.failures import FailuresApi
 from eventmesh.console.api.findings import Examine, FindingsApi
 from eventmesh.console.api.gate import Answer, Asked, Gate
 from eventmesh.console.api.instances import InstancesApi
+from eventmesh.console.api.invocations import InvocationsApi
 from eventmesh.console.api.page import ROOT, page_routes
 from eventmesh.console.api.timers import TimersApi
 from eventmesh.console.sources import Source
-from eventmesh.console.state.invocation import find_invocation, found_members
-from eventmesh.console.state.members import described_members, run_members
+from eventmesh.console.state.history import open_history
+from eventmesh.console.state.members import described_members
 from eventmesh.console.state.mesh_state import MeshState
 from eventmesh.console.state.recorded import ListRecorded, Recorded
 from eventmesh.console.state.replay import check_whole, find_recorded
@@ -29,7 +29,6 @@ from eventmesh.engine.codecs.json import decode, encode
 from eventmesh.http.api.guard import ApiGuard
 from eventmesh.http.auth.build import build_authenticator
 from eventmesh.http.server.body import body_limit
-from eventmesh.http.server.request import parse_query
 from eventmesh.http.server.response import BaseResponse, BytesResponse, json_response
 from eventmesh.http.server.routing import BuiltinRoute
 from eventmesh.http.server.streaming import SSE, StreamingResponse
@@ -38,17 +37,11 @@ from eventmesh.model.errors import Problem
 from eventmesh.model.ids import new_id
 from eventmesh.model.limits import DEFAULT_TIMEOUT
 from eventmesh.model.message import Message
-from eventmesh.model.runs import MAX_TOLD
 from eventmesh.model.settings import Settings, redacted
 from eventmesh.model.topology import NAME_PREFIX, check_function, dead_letters, inbox
 from eventmesh.model.value import value
 
 API: Final = f"{ROOT}/api"
-
-_COUNT: Final = re.compile(r"[0-9]{1,6}")
-
-REMEMBERED: Final = 3600.0
-"""Seconds back to which invocations are listed, as far as processes remember them."""
 
 
 @value
@@ -148,33 +141,6 @@ class ConsoleApi:
             shown = result.body.decode(errors="replace")
         return json_response(200, {"id": message.id, "function": name, "result": shown})
 
-    async def list_invocations(self, asked: Asked) -> BytesResponse:
-        """List the runs that processes remember and the query selects, the latest first."""
-        query = {name: texts[-1] for name, texts in parse_query(asked.request.target).items()}
-        find = query.get("id") or query.get("correlation_id") or ""
-        sights = await self._source.look(find=find, seconds=REMEMBERED, most=MAX_TOLD)
-        limit = _read_limit(query.get("limit", "100"))
-        ended = [run_members(s.instance, run) for s in sights for run in s.ended]
-        running = [run_members(s.instance, run) for s in sights for run in s.runs]
-        ended.sort(key=lambda run: run["started"], reverse=True)
-        return json_response(
-            200,
-            {
-                "invocations": [run for run in ended if _is_selected(run, query)][:limit],
-                "running": [run for run in running if _is_selected(run, query)][:limit],
-            },
-        )
-
-    async def show_invocation(self, asked: Asked) -> BytesResponse:
-        """Show where an invocation is, and its chain."""
-        found = await find_invocation(self._source, asked.path["id"])
-        chains = {run.correlation_id for _, run in (*found.runs, *found.ended)} - {found.id}
-        members = found_members(found)
-        for chain in sorted(chains)[:1]:
-            # The id is one of the later hops: all of its chain is told.
-            members["chain"] = found_members(await find_invocation(self._source, chain))["chain"]
-        return json_response(200, members)
-
     async def purge(self, asked: Asked) -> BytesResponse:
         """Drop all messages of a queue whose name was typed."""
         name = asked.path["name"]
@@ -193,34 +159,23 @@ class ConsoleApi:
         return json_response(200, {"entries": list(reversed(self._gate.audited))})
 
 
-def _read_limit(text: str) -> int:
-    if not _COUNT.fullmatch(text):
-        raise Problem(422, f"limit={text!r} is not a number")
-    return int(text)
-
-
-def _is_selected(run: Mapping[str, Any], query: Mapping[str, str]) -> bool:
-    names = ("function", "outcome", "trigger", "correlation_id")
-    if any(query.get(name) and run.get(name) != query[name] for name in names):
-        return False
-    try:
-        return not query.get("since") or run["since"] >= float(query["since"])
-    except ValueError:
-        raise Problem(422, f"since={query['since']!r} is not a number") from None
-
-
 @asynccontextmanager
 async def console_routes(
     source: Source, settings: Settings, options: ConsoleOptions, tasks: asyncio.TaskGroup
 ) -> AsyncGenerator[tuple[Sequence[BuiltinRoute], Watched]]:
     """Yield the routes of the console and what its streams watch, while entered.
 
-    `settings` say where it is served and who may use it; `tasks` fetch an issuer's keys.
+    `settings` say where it is served, who may use it, and in which store its history is; `tasks`
+    fetch an issuer's keys. Raises SettingsError for a store that can be none.
     """
     guard = ApiGuard(settings, build_authenticator(settings, source.clock, tasks))
     gate = Gate(guard, body_limit(settings), read_only=options.read_only)
     recorded = Recorded(options.list_recorded, source.clock)
-    async with watched(MeshState(source, recorded), source.clock) as state:
+    async with (
+        # Opened first, and so closed last: what is seen until the end is kept.
+        open_history(settings, source.clock) as history,
+        watched(MeshState(source, recorded, history), source.clock) as state,
+    ):
         api = ConsoleApi(source, state, gate, settings, options.mode)
         failures = FailuresApi(source, recorded)
         letters = f"{API}/failures/{{function}}"
@@ -230,8 +185,6 @@ async def console_routes(
             ("GET", f"{API}/events", "read", "watch", api.stream),
             ("GET", f"{API}/functions/{{name}}", "read", "show", api.show_function),
             ("POST", f"{API}/functions/{{name}}/invoke", "invoke", "invoke", api.invoke),
-            ("GET", f"{API}/invocations", "read", "list invocations", api.list_invocations),
-            ("GET", f"{API}/invocations/{{id}}", "read", "show", api.show_invocation),
             ("POST", f"{API}/invocations/{{id}}/replay", "invoke", "replay", api.replay),
             ("GET", f"{API}/failures", "read", "count dead letters", failures.summarize),
             ("GET", letters, "read", "list the dead letters of", failures.list),
@@ -250,6 +203,7 @@ async def console_routes(
             *(
                 (method, f"{API}/{path}", scope, verb, answer)
                 for each in (
+                    InvocationsApi(source, history),
                     InstancesApi(source),
                     TimersApi(source),
                     ExecutionsApi(source),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from eventmesh.console.sources.source import Source
+from eventmesh.console.state.history import NO_HISTORY, History
 from eventmesh.console.state.members import run_members
 from eventmesh.engine.results import StoredResult
 from eventmesh.engine.upkeep.dead_letters import BrokerDeadLetters, DeadLetter
@@ -14,7 +15,7 @@ from eventmesh.http.api.dead_letter_json import dead_letter_members
 from eventmesh.middleware.outcome import SUCCESS
 from eventmesh.model.errors import InvocationError
 from eventmesh.model.ids import check_id
-from eventmesh.model.runs import DelayedRun, Run
+from eventmesh.model.runs import DelayedRun, KeptRun, Run, find_place
 from eventmesh.model.topology import dead_letters
 from eventmesh.model.value import value
 
@@ -33,7 +34,8 @@ class Found:
 
     `runs` and `ended` are each with the id of its process. `state` is of the one with the id
     itself: "running", "waiting", "delayed", "retrying", "succeeded", "failed", "cancelled" or
-    "unknown". `incomplete` says what could not be asked.
+    "unknown". `incomplete` says what could not be asked. `kept` are runs that only the history of
+    the console knows.
     """
 
     id: str
@@ -44,11 +46,16 @@ class Found:
     delayed: Sequence[DelayedRun] = ()
     results: Sequence[StoredResult] = ()
     dead: Sequence[DeadLetter] = ()
+    kept: Sequence[KeptRun] = ()
     incomplete: Sequence[str] = ()
 
 
-async def find_invocation(source: Source, id: str, gone: Iterable[str] = ()) -> Found:
-    """Look for an id in processes, stores and dead letters; `gone` are functions nobody runs.
+async def find_invocation(
+    source: Source, id: str, gone: Iterable[str] = (), *, history: History = NO_HISTORY
+) -> Found:
+    """Look for an id in processes, stores, dead letters and the console's history.
+
+    `gone` are functions nobody runs.
 
     Raises DeclarationError for what no id can be, and BrokerUnavailable.
     """
@@ -64,7 +71,12 @@ async def find_invocation(source: Source, id: str, gone: Iterable[str] = ()) -> 
     except InvocationError as error:
         incomplete.append(f"the stores: {error}")
     dead = await _find_dead(source, id, gone)
-    found = Found(id, "", "", runs, ended, delayed, results, dead, incomplete)
+    known = {find_place(run) for _, run in ended}
+    kept, failure = await history.find(id)
+    if failure:
+        incomplete.append(failure)
+    only_kept = [each for each in kept if each.place not in known]
+    found = Found(id, "", "", runs, ended, delayed, results, dead, only_kept, incomplete)
     state, detail = _decide(found)
     return replace(found, state=state, detail=detail)
 
@@ -100,18 +112,27 @@ def _list_states(found: Found) -> Iterator[tuple[str, str]]:
         yield result.state, f"{result.function}, attempt {result.attempt}"
     past = [run for _, run in found.ended if run.id == found.id]
     for run in sorted(past, key=lambda run: run.since, reverse=True):
-        state = "succeeded" if run.outcome == SUCCESS else "failed"
-        yield state, f"{run.function}, attempt {run.attempt}: {run.outcome}"
+        yield _name_state(run), f"{run.function}, attempt {run.attempt}: {run.outcome}"
+    for run in (each.run for each in found.kept):
+        if run.id == found.id:
+            detail = f"{run.function}, attempt {run.attempt}: {run.outcome}"
+            yield _name_state(run), f"{detail}; only the history of the console knows it"
+
+
+def _name_state(run: Run) -> str:
+    return "succeeded" if run.outcome == SUCCESS else "failed"
 
 
 def found_members(found: Found) -> dict[str, Any]:
     """Return it as plain values: times are seconds since the epoch."""
-    chain = sorted((*found.runs, *found.ended), key=lambda each: each[1].since)
+    chain = [run_members(*each) for each in (*found.runs, *found.ended)]
+    chain += [run_members(each.instance, each.run, of_history=True) for each in found.kept]
+    chain.sort(key=lambda run: run["since"])
     return {
         "id": found.id,
         "state": found.state,
         "detail": found.detail,
-        "where": [run_members(*each) for each in chain if each[1].id == found.id]
+        "where": [run for run in chain if run["id"] == found.id]
         + [
             {"function": each.function, "id": each.id, "delayed_until": each.until}
             for each in found.delayed
@@ -126,7 +147,7 @@ def found_members(found: Found) -> dict[str, Any]:
             }
             for each in found.results
         ],
-        "chain": [run_members(*each) for each in chain],
+        "chain": chain,
         "dead_letters": [dead_letter_members(letter) for letter in found.dead],
         "incomplete": list(found.incomplete),
     }

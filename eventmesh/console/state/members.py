@@ -14,8 +14,8 @@ MAX_SCHEMA: Final = 256 * 1024
 """Bytes of the largest JSON Schema that is shown."""
 
 
-def run_members(instance: str, run: Run) -> dict[str, Any]:
-    """Return a run of a process as plain values."""
+def run_members(instance: str, run: Run, *, of_history: bool = False) -> dict[str, Any]:
+    """Return a run of a process as plain values; `of_history` says that no process told of it."""
     members: dict[str, Any] = {
         "key": f"{instance}/{run.number}",
         "id": run.id,
@@ -35,6 +35,8 @@ def run_members(instance: str, run: Run) -> dict[str, Any]:
             "error_type": run.error_type,
             "error": run.error,
         }
+    if of_history:
+        members["history"] = True
     if run.payload:
         members |= {"payload": run.payload, "redacted": run.redacted}
     return members

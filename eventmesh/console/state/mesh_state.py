@@ -9,9 +9,10 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from eventmesh.console.sources.source import Source
+from eventmesh.console.state.history import NO_HISTORY, History
 from eventmesh.console.state.members import run_members
 from eventmesh.console.state.recorded import Recorded
-from eventmesh.model.errors import InvocationError
+from eventmesh.model.errors import InvocationError, Problem
 from eventmesh.model.runs import Sight
 from eventmesh.model.topology import dead_letters, inbox
 from eventmesh.model.work import NOTHING, Work, find_quantile
@@ -44,8 +45,12 @@ _QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 class MeshState:
     """What is known of a mesh, made anew by each `refresh`."""
 
-    def __init__(self, source: Source, recorded: Recorded) -> None:
-        """`recorded` are functions whose queues are shown although no process serves them."""
+    def __init__(self, source: Source, recorded: Recorded, history: History = NO_HISTORY) -> None:
+        """`recorded` are functions whose queues are shown although no process serves them.
+
+        Runs that have ended are kept in `history`.
+        """
+        self._kept = history
         self._recorded = recorded
         self._source = source
         self._ended: OrderedDict[str, Any] = OrderedDict()
@@ -53,6 +58,18 @@ class MeshState:
         self._history: deque[tuple[float, Mapping[str, Work]]] = deque()
         self._depths: dict[str, tuple[int, int]] = {}
         self._next_depth = 0
+
+    @property
+    def collects(self) -> bool:
+        """Whether runs are to be asked for also while nobody watches: a history keeps them."""
+        return self._kept.is_kept
+
+    async def collect(self) -> None:
+        """Ask the source for runs alone, and keep those that have ended."""
+        try:
+            self._remember(await self._look())
+        except Problem:
+            return  # The process that the console is a part of is still starting.
 
     async def refresh(self) -> State:
         """Ask the source, and return the state. What cannot be asked stays as it was."""
@@ -97,6 +114,7 @@ class MeshState:
             return
 
     def _remember(self, sights: Sequence[Sight]) -> None:
+        self._kept.record(sights)
         for sight in sights:
             for run in sight.ended:
                 key = f"{sight.instance}/{run.number}"

@@ -1,4 +1,7 @@
-"""Keeps the state of a mesh up to date while somebody watches, and tells all what has changed."""
+"""Keeps the state of a mesh up to date while somebody watches, and tells all what has changed.
+
+With a history, runs are asked for also while nobody does.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +73,19 @@ class Watched:
             self._watchers.discard(queue)
 
     async def run(self) -> None:
-        """Look each `INTERVAL` seconds while somebody watches, until cancelled."""
+        """Look each `INTERVAL` seconds while somebody watches, until cancelled.
+
+        While nobody does, only what a history keeps is looked for.
+        """
         while True:
-            if not self._watchers:
+            if not self._watchers and not self._mesh.collects:
                 self._wanted.clear()
                 await self._wanted.wait()
             await sleep(self._clock, INTERVAL)
-            await self.read()
+            if self._watchers:
+                await self.read()
+            elif self._mesh.collects:
+                await self._mesh.collect()
 
     def close(self) -> None:
         """End all streams: the process stops."""

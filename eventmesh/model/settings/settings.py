@@ -81,7 +81,8 @@ class Settings:
 
     `store` is the database of services that name none themselves; "" for none. With
     `store_migrate` "never" the processes leave its tables as they are. It keeps the answers to
-    requests with idempotency keys for `store_keep` seconds.
+    requests with idempotency keys for `store_keep` seconds, and the history of a console of runs
+    that began within `console_keep` seconds.
 
     With `record_payloads` the process remembers the payloads of the runs that it remembers; None
     stands for what fits: `eventmesh dev` does, others do not.
@@ -144,6 +145,7 @@ class Settings:
     store: str = ""
     store_migrate: StoreMigrate = "auto"
     store_keep: float = 86400.0
+    console_keep: float = 7 * 86400.0
     record_payloads: bool | None = None
     grace: float = 25.0
     revision: str = ""
@@ -348,6 +350,7 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
         "auto or never",
     ),
     "store_keep": TIMEOUT,
+    "console_keep": TIMEOUT,
     "record_payloads": AUTO,
     "grace": (parse_duration, "a time: seconds, or with a unit such as 500ms or 2m"),
     "revision": (parse_revision, "letters, digits and any of _ . : @ / + -, 128 at most"),

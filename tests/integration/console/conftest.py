@@ -86,7 +86,7 @@ def console(letters):
         },
     )
     ended = [
-        make_run("r-1", "orders.place"),
+        make_run("r-1", "orders.place", history=True),
         make_run(
             "r-2",
             "mailer.receipt",
@@ -107,7 +107,12 @@ def console(letters):
             "description": "Place an order.",
         },
         "functions/orders.place/invoke": {"id": "r-9", "result": {"total": 450}},
-        "invocations": {"invocations": ended, "running": []},
+        "invocations": {
+            "invocations": ended,
+            "running": [],
+            "next": "12.5_0a",
+            "history": {"keep": 604800.0, "dropped": 3, "unavailable": ""},
+        },
         "invocations/r-1": {
             "id": "r-1",
             "state": "succeeded",

@@ -210,3 +210,27 @@ async def test_five_hundred_functions_are_folded_into_their_services(console, pa
         await page.get_by_label("Name or trigger").fill("function_499")
         await expect(page.get_by_role("row")).to_have_count(2)
     assert page.errors == []
+
+
+async def test_what_only_the_history_knows_is_shown_as_such(console, page):
+    async with console.serve() as url:
+        await page.goto(f"{url}invocations?function=orders.place")
+        await expect(page.get_by_text("3 runs are missing in the history")).to_be_visible()
+        row = page.get_by_role("row", name=re.compile("orders.place"))
+        await expect(row).to_contain_text("from the history")
+        await page.get_by_role("link", name="Older").click()
+        await expect(page).to_have_url(re.compile(r"function=orders.place&before=12.5_0a"))
+        await page.get_by_role("link", name="Newest").click()
+        await expect(page).to_have_url(re.compile(r"invocations\?function=orders.place$"))
+        await page.get_by_role("link", name="orders.place").click()
+        await expect(page.get_by_text("no process remembers it any more")).to_be_visible()
+    assert page.errors == []
+
+
+async def test_a_history_that_cannot_be_read_is_said_to_be(console, page):
+    answer = console.answers["invocations"]
+    answer["history"] = {"keep": 60.0, "dropped": 0, "unavailable": "its database is away"}
+    async with console.serve() as url:
+        await page.goto(f"{url}invocations")
+        await expect(page.get_by_text("its database is away")).to_be_visible()
+        await expect(page.get_by_role("row")).to_have_count(3)

@@ -52,6 +52,7 @@ function Run({ run }) {
       <dt>Process</dt><dd><${Text} text=${run.instance} code /></dd>
       ${run.error_type && html`<dt>Error</dt><dd class="bad-text"><${Text} text=${`${run.error_type}: ${run.error ?? ""}`} /></dd>`}
     </dl>
+    ${run.history && html`<p class="muted small">From the history: no process remembers it any more. Payloads are not kept there.</p>`}
     ${run.payload && html`<h3>Payload</h3>${run.redacted && html`<p class="muted small">It was recorded redacted: replay it with the form of its function.</p>`}
       <${Json} label="Payload" value=${indented(run.payload)} />
       ${may("invoke") && !run.redacted && html`<${Replay} run=${run} />`}`}
