@@ -92,7 +92,7 @@ def _list_told(sights: Sequence[Sight], which: RunFilter) -> Sequence[KeptRun]:
         KeptRun(sight.instance, run, find_place(run))
         for sight in sights
         for run in sight.ended
-        if which.selects(run)
+        if which.selects(run) and math.isfinite(run.since)  # Else it has no place in a page.
     ]
 
 
