@@ -7,22 +7,14 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from eventmesh.aio.clock import Clock, TimeLimit
+from eventmesh.aio.clock import Clock
+from eventmesh.http.auth.fetch import FETCH_ERRORS, check_url, fetch
 from eventmesh.http.auth.jose import KeySet
 from eventmesh.http.server.problems import retryable_problem
-from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.errors import SettingsError
-
-FETCH_SECONDS: Final = 5.0
-"""Seconds for one attempt to fetch a set."""
-
-MAX_BYTES: Final = 256 * 1024
-"""The most bytes of a set that are read."""
 
 FRESH_SECONDS: Final = 600.0
 """Seconds after which a set is fetched again: so long is a withdrawn key accepted."""
@@ -83,7 +75,7 @@ class FetchedKeys:
 
     def __init__(self, url: str, load: LoadKeys, clock: Clock) -> None:
         """Raises SettingsError for a URL that is neither HTTPS nor of this machine."""
-        self._url = _check_url(url)
+        self._url = check_url(url, "keys cannot be fetched from")
         self._load = load
         self._clock = clock
         self._keys: KeySet = {}
@@ -133,43 +125,11 @@ class FetchedKeys:
             if self._tried >= asked:
                 return
             try:
-                with TimeLimit(self._clock, FETCH_SECONDS):
-                    self._keys = self._load(orjson.loads(await self._download()))
+                answer = await fetch(self._clock, self._url)
+                answer.check_success()
+                self._keys = self._load(orjson.loads(answer.body))
                 self._fetched = self._clock.now()
-            except (ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
+            except FETCH_ERRORS as error:
                 reason = str(error) or type(error).__name__
                 _log.warning("the keys at %s cannot be had: %s", self._url, reason)
             self._tried = max(self._clock.now(), asked)
-
-    async def _download(self) -> bytes:
-        received = bytearray()
-        async with (
-            ClientSession(timeout=ClientTimeout(total=None)) as session,
-            session.get(
-                self._url, headers={"Accept": "application/json"}, allow_redirects=False
-            ) as response,
-        ):
-            if response.status != 200:  # noqa: PLR2004
-                raise ValueError(f"the answer is {response.status}")
-            async for chunk in response.content.iter_any():
-                received += chunk
-                if len(received) > MAX_BYTES:
-                    raise ValueError(f"there are more than {MAX_BYTES:,} bytes")
-        return bytes(received)
-
-
-def _check_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        parts, host = None, ""
-    secure = parts is not None and (
-        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-    )
-    if parts is None or not host or not secure or "@" in parts.netloc:
-        raise SettingsError(
-            f"keys cannot be fetched from {url.rpartition('@')[2]!r}: write an https:// URL "
-            "without a password, or an http:// one of this machine"
-        )
-    return url

@@ -7,8 +7,9 @@ import pytest
 from aiohttp import web
 from joserfc.jwk import RSAKey
 
+from eventmesh.http.auth.fetch import MAX_BYTES
 from eventmesh.http.auth.jose import load_keys
-from eventmesh.http.auth.jwks import FRESH_SECONDS, MAX_BYTES, RETRY_SECONDS, FetchedKeys
+from eventmesh.http.auth.jwks import FRESH_SECONDS, RETRY_SECONDS, FetchedKeys
 from eventmesh.model.errors import Problem, SettingsError
 
 
