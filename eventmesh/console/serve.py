@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import TaskGroup
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from eventmesh.aio.clock import Clock
 from eventmesh.aio.tasks import task_group
+from eventmesh.console.api.login import Login, build_login
 from eventmesh.console.api.page import ROOT
 from eventmesh.console.api.routes import ConsoleOptions, console_routes
 from eventmesh.console.sources import ProcessSource, Source
@@ -34,15 +37,11 @@ async def serve_console(
     Raises SettingsError for an address that others reach where nobody is authenticated, and where
     it cannot be listened on.
     """
-    if not is_loopback(settings.http_host) and not settings.authenticates:
-        raise SettingsError(
-            f"the console at {settings.http_host} would let everybody who reaches it read and "
-            f"change what the mesh does: say who may with {variable('auth_file')} or "
-            f"{variable('jwt_issuer')}, or listen at 127.0.0.1"
-        )
     async with (
         task_group() as tasks,
-        console_routes(source, settings, options, tasks) as (routes, state),
+        console_routes(
+            source, settings, options, tasks, _build_login(settings, source.clock, tasks)
+        ) as (routes, state),
     ):
         router: Router[Endpoint] = Router()
         for route in (*routes, BuiltinRoute("GET", "/", _redirect)):
@@ -53,6 +52,18 @@ async def serve_console(
                 yield f"{url}{ROOT}/"
             finally:
                 state.close()  # Before the listener waits for its streams to end.
+
+
+def _build_login(settings: Settings, clock: Clock, tasks: TaskGroup) -> Login | None:
+    """Build what people log in by. Raises SettingsError where strangers would be let in."""
+    login = build_login(settings, clock, tasks)
+    if login is None and not is_loopback(settings.http_host) and not settings.authenticates:
+        raise SettingsError(
+            f"the console at {settings.http_host} would let everybody who reaches it read and "
+            f"change what the mesh does: say who may with {variable('auth_file')}, "
+            f"{variable('jwt_issuer')} or {variable('console_oidc_issuer')}, or listen at 127.0.0.1"
+        )
+    return login
 
 
 async def _redirect(_: Request, __: PathValues) -> BytesResponse:

@@ -24,8 +24,9 @@ def command(*, broker: str | None, host: str, port: int, read_only: bool) -> Non
     """Serve a page that shows what runs where, what waits and what failed, and mends it.
 
     Beyond this machine it needs tokens or an issuer, as the control API does: EVENTMESH_AUTH_FILE
-    or EVENTMESH_JWT_ISSUER. The scope read shows, manage deals with dead letters and queues, and
-    invoke runs functions. What is done is in the log eventmesh.audit.
+    or EVENTMESH_JWT_ISSUER; or people log in through an OpenID Connect provider:
+    EVENTMESH_CONSOLE_OIDC_ISSUER. The scope read shows, manage deals with dead letters and queues,
+    and invoke runs functions. What is done is in the log eventmesh.audit.
     """
     settings, _ = read_settings({"broker": broker})
     from dataclasses import replace  # noqa: PLC0415

@@ -17,7 +17,13 @@ from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse
 from eventmesh.http.server.routing import Endpoint, PathValues
 from eventmesh.model.access.identity import Identity, Scope
-from eventmesh.model.errors import AccessDenied, DeclarationError, InvocationError, Problem
+from eventmesh.model.errors import (
+    AccessDenied,
+    DeclarationError,
+    InvocationError,
+    Problem,
+    Unauthenticated,
+)
 from eventmesh.model.message import JSON
 from eventmesh.model.value import value
 
@@ -71,6 +77,16 @@ class Gate:
         self.audited: deque[dict[str, Any]] = deque(maxlen=MAX_AUDITED)
         self._guard = guard
         self._limit = limit
+        self._login: Mapping[str, Any] | None = None
+        self._lasts: Callable[[Request], bool] | None = None
+
+    def offer_login(self, hint: Mapping[str, Any], lasts: Callable[[Request], bool]) -> None:
+        """Tell who is not known where to log in, by `hint`; `lasts` asks whether a session does."""
+        self._login, self._lasts = hint, lasts
+
+    def lasts(self, request: Request) -> bool:
+        """Whether a request that was admitted, and goes on, is so still: its session may end."""
+        return self._lasts is None or self._lasts(request)
 
     def guarded(self, scope: Scope, verb: str, answer: Answer) -> Endpoint:
         """Build the endpoint of an answer that needs a scope; any but "read" changes something."""
@@ -81,7 +97,7 @@ class Gate:
             target = next(iter(path.values()), "")
             action = Action(f"console: {verb}", target, path.get("id", ""))
             if changes:
-                self._check_origin(request)
+                check_own_page(request)
             try:
                 identity = await self._guard.admit(request, scope, action)
                 if changes and self.read_only:
@@ -93,19 +109,14 @@ class Gate:
             except InvocationError as error:
                 problem = problem_from(error)
                 problem.extensions["error"] = dump_error(error)
+                if self._login is not None and isinstance(error, Unauthenticated):
+                    problem.extensions["login"] = self._login
                 raise problem from error
             if changes:
                 self._note(request, identity, action)
             return response
 
         return endpoint
-
-    def _check_origin(self, request: Request) -> None:
-        """Raise Problem 403 for what a page of another origin could send without asking."""
-        if request.headers.get(CSRF_HEADER) != "1":
-            raise Problem(403, f"send the header {CSRF_HEADER}: 1, which pages of others cannot")
-        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
-            raise Problem(415, "send JSON", headers={"Accept": JSON})
 
     async def _read(self, request: Request) -> Mapping[str, Any]:
         body = await read_body(request, self._limit)
@@ -128,3 +139,11 @@ class Gate:
                 "outcome": "done",
             }
         )
+
+
+def check_own_page(request: Request) -> None:
+    """Raise Problem for what a page of another origin could send without asking: 403, or 415."""
+    if request.headers.get(CSRF_HEADER) != "1":
+        raise Problem(403, f"send the header {CSRF_HEADER}: 1, which pages of others cannot")
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
+        raise Problem(415, "send JSON", headers={"Accept": JSON})

@@ -43,7 +43,7 @@ PAGE_HEADERS: Final = {
 _DEPTH: Final = 6
 """Segments that a path of the page may have."""
 
-_NO_PAGES: Final = ("api", "app", "vendor")
+NO_PAGES: Final = ("api", "app", "login", "vendor")
 """Folders below which an unknown path is no screen of the page."""
 
 
@@ -69,7 +69,7 @@ class _File:
         self._read = (0, b"", b"")
 
     async def answer_screen(self, request: Request, path: PathValues) -> BytesResponse:
-        if path["p0"] in _NO_PAGES:
+        if path["p0"] in NO_PAGES:
             raise Problem(404, "the console has nothing there")
         return await self.answer(request, path)
 

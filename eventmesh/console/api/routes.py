@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 from typing import Final, Literal
 
+from eventmesh.aio.clock import Clock
 from eventmesh.console.api.executions import ExecutionsApi
 from eventmesh.console.api.failures import FailuresApi
 from eventmesh.console.api.findings import Examine, FindingsApi
 from eventmesh.console.api.gate import Answer, Asked, Gate
 from eventmesh.console.api.instances import InstancesApi
 from eventmesh.console.api.invocations import InvocationsApi
+from eventmesh.console.api.login import SESSION, Login, LoginWanted
 from eventmesh.console.api.page import ROOT, page_routes
 from eventmesh.console.api.timers import TimersApi
 from eventmesh.console.sources import Source
@@ -27,8 +29,10 @@ from eventmesh.engine.caller import BrokerTransport
 from eventmesh.engine.codecs.envelope import to_fault
 from eventmesh.engine.codecs.json import decode, encode
 from eventmesh.http.api.guard import ApiGuard
+from eventmesh.http.auth.authenticator import AnyOf, Authenticator
 from eventmesh.http.auth.build import build_authenticator
 from eventmesh.http.server.body import body_limit
+from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BaseResponse, BytesResponse, json_response
 from eventmesh.http.server.routing import BuiltinRoute
 from eventmesh.http.server.streaming import SSE, StreamingResponse
@@ -62,7 +66,12 @@ class ConsoleApi:
     """Answers what is not about dead letters."""
 
     def __init__(
-        self, source: Source, state: Watched, gate: Gate, settings: Settings, mode: str
+        self,
+        source: Source,
+        state: Watched,
+        gate: Gate,
+        settings: Settings,
+        mode: str,
     ) -> None:
         self._source = source
         self._state = state
@@ -78,6 +87,7 @@ class ConsoleApi:
             {
                 "principal": asked.identity.principal,
                 "scopes": sorted(asked.identity.scopes),
+                "session": asked.identity.method == SESSION,
                 "read_only": self._gate.read_only,
                 "mode": self._mode,
                 "broker": redacted(self._settings.broker),
@@ -92,9 +102,19 @@ class ConsoleApi:
         state = await self._state.read()
         return json_response(200, {"now": self._source.clock.now(), **state})
 
-    async def stream(self, _: Asked) -> BaseResponse:
-        """Return a snapshot of the state, and then what changes."""
-        return StreamingResponse(await self._state.watch(), 200, SSE, bytes, "")
+    async def stream(self, asked: Asked) -> BaseResponse:
+        """Return a snapshot of the state, and then what changes, until the session ends."""
+        events = self._while_it_lasts(asked.request, await self._state.watch())
+        return StreamingResponse(events, 200, SSE, bytes, "")
+
+    async def _while_it_lasts(
+        self, request: Request, events: AsyncGenerator[bytes]
+    ) -> AsyncIterator[bytes]:
+        async with aclosing(events):
+            async for event in events:
+                if not self._gate.lasts(request):
+                    return
+                yield event
 
     async def show_function(self, asked: Asked) -> BytesResponse:
         """Show one function."""
@@ -159,17 +179,35 @@ class ConsoleApi:
         return json_response(200, {"entries": list(reversed(self._gate.audited))})
 
 
+def _authenticator(
+    settings: Settings, clock: Clock, tasks: asyncio.TaskGroup, login: Login | None
+) -> Authenticator | None:
+    """Build what knows who asks: by a session, or as at the other APIs."""
+    others = build_authenticator(settings, clock, tasks)
+    if login is None:
+        return others
+    known = (login.authenticator, others) if others else (login.authenticator,)
+    return AnyOf((*known, LoginWanted()))
+
+
 @asynccontextmanager
 async def console_routes(
-    source: Source, settings: Settings, options: ConsoleOptions, tasks: asyncio.TaskGroup
+    source: Source,
+    settings: Settings,
+    options: ConsoleOptions,
+    tasks: asyncio.TaskGroup,
+    login: Login | None = None,
 ) -> AsyncGenerator[tuple[Sequence[BuiltinRoute], Watched]]:
     """Yield the routes of the console and what its streams watch, while entered.
 
     `settings` say where it is served, who may use it, and in which store its history is; `tasks`
-    fetch an issuer's keys. Raises SettingsError for a store that can be none.
+    fetch an issuer's keys. `login` is what people log in by, if they can. Raises SettingsError for
+    a store that can be none.
     """
-    guard = ApiGuard(settings, build_authenticator(settings, source.clock, tasks))
+    guard = ApiGuard(settings, _authenticator(settings, source.clock, tasks, login))
     gate = Gate(guard, body_limit(settings), read_only=options.read_only)
+    if login is not None:
+        gate.offer_login(login.hint, login.authenticator.lasts)
     recorded = Recorded(options.list_recorded, source.clock)
     async with (
         # Opened first, and so closed last: what is seen until the end is kept.
@@ -216,4 +254,4 @@ async def console_routes(
             BuiltinRoute(method, path, gate.guarded(scope, verb, answer))
             for method, path, scope, verb, answer in answers
         ]
-        yield [*routes, *page_routes()], state
+        yield [*routes, *(login.routes() if login else ()), *page_routes()], state

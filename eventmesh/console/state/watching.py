@@ -6,7 +6,7 @@ With a history, runs are asked for also while nobody does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ class Watched:
                 self._tell(await self._mesh.refresh())
             return self._state
 
-    async def watch(self) -> AsyncIterator[bytes]:
+    async def watch(self) -> AsyncGenerator[bytes]:
         """Return the events of a new watcher: a snapshot, then differences.
 
         Raises Problem 429 if too many watch.

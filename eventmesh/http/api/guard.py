@@ -83,9 +83,9 @@ class ApiGuard:
                     f"it has {', '.join(sorted(identity.scopes)) or 'none'}"
                 )
         except AccessDenied as error:
-            _note(request, action, identity, f"refused: {error}")
+            note_action(request, action, identity, f"refused: {error}")
             raise
-        _note(request, action, identity, "admitted")
+        note_action(request, action, identity, "admitted")
         return identity
 
     def shows_errors_to(self, identity: Identity) -> bool:
@@ -115,7 +115,7 @@ class ApiGuard:
         return LOCAL
 
 
-def _note(request: Request, action: Action, identity: Identity, outcome: str) -> None:
+def note_action(request: Request, action: Action, identity: Identity, outcome: str) -> None:
     """Note who did what, when and from where; never a payload or a credential."""
     audit.info(
         "%s by %s: %s",

@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from importlib import import_module
 from typing import Any, Final, cast
 
 from aiohttp import hdrs
@@ -81,13 +82,10 @@ class JwtVerifier:
         leeway: float = LEEWAY,
         clock: Clock | None = None,
     ) -> None:
-        try:
-            # An optional part: only who verifies tokens has it installed.
-            from eventmesh.http.auth import jose, jwks  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] != "joserfc":
-                raise
-            raise DeclarationError(_NOT_INSTALLED) from None
+        check_installed()
+        # An optional part: only who verifies tokens has it installed.
+        from eventmesh.http.auth import jose, jwks  # noqa: PLC0415
+
         self.issuer = issuer
         self._audiences = frozenset((audience,) if isinstance(audience, str) else audience)
         _check_options(issuer, self._audiences, (jwks_url, jwks_file, keys))
@@ -156,7 +154,7 @@ class JwtVerifier:
         if claims.get("iss") != self.issuer:
             raise ValueError("the token is of another issuer")
         audience = claims.get("aud")
-        if self._audiences.isdisjoint(_texts(audience)):
+        if self._audiences.isdisjoint(texts_of(audience)):
             raise ValueError("the token is for another audience")
         now = self._clock.now()
         if _moment(claims, "exp", required=True) <= now - self._leeway:
@@ -168,6 +166,16 @@ class JwtVerifier:
         subject = claims.get("sub")
         if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
             raise ValueError(f"the token has no subject of 1 to {MAX_SUBJECT} characters")
+
+
+def check_installed() -> None:
+    """Raise DeclarationError where tokens cannot be verified."""
+    try:
+        import_module("eventmesh.http.auth.jose")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "joserfc":
+            raise
+        raise DeclarationError(_NOT_INSTALLED) from None
 
 
 class JwtAuthenticator:
@@ -195,22 +203,26 @@ def read_bearer(headers: Mapping[str, str]) -> str | None:
 
 def identity_from(claims: Mapping[str, Any], scope_prefix: str = SCOPE_PREFIX) -> Identity:
     """Build the identity of who bears a token with these claims, which were verified."""
-    given = {
-        scope.removeprefix(scope_prefix)
-        for scope in token_scopes(claims)
-        if scope.startswith(scope_prefix)
-    }
-    scopes = ALL_SCOPES if "*" in given else ALL_SCOPES & given
+    scopes = granted_scopes(token_scopes(claims), scope_prefix)
     return Identity(f"jwt:{claims['sub']}", "jwt", scopes, claims)
 
 
-def token_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    """The scopes in a token's claim `scope` (RFC 9068, 2.2.3), or in `scp`, as others write it."""
-    given = claims.get("scope", claims.get("scp"))
-    return frozenset(given.split() if isinstance(given, str) else _texts(given))
+def granted_scopes(given: Iterable[str], prefix: str = SCOPE_PREFIX) -> frozenset[str]:
+    """The scopes of the built-in APIs that texts such as `eventmesh:read` grant; `*` is all."""
+    names = {text.removeprefix(prefix) for text in given if text.startswith(prefix)}
+    return ALL_SCOPES if "*" in names else ALL_SCOPES & names
 
 
-def _texts(claim: Any) -> Iterable[str]:
+def token_scopes(claims: Mapping[str, Any], claim: str = "scope") -> frozenset[str]:
+    """The texts in a claim: words, or a list.
+
+    Those of `scope` (RFC 9068, 2.2.3) may be in `scp`, as others write it.
+    """
+    given = claims.get(claim, claims.get("scp") if claim == "scope" else None)
+    return frozenset(given.split() if isinstance(given, str) else texts_of(given))
+
+
+def texts_of(claim: Any) -> Iterable[str]:
     """The texts in a claim that is one or a list; others are left out."""
     members = cast(Sequence[Any], claim if isinstance(claim, list) else (claim,))
     return [member for member in members if isinstance(member, str)]

@@ -22,10 +22,11 @@ class Identity:
     """Who sent a request.
 
     `principal` names the caller, with the kind of its credentials in front: "token:ci",
-    "key:AKIDEXAMPLE", "jwt:user-7", "apikey:partner", "service:orders"; "" is nobody that is
-    known. `method` says how it was verified: "token", "sigv4", "jwt", "apikey", "custom", "broker",
-    "loopback", or "" if it was not. `scopes` are what it may do at the built-in APIs, `claims` what
-    the credentials say about it, such as the claims of a JWT (RFC 7519): never secrets.
+    "key:AKIDEXAMPLE", "jwt:user-7", "oidc:user-7", "apikey:partner", "service:orders"; "" is nobody
+    that is known. `method` says how it was verified: "token", "sigv4", "jwt", "oidc", "apikey",
+    "custom", "broker", "loopback", or "" if it was not. `scopes` are what it may do at the built-in
+    APIs, `claims` what the credentials say about it, such as the claims of a JWT (RFC 7519): never
+    secrets.
     """
 
     principal: str = ""

@@ -27,6 +27,7 @@ from eventmesh.model.settings.values import (
     parse_duration,
     parse_names,
     parse_revision,
+    parse_text,
     parse_token,
     whole,
 )
@@ -78,6 +79,10 @@ class Settings:
     launcher's commands authenticate with, or sign with: `access_key_id` and `secret_access_key`.
     Callers may also bear JSON Web Tokens that `jwt_issuer` issued for one of `jwt_audience`; its
     keys are at `jwt_jwks_url`, or in the file `jwt_jwks_file`.
+
+    People log in to the console, which browsers reach at the origin `console_url`, through the
+    OpenID Connect provider `console_oidc_issuer`, where it is the client `console_oidc_client_id`
+    and asks for `console_oidc_scope`; what they may do is in the claim `console_oidc_claim`.
 
     `store` is the database of services that name none themselves; "" for none. With
     `store_migrate` "never" the processes leave its tables as they are. It keeps the answers to
@@ -141,6 +146,12 @@ class Settings:
     jwt_audience: tuple[str, ...] = ()
     jwt_jwks_url: str = ""
     jwt_jwks_file: str = ""
+    console_url: str = ""
+    console_oidc_issuer: str = ""
+    console_oidc_client_id: str = ""
+    console_oidc_client_secret: str = ""
+    console_oidc_scope: str = "openid"
+    console_oidc_claim: str = "scope"
     docs: bool | None = None
     store: str = ""
     store_migrate: StoreMigrate = "auto"
@@ -223,7 +234,7 @@ def redacted(url: str) -> str:
 
 
 _URLS: Final = frozenset(("broker", "store", "url"))
-_SECRET: Final = _URLS | {"token", "secret_access_key"}
+_SECRET: Final = _URLS | {"token", "secret_access_key", "console_oidc_client_secret"}
 """The settings that may be in a file, and are not shown."""
 
 
@@ -343,6 +354,12 @@ _VARIABLES: Final[Mapping[str, tuple[Parse, str]]] = {
     ),
     "jwt_jwks_url": (_url, "an https:// URL, or an http:// one of this machine"),
     "jwt_jwks_file": (str, "the path of a JWK set, a JSON file"),
+    "console_url": (_url, "a URL without a path, such as https://console.example.org"),
+    "console_oidc_issuer": (_url, "what the claim iss is, such as https://id.example.org"),
+    "console_oidc_client_id": (parse_text, "the id that the provider gave the console"),
+    "console_oidc_client_secret": (parse_text, "the secret of that client"),
+    "console_oidc_scope": (parse_text, "scopes with spaces between, such as openid groups"),
+    "console_oidc_claim": (parse_text, "the name of a claim, such as groups"),
     "docs": AUTO,
     "store": (_store, _STORE),
     "store_migrate": (

@@ -57,6 +57,13 @@ def parse_revision(text: str) -> str:
     return text
 
 
+def parse_text(text: str) -> str:
+    """Read a text of printable ASCII. Raises ValueError."""
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
 def parse_token(text: str) -> str:
     """Read a token (RFC 6750, section 2.1). Raises ValueError."""
     # Nothing that could end a header's line.

@@ -14,8 +14,13 @@ from console_data import (
     make_run,
     make_timer,
 )
+from console_login import Browser, open_console
 from fake_console import FakeConsole, make_function
+from fake_oidc import FakeProvider
 from playwright.async_api import expect
+
+from eventmesh.http.auth.credential_file import write_credentials
+from eventmesh.model.access.credentials import Credentials, Token, digest_token, new_token
 
 # A browser on a busy machine: how long something takes decides no test.
 expect.set_options(timeout=60_000)
@@ -161,3 +166,39 @@ def console(letters):
         },
     }
     return fake
+
+
+@pytest.fixture
+async def provider():
+    """A provider of OpenID Connect."""
+    fake = FakeProvider()
+    async with fake.serve():
+        yield fake
+
+
+@pytest.fixture
+async def origin(provider):
+    """Where a console is to which people log in at that provider."""
+    async with open_console(provider) as origin:
+        yield origin
+
+
+@pytest.fixture
+async def visitor(origin):
+    """A browser without a screen, beside that console."""
+    async with Browser(origin) as browser:
+        yield browser
+
+
+@pytest.fixture
+def make_auth_file(tmp_path):
+    """Makes a file with one token; gives its path, and the token."""
+
+    def make(name, scope):
+        text = new_token()
+        token = Token(name, digest_token(text), frozenset({scope}), time.time(), None)
+        file = tmp_path / "auth.toml"
+        write_credentials(file, Credentials({token.digest: token}, {}))
+        return str(file), text
+
+    return make

@@ -9,8 +9,12 @@ const TOKEN = "eventmesh.console.token";
 /** Whether the server asks for a token, and why. @type {{ value: string }} */
 export const tokenWanted = signal("");
 
+/** Where people log in, and whether tokens are taken too; null where the server has not offered it.
+ * @type {{ value: null | { at: string, tokens: boolean } }} */
+export const login = signal(null);
+
 /** Who is asked for, and what they may do; null until the server has said.
- * @type {{ value: null | { principal: string, scopes: string[], read_only: boolean, mode: string, broker: string,
+ * @type {{ value: null | { principal: string, scopes: string[], session: boolean, read_only: boolean, mode: string, broker: string,
  *   version: string, payloads: boolean } }} */
 export const me = signal(null);
 
@@ -28,6 +32,19 @@ export class ApiError extends Error {
 export function useToken(token) {
   sessionStorage.setItem(TOKEN, token.trim());
   tokenWanted.value = "";
+}
+
+/** Leave this page to log in, and come back to this screen. */
+export function logIn() {
+  if (!login.value) return;
+  sessionStorage.removeItem(TOKEN); // It would count, and not the session.
+  location.assign(`${login.value.at}?${new URLSearchParams({ to: location.pathname + location.search })}`);
+}
+
+/** End the session, and show nothing any more. */
+export async function logOut() {
+  await ask("logout", {});
+  location.reload();
 }
 
 /** @returns {Record<string, string>} */
@@ -87,6 +104,7 @@ export async function open(at, body, signal, wait = WAIT) {
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   const failure = new ApiError(response.status, problem);
+  if (problem.login) login.value = problem.login;
   if (response.status === 401) tokenWanted.value = failure.message;
   throw failure;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** The console: its frame, and the screen that the address names. */
 
-import { me } from "./api.js";
+import { logOut, me } from "./api.js";
 import { Access } from "./frame/access.js";
 import { startKeys, Shortcuts } from "./frame/keys.js";
 import { Nav, screenOf } from "./frame/nav.js";
@@ -10,7 +10,7 @@ import { theme, toggleTheme } from "./frame/theme.js";
 import { html, render } from "./html.js";
 import { connection, follow, known } from "./live.js";
 import { route, startRouter } from "./router.js";
-import { Confirmation, Toasts } from "./ui/dialogs.js";
+import { Confirmation, tell, Toasts } from "./ui/dialogs.js";
 import { Loading } from "./ui/parts.js";
 
 const STATES = { opening: "Connecting…", live: "Live", lost: "Connection lost, trying again…" };
@@ -28,6 +28,7 @@ function Console() {
           <span class="live" role="status" data-state=${connection.value}>${STATES[connection.value]}</span>
           <button class="ghost" onClick=${toggleTheme} aria-label=${`Theme: ${theme.value}. Change it`}>
             ${theme.value === "dark" ? "Dark" : theme.value === "light" ? "Light" : "Auto"}</button>
+          ${me.value?.session && html`<button class="ghost" onClick=${leave}>Log out</button>`}
         </header>
         <main id="main" tabindex="-1">
           ${me.value?.read_only && html`<p class="note calm">Read only: this console shows the mesh and changes nothing.</p>`}
@@ -36,6 +37,10 @@ function Console() {
       </div>
     </div>
     <${Toasts} /><${Confirmation} /><${Palette} /><${Shortcuts} /><${Access} />`;
+}
+
+function leave() {
+  logOut().catch((error) => tell(error.message, { bad: true }));
 }
 
 startRouter();

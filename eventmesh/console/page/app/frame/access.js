@@ -1,7 +1,7 @@
 // @ts-check
-/** Asks for a token where the server wants one. */
+/** Asks for a token where the server wants one, or has people log in. */
 
-import { tokenWanted, useToken } from "../api.js";
+import { logIn, login, tokenWanted, useToken } from "../api.js";
 import { visible } from "../format.js";
 import { html, useState } from "../html.js";
 import { Dialog } from "../ui/dialogs.js";
@@ -20,11 +20,13 @@ function Form({ why }) {
     }}>
       <h2>Sign in</h2>
       <p class="muted data">${visible(why)}</p>
-      <label class="field">Token
+      ${login.value && html`<button type="button" class="primary" onClick=${logIn}>Log in</button>`}
+      ${(!login.value || login.value.tokens) && html`
+      <label class="field">${login.value ? "Or a token" : "Token"}
         <input type="password" autocomplete="off" value=${token} onInput=${(/** @type {any} */ event) => setToken(event.target.value)} />
         <span class="hint">It is kept until this tab is closed. <code>eventmesh token create</code> makes one.</span>
       </label>
-      <div class="foot"><button class="primary">Sign in</button></div>
+      <div class="foot"><button class=${login.value ? "" : "primary"}>${login.value ? "Use the token" : "Sign in"}</button></div>`}
     </form>
   <//>`;
 }
