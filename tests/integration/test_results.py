@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from postgres_server.server import query
 from pydantic import BaseModel
-from waiting import PAUSE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import (
     Client,
@@ -53,10 +53,19 @@ def runs():
     return Runs()
 
 
-def build_service(runs, retry=Retry(attempts=2, initial=0.1, jitter="none")):  # noqa: B008
+def build_service(
+    runs,
+    retry=Retry(attempts=2, initial=0.1, jitter="none"),  # noqa: B008
+    concurrency=10,
+):
     service = Service("orders")
 
-    @service.function(on.post("/orders", mode="async"), on.event("order.made"), retry=retry)
+    @service.function(
+        on.post("/orders", mode="async"),
+        on.event("order.made"),
+        retry=retry,
+        concurrency=concurrency,
+    )
     async def place(order: Order) -> dict[str, int]:
         await runs.run()
         return {"total": order.total}
@@ -202,15 +211,25 @@ async def test_batches_are_not_remembered(client):
             await ask("1", "orders.batch")
 
 
-async def test_what_waits_is_cancelled_before_it_runs(client, runs, state):
-    id = await client.send(NAME, {}, delay=0.2)
-    cancelled = await client.cancel(id, NAME)
-    assert (cancelled.state, cancelled.ended) == ("cancelled", True)
+async def test_what_waits_is_cancelled_before_it_runs(serving, runs, store_url, soon):
+    async with (
+        serving(build_service(runs, concurrency=1), store=store_url) as served,
+        Client(served.url) as client,
+    ):
+        runs.go_on.clear()
+        await client.send(NAME, {})
+        await soon(runs.begun.wait())
+        id = await client.send(NAME, {})
+        cancelled = await client.cancel(id, NAME)
+        assert (cancelled.state, cancelled.ended) == ("cancelled", True)
 
-    other = await client.send(NAME, {}, delay=0.3)
-    await state(other, "succeeded")
-    assert runs.count == 1
-    assert (await client.result(id)).state == "cancelled"
+        runs.go_on.set()
+        last = await client.send(NAME, {})
+        async with asyncio.timeout(DEADLINE):
+            while not (found := await client.result(last, NAME)) or found.state != "succeeded":
+                await asyncio.sleep(PAUSE)
+        assert runs.count == 2
+        assert (await client.result(id)).state == "cancelled"
 
 
 async def test_what_runs_is_cancelled(client, runs, state, soon):

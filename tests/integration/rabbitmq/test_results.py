@@ -77,8 +77,8 @@ async def test_a_client_asks_and_cancels_over_the_broker(rabbitmq, postgres_url)
         assert (await client.cancel(running, PLACE)).cancelling
         await wait_for(client, running, "cancelled")
 
-        later = await client.send(PLACE, {"total": 3}, delay=0.5)
+        later = await client.send(PLACE, {"total": 3}, delay=3)
         assert (await client.cancel(later, PLACE)).state == "cancelled"
-        last = await client.send(PLACE, {"total": 3}, delay=0.8)
+        last = await client.send(PLACE, {"total": 3}, delay=3.3)
         await wait_for(client, last, "succeeded")
         assert (await client.result(later, PLACE)).state == "cancelled"
