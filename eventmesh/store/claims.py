@@ -27,7 +27,7 @@ from eventmesh.engine.idempotency import Claimed, KeyedRequest
 from eventmesh.model.errors import StoreUnavailable
 from eventmesh.model.ids import new_id
 from eventmesh.model.invocation.claim import Pending
-from eventmesh.store.database import Database
+from eventmesh.store.database import Database, log_failed_chore
 from eventmesh.store.tables import claims
 
 LEASE_SECONDS: Final = 15.0
@@ -282,7 +282,7 @@ class StoreClaims:
                 while await self._drop() == DROPPED:
                     pass
             except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
-                _log.debug("old answers could not be dropped", exc_info=error)
+                log_failed_chore(_log, "old answers could not be dropped", error)
 
     async def _drop(self) -> int:
         old = (

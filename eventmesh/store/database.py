@@ -8,6 +8,7 @@ began as a reader could not become a writer after another process had written.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -240,6 +241,18 @@ def _check_idle(engine: AsyncEngine) -> None:
 
     event.listen(engine.sync_engine, "checkin", note)
     event.listen(engine.sync_engine, "checkout", check)
+
+
+def log_failed_chore(log: logging.Logger, what: str, error: Exception) -> None:
+    """Log why work in the background has failed, which is tried again soon.
+
+    Of an outage others tell. Anything else, such as a missing right, somebody has to mend: until
+    then tables grow, and nothing else shows it.
+    """
+    level = (
+        logging.DEBUG if isinstance(error, (StoreUnavailable, TimeoutError)) else logging.WARNING
+    )
+    log.log(level, "%s, which is tried again", what, exc_info=error)
 
 
 def _build_sqlite(file: str) -> AsyncEngine:

@@ -30,7 +30,7 @@ from eventmesh.engine.results import (
 from eventmesh.model.errors import StoreUnavailable
 from eventmesh.model.message import JSON
 from eventmesh.model.result import Failure
-from eventmesh.store.database import Database
+from eventmesh.store.database import Database, log_failed_chore
 from eventmesh.store.outbox.messages import key_text
 from eventmesh.store.tables import results
 
@@ -292,7 +292,7 @@ class StoreResults:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
-                _log.debug("the results could not be kept in order", exc_info=error)
+                log_failed_chore(_log, "the results could not be kept in order", error)
 
     async def _look(self) -> None:
         """Write what was told while the database was away, and end runs that are cancelled."""

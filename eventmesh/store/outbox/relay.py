@@ -27,7 +27,7 @@ from eventmesh.model.errors import (
     StoreUnavailable,
     Throttled,
 )
-from eventmesh.store.database import Database
+from eventmesh.store.database import Database, log_failed_chore
 from eventmesh.store.outbox.hints import Hints
 from eventmesh.store.outbox.leases import LEASE_SECONDS, RENEW_SECONDS, Lane, Leases
 from eventmesh.store.outbox.messages import StoredMessage, read_row
@@ -356,7 +356,7 @@ class Relay:
                     while await self._drop_marks():
                         pass
             except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
-                _log.debug("the outbox could not be counted", exc_info=error)
+                log_failed_chore(_log, "the outbox could not be counted", error)
             await sleep(self._clock, COUNT_SECONDS)
 
     async def _drop_marks(self) -> bool:
