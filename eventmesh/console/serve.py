@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from asyncio import TaskGroup
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from eventmesh.aio.clock import Clock
 from eventmesh.aio.tasks import task_group
@@ -12,12 +14,20 @@ from eventmesh.console.api.login import Login, build_login
 from eventmesh.console.api.page import ROOT
 from eventmesh.console.api.routes import ConsoleOptions, console_routes
 from eventmesh.console.sources import ProcessSource, Source
+from eventmesh.console.state.mesh_state import ReadCollection
 from eventmesh.engine.spec import SourceContext
 from eventmesh.http.auth.build import serves_api_beside
 from eventmesh.http.limits.limits import build_limits
+from eventmesh.http.server.problems import retryable_problem
 from eventmesh.http.server.request import Request
 from eventmesh.http.server.response import BytesResponse
-from eventmesh.http.server.routing import BuiltinRoute, Endpoint, PathValues, Router
+from eventmesh.http.server.routing import (
+    NO_VALUES,
+    BuiltinRoute,
+    Endpoint,
+    PathValues,
+    Router,
+)
 from eventmesh.http.server.server import HttpServer, listen
 from eventmesh.model.access.addresses import is_loopback
 from eventmesh.model.errors import SettingsError
@@ -66,6 +76,53 @@ def _build_login(settings: Settings, clock: Clock, tasks: TaskGroup) -> Login | 
     return login
 
 
+@asynccontextmanager
+async def serve_in_place(
+    source: Source, settings: Settings, options: ConsoleOptions
+) -> AsyncGenerator[None]:
+    """Serve the console where services would answer that do not run, while entered.
+
+    All that is not the console is answered with 503, which does not say why: strangers may ask.
+    Without the console if the APIs are not served there. Leaving waits for what is being answered.
+    Raises SettingsError where the address cannot be listened on, or nobody says who may look.
+    """
+    async with AsyncExitStack() as stack:
+        router = _StandInRouter()
+        close: Callable[[], object] = _do_nothing
+        if serves_api_beside(settings):
+            tasks = await stack.enter_async_context(task_group())
+            routes, state = await stack.enter_async_context(
+                console_routes(source, settings, options, tasks)
+            )
+            close = state.close
+            for route in routes:
+                router.add(route.method, route.path, route.endpoint, _OWNER)
+        # No connection is kept for the process that follows: its clients connect to that.
+        server = HttpServer(router, source.clock, replace(settings, http_fd=None))
+        # The socket stays open for the process that follows: what is closed is a copy.
+        descriptor = None if settings.http_fd is None else os.dup(settings.http_fd)
+        async with listen(server, replace(settings, http_fd=descriptor)):
+            try:
+                yield
+            finally:
+                close()
+
+
+class _StandInRouter(Router[Endpoint]):
+    """Has an endpoint for every path: where there is no route, the one that refuses."""
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, PathValues]:
+        return super().find(method, path) or (_refuse, NO_VALUES)
+
+
+async def _refuse(_: Request, __: PathValues) -> BytesResponse:
+    raise retryable_problem(503, "the services do not run: the log and the console say why", 1.0)
+
+
+def _do_nothing() -> None:
+    """Close nothing."""
+
+
 async def _redirect(_: Request, __: PathValues) -> BytesResponse:
     return BytesResponse(302, headers={"Location": f"{ROOT}/"})
 
@@ -75,17 +132,18 @@ async def console_beside(
     context: SourceContext,
     describe: Callable[[], Instance],
     look: Callable[[Question], Sight],
+    more: Mapping[str, ReadCollection],
 ) -> AsyncGenerator[Sequence[BuiltinRoute]]:
     """Yield the routes of the console of one process, for the listener of its own routes.
 
-    `describe` and `look` tell of the process, once it runs. None where the APIs are not served
-    there.
+    `describe` and `look` tell of the process, once it runs; `more` are collections that only such
+    a console has. None where the APIs are not served there.
     """
     if not serves_api_beside(context.settings):
         yield ()
         return
     source = ProcessSource(context, describe, look)
-    options = ConsoleOptions("dev")
+    options = ConsoleOptions("dev", more=more)
     async with (
         task_group() as tasks,
         console_routes(source, context.settings, options, tasks) as (routes, state),

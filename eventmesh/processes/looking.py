@@ -30,7 +30,7 @@ def build_look(host: Host) -> Callable[[Question], Sight]:
 
 def describe_function(function: FunctionSpec) -> Described:
     """Describe a function as its code declares it."""
-    schema = _payload_schema(function)
+    schema = payload_schema(function)
     file, line = function.code_place
     return Described(
         function.full_name,
@@ -40,7 +40,8 @@ def describe_function(function: FunctionSpec) -> Described:
     )
 
 
-def _payload_schema(function: FunctionSpec) -> dict[str, Any] | None:
+def payload_schema(function: FunctionSpec) -> dict[str, Any] | None:
+    """Return the JSON schema of what a function takes if it is invoked by name; None without."""
     payload = function.schema.payload
     if payload is None:
         return {"type": "object", "properties": {}}

@@ -52,6 +52,29 @@ def find_user_line(error: BaseException) -> SourceLine | None:
     return None
 
 
+def format_user_traceback(error: BaseException) -> str:
+    """Format the way to an error and its causes, the root cause first, as far as it is user code.
+
+    Empty if no line of the way is.
+    """
+    return "\n\n".join(part for cause in _causes(error) if (part := _format_way(cause)))
+
+
+def _format_way(error: BaseException) -> str:
+    """Format the user's lines on the way to one error, and the error; empty without a line."""
+    lines = [
+        f"{SourceLine(frame.filename, frame.lineno or 0, '')}, in {frame.name}"
+        + (f"\n  {frame.line}" if frame.line else "")
+        for frame in traceback.extract_tb(error.__traceback__)
+        if is_user_file(Path(frame.filename))
+    ]
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        wrong = SourceLine(error.filename, error.lineno, error.text or "", error.offset or 0)
+        lines.append(str(wrong))
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return "\n".join([*lines, f"{type(error).__name__}: {said}"]) if lines else ""
+
+
 def is_user_file(file: Path) -> bool:
     """Return whether a file is the user's own: not of Python, eventmesh or an installed package."""
     # Some names are not files, such as "<string>" or the Cython source of a module.

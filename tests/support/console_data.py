@@ -153,3 +153,32 @@ def answer_letters(letters):
         return {"groups": [group] if letters else [], "dead_letters": letters}
 
     return answer
+
+
+def make_save(name, **members):
+    """A save that changed one function of that name."""
+    change = {"what": "timeout", "before": "30.0", "after": "5.0"}
+    function = {"name": name, "kind": "changed", "changes": [change], "more": 0}
+    return {
+        "at": time.time() - 3,
+        "files": ["app.py"],
+        "more": 0,
+        "services": [],
+        "functions": [function],
+        **members,
+    }
+
+
+def make_problem(**members):
+    """Code that does not run."""
+    return {
+        "kind": "failed",
+        "at": time.time() - 2,
+        "type": "SyntaxError",
+        "message": "app.py cannot be imported: SyntaxError: invalid syntax",
+        "file": "app.py",
+        "line": 9,
+        "traceback": "app.py:9\n  def broken(:\nSyntaxError: invalid syntax",
+        "saved": {"at": time.time() - 3, "files": ["app.py"], "more": 0},
+        **members,
+    }

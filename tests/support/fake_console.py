@@ -67,6 +67,8 @@ class FakeConsole:
                 "queues",
                 "timers",
                 "failures",
+                "code",
+                "log",
             )
         }
         self.me = {

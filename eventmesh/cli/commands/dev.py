@@ -38,23 +38,29 @@ def command(
     The embedded broker keeps its messages in memory: they are lost when the process ends.
     """
     settings, environment = read_settings(options)
-    found = [read_target(target) for target in targets]
     if reload:
+        found = [read_target(target) for target in targets]
         debug: bool = ctx.find_root().params["debug"]
         # -P: the current folder is searched only for targets that are modules.
         again = [sys.executable, "-P", "-m", "eventmesh", *["--debug"] * debug]
         folders = {target.folder for target in found}
+        from eventmesh.processes.dev.folder import DevFolder  # noqa: PLC0415 - not for --help
         from eventmesh.processes.reload import serve_and_reload  # noqa: PLC0415 - not for --help
 
         # Payloads are in it: a folder that no other user may read.
         with TemporaryDirectory(prefix="eventmesh-dev-") as folder:
-            again += ["dev", "--no-reload", f"--memory={folder}/runs.json", "--", *targets]
-            code = serve_and_reload(again, folders, settings, environment, click.echo)
+            again += ["dev", "--no-reload", f"--memory={folder}", "--", *targets]
+            noted = DevFolder(Path(folder))
+            code = serve_and_reload(again, folders, settings, environment, click.echo, noted=noted)
         ctx.exit(code)
     # Imported here: the process that reloads needs none of it.
     from eventmesh.cli.text.dev import DevReport  # noqa: PLC0415
+    from eventmesh.processes.dev.failure import noted_failure  # noqa: PLC0415
+    from eventmesh.processes.dev.folder import DevFolder  # noqa: PLC0415
     from eventmesh.processes.dev.server import run_dev_server  # noqa: PLC0415
     from eventmesh.targets.services import load_services  # noqa: PLC0415
 
-    services = load_services(found)
-    run_dev_server(services, settings, DevReport(services, settings), memory)
+    between = None if memory is None else DevFolder(memory)
+    with noted_failure(between):
+        services = load_services([read_target(target) for target in targets])
+        run_dev_server(services, settings, DevReport(services, settings), between)

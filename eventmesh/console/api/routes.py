@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import field
 from importlib.metadata import version
 from typing import Final, Literal
 
@@ -21,7 +22,7 @@ from eventmesh.console.api.timers import TimersApi
 from eventmesh.console.sources import Source
 from eventmesh.console.state.history import open_history
 from eventmesh.console.state.members import described_members
-from eventmesh.console.state.mesh_state import MeshState
+from eventmesh.console.state.mesh_state import MeshState, ReadCollection
 from eventmesh.console.state.recorded import ListRecorded, Recorded
 from eventmesh.console.state.replay import check_whole, find_recorded
 from eventmesh.console.state.watching import Watched, watched
@@ -54,12 +55,16 @@ class ConsoleOptions:
 
     `examine` finds what is wrong with the mesh; None where there is nothing to examine.
     `list_recorded` names functions that no process has any more; None where none outlive it.
+    `more` are collections of the state that this console has and others have not.
     """
 
     mode: Literal["console", "dev"]
     read_only: bool = False
     examine: Examine | None = None
     list_recorded: ListRecorded | None = None
+    more: Mapping[str, ReadCollection] = field(
+        default_factory=dict[str, ReadCollection], hash=False
+    )
 
 
 class ConsoleApi:
@@ -212,7 +217,7 @@ async def console_routes(
     async with (
         # Opened first, and so closed last: what is seen until the end is kept.
         open_history(settings, source.clock) as history,
-        watched(MeshState(source, recorded, history), source.clock) as state,
+        watched(MeshState(source, recorded, history, options.more), source.clock) as state,
     ):
         api = ConsoleApi(source, state, gate, settings, options.mode)
         failures = FailuresApi(source, recorded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +23,11 @@ Collection: TypeAlias = dict[str, Any]
 
 State: TypeAlias = dict[str, Collection]
 """The collections of docs/console.md, by name."""
+
+ReadCollection: TypeAlias = Callable[[], Mapping[str, Any]]
+"""Returns a collection that does not come from the mesh."""
+
+_NO_MORE: Final[Mapping[str, ReadCollection]] = {}
 
 MAX_RUNS: Final = 100
 """Runs of one process that are shown, those that go on and those that have ended, each."""
@@ -45,11 +50,18 @@ _QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 class MeshState:
     """What is known of a mesh, made anew by each `refresh`."""
 
-    def __init__(self, source: Source, recorded: Recorded, history: History = NO_HISTORY) -> None:
+    def __init__(
+        self,
+        source: Source,
+        recorded: Recorded,
+        history: History = NO_HISTORY,
+        more: Mapping[str, ReadCollection] = _NO_MORE,
+    ) -> None:
         """`recorded` are functions whose queues are shown although no process serves them.
 
-        Runs that have ended are kept in `history`.
+        Runs that have ended are kept in `history`. `more` are further collections, by their names.
         """
+        self._more = more
         self._kept = history
         self._recorded = recorded
         self._source = source
@@ -92,6 +104,7 @@ class MeshState:
                 for name, (_, dead) in self._depths.items()
                 if dead
             },
+            **{name: dict(read()) for name, read in self._more.items()},
         }
 
     async def _look(self) -> Sequence[Sight]:

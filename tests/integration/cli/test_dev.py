@@ -126,22 +126,6 @@ async def test_a_change_that_cannot_be_loaded_is_shown_and_the_next_one_tried(de
     assert await get(f"{url}/hello") == (200, '"Mended"')
 
 
-async def test_who_comes_while_nothing_runs_waits_for_the_next_change(dev, write):
-    write("app.py", HELLO.format("Hello"))
-    process = await dev("app.py")
-    url = await process.started()
-    write("app.py", "oops")
-    await process.line("^It has ended")
-    host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    write("app.py", HELLO.format("Mended"))
-    async with asyncio.timeout(60):
-        assert (await reader.read()).endswith(b'"Mended"')
-    writer.close()
-    await writer.wait_closed()
-
-
 async def test_a_module_beside_the_target_is_watched_too(dev, write):
     write("shop/__init__.py", "")
     write("shop/words.py", "HELLO = 'Hello'")

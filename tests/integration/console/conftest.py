@@ -12,6 +12,7 @@ from console_data import (
     make_execution,
     make_letter,
     make_run,
+    make_save,
     make_timer,
 )
 from console_login import Browser, open_console
@@ -89,6 +90,8 @@ def console(letters):
                 "newest": time.time() - 5,
             }
         },
+        code={"saved": make_save("orders.place")},
+        log={"1": {"at": time.time(), "level": "INFO", "text": "INFO eventmesh: it has begun"}},
     )
     ended = [
         make_run("r-1", "orders.place", history=True),

@@ -3,7 +3,15 @@
 from urllib.parse import quote
 
 import pytest
-from console_data import answer_letters, make_execution, make_letter, make_run, make_timer
+from console_data import (
+    answer_letters,
+    make_execution,
+    make_letter,
+    make_problem,
+    make_run,
+    make_save,
+    make_timer,
+)
 from fake_console import make_function
 from playwright.async_api import expect
 
@@ -43,6 +51,8 @@ SCREENS = (
     "executions",
     "executions/e-1",
     "doctor?level=all",
+    "code",
+    "code?broken",
     *(f"functions/{quote(f'{TEXTS[name]}.run', safe='')}" for name in ("image", "path", "hidden")),
 )
 SEEN = """() => ({
@@ -92,6 +102,7 @@ def fill(console):
             }.items()
         }
     )
+    console.change(**_code())
     runs = [_run(text) for text in TEXTS.values()]
     schema = {
         "type": "object",
@@ -173,6 +184,25 @@ def _operations():
     }
 
 
+def make_hostile_problem():
+    """Code that does not run, and says so in all the texts."""
+    texts = dict.fromkeys(("kind", "type", "message", "file", "traceback"), ALL)
+    return make_problem(**texts, saved={"at": 1, "files": [*TEXTS.values()], "more": 1})
+
+
+def _code():
+    """The same texts in what a save changed, and in the log."""
+    texts = TEXTS.values()
+    changes = [{"what": text, "before": text, "after": text} for text in texts]
+    named = [{"name": text, "kind": text, "changes": changes, "more": 1} for text in texts]
+    return {
+        "code": {"saved": make_save(ALL, files=[*texts], services=named, functions=named)},
+        "log": {
+            str(number): {"at": 1, "level": text, "text": text} for number, text in enumerate(texts)
+        },
+    }
+
+
 def _function(text):
     triggers = [{"kind": text, "description": text}, {"kind": "event", "description": text}]
     others = {"service": text, "on_failure": text, "access": text}
@@ -200,6 +230,8 @@ def hostile_console(console):
 
 @pytest.mark.parametrize("path", SCREENS)
 async def test_it_does_nothing(hostile_console, page, path):
+    if path == "code?broken":
+        hostile_console.change(code={"problem": make_hostile_problem()})
     async with hostile_console.serve() as url:
         await page.goto(url + path)
         await expect(page.locator("main h1")).to_be_visible()
@@ -225,3 +257,16 @@ async def test_all_of_it_is_shown_as_it_is(hostile_console, page):
             await expect(note).to_contain_text(TEXTS[name])
         await expect(note).to_contain_text("receipt⟨U+202E⟩gpj.exe⟨U+2066⟩")
         await expect(note).to_contain_text("pay⟨U+200B⟩ment⟨U+0000⟩⟨U+001B⟩[31m")
+
+
+async def test_code_that_does_not_run_is_told_of_in_its_own_words(hostile_console, page):
+    hostile_console.change(code={"problem": make_hostile_problem()})
+    async with hostile_console.serve() as url:
+        await page.goto(f"{url}functions")
+        note = page.get_by_role("alert")
+        await expect(note).to_contain_text(TEXTS["script"])
+        await expect(note).to_contain_text("receipt⟨U+202E⟩gpj.exe⟨U+2066⟩")
+        await note.get_by_role("link").click()
+        traceback = page.get_by_role("region", name="Traceback")
+        await expect(traceback).to_contain_text(TEXTS["image"])
+        await expect(traceback).to_contain_text("pay⟨U+200B⟩ment⟨U+0000⟩⟨U+001B⟩[31m")

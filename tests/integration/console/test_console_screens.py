@@ -22,6 +22,7 @@ SCREENS = {
     "executions": "Executions",
     "executions/e-1": "e-1",
     "doctor": "Doctor",
+    "code": "Code",
     "nowhere": None,
 }
 

@@ -4,7 +4,8 @@
 import { me, open, ask, tokenWanted } from "./api.js";
 import { batch, effect, signal } from "./html.js";
 
-const NAMES = /** @type {const} */ (["instances", "functions", "edges", "runs", "ended", "queues", "timers", "failures"]);
+const NAMES = /** @type {const} */ (["instances", "functions", "edges", "runs", "ended", "queues", "timers", "failures",
+  "code", "log"]);
 
 /** @typedef {typeof NAMES[number]} Collection */
 

@@ -10,6 +10,7 @@ import { theme, toggleTheme } from "./frame/theme.js";
 import { html, render } from "./html.js";
 import { connection, follow, known } from "./live.js";
 import { route, startRouter } from "./router.js";
+import { Broken } from "./screens/code.js";
 import { Confirmation, tell, Toasts } from "./ui/dialogs.js";
 import { Loading } from "./ui/parts.js";
 
@@ -32,6 +33,7 @@ function Console() {
         </header>
         <main id="main" tabindex="-1">
           ${me.value?.read_only && html`<p class="note calm">Read only: this console shows the mesh and changes nothing.</p>`}
+          <${Broken} />
           ${known.value ? html`<${Screen} key=${title} route=${route.value} />` : html`<${Loading} />`}
         </main>
       </div>

@@ -4,7 +4,7 @@
 import { html, signal } from "../html.js";
 import { go, href } from "../router.js";
 import { Dialog } from "../ui/dialogs.js";
-import { SCREENS } from "./nav.js";
+import { screensHere } from "./nav.js";
 import { openPalette } from "./palette.js";
 import { toggleTheme } from "./theme.js";
 
@@ -22,7 +22,7 @@ export function startKeys() {
     }
     const typing = target instanceof HTMLElement && target.closest("input, textarea, select, dialog");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const screen = SCREENS.find(({ key }) => key === event.key);
+    const screen = screensHere().find(({ key }) => key === event.key);
     if (event.timeStamp < leader && screen) go(href(screen.path ? [screen.path] : []));
     else if (event.key === "/") openPalette();
     else if (event.key === "?") open.value = true;
@@ -41,7 +41,7 @@ export function Shortcuts() {
         <dt><kbd>/</kbd> or <kbd>Ctrl</kbd> <kbd>K</kbd></dt><dd>Search</dd>
         <dt><kbd>t</kbd></dt><dd>Theme: auto, dark, light</dd>
         <dt><kbd>?</kbd></dt><dd>These shortcuts</dd>
-        ${SCREENS.map(({ key, title }) => html`<dt key=${key}><kbd>g</kbd> <kbd>${key}</kbd></dt><dd>${title}</dd>`)}
+        ${screensHere().map(({ key, title }) => html`<dt key=${key}><kbd>g</kbd> <kbd>${key}</kbd></dt><dd>${title}</dd>`)}
       </dl>
       <div class="foot"><button onClick=${() => (open.value = false)}>Close</button></div>
     </div>

@@ -6,6 +6,7 @@ import { html } from "../html.js";
 import { mesh } from "../live.js";
 import { href, route } from "../router.js";
 import { visible } from "../format.js";
+import { Code } from "../screens/code.js";
 import { Doctor } from "../screens/doctor.js";
 import { Executions } from "../screens/executions.js";
 import { Failures } from "../screens/failures.js";
@@ -28,7 +29,13 @@ export const SCREENS = [
   { path: "queues", key: "q", title: "Queues", screen: Queues, icon: "M4 5h12M4 10h12M4 15h8" },
   { path: "instances", key: "n", title: "Instances", screen: Instances, icon: "M4 4h12v5H4zM4 11h12v5H4z" },
   { path: "doctor", key: "h", title: "Doctor", screen: Doctor, icon: "M3 10h4l2-5 3 10 2-5h3" },
+  { path: "code", key: "c", title: "Code", screen: Code, icon: "M7 5l-4 5 4 5m6-10 4 5-4 5", dev: true },
 ];
+
+/** The screens that there are here: some only in `eventmesh dev`. */
+export function screensHere() {
+  return SCREENS.filter((it) => !it.dev || me.value?.mode === "dev");
+}
 
 /** @param {string | undefined} path */
 export function screenOf(path) {
@@ -49,11 +56,12 @@ export function Nav() {
         <path d="M6.3 9 13.2 5.6M6.3 11l6.9 3.4" /></svg>
       eventmesh</a>
     <nav aria-label="Screens"><ul class="nav">
-      ${SCREENS.map((it) => html`<li key=${it.path}>
+      ${screensHere().map((it) => html`<li key=${it.path}>
         <a href=${href(it.path ? [it.path] : [])} aria-current=${here === it.path ? "page" : undefined}>
           <svg width="18" height="18" viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.6"
             stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${it.icon} /></svg>
           ${it.title}${it.path === "failures" && failed > 0 && html`<span class="count">${failed}<span class="hidden-text"> dead letters</span></span>`}
+          ${it.path === "code" && mesh.code.value.has("problem") && html`<span class="count">!<span class="hidden-text"> it does not run</span></span>`}
         </a></li>`)}
     </ul></nav>
     ${me.value && html`<footer class="data">${visible(me.value.principal)} · ${visible(me.value.broker.replace(/\/\/.*@/, "//"))}</footer>`}

@@ -6,7 +6,7 @@ import { html, signal, useId, useState } from "../html.js";
 import { mesh } from "../live.js";
 import { go, href } from "../router.js";
 import { Dialog } from "../ui/dialogs.js";
-import { SCREENS } from "./nav.js";
+import { screensHere } from "./nav.js";
 
 const open = signal(false);
 const SHOWN = 12;
@@ -22,7 +22,7 @@ export function openPalette() {
 function find(asked) {
   const words = asked.toLowerCase().split(/\s+/).filter(Boolean);
   /** @type {Found[]} */
-  const all = SCREENS.map(({ title, path }) => ({ kind: "Screen", text: title, to: href(path ? [path] : []) }));
+  const all = screensHere().map(({ title, path }) => ({ kind: "Screen", text: title, to: href(path ? [path] : []) }));
   for (const name of mesh.functions.value.keys()) all.push({ kind: "Function", text: name, to: href(["functions", name]) });
   for (const name of mesh.failures.value.keys()) all.push({ kind: "Failures", text: name, to: href(["failures", name]) });
   for (const name of mesh.queues.value.keys()) all.push({ kind: "Queue", text: name, to: href(["queues"], { q: name }) });

@@ -23,9 +23,9 @@ export function Time({ at }) {
 }
 
 const TONES = {
-  succeeded: "good", success: "good", ok: "good", completed: "good", active: "good", ready: "good",
-  failed: "bad", error: "bad", dead: "bad", timeout: "bad", timed_out: "bad", stopped: "bad", problem: "bad", lost: "bad",
-  running: "busy", waiting: "warn", delayed: "warn", retry: "warn", retrying: "warn", throttled: "warn",
+  succeeded: "good", success: "good", ok: "good", completed: "good", active: "good", ready: "good", added: "good",
+  failed: "bad", error: "bad", dead: "bad", timeout: "bad", timed_out: "bad", stopped: "bad", problem: "bad", lost: "bad", removed: "bad",
+  running: "busy", changed: "busy", waiting: "warn", delayed: "warn", retry: "warn", retrying: "warn", throttled: "warn",
   paused: "warn", pausing: "warn", suspended: "warn", draining: "warn", warning: "warn",
 };
 
