@@ -23,7 +23,7 @@ async def test_what_is_saved_is_there_for_the_next_holder(mesh, broker, other, n
         await mesh.soon(lease.save(b"1"))
         await mesh.soon(lease.save(b"2"))
         assert lease.state == b"2"
-    async with asyncio.timeout(10), other.lease(name) as lease:
+    async with asyncio.timeout(60), other.lease(name) as lease:
         assert lease.state == b"2"
 
 
@@ -39,7 +39,7 @@ async def test_one_holds_it_at_a_time_and_all_come_to_it(broker, other, name):
             order.append(number)
             held -= 1
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as holders:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as holders:
         for number in range(10):
             holders.create_task(hold(other if number % 2 else broker, number))
 
@@ -57,7 +57,7 @@ async def test_one_who_gave_up_waiting_does_not_get_it(broker, other, name):
         given_up = waits.create_task(wait_for_it())
         await asyncio.sleep(0)
         given_up.cancel()
-    async with asyncio.timeout(10), other.lease(name):
+    async with asyncio.timeout(60), other.lease(name):
         pass
 
 
@@ -69,7 +69,7 @@ async def test_a_holder_that_fails_hands_it_on(broker, other, name):
 
     with pytest.raises(LookupError):
         await fail()
-    async with asyncio.timeout(10), other.lease(name) as lease:
+    async with asyncio.timeout(60), other.lease(name) as lease:
         assert lease.state == b"kept"
 
 
@@ -84,5 +84,5 @@ async def test_who_has_left_can_save_nothing(broker, name):
 
 async def test_leases_of_different_names_are_apart(broker, name, service):
     both = broker.lease(name), broker.lease(record_name(service))
-    async with asyncio.timeout(10), both[0], both[1] as lease:
+    async with asyncio.timeout(60), both[0], both[1] as lease:
         assert lease.state == b""

@@ -130,7 +130,7 @@ async def test_nothing_of_ours_answers_at_an_open_address(serving, bank, method,
         reader, writer = await served.connect()
         head = f"{method} {spelling} HTTP/1.1\r\nHost: bank.example\r\nContent-Length: 0\r\n"
         writer.write(f"{head}Connection: close\r\n\r\n".encode())
-        answer = (await asyncio.wait_for(reader.read(), 10)).decode()
+        answer = (await asyncio.wait_for(reader.read(), 60)).decode()
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(("HTTP/1.1 404 ", "HTTP/1.1 400 "))
@@ -147,7 +147,7 @@ async def test_the_api_answers_only_as_it_is_written(serving, bank, credential, 
             f"GET {spelling} HTTP/1.1\r\nHost: bank.example\r\nConnection: close\r\n"
             f"Authorization: {allowed['Authorization']}\r\n\r\n".encode()
         )
-        answer = (await asyncio.wait_for(reader.read(), 10)).decode()
+        answer = (await asyncio.wait_for(reader.read(), 60)).decode()
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(("HTTP/1.1 404 ", "HTTP/1.1 405 "))

@@ -30,7 +30,7 @@ class Orders:
             self.seen.put_nowait(event)
 
     async def next(self):
-        return await asyncio.wait_for(self.seen.get(), 10)
+        return await asyncio.wait_for(self.seen.get(), 60)
 
 
 @pytest.fixture

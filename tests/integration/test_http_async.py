@@ -49,7 +49,7 @@ async def test_a_request_is_stored_and_then_run(serving, worker):
         async with served.http.put("/orders/17?loud=yes", json=body) as answer:
             assert answer.status == 202
             accepted = await answer.json()
-        await asyncio.wait_for(worker.done.wait(), 10)
+        await asyncio.wait_for(worker.done.wait(), 60)
 
     (seen,) = worker.seen
     assert seen == (17, Order(sku="a", quantity=2), True, "http", accepted["id"])
@@ -74,7 +74,7 @@ async def test_the_location_tells_what_became_of_it(serving, worker):
     async with serving(worker.service) as served:
         async with served.http.put("/orders/17", json={"sku": "a"}) as answer:
             where = answer.headers["Location"]
-        await asyncio.wait_for(worker.done.wait(), 10)
+        await asyncio.wait_for(worker.done.wait(), 60)
         await wait_until_settled(served)
         async with served.http.get(where) as answer:
             dead = await answer.json()
@@ -109,7 +109,7 @@ async def test_a_trace_with_bytes_that_are_no_text_is_stored_and_may_fail(servin
         )
         assert b" 202 " in await reader.readline()
         writer.close()
-        await asyncio.wait_for(worker.done.wait(), 10)
+        await asyncio.wait_for(worker.done.wait(), 60)
         await wait_until_settled(served)
         (dead,) = await BrokerDeadLetters(served.broker, SystemClock()).list("orders.change")
     assert dead.headers["baggage"] == "a=?"

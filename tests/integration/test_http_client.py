@@ -75,7 +75,7 @@ class Shop:
         self.place, self.numbers = place, numbers
 
     async def next(self):
-        return await asyncio.wait_for(self.seen.get(), 10)
+        return await asyncio.wait_for(self.seen.get(), 60)
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ async def test_a_client_that_leaves_ends_the_stream(serving):
         async with served.http.get("/") as answer:
             await answer.content.readline()
             answer.close()
-        await asyncio.wait_for(stream.closed.wait(), 10)
+        await asyncio.wait_for(stream.closed.wait(), 60)
 
 
 async def test_a_client_that_reads_nothing_holds_the_stream_and_is_dropped(serving, manual_clock):
@@ -191,7 +191,7 @@ async def test_a_client_that_reads_nothing_holds_the_stream_and_is_dropped(servi
 
         await manual_clock.advance("31s")
 
-        await asyncio.wait_for(stream.closed.wait(), 10)
+        await asyncio.wait_for(stream.closed.wait(), 60)
         writer.close()
 
 

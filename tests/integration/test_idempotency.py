@@ -163,7 +163,7 @@ async def test_a_problem_is_an_answer_and_a_failure_is_none(replicas, runs):
 async def test_waits_no_longer_than_the_timeout_of_the_function(serving, runs, postgres_url):
     service = Service("orders")
 
-    @service.function(on.post("/orders", idempotent=True), timeout=0.3)
+    @service.function(on.post("/orders", idempotent=True), timeout=2)
     async def place() -> int:
         return 1
 
@@ -232,7 +232,7 @@ async def test_what_a_process_left_unfinished_when_it_died_is_run_again(
     )
     service = Service("orders")
 
-    @service.function(on.post("/orders", idempotent=True), timeout=0.3)
+    @service.function(on.post("/orders", idempotent=True), timeout=2)
     async def place() -> int:
         return 2
 

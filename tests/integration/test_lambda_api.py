@@ -8,6 +8,7 @@ import re
 import pytest
 from botocore.exceptions import ClientError
 from lambda_clients import Lambda, aws_invoke
+from waiting import DEADLINE
 
 from eventmesh import Context, Service, on
 from eventmesh.brokers.memory import MemoryBroker
@@ -108,7 +109,7 @@ async def test_an_event_is_stored_and_run(serving):
         answer = await Lambda(served.url).invoke("s.work", b'{"number": 7}', InvocationType="Event")
         assert (answer["StatusCode"], answer["Payload"]) == (202, b"")
         id = answer["ResponseMetadata"]["RequestId"]
-        assert await asyncio.wait_for(seen.get(), 10) == (7, id, 1, "invoke")
+        assert await asyncio.wait_for(seen.get(), 60) == (7, id, 1, "invoke")
 
 
 async def test_a_dry_run_runs_nothing(aws):
@@ -293,7 +294,7 @@ async def test_a_call_that_boto3_repeats_runs_once(serving):
 
     async with serving(service) as served, asyncio.TaskGroup() as tasks:
         aws = Lambda(
-            served.url, read_timeout=0.2, retries={"total_max_attempts": 2, "mode": "standard"}
+            served.url, read_timeout=2, retries={"total_max_attempts": 2, "mode": "standard"}
         )
         tries = []
 
@@ -305,7 +306,7 @@ async def test_a_call_that_boto3_repeats_runs_once(serving):
         loop = asyncio.get_running_loop()
         aws.client.meta.events.register("before-send.lambda.Invoke", count)
         call = tasks.create_task(aws.invoke("s.slow"))
-        await asyncio.wait_for(again.wait(), 10)
+        await asyncio.wait_for(again.wait(), DEADLINE)
         end.set()
         assert (await call)["Payload"] == b"1"
 

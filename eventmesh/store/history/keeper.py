@@ -22,7 +22,7 @@ from eventmesh.aio.tasks import background_task
 from eventmesh.model.errors import SettingsError, StoreUnavailable
 from eventmesh.model.runs import KeptRun, KeptRuns, Place, Run, RunFilter
 from eventmesh.model.settings import StoreMigrate
-from eventmesh.store.database import Database
+from eventmesh.store.database import Database, log_failed_chore
 from eventmesh.store.history.rows import make_row, read_rows, size_of
 from eventmesh.store.migrate import prepare_tables
 from eventmesh.store.tables import runs
@@ -262,7 +262,7 @@ class RunHistory:
                 while not self.unavailable_reason and await self._drop() == DROPPED:
                     await sleep(_REAL, DROP_PAUSE)  # SQLite lets others write meanwhile.
             except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
-                _log.debug("old runs could not be dropped", exc_info=error)
+                log_failed_chore(_log, "old runs could not be dropped", error)
             await sleep(self._clock, DROP_SECONDS)
 
     async def _drop(self) -> int:

@@ -59,6 +59,7 @@ async def test_a_run_that_is_cancelled_by_its_caller_ends(hosted):
 async def test_neighbours_of_a_run_that_blocks_are_throttled(hosted):
     """It spends none of their attempts: a queue delivers them again."""
     async with hosted(isolated.app) as host:
+        assert await host.caller.invoke("isolated.shared", {"how": "quick"}) == "quick"
         waits = asyncio.create_task(
             host.caller.invoke("isolated.shared", {"how": "waits"}, timeout=20)
         )
@@ -140,7 +141,7 @@ async def test_provisioned_ones_are_there_before_and_after(hosted):
         assert await host.caller.invoke("isolated.kept") == pid
         os.kill(pid, signal.SIGKILL)
         assert await ended([pid])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     other = await host.caller.invoke("isolated.kept")
@@ -166,7 +167,7 @@ async def test_the_next_call_starts_another_zygote(hosted):
         zygote = find_parent(pid)
         os.kill(zygote, signal.SIGKILL)
         assert await ended([pid, zygote])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     other = await host.caller.invoke("isolated.kept")

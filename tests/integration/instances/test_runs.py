@@ -48,7 +48,7 @@ async def test_it_gets_no_setting_of_the_service_and_no_descriptor(hosted, monke
 async def test_its_calls_are_made_by_the_service(hosted):
     async with hosted(isolated.app) as host:
         answer = await host.caller.invoke("isolated.asks", {"number": 4})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(isolated.RECEIVED) < 2:
                 await asyncio.sleep(0.01)
     assert answer == {"number": 8, "caller": "isolated.asks", "principal": ""}
@@ -104,7 +104,7 @@ async def test_it_takes_batches(hosted, embedded):
     async with hosted(isolated.app, broker=embedded) as host:
         for item in ("good", "bad", 7):
             await host.caller.send("queue:parts", {"item": item})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await embedded.depth(dead) < 2:
                 await asyncio.sleep(0.01)
         letters = [await embedded.get(dead) for _ in range(2)]

@@ -94,7 +94,7 @@ async def test_a_worker_that_ends_ends_its_instance(host, folder):
     meeting = asyncio.create_task(
         host.caller.invoke("shop.meeting", {"name": "a", "folder": folder, "count": 2})
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds_any(folder):
             await asyncio.sleep(0.005)
     with pytest.raises(FunctionError, match="Runtime exited without providing") as error:

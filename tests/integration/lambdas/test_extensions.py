@@ -57,7 +57,7 @@ def read(watched):
 
 async def wait_for(watched, kind):
     """Wait until the extension was told of something of that kind, and return all of it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while kind not in [each[0] for each in read(watched)]:
             await asyncio.sleep(0.01)
     return read(watched)

@@ -160,7 +160,7 @@ async def test_its_route(host):
 async def test_failed_items_of_a_batch_come_back(host, broker):
     for item in ("good", "bad", "better"):
         await host.caller.send("queue:pictures", item)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await broker.depth(dead_letters("shop.thumbs")) < 1:
             await asyncio.sleep(0.01)
     letter = await broker.get(dead_letters("shop.thumbs"))

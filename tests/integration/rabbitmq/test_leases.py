@@ -234,7 +234,7 @@ async def test_saving_at_once_stores_the_last(client, name, soon):
 
 
 async def consumers_reach(rabbitmq, name, count):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await rabbitmq.queues())[name]["consumers"] != count:
             pass
 

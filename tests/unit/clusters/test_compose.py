@@ -22,7 +22,7 @@ def running(engine, **wanted):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -99,7 +99,7 @@ async def test_an_update_replaces_all_containers(compose, engine):
     engine.container("shop", 2)
     engine.container("shop", 3, "exited")
     await compose.update("shop", "shop:2", "two")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await compose.find_update("shop", "two")).stage != "done":
             await asyncio.sleep(0.01)
     # The old ones are told to stop, which takes them a moment.
@@ -113,7 +113,7 @@ async def test_a_new_one_that_ends_stops_the_update(compose, engine):
     engine.container("shop", 1)
     engine.refuse["POST", f"/containers/{'made1'.ljust(64, '0')}/start"] = (500, "no room")
     await compose.update("shop", "shop:2", "two")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await compose.find_update("shop", "two")).stage == "rolling":
             await asyncio.sleep(0.01)
     assert (await compose.find_update("shop", "two")).stage == "failed"

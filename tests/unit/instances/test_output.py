@@ -68,7 +68,7 @@ async def read(data: bytes, monkeypatch=None):
         lambda: Lines(lines.append), os.fdopen(reading, "rb", buffering=0)
     )
     await asyncio.to_thread(_write, writing, data)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await reader.closed
     return lines
 

@@ -184,7 +184,7 @@ async def test_who_may_not_unbind_says_so_once_and_does_not_end(shop, broker, cl
 
 
 async def test_a_process_stops_at_once_while_another_has_the_record(shop, broker, clock):
-    async with broker.lease(record_name("shop")), asyncio.timeout(10), shop.process(f=WIDE):
+    async with broker.lease(record_name("shop")), asyncio.timeout(60), shop.process(f=WIDE):
         await clock.advance(60)
 
 

@@ -246,5 +246,5 @@ async def test_what_the_first_calls_emit_reaches_those_who_start_with_them(app, 
         done.set()
 
     async with Asked() as broker, host_services([app], broker, Settings(), http=None):
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 60)
     assert seen[0] == {"n": 1}
