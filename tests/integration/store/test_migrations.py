@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,21 +78,22 @@ async def test_tables_of_a_newer_version_are_refused(hosting, query, store_url):
 
 async def test_a_user_who_may_not_make_tables_is_told_who_should(new_postgres_url, hosting):
     url = await new_postgres_url()
+    # All databases of a server have the same roles, and other tests make theirs meanwhile.
+    name = f"reader_{secrets.token_hex(8)}"
     async with open_database(url) as database, database.begin() as connection:
         await connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        await connection.exec_driver_sql("DROP ROLE IF EXISTS reader")
-        await connection.exec_driver_sql("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        await connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'reader'")
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
-    reader = urlunsplit(parts._replace(netloc=f"reader:reader@{place}"))
+    reader = urlunsplit(parts._replace(netloc=f"{name}:reader@{place}"))
     try:
         with pytest.raises(SettingsError, match=r"may not change its tables.*store migrate"):
             async with hosting(build_service(), url=reader):
                 pass
     finally:
         async with open_database(url) as database, database.begin() as connection:
-            await connection.exec_driver_sql("DROP OWNED BY reader")
-            await connection.exec_driver_sql("DROP ROLE reader")
+            await connection.exec_driver_sql(f"DROP OWNED BY {name}")
+            await connection.exec_driver_sql(f"DROP ROLE {name}")
 
 
 async def test_a_database_or_password_that_is_wrong_is_told(postgres_url, hosting):
