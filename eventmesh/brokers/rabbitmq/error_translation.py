@@ -93,6 +93,8 @@ def closing_reason(closing: asyncio.Future[Any]) -> str:
             return ""
         case ChannelClosed(args=(code, text)) | ConnectionClosed(args=(code, text)):
             return f"RabbitMQ closed it: {code} {text}"
+        case ConnectionClosed(args=(text,)):  # The code of some is in aiormq's class alone.
+            return f"RabbitMQ closed it: {text}"
         case None:
             return ""
         case _:

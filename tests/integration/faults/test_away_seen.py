@@ -172,6 +172,7 @@ async def test_channels_end(rabbitmq, running):
         await rabbitmq.kill_channels()
         # RabbitMQ may end the whole connection for it, which is then what is logged.
         await seen.process.line(
-            r"the consumer of em\.\S+ was started again|RabbitMQ closed it: 541 .* trying again"
+            r"the consumer of em\.\S+ was started again"
+            r"|RabbitMQ closed it: (541 )?INTERNAL_ERROR.* trying again"
         )
         await seen.works()
