@@ -7,6 +7,7 @@ longer, because it holds the interpreter, is left to pytest's faulthandler, whic
 import asyncio
 import io
 import signal
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -41,7 +42,9 @@ def limited(seconds):
     """Raise Hangs in the main thread, which runs this, if the block takes longer."""
 
     def end(_signal, frame):
-        raise Hangs(f"It took {seconds:g} s, and its tasks wait here:\n{_stacks(frame)}")
+        # Apart from the message, which pytest repeats in its summary.
+        print(_stacks(frame), file=sys.stderr)
+        raise Hangs(f"It took {seconds:g} s; where its tasks wait is in the captured stderr")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)
