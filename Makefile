@@ -84,8 +84,8 @@ conformance: install build/lambdas/.installed build/conformance/.installed ## ru
 # Apart from the others: what they measure and wait for needs the machine. One process runs those
 # with a cluster, and one all others.
 faults: install build/lambdas/.installed ## kill, cut and restart RabbitMQ and workers under load; they print figures
-	$(BIN)/python -m pytest -n $(FAULT_WORKERS) $(or $(filter tests/%,$(ARGS)),$(FAULTS)) \
-		$(filter-out tests/%,$(ARGS))
+	$(BIN)/python -m pytest -n $(FAULT_WORKERS) -o faulthandler_timeout=1500 \
+		$(or $(filter tests/%,$(ARGS)),$(FAULTS)) $(filter-out tests/%,$(ARGS))
 
 faultsfull: install ## the same at full size: an hour or so
 	EVENTMESH_TEST_FULL=1 $(BIN)/python -m pytest -o faulthandler_timeout=24000 \
