@@ -15,7 +15,7 @@ shop = Service("shop", version="1.4")
 async def buy(item: str, ctx: Context) -> str:
     return await ctx.send("shop.ship", {"item": item})
 
-@shop.function(retry=Retry(1))
+@shop.function(retry=Retry(1), timeout=3600)
 async def ship(item: str) -> None:
     if item == "unicorn":
         raise ValueError(f"no {item}")
@@ -29,7 +29,7 @@ ANSWERS = {
     "eventmesh top --sort p95": r"shop\.buy",
     "eventmesh dlq list": r"shop\.ship",
     "eventmesh dlq show shop.ship {id}": r"no unicorn",
-    "eventmesh dlq redrive shop.ship --all": r"1",
+    "eventmesh dlq redrive shop.ship --all": r"^1 dead letter ",
     "eventmesh doctor": r"",
     "eventmesh prune --dry-run": r"",
 }
