@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from machine import CALL_SECONDS, free_ports, run
 
 from rabbitmq_node.ctl import Rabbitmqctl
 from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
+
+PAUSE = 0.001
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,18 @@ class InstalledNode(PrivateNode):
     def signal(self, name: str) -> None:
         if self._server is not None:
             os.killpg(self._server.pid, signal.Signals[f"SIG{name}"])
+            if name == "STOP":
+                self._wait_until_stopped()
             if name == "KILL":
                 self._end()
+
+    def _wait_until_stopped(self) -> None:
+        # One of its threads stops all others, and those go on until it has a processor.
+        last = time.monotonic() + CALL_SECONDS
+        while os.waitid(os.P_PID, self._server.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > last:
+                raise RuntimeError(f"{self.name} was told to stop, and runs")
+            time.sleep(PAUSE)
 
     def _end(self) -> None:
         self._server.wait(CALL_SECONDS)
