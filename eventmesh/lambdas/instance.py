@@ -50,7 +50,9 @@ from eventmesh.model.result import Failure
 _CONTENT_TYPE: Final = "content-type"
 _MEBIBYTE: Final = 2**20
 _EXIT_TIMEOUT: Final = 0.1
-"""Seconds in which a process that has closed its connections has ended, if it is about to."""
+_MAX_EXIT_TIMEOUT: Final = 2.0
+"""Seconds until a look whether a process that has closed its connections has ended: at first, and
+at most."""
 
 
 class LambdaInstance(Instance):
@@ -122,11 +124,21 @@ class LambdaInstance(Instance):
     def take_loss(self, owner: int) -> None:
         """Take note that a process has closed its connection: a worker that ends does, too."""
         if self._has_workers and any(each.is_with(owner) for each in self._currents.values()):
-            self._clock.call_later(_EXIT_TIMEOUT, lambda: self._check_worker(owner))
+            self._check_worker_later(owner, _EXIT_TIMEOUT)
 
-    def _check_worker(self, owner: int) -> None:
-        """End the instance if one of its workers has ended: awslambdaric starts no other one."""
-        if self.state is State.ENDED or is_running(owner):
+    def _check_worker_later(self, owner: int, seconds: float) -> None:
+        self._clock.call_later(seconds, lambda: self._check_worker(owner, seconds))
+
+    def _check_worker(self, owner: int, waited: float) -> None:
+        """End the instance if one of its workers has ended: awslambdaric starts no other one.
+
+        One that still runs is looked at again: on a busy machine it may end long after its sockets.
+        """
+        if self.state is State.ENDED:
+            return
+        if is_running(owner):
+            if any(each.is_with(owner) for each in self._currents.values()):
+                self._check_worker_later(owner, min(waited * 2, _MAX_EXIT_TIMEOUT))
             return
         for current in list(self._currents.values()):
             if current.is_with(owner):
