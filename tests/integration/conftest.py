@@ -7,9 +7,14 @@ from dataclasses import dataclass
 import pytest
 import trustme
 from aiohttp import ClientSession, web
+from waiting import DEADLINE
 
 from eventmesh.brokers.memory import MemoryBroker
+from eventmesh.engine import caller
 from eventmesh.host import host_services
+from eventmesh.instances import lifecycle, workshop
+from eventmesh.instances.zygote import client as zygote_client
+from eventmesh.lambdas.extensions import delivery, platform
 from eventmesh.model.settings import Settings
 from eventmesh.testing.clock import ManualClock
 
@@ -30,6 +35,23 @@ class Served:
     async def connect(self):
         """A connection to which a test writes bytes as it likes."""
         return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+@pytest.fixture(autouse=True)
+def patient_callers(monkeypatch):
+    """A busy machine: how long a process takes to start decides no test, but where one says so."""
+    monkeypatch.setattr(caller, "DEFAULT_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(lifecycle, "INIT_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(zygote_client, "FORK_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(delivery, "TIMEOUT", DEADLINE)
+
+
+@pytest.fixture
+def patient_stop(monkeypatch):
+    """Wait as long for instances that close themselves, with their extensions."""
+    for module in (lifecycle, workshop):
+        monkeypatch.setattr(module, "STOP_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(platform, "EXTERNAL_TIMEOUT", DEADLINE)
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])

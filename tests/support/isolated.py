@@ -130,10 +130,10 @@ def spins(how: str, file: str) -> None:
     sum(itertools.repeat(1))
 
 
-@app.function(isolation="process", instances=1, memory="96M", timeout=20, retry=Retry(attempts=1))
+@app.function(isolation="process", instances=1, memory="96M", timeout=60, retry=Retry(attempts=1))
 def eats(megabytes: int) -> int:
     eaten = bytearray(megabytes * 2**20)
-    time.sleep(0.3 if megabytes > 96 else 0)
+    time.sleep(600 if megabytes > 96 else 0)  # Until whatever limits it has looked.
     return len(eaten)
 
 
@@ -146,13 +146,15 @@ def ends(how: int) -> int:
     os._exit(how)
 
 
-@app.function(isolation="process", instances=4, timeout=0.4, retry=Retry(attempts=1))
+@app.function(
+    isolation="process", instances=4, timeout=0.4, idle_timeout=0.2, retry=Retry(attempts=1)
+)
 def loops() -> None:
-    """Loop in C, where Python sees no signal."""
+    """Loop in C, where Python sees no signal. One that is ready too late for that ends idle."""
     sum(itertools.repeat(1))
 
 
-@app.function(isolation="process", instances=4, memory="160M", timeout=30, retry=Retry(attempts=1))
+@app.function(isolation="process", instances=4, memory="160M", timeout=60, retry=Retry(attempts=1))
 def dies(how: str) -> None:
     """End in the middle, with a child and a daemon that would live on."""
     for script in ("import time; time.sleep(600)", f"{_ORPHAN}; import time; time.sleep(600)"):
@@ -167,8 +169,13 @@ def dies(how: str) -> None:
     os.kill(os.getpid(), signal.SIGSEGV if how == "crash" else signal.SIGKILL)
 
 
-@app.function(isolation="process", instances=2, max_invocations=2, idle_timeout=0.2)
+@app.function(isolation="process", instances=2, max_invocations=2)
 async def recycled() -> int:
+    return os.getpid()
+
+
+@app.function(isolation="process", instances=1, idle_timeout=0.2)
+async def idle() -> int:
     return os.getpid()
 
 
@@ -177,17 +184,24 @@ async def kept() -> int:
     return os.getpid()
 
 
+def _note(file: str, how: str) -> None:
+    with Path(file).open("a") as report:
+        report.write(f"{how}\n")
+
+
 def _block() -> None:
-    time.sleep(60)
+    time.sleep(600)
 
 
-@app.function(isolation="process", instances=1, concurrency=3, timeout=1)
-async def shared(how: str) -> str:
+@app.function(isolation="process", instances=1, concurrency=3, timeout=60)
+async def shared(how: str, file: str = "") -> str:
+    """Write into the file, if there is one, that it runs."""
+    if file:
+        _note(file, how)
     if how == "blocks":
-        await asyncio.sleep(0.2)
         _block()
     if how == "waits":
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     return how
 
 

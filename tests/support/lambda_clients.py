@@ -14,6 +14,9 @@ REGION = "eu-central-1"
 KEY = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
+CONFIG = {"retries": {"total_max_attempts": 1}, "read_timeout": 300}
+
+
 class Lambda:
     """boto3's client, in threads."""
 
@@ -24,7 +27,7 @@ class Lambda:
             region_name=REGION,
             aws_access_key_id=KEY["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=KEY["AWS_SECRET_ACCESS_KEY"],
-            config=Config(**{"retries": {"total_max_attempts": 1}, **config}),
+            config=Config(**CONFIG | config),
         )
 
     async def invoke(self, function, payload=b"", **options):

@@ -16,7 +16,7 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(") ")[2].split()[0] not in "ZX"
 
 
-async def ended(pids, seconds: float = 20.0) -> bool:
+async def ended(pids, seconds: float = 60.0) -> bool:
     """Wait until none of the processes runs."""
     end = time.monotonic() + seconds
     while any(is_alive(pid) for pid in pids):

@@ -13,6 +13,7 @@ from pathlib import Path
 from eventmesh import Service
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import host_services
+from eventmesh.instances import lifecycle
 from eventmesh.model.settings import Settings
 
 SECRETS = (b"secret-of-the-service", b"secret-of-a-function")
@@ -45,7 +46,7 @@ def _may_open_memory(pid):
     return False
 
 
-@app.function(isolation="process", instances=1, timeout=30)
+@app.function(isolation="process", instances=1, timeout=120)
 def spy(folder: str, service: int, victim: int) -> dict[str, object]:
     pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
     others = [pid for pid in pids if pid != os.getpid()]
@@ -77,7 +78,7 @@ def prepare(folder):
         handler="app.handler",
         runtime="python3",
         environment={"TOKEN": SECRETS[1].decode(), "PYTHONPATH": os.environ["PYTHONPATH"]},
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -86,11 +87,11 @@ async def main(folder):
         MemoryBroker() as broker,
         host_services([app], broker, Settings(http_port=0), http=None) as host,
     ):
-        victim = await host.caller.invoke("spying.victim", {})
+        victim = await host.caller.invoke("spying.victim", {}, timeout=120)
         # It is root: what is there to be found can be found.
         environments = [_read(f"/proc/{pid}/environ") for pid in (os.getpid(), victim["pid"])]
         asked = {"folder": folder, "service": os.getpid(), "victim": victim["pid"]}
-        found = await host.caller.invoke("spying.spy", asked)
+        found = await host.caller.invoke("spying.spy", asked, timeout=120)
     there = [
         secret in environment for secret, environment in zip(SECRETS, environments, strict=True)
     ]
@@ -99,5 +100,6 @@ async def main(folder):
 
 if __name__ == "__main__":
     os.umask(0o022)
+    lifecycle.INIT_TIMEOUT = 120.0  # The machine may be busy.
     prepare(sys.argv[1])
     asyncio.run(main(sys.argv[1]))

@@ -31,13 +31,16 @@ async def embedded():
 
 @pytest.fixture
 def hosted():
-    """Run services with real instances."""
+    """Run services with real instances, on the real clock if none is given."""
 
     @asynccontextmanager
-    async def hosted(*services, broker=None, http=None):
-        carrier = MemoryBroker() if broker is None else nullcontext(broker)
+    async def hosted(*services, broker=None, http=None, clock=None):
+        carrier = MemoryBroker(clock) if broker is None else nullcontext(broker)
         settings = Settings(http_port=0, grace=5)
-        async with carrier as opened, host_services(services, opened, settings, http=http) as host:
+        async with (
+            carrier as opened,
+            host_services(services, opened, settings, http=http, clock=clock) as host,
+        ):
             yield host
 
     return hosted

@@ -17,7 +17,7 @@ def nothing_received():
     isolated.RECEIVED.clear()
 
 
-async def test_it_runs_in_a_process_with_resources_of_its_own(hosted, caplog):
+async def test_it_runs_in_a_process_with_resources_of_its_own(hosted, caplog, patient_stop):
     caplog.set_level(logging.INFO)
     async with hosted(isolated.app) as host:
         seen = await host.caller.invoke("isolated.where")

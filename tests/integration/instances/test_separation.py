@@ -66,7 +66,7 @@ async def test_an_instance_finds_no_secret(open_folder):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         out, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     told = json.loads(out)

@@ -99,13 +99,16 @@ async def test_the_operations_of_the_sdk(client):
     }
     _, answer = running["steps"].result()
     history = await read_history(client, answer["DurableExecutionArn"])
-    assert [event["EventType"] for event in history] == [
+    types = [event["EventType"] for event in history]
+    # The wait may be over before the turn that began it has ended.
+    assert types.index("WaitStarted") < types.index("WaitSucceeded") < 6
+    types.remove("WaitSucceeded")
+    assert types == [
         "ExecutionStarted",
         "StepStarted",
         "StepSucceeded",
         "WaitStarted",
         "InvocationCompleted",
-        "WaitSucceeded",
         "StepStarted",
         "StepSucceeded",
         "InvocationCompleted",

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import json
+import logging
 import re
 import sys
+from contextlib import asynccontextmanager
 
 import boto3
 import pytest
@@ -45,7 +47,6 @@ TABLE = [
         SEGMENTATION,
     ),
     ("works", {"do": "eat"}, "Runtime.OutOfMemory", EXITED + " with error: signal: killed"),
-    ("works", {"do": "sleep"}, "Sandbox.Timedout", TIMED_OUT),
     ("works", {"do": "grow", "size": 6 * 2**20}, "Function.ResponseSizeTooLarge", LARGE),
     ("works", {"do": "fail"}, "KeyError", "'nothing of that name'"),
     ("works", {"do": "confuse"}, "Runtime.MarshalError", UNMARSHALLED),
@@ -55,17 +56,17 @@ TABLE = [
 ]
 
 
-@pytest.fixture
-async def client():
+@asynccontextmanager
+async def serve(timeout, clock=None):
+    """Yield a client of a service that has the functions."""
     service = Service("shop")
+    options = {"runtime": OURS, "memory": "96M", "timeout": timeout, "instances": 1}
     for name, handler in HANDLERS.items():
-        service.lambda_function(
-            name, code=CODE, handler=handler, runtime=OURS, memory="96M", timeout=6, instances=1
-        )
+        service.lambda_function(name, code=CODE, handler=handler, **options)
     settings = Settings(http_port=0, grace=5)
     async with (
-        MemoryBroker() as broker,
-        host_services([service], broker, settings, http=serve_functions) as host,
+        MemoryBroker(clock) as broker,
+        host_services([service], broker, settings, http=serve_functions, clock=clock) as host,
     ):
         yield boto3.client(
             "lambda",
@@ -73,8 +74,14 @@ async def client():
             region_name="eu-central-1",
             aws_access_key_id="AKIDEXAMPLE",
             aws_secret_access_key="secret",
-            config=Config(retries={"total_max_attempts": 1}),
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=300),
         )
+
+
+@pytest.fixture
+async def client():
+    async with serve(timeout=60) as client:
+        yield client
 
 
 async def invoke(client, name, event):
@@ -91,7 +98,10 @@ async def invoke(client, name, event):
 
 @pytest.mark.parametrize(("name", "event", "kind", "message"), TABLE)
 async def test_an_error_is_told_as_aws_tells_it(client, name, event, kind, message):
-    answer, payload, log = await invoke(client, name, event)
+    check(*await invoke(client, name, event), kind, message)
+
+
+def check(answer, payload, log, kind, message):
     id = answer["ResponseMetadata"]["RequestId"]
     assert answer["StatusCode"] == 200
     assert answer["FunctionError"] == "Unhandled"
@@ -102,6 +112,15 @@ async def test_an_error_is_told_as_aws_tells_it(client, name, event, kind, messa
     assert re.search(rf"^REPORT RequestId: {id}\tDuration: [\d.]+ ms\t", log, re.MULTILINE)
     timed_out = f"{id} Task timed out after 6.00 seconds" in log
     assert timed_out is ("Status: timeout" in log) is (kind == "Sandbox.Timedout")
+
+
+async def test_a_timeout_is_told_as_aws_tells_it(manual_clock, caplog, until, soon):
+    caplog.set_level(logging.INFO)
+    async with serve(6, manual_clock) as client:
+        running = asyncio.create_task(invoke(client, "works", {"do": "sleep"}))
+        await until(lambda: "handling" in caplog.text)
+        await manual_clock.advance(6)
+        check(*await soon(running), "Sandbox.Timedout", TIMED_OUT)
 
 
 async def test_an_exception_comes_as_its_runtime_told_it(client):

@@ -8,12 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from processes_seen import ended
+from processes_seen import ended, is_alive
 
 from eventmesh import Service
 from eventmesh.brokers.memory import MemoryBroker
 from eventmesh.host import host_services
-from eventmesh.model.errors import FunctionError
+from eventmesh.model.errors import FunctionError, InvocationTimeout
 from eventmesh.model.settings import Settings
 
 CODE = "../../support/lambdas/python"
@@ -30,22 +30,22 @@ def watched():
 
 
 @asynccontextmanager
-async def serve(watched, mode="", **options):
+async def serve(watched, mode="", clock=None, **options):
     service = Service("shop")
     given = {
         "code": CODE,
         "handler": "app.handler",
         "runtime": OURS,
         "memory": "128M",
-        "timeout": 20,
+        "timeout": 60,
         "instances": 1,
         "layers": [LAYER],
         "environment": {"WATCHED": str(watched), "WATCHER": mode},
     }
     service.lambda_function("extended", **given | options)
     async with (
-        MemoryBroker() as broker,
-        host_services([service], broker, Settings(grace=5), http=None) as running,
+        MemoryBroker(clock) as broker,
+        host_services([service], broker, Settings(grace=5), http=None, clock=clock) as running,
     ):
         yield running
 
@@ -63,7 +63,7 @@ async def wait_for(watched, kind):
     return read(watched)
 
 
-async def test_an_extension_lives_beside_its_function(watched):
+async def test_an_extension_lives_beside_its_function(watched, patient_stop):
     async with serve(watched) as host:
         seen = await host.caller.invoke("shop.extended", {"n": 7})
         assert "layer/python" in seen["environment"]["PYTHONPATH"]
@@ -106,7 +106,7 @@ async def test_an_extension_lives_beside_its_function(watched):
     assert (report["requestId"], report["status"]) == (id, "success")
     assert report["metrics"]["memorySizeMB"] == 128
     assert events["SHUTDOWN"]["shutdownReason"] == "spindown"
-    assert events["SHUTDOWN"]["deadlineMs"] > invoked["deadlineMs"] - 20_000
+    assert events["SHUTDOWN"]["deadlineMs"] > invoked["deadlineMs"] - 60_000
 
 
 @pytest.mark.parametrize(
@@ -131,11 +131,13 @@ async def test_several_runs_follow_each_other(watched):
     assert [kind for kind, _ in read(watched)].count("INVOKE") == 3
 
 
-async def test_an_extension_that_lingers_is_ended_at_the_timeout(watched):
-    async with serve(watched, "linger", timeout=6, instances=2) as host:
+async def test_an_extension_that_lingers_is_ended_at_the_timeout(watched, manual_clock):
+    async with serve(watched, "linger", manual_clock, instances=2) as host:
         first = (await host.caller.invoke("shop.extended", {}))["pid"]
         told = dict(await wait_for(watched, "pid"))
         assert (await host.caller.invoke("shop.extended", {}))["pid"] != first
+        assert is_alive(first)
+        await manual_clock.advance(60)
         assert await ended([first, told["pid"]])
     assert "SHUTDOWN" not in [kind for kind, _ in read(watched)]
 
@@ -148,12 +150,12 @@ async def test_an_internal_extension(watched):
     assert [run["seen"] for run in runs[1:]] in ([1, 2], [1, 3], [2, 2], [2, 3])
 
 
-async def test_a_timeout_ends_extensions_too(watched):
-    async with serve(watched) as host:
-        run = asyncio.create_task(host.caller.invoke("shop.extended", {"do": "sleep"}))
+async def test_a_timeout_ends_extensions_too(watched, manual_clock, soon):
+    async with serve(watched, clock=manual_clock) as host:
+        run = asyncio.create_task(host.caller.invoke("shop.extended", {"do": "sleep"}, timeout=60))
         await wait_for(watched, "INVOKE")
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
+        await manual_clock.advance(60)
+        with pytest.raises(InvocationTimeout):
+            await soon(run)
         assert (await host.caller.invoke("shop.extended", {"n": 1}))["event"] == {"n": 1}
     assert [kind for kind, _ in read(watched)].count("registered") == 2

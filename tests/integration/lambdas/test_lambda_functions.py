@@ -38,7 +38,7 @@ def app():
         handler="app.handler",
         runtime=OURS,
         memory="96M",
-        timeout=10,
+        timeout=60,
         instances=2,
         retry=Retry(attempts=1),
         environment={"OWN": "value"},
@@ -48,15 +48,18 @@ def app():
         "quick", code=CODE, handler="app.handler", runtime=OURS, timeout=4, instances=1
     )
     service.lambda_function(
+        "other", code=CODE, handler="app.handler", runtime=OURS, timeout=60, instances=1
+    )
+    service.lambda_function(
         "shell",
         code="../../support/lambdas/bash",
         handler="x",
         runtime="provided",
         instances=1,
-        timeout=20,
+        timeout=60,
     )
     service.lambda_function(
-        "missing", code=CODE, handler="nothing.handler", runtime=OURS, instances=1, timeout=20
+        "missing", code=CODE, handler="nothing.handler", runtime=OURS, instances=1, timeout=60
     )
     return service
 
@@ -86,7 +89,7 @@ async def test_it_gets_what_aws_gives(host, monkeypatch):
     assert seen["name"] == "shop.thumbs"
     assert seen["arn"] == "arn:aws:lambda:xx-mesh-1:000000000000:function:shop.thumbs"
     assert seen["memory"] == "96"
-    assert 0 < seen["left"] <= 10_000
+    assert 0 < seen["left"] <= 60_000
     environment = seen["environment"]
     assert environment["OWN"] == "value"
     assert environment["LAMBDA_TASK_ROOT"] == seen["folder"]
@@ -113,12 +116,21 @@ async def test_an_exception_is_the_error_it_was(host):
     assert (await invoke(host))["name"] == "shop.thumbs", "the instance goes on"
 
 
-async def test_a_timeout_ends_the_process(host):
-    pid = (await invoke(host, "shop.quick"))["pid"]
-    with pytest.raises(InvocationTimeout, match="timeout of 4 s"):
-        await invoke(host, "shop.quick", do="sleep")
-    assert await ended([pid])
-    assert (await invoke(host, "shop.quick"))["pid"] != pid
+async def test_a_timeout_ends_the_process(app, manual_clock, caplog, until, soon):
+    caplog.set_level(logging.INFO)
+    settings = Settings(http_port=0, grace=5)
+    async with (
+        MemoryBroker(manual_clock) as broker,
+        host_services([app], broker, settings, http=None, clock=manual_clock) as host,
+    ):
+        pid = (await soon(invoke(host, "shop.quick")))["pid"]
+        sleeps = asyncio.create_task(invoke(host, "shop.quick", do="sleep"))
+        await until(lambda: caplog.text.count("handling ") == 2)
+        await manual_clock.advance(4)
+        with pytest.raises(InvocationTimeout, match="timeout of 4 s"):
+            await soon(sleeps)
+        assert await ended([pid])
+        assert (await soon(invoke(host, "shop.quick")))["pid"] != pid
 
 
 @pytest.mark.parametrize(
@@ -200,7 +212,7 @@ async def test_no_other_process_may_use_its_api(host, caplog):
     writer.close()
     seen = await invoke(host, "shop.shell", n=1)
     assert seen
-    assert await invoke(host, "shop.quick", do="intrude", address=address) != 200
+    assert await invoke(host, "shop.other", do="intrude", address=address) != 200
     assert "refused" in caplog.text
     assert (await invoke(host, n=3))["event"] == {"n": 3}
 

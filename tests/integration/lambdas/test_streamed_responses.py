@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,8 +31,8 @@ def gate():
         yield Path(folder, "gate")
 
 
-@pytest.fixture
-async def host(node_code):
+@asynccontextmanager
+async def serve(node_code, clock=None):
     service = Service("shop")
     service.lambda_function(
         "node",
@@ -39,7 +40,7 @@ async def host(node_code):
         handler="streaming.handler",
         runtime="nodejs20.x",
         memory="512M",
-        timeout=20,
+        timeout=60,
         triggers=[on.get("/node")],
     )
     service.lambda_function(
@@ -48,7 +49,7 @@ async def host(node_code):
         handler="x",
         runtime="provided",
         instances=1,
-        timeout=20,
+        timeout=60,
         retry=Retry(attempts=1),
         triggers=ROUTES,
     )
@@ -72,21 +73,31 @@ async def host(node_code):
 
     settings = Settings(http_port=0, grace=5)
     async with (
-        MemoryBroker() as broker,
-        host_services([service], broker, settings, http=serve_functions) as running,
+        MemoryBroker(clock) as broker,
+        host_services([service], broker, settings, http=serve_functions, clock=clock) as running,
     ):
         yield running
 
 
 @pytest.fixture
+async def host(node_code):
+    async with serve(node_code) as running:
+        yield running
+
+
+@pytest.fixture
 def client(host):
+    return connect(host)
+
+
+def connect(host):
     return boto3.client(
         "lambda",
         endpoint_url=host.addresses["http"],
         region_name="eu-central-1",
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key="secret",
-        config=Config(retries={"total_max_attempts": 1}),
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=300),
     )
 
 
@@ -204,10 +215,13 @@ async def test_boto3_is_told_of_a_process_that_ends_in_the_middle(client, gate):
     assert b"".join((await stream(client))[0]) == b"one two", "another instance goes on"
 
 
-async def test_the_timeout_ends_a_stream(client):
-    parts, end = await stream(client, "shop.brief", do="sleep")
-    assert parts == [b"one "]
-    details = json.loads(end["ErrorDetails"])
+async def test_the_timeout_ends_a_stream(node_code, manual_clock, soon):
+    async with serve(node_code, manual_clock) as host:
+        first, events = await soon(begin(connect(host), "shop.brief", do="sleep"))
+        assert first == b"one "
+        await manual_clock.advance(4)
+        (end,) = await soon(asyncio.to_thread(list, events))
+    details = json.loads(end["InvokeComplete"]["ErrorDetails"])
     assert details["errorType"] == "Sandbox.Timedout"
     assert details["errorMessage"].endswith("Error: Task timed out after 4.00 seconds")
 

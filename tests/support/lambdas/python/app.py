@@ -41,7 +41,7 @@ def fail(event, context):
 
 
 def sleep(event, context):
-    time.sleep(60)
+    time.sleep(600)
 
 
 def end(event, context):
@@ -50,7 +50,9 @@ def end(event, context):
 
 
 def eat(event, context):
-    return len(bytearray(300 * 2**20))
+    eaten = bytearray(300 * 2**20)
+    time.sleep(600)  # Until whatever limits it has looked.
+    return len(eaten)
 
 
 def stop(event, context):
@@ -77,7 +79,7 @@ def intrude(event, context):
     """Ask for the next invocation of another instance, at its own Runtime API."""
     url = f"http://{event['address']}/2018-06-01/runtime/invocation/next"
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return response.status
     except OSError as error:
         return type(error).__name__
