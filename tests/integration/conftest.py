@@ -16,6 +16,7 @@ from eventmesh.instances import lifecycle, workshop
 from eventmesh.instances.zygote import client as zygote_client
 from eventmesh.lambdas.extensions import delivery, platform
 from eventmesh.model.settings import Settings
+from eventmesh.store import database
 from eventmesh.testing.clock import ManualClock
 
 
@@ -54,8 +55,15 @@ def patient_stop(monkeypatch):
     monkeypatch.setattr(platform, "EXTERNAL_TIMEOUT", DEADLINE)
 
 
+@pytest.fixture
+def patient_stores(monkeypatch):
+    """Wait as long for a database that is there, and for whoever else writes to its file."""
+    for name in ("CONNECT_SECONDS", "POOL_SECONDS", "STATEMENT_SECONDS", "_BUSY_SECONDS"):
+        monkeypatch.setattr(database, name, DEADLINE)
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
-def store_url(request, tmp_path):
+def store_url(request, tmp_path, patient_stores):
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"

@@ -13,6 +13,11 @@ from eventmesh.host import host_services
 from eventmesh.model.settings import Settings
 
 
+@pytest.fixture(autouse=True)
+def patient(patient_stores):
+    """How long a database takes on a busy machine decides no test."""
+
+
 @pytest.fixture
 async def query(store_url):
     """Run a statement on the database, outside of any service, and return its rows."""

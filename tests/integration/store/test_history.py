@@ -47,7 +47,7 @@ async def open_history(url, keep=WEEK, clock=None):
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch):
+def patient_history(monkeypatch):
     """A database on a busy machine: how long it takes decides no test, but where one says so."""
     monkeypatch.setattr(keeper, "READ_SECONDS", DEADLINE)
     monkeypatch.setattr(keeper, "WRITE_SECONDS", DEADLINE)

@@ -118,7 +118,8 @@ async def wait_for_lock(database, soon):
         while True:
             async with database.begin() as connection:
                 waiting = await connection.exec_driver_sql(
-                    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
+                    "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 )
                 if waiting.first():
                     return

@@ -9,7 +9,7 @@ from eventmesh import Context, Service
 from eventmesh.aio.clock import SystemClock
 from eventmesh.store.database import Database
 from eventmesh.store.migrate import migrate
-from eventmesh.store.outbox import relay
+from eventmesh.store.outbox import leases, relay
 from eventmesh.store.outbox.leases import Leases
 from eventmesh.store.outbox.queries import drop_marks
 from eventmesh.store.tables import LANES
@@ -24,7 +24,13 @@ async def open_database(url):
 
 
 @pytest.fixture
-async def database(store_url):
+def endless(monkeypatch):
+    """Leases that run out when a test says so, and not when it is slow."""
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 3600.0)
+
+
+@pytest.fixture
+async def database(store_url, endless):
     database = Database(read_store_url(store_url))
     await migrate(database)
     yield database
