@@ -56,7 +56,7 @@ class Clients:
             region_name="xx-mesh-1",
             aws_access_key_id=f"AKIA{who.upper() * 2}",
             aws_secret_access_key=SECRET,
-            config=Config(retries={"total_max_attempts": 1}),
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=300),
         )
 
         async def call(operation, **arguments):
@@ -86,7 +86,7 @@ async def begin(clients, name):
         Payload=b'{"what": "paint"}',
     )
     arn = begun["DurableExecutionArn"]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             history = await clients.manager(
                 "get_durable_execution_history", DurableExecutionArn=arn

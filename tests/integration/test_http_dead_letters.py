@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from waiting import DEADLINE
 
 from eventmesh import BrokerUnavailable, Client, Reject, Service
 from eventmesh.client import http_dead_letters as letters
@@ -76,7 +77,7 @@ async def test_what_fails_again_meanwhile_is_redriven_once(serving, monkeypatch)
         runs.append(number)
         raise Reject("no")
 
-    async with serving(shop) as served, Client(served.url) as client, asyncio.timeout(30):
+    async with serving(shop) as served, Client(served.url) as client, asyncio.timeout(DEADLINE):
         for number in range(5):
             await client.send(FUNCTION, {"number": number})
         await served.broker.wait_idle()

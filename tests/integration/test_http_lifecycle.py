@@ -6,7 +6,7 @@ import socket
 import ssl
 
 import pytest
-from waiting import DEADLINE
+from waiting import DEADLINE, PAUSE
 
 from eventmesh import DeclarationError, Service, SettingsError, on
 from eventmesh.model.topology import slots_name
@@ -81,7 +81,9 @@ async def test_stopping_waits_for_what_runs_and_takes_no_more(serving):
 
 
 @pytest.mark.parametrize("path", ["/", "/2015-03-31/functions/s.work/invocations"])
-async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(serving, path):
+async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(
+    serving, path, manual_clock
+):
     service = Service("s")
 
     @service.function(on.post("/"), timeout="50ms", reserved_concurrency=1, max_pending=0)
@@ -89,11 +91,16 @@ async def test_who_finds_no_slot_of_the_mesh_within_the_timeout_is_refused(servi
         return "done"
 
     async with (
-        serving(service) as served,
+        serving(service, clock=manual_clock) as served,
         served.broker.slots(slots_name("s.work"), 1) as elsewhere,
     ):
         await elsewhere.acquire()
-        async with asyncio.timeout(DEADLINE), served.http.post(path, json={}) as answer:
+        asking = asyncio.create_task(served.http.post(path, json={}))
+        async with asyncio.timeout(DEADLINE):
+            while not asking.done():
+                await manual_clock.advance(0.05)
+                await asyncio.sleep(PAUSE)
+        async with await asking as answer:
             assert answer.status == 429
             assert answer.headers["Retry-After"] == "1"
         elsewhere.release()

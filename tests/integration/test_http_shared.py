@@ -6,6 +6,7 @@ import socket
 import ssl
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh import Service, SettingsError, on
 from eventmesh.http.server.server import HANDOVER
@@ -86,7 +87,7 @@ async def test_a_request_that_is_on_its_way_is_answered_by_a_server_that_leaves(
             connected.set_result([await served.connect(), await served.connect()])
             await leave.wait()
 
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(DEADLINE):
         tasks.create_task(serve())
         fresh, used = await connected
         used[1].write(REQUEST)
@@ -114,7 +115,7 @@ async def test_a_client_amid_its_handshake_is_answered_by_a_server_that_leaves(
             connected.set_result(await served.connect())
             await leave.wait()
 
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(DEADLINE):
         serving_it = tasks.create_task(serve())
         client = SecureClient(*await connected, authority)
         await client.shake_hands()
@@ -130,7 +131,7 @@ async def test_a_client_amid_its_handshake_is_answered_by_a_server_that_leaves(
 async def test_an_idle_connection_does_not_keep_a_server_that_leaves(serving, bound):
     async with serving(greeter("hello"), **at(bound)) as served:
         reader, writer = await served.connect()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE):
         assert await reader.read() == b""
     writer.close()
 
@@ -140,7 +141,7 @@ async def test_who_comes_between_two_servers_is_answered_by_the_second(serving, 
         pass
     reader, writer = await asyncio.open_connection(*bound.getsockname())
     writer.write(REQUEST)
-    async with serving(greeter("second"), **at(bound)), asyncio.timeout(30):
+    async with serving(greeter("second"), **at(bound)), asyncio.timeout(DEADLINE):
         assert b'"second"' in await reader.readuntil(b'"second"')
     writer.close()
 

@@ -18,6 +18,8 @@ from eventmesh.model.errors import SettingsError
 from eventmesh.model.result import Result
 from eventmesh.store import claims as store_claims
 
+pytestmark = pytest.mark.usefixtures("patient_stores")
+
 KEY = {"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"}
 
 

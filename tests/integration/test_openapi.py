@@ -262,7 +262,7 @@ async def test_schemathesis_finds_no_fault(served, tmp_path):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(300):
         printed, _ = await process.communicate()
 
     assert process.returncode == 0, printed.decode()

@@ -18,6 +18,8 @@ from eventmesh import (
 )
 from eventmesh.store import results as store_results
 
+pytestmark = pytest.mark.usefixtures("patient_stores")
+
 NAME = "orders.place"
 
 
@@ -283,7 +285,9 @@ async def test_without_a_store_nothing_is_remembered(serving, runs):
 
 async def test_many_at_once_are_written_in_few_transactions(client, state, runs, postgres_url):
     ids = await asyncio.gather(*(client.send(NAME, {"total": n}) for n in range(200)))
-    found = await asyncio.gather(*(state(id, "succeeded") for id in ids))
+    for id in ids:
+        await state(id, "succeeded")
+    found = await asyncio.gather(*(client.result(id, NAME) for id in ids))
     assert [result.value for result in found] == [{"total": n} for n in range(200)]
 
 
