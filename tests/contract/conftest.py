@@ -194,6 +194,11 @@ def users(request):
     made.remove()
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(unhurried):
+    pass
+
+
 PER_SERVICE = "rabbitmq, per-service user"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+from waiting import DEADLINE
 
 from eventmesh.model.topology import slots_name
 
@@ -43,7 +44,7 @@ async def test_under_cancellation_none_is_exceeded_and_none_lost(mesh, broker, o
             slots.release()
 
     async with broker.slots(name, 3) as ours, other.slots(name, 3) as theirs:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
             for _ in range(200):
                 passes = chance.randrange(4)
                 task = group.create_task(hold(chance.choice((ours, theirs)), passes))
