@@ -14,6 +14,11 @@ from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.model.errors import BrokerUnavailable
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(unhurried):
+    pass
+
+
 class Client:
     """A Control, and what a test does beside it with the same connections."""
 

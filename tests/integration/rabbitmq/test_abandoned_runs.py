@@ -52,8 +52,9 @@ async def test_a_run_that_hangs_keeps_its_slot_and_spends_nothing_of_others(rabb
         assert begun == [0]
         assert [host.stuck() for host in (one, other)].count(["app.work"]) == 1
         going_on.set()
-        await until(lambda: len(begun) > MESSAGES and not running)
+        # On a busy machine others time out as well, and begin once more.
+        everything = set(range(MESSAGES))
+        await until(lambda: begun.count(0) > 1 and set(begun) == everything and not running)
         assert most == 1
-        assert set(begun) == set(range(MESSAGES))
         assert await soon(broker.depth(dead_letters("app.work"))) == 0
         assert await soon(broker.depth(inbox("app.work"))) == 0

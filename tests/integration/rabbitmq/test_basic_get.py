@@ -82,7 +82,8 @@ async def test_who_looks_into_a_queue_at_once_shares_a_channel(connecting, rabbi
         await client.management.declare([queue])
         await asyncio.gather(*(client.management.get(queue) for _ in range(5)))
         connections = await rabbitmq.table("list_connections", "client_properties", "channels")
-    counts = [row["channels"] for row in connections if "mine" in str(row["client_properties"])]
+    mine = f"{function} mine"
+    counts = [row["channels"] for row in connections if mine in str(row["client_properties"])]
     assert counts == [1]
 
 

@@ -28,7 +28,7 @@ def benchmark(rabbitmq_url, tmp_path):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(240):
             printed, _ = await process.communicate()
         assert process.returncode == 0, printed.decode()
         return json.loads(file.read_text())["scenarios"]

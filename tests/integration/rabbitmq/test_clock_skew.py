@@ -12,7 +12,7 @@ from eventmesh.model.errors import InvocationTimeout
 from eventmesh.model.settings import Settings
 from eventmesh.service import Service
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 class SkewedClock(SystemClock):
@@ -28,7 +28,7 @@ class SkewedClock(SystemClock):
         return time.monotonic() + 100_000 + self._ahead
 
 
-@pytest.mark.parametrize("ahead", [-35.0, 35.0])
+@pytest.mark.parametrize("ahead", [-70.0, 70.0])
 async def test_a_host_whose_clock_is_wrong_runs_what_it_is_asked(rabbitmq, soon, ahead):
     url = await rabbitmq.new_virtual_host()
     app, clock = Service("app"), SkewedClock(ahead)

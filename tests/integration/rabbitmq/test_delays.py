@@ -98,10 +98,11 @@ async def test_what_has_nowhere_to_go_any_more_is_kept_and_blocks_nobody(
         delays = DelayLadder(client.management)
         gone = inbox(f"{function}_gone")
         await client.management.declare([queue, gone])
+        route = await delays.ensure(to_queue(gone), 2)
+        await client.management.delete(gone.name)
         # More than one level takes care of at once: 32.
         for number in range(50):
-            await send(client, delays, gone, 5, b"%d" % number)  # None is due before the end.
-        await client.management.delete(gone.name)
+            await client.send(route, b"%d" % number)
         await client.depth_reaches(LOST_QUEUE, 50)
         assert (await inspector.lost()).count == 50
         await send(client, delays, queue, 0.3, b"late")

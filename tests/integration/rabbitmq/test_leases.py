@@ -73,6 +73,7 @@ async def test_whom_nothing_reaches_goes_to_the_end_of_the_line(client, name, so
             heard_by.append(self)
             if self is not heard_by[0]:
                 await super()._on_message(message)
+            monkeypatch.setattr(lease, "TURN_SECONDS", DEADLINE)
 
     monkeypatch.setattr(lease, "RabbitLease", DeafAtFirst)
     assert await soon(next_state(client, name)) == b""
@@ -105,9 +106,8 @@ async def test_whoever_waits_is_told_when_the_connection_is_lost(
 async def test_a_holder_that_falls_silent_is_followed(
     proxy, rabbitmq, connecting, client, name, soon, monkeypatch
 ):
-    monkeypatch.setattr(management_connection, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
-    monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 1.0)
+    # Longer than anything here stands still.
+    monkeypatch.setattr(management_connection, "HEARTBEAT_SECONDS", 4)
     async with (
         connecting(proxy.url(rabbitmq.url)) as other,
         asyncio.TaskGroup() as tasks,
@@ -117,6 +117,7 @@ async def test_a_holder_that_falls_silent_is_followed(
         await soon(held.wait())
         proxy.stall()
         assert await soon(next_state(client, name)) == b"state"
+        monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 1.0)
         await soon(holder)
 
 
@@ -134,16 +135,16 @@ async def test_the_state_outlives_the_broker(rabbitmq, connecting, name, soon):
 
 @pytest.mark.disruptive
 async def test_a_save_that_fails_loses_the_lease(rabbitmq, connecting, name, soon, monkeypatch):
-    monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
-    monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 1.0)
-
     async def save_until_it_fails(client):
         async with hold_lease(client.management, name) as ours:
             await ours.save(b"stored")
             await rabbitmq.raise_memory_alarm()
-            # One message is still taken, then the connection is blocked.
-            await soon(ours.save(b"stored as well"))
-            await soon(ours.save(b"not stored"))
+            monkeypatch.setattr(faults, "CALL_SECONDS", 1.0)
+            monkeypatch.setattr(management_connection, "CLOSE_SECONDS", 1.0)
+            # The alarm is raised a moment later. One message is still taken, then the connection
+            # is blocked.
+            while True:
+                await soon(ours.save(b"stored or not"))
 
     async with connecting(rabbitmq.url) as client:
         with pytest.raises(BrokerUnavailable, match="could not be stored"):

@@ -68,9 +68,11 @@ async def test_a_leader_that_loses_its_lease_while_it_fires_stops_and_is_followe
             await soon(first.given_up.wait())
             first.open.set()
             await more(5)
-            assert "second (management)" in await rabbitmq.active_consumer(
-                lease_name("clock"), vhost
-            )
+            async with asyncio.timeout(60):
+                while "second (management)" not in await rabbitmq.active_consumer(
+                    lease_name("clock"), vhost
+                ):
+                    pass
     assert "the timers of clock are not fired by this process" in caplog.text
     assert "and the work that needs it ends" in caplog.text
     moments = sorted(fired)

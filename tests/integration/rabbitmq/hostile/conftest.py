@@ -22,7 +22,7 @@ from eventmesh.processes.worker import serve_gateway, serve_services
 
 WRITES_ONLY = ("^$", r"^(em\..*|amq\.default|bank\..*)$", "^$")
 EVERYTHING = (".*", ".*", ".*")
-SECONDS = 20.0
+SECONDS = 60.0
 """Real seconds in which anything that is expected has happened."""
 
 
@@ -99,7 +99,7 @@ class Victim:
         call = self.host.caller.invoke
         async with asyncio.timeout(SECONDS):
             assert await call(f"{self.name}.pay", {"amount": 7}) == 7
-            assert await call(f"{self.name}.limited", timeout=30) == 1
+            assert await call(f"{self.name}.limited", timeout=SECONDS) == 1
             async with self.http.post("/pay", json={"amount": 8}) as answered:
                 assert (answered.status, await answered.json()) == (200, 8)
 
@@ -141,8 +141,8 @@ async def victim(login, rabbitmq, url):
     )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        broker = await enter(RabbitBroker(await login(name, EVERYTHING), connect_timeout=30))
-        front = await enter(RabbitBroker(await login(gateway, EVERYTHING), connect_timeout=30))
+        broker = await enter(RabbitBroker(await login(name, EVERYTHING), connect_timeout=SECONDS))
+        front = await enter(RabbitBroker(await login(gateway, EVERYTHING), connect_timeout=SECONDS))
         host = await enter(serve_services([service], broker, settings))
         relay = await enter(serve_gateway(front, settings))
         http = await enter(ClientSession(relay.addresses["http"]))
