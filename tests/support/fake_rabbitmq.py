@@ -14,7 +14,7 @@ from pamqp import base, body, commands, frame, header, heartbeat
 
 from eventmesh.brokers.rabbitmq.address import Address, Host
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 """Seconds in which anything that is expected has happened."""
 
 GREETING = b"AMQP\x00\x00\x09\x01"

@@ -231,7 +231,7 @@ async def test_threads_end_with_their_host(app, start):
         assert name.startswith("app.where")
     for thread in threading.enumerate():
         if thread.name == name:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -77,7 +77,7 @@ async def test_settling_waits_for_threads():
     @shop.function
     def work() -> None:
         loop.call_soon_threadsafe(entered.set)
-        assert gate.wait(10)
+        assert gate.wait(60)
         ended.append("work")
 
     async with TestMesh(shop) as mesh, asyncio.TaskGroup() as tasks:

@@ -35,7 +35,7 @@ class Hanging:
             self.most = max(self.most, self._running)
             hangs = len(self.runs) <= self._hanging
         if hangs:
-            self.going_on.wait(30)
+            self.going_on.wait(60)
         with self._lock:
             self._running -= 1
             self.ended += 1

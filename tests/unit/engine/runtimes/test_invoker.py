@@ -210,7 +210,7 @@ async def test_a_cancellation_from_outside_goes_on(run, clock, threaded):
         await asyncio.Event().wait()
 
     def wait_in_thread() -> None:
-        ended.wait(10)
+        ended.wait(60)
 
     running = asyncio.create_task(run(wait_in_thread if threaded else wait))
     await clock.settle()
@@ -295,12 +295,12 @@ class TestThreads:
         def work(number: int) -> int:
             runs.append(number)
             begun.set()
-            going_on.wait(10)
+            going_on.wait(60)
             return number
 
         async with start(app) as host, asyncio.TaskGroup() as tasks:
             first = tasks.create_task(outcome(host.caller.invoke("app.work", {"number": 1})))
-            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(begun.wait, 60)
             await clock.advance(5)
             assert (await first).startswith("app.work was ended after its timeout")
             second = tasks.create_task(host.caller.invoke("app.work", {"number": 2}))

@@ -248,7 +248,7 @@ async def test_a_generator_whose_thread_goes_on_is_closed_when_the_step_ends(run
         try:
             yield 1
             begun.set()
-            going_on.wait(10)
+            going_on.wait(60)
             yield 2
         finally:
             closed.set()
@@ -256,14 +256,14 @@ async def test_a_generator_whose_thread_goes_on_is_closed_when_the_step_ends(run
     stream = (await run(slow, http=HTTP)).stream
     assert await anext(stream) == b"1"
     reading = asyncio.create_task(anext(stream))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 60)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     await stream.aclose()
     assert not closed.is_set()
     going_on.set()
-    assert await asyncio.to_thread(closed.wait, 10)
+    assert await asyncio.to_thread(closed.wait, 60)
 
 
 async def test_a_run_that_is_cancelled_before_the_first_item_closes_the_generator(run, clock):
@@ -272,18 +272,18 @@ async def test_a_run_that_is_cancelled_before_the_first_item_closes_the_generato
     def slow() -> Iterator[int]:
         try:
             begun.set()
-            going_on.wait(10)
+            going_on.wait(60)
             yield 1
         finally:
             closed.set()
 
     running = asyncio.create_task(run(slow))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     going_on.set()
-    assert await asyncio.to_thread(closed.wait, 10)
+    assert await asyncio.to_thread(closed.wait, 60)
 
 
 async def test_a_generator_in_threads_has_one_context_for_all_its_items(run):

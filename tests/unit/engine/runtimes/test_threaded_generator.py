@@ -44,7 +44,7 @@ class Threads:
         try:
             yield 1
             self.in_second_step.set()
-            self.going_on.wait(10)
+            self.going_on.wait(60)
             yield 2
         finally:
             self.closed_in = (threading.current_thread().name, VARIABLE.get())
@@ -58,7 +58,7 @@ class Threads:
 
     def occupy(self):
         """Keep the thread busy until `free`, as a run that has timed out does."""
-        self.executor.submit(self.going_on.wait, 10)
+        self.executor.submit(self.going_on.wait, 60)
 
     async def free(self):
         """Let the thread go on, and wait until it has done all it was given."""
@@ -96,11 +96,11 @@ async def test_a_run_that_waits_for_a_busy_thread_can_be_cancelled(run, clock, h
     def stuck() -> Iterator[int]:
         runs.append(1)
         begun.set()
-        going_on.wait(10)
+        going_on.wait(60)
         yield 1
 
     first = asyncio.create_task(run(stuck, http=http, concurrency=1))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 60)
     await cancelled(first)
     second = asyncio.create_task(run(stuck, http=http, concurrency=1))
     await clock.settle()
@@ -204,7 +204,7 @@ async def test_a_step_that_goes_on_keeps_its_permit_until_its_generator_is_close
     items = threads.items()
     assert await anext(items) == 1
     reading = asyncio.create_task(anext(items))
-    await asyncio.to_thread(threads.in_second_step.wait, 10)
+    await asyncio.to_thread(threads.in_second_step.wait, 60)
     await cancelled(reading)
     assert threads.kept == 1
     await in_time(items.aclose())
