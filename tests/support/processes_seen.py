@@ -10,10 +10,9 @@ from pathlib import Path
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return _fields(Path(f"/proc/{pid}/stat"))[0] not in "ZX"
     except OSError:
         return False
-    return stat.rpartition(") ")[2].split()[0] not in "ZX"
 
 
 async def ended(pids, seconds: float = 60.0) -> bool:
@@ -24,6 +23,24 @@ async def ended(pids, seconds: float = 60.0) -> bool:
             return False
         await asyncio.sleep(0.01)
     return True
+
+
+def is_group_stopped(group: int) -> bool:
+    """Whether no thread of a process group runs; each stops a moment after SIGSTOP was sent."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if _fields(stat)[2] == str(group):
+                threads = stat.with_name("task").glob("*/stat")
+                if not all(_fields(thread)[0] in "TZX" for thread in threads):
+                    return False
+        except OSError:
+            continue
+    return True
+
+
+def _fields(stat: Path) -> list[str]:
+    """Return what is said of a process or thread: state, parent, group and so on."""
+    return stat.read_text().rpartition(") ")[2].split()
 
 
 def list_below(pid: int | None = None, *, besides: Container[int] = ()) -> list[int]:
@@ -46,4 +63,4 @@ def list_below(pid: int | None = None, *, besides: Container[int] = ()) -> list[
 
 def find_parent(pid: int) -> int:
     """Return the parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    return int(_fields(Path(f"/proc/{pid}/stat"))[1])
