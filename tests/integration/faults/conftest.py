@@ -5,6 +5,7 @@ import os
 
 import pytest
 from sqlalchemy import text
+from waiting import DEADLINE
 
 from eventmesh import StoreUnavailable
 from eventmesh.aio.clock import SystemClock
@@ -31,7 +32,8 @@ def mesh_of():
 @pytest.fixture
 def broker_at():
     """A broker of the test's own, to enter."""
-    return lambda url: RabbitBroker(url, name="test", connect_timeout=60)
+    limits = {"connect_timeout": DEADLINE, "publish_timeout": DEADLINE}
+    return lambda url: RabbitBroker(url, name="test", **limits)
 
 
 @pytest.fixture

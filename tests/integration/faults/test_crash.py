@@ -88,7 +88,7 @@ async def test_a_long_task_that_every_deploy_hands_back_is_never_set_aside(rabbi
         begun.put_nowait((ctx.attempt, ctx.redeliveries))
         await may_end.wait()
 
-    async with broker_at(url) as broker, asyncio.timeout(120):
+    async with broker_at(url) as broker, asyncio.timeout(250):
         await broker.declare([inbox("deploys.work")])
         await broker.publish(
             to_queue(inbox("deploys.work")), Message(b"{}", "a-1", SystemClock().now())

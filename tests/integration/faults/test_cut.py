@@ -15,7 +15,7 @@ from eventmesh.model.topology import dead_letters
 CALL_SECONDS = 3.0
 """Until when a call has to have worked or failed."""
 
-HANGING = 30.0
+HANGING = 60.0
 """Seconds after which a call hangs, on a machine however busy."""
 
 SETTLE_SECONDS = 90
@@ -129,6 +129,10 @@ async def settled(rabbitmq, vhost, before):
     return now[:2]
 
 
+def has_more_tasks(after, before):
+    return any(now.tasks > then.tasks for then, now in zip(before, after, strict=True))
+
+
 async def all_arrived(progress, numbers):
     while not progress.seen.keys() >= set(numbers):
         await progress.reach(len(progress.seen) + 1)
@@ -170,7 +174,10 @@ async def test_a_failing_network_loses_nothing_and_leaves_nothing_behind(
         await all_arrived(witnessed, load.emitted)
         connections, channels = await settled(rabbitmq, vhost, before[1])
         assert await mesh.invoke("crash.double", {"number": 1}, timeout=60) == 2
-        after = await footprints()
+        async with asyncio.timeout(SETTLE_SECONDS):
+            # A worker settles what it has answered a moment later.
+            while has_more_tasks(after := await footprints(), before[0]):
+                pass
         async with broker_at(url) as direct:
             assert await direct.depth(dead_letters("crash.work")) == 0
 
@@ -184,7 +191,6 @@ async def test_a_failing_network_loses_nothing_and_leaves_nothing_behind(
         f"subscription and process as before, and {growth / 1024:+.1f} MiB of memory"
     )
     for then, now in zip(before[0], after, strict=True):
-        assert now.tasks <= then.tasks
         # Something may still refer to what was lost last.
         assert now.objects <= 2 * then.objects
     assert growth < ALLOWED_GROWTH_KIB

@@ -23,7 +23,8 @@ async def runs() -> None:
     await asyncio.Event().wait()
 """
 READY = r"is ready at (http://[0-9.:]+)"
-GRACE = 3
+GRACE = {"waits": 60, "runs": 3}
+"""Seconds: for what ends by itself more than a busy machine takes for it."""
 
 
 @pytest.mark.disruptive
@@ -35,7 +36,7 @@ async def test_it_ends_within_its_time(rabbitmq, broker_at, mesh_of, soon, tmp_p
         broker_at(url) as broker,
         broker.slots(slots_name("app.waits"), 3) as slots,
         launched(
-            *("run", "--port=0", "--admin-port=0", f"--grace={GRACE}", "--log-format=text"),
+            *("run", "--port=0", "--admin-port=0", f"--grace={GRACE[what]}", "--log-format=text"),
             "app.py",
             cwd=tmp_path,
             environment=clean_environment() | {"EVENTMESH_BROKER": url},
@@ -60,7 +61,8 @@ async def test_it_ends_within_its_time(rabbitmq, broker_at, mesh_of, soon, tmp_p
         assert await process.code() == 0
         ended = [line for line in process.lines if "killed" in line or "begun" in line]
         assert ended == []
-        assert ("the grace time of 3 s is over" in "\n".join(process.lines)) == (what == "runs")
+        over = f"the grace time of {GRACE[what]} s is over"
+        assert (over in "\n".join(process.lines)) == (what == "runs")
         await rabbitmq.start()
 
 

@@ -42,7 +42,7 @@ async def redrive(url):
 
 
 async def test_an_interrupted_redrive_loses_no_dead_letter(
-    rabbitmq, broker_at, size, record_figure
+    rabbitmq, proxy, broker_at, size, record_figure
 ):
     total = size(2_000, 10_000)
     url = await rabbitmq.new_virtual_host()
@@ -55,7 +55,8 @@ async def test_an_interrupted_redrive_loses_no_dead_letter(
         await bury(broker, total)
         # Twice, with as many left as were delivered: so it is in the middle of its work.
         for part in (total // 4, total // 2):
-            killed = await redrive(url)
+            # Through this process: it gets no further while this one stands still.
+            killed = await redrive(proxy.url(url))
             await progress.reach(part)
             killed.kill()
             assert await killed.wait() == -signal.SIGKILL

@@ -36,7 +36,7 @@ async def run(rabbitmq, tmp_path):
     async with proxying(url) as link:
         environment = clean_environment() | {
             "EVENTMESH_BROKER": link.url(url),
-            "EVENTMESH_GRACE": "2",
+            "EVENTMESH_GRACE": "20",
             "EVENTMESH_HTTP_PORT": "0",
             "EVENTMESH_ADMIN_PORT": "0",
         }

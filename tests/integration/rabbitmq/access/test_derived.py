@@ -139,7 +139,7 @@ async def test_everything_in_code_works(node, services, happened, caplog):
                 pass
         delivery.ack()
         # A gateway may see all queues but those with names of the users' own.
-        report = await inspect_mesh(settings.broker_address, services, wait=1)
+        report = await inspect_mesh(settings.broker_address, services, wait=5)
         assert [each for each in report.findings if each.level == "problem"] == []
     assert "ACCESS_REFUSED" not in caplog.text
     assert "access to" not in caplog.text
