@@ -78,12 +78,14 @@ async def test_nobody_is_let_in_before_one_listens(serving, bound):
             assert await answer.json() == "hello"
 
 
-async def test_a_request_that_is_on_its_way_is_answered_by_a_server_that_leaves(serving, bound):
+async def test_a_request_that_is_on_its_way_is_answered_by_a_server_that_leaves(
+    serving, bound, manual_clock
+):
     leave = asyncio.Event()
     connected = asyncio.get_running_loop().create_future()
 
     async def serve():
-        async with serving(greeter("hello"), **at(bound)) as served:
+        async with serving(greeter("hello"), clock=manual_clock, **at(bound)) as served:
             connected.set_result([await served.connect(), await served.connect()])
             await leave.wait()
 
@@ -101,6 +103,7 @@ async def test_a_request_that_is_on_its_way_is_answered_by_a_server_that_leaves(
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"Connection: close" in answer
             writer.close()
+        await manual_clock.advance(HANDOVER)
 
 
 async def test_a_client_amid_its_handshake_is_answered_by_a_server_that_leaves(

@@ -74,7 +74,7 @@ async def place(ctx: Context) -> int:
     return 1
 
 async def main():
-    async with TestMesh(orders) as mesh:
+    async with TestMesh(orders, timeout=60) as mesh:
         await mesh.invoke(place)
 
 asyncio.run(main())
