@@ -169,11 +169,15 @@ class _Reloader:
     async def run(self, folders: Collection[Path]) -> int:
         with on_stop_signals(self._on_signal):
             async with asyncio.TaskGroup() as tasks:
+                watching = awatch(*folders, watch_filter=PythonFilter(), stop_event=self._stop)
+                upcoming = tasks.create_task(_next(watching))
+                # It watches from its first step on, and so before the code is read for the first
+                # time: what is saved from then on is no part of the first process.
+                await asyncio.sleep(0)
                 process = await self._start()
                 ended = tasks.create_task(self._stop_with(process))
-                async for changes in awatch(
-                    *folders, watch_filter=PythonFilter(), stop_event=self._stop
-                ):
+                while changes := await upcoming:
+                    upcoming = tasks.create_task(_next(watching))
                     files, saved = _names(changes), time.time()
                     self._notify(f"{', '.join(files)} changed: starting again")
                     await _cancel(ended)
@@ -210,6 +214,11 @@ class _Reloader:
         async with self._between.stand_in(code):
             self._notify("It has ended: the next change starts it again.")
             await asyncio.get_running_loop().create_future()
+
+
+async def _next(watching: AsyncGenerator[set[tuple[Change, str]]]) -> set[tuple[Change, str]]:
+    """Return the next changes; none when it is told to stop."""
+    return await anext(watching, set[tuple[Change, str]]())
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
