@@ -31,6 +31,9 @@ from .payments.provider import Behaviour, Provider
 from .payments.settings import Settings as PaymentsSettings
 from .reports.app import reports
 
+PATIENCE = 60.0
+"""Real seconds to wait for what is outside of the mesh: a busy machine changes no outcome."""
+
 
 class Mailbox:
     """What a mail server has been given, for whomever."""
@@ -118,10 +121,16 @@ async def open_shop(
         carrier_url = await stack.enter_async_context(serving(carrier.app()))
         smtp_port = await stack.enter_async_context(receiving(mailbox))
         resources = {
-            OrdersSettings: OrdersSettings(carrier_url=carrier_url),
+            OrdersSettings: OrdersSettings(
+                carrier_url=carrier_url, carrier_timeout_seconds=PATIENCE
+            ),
             InventorySettings: InventorySettings(),
-            PaymentsSettings: PaymentsSettings(provider_url=provider_url),
-            NotificationsSettings: NotificationsSettings(smtp_port=smtp_port),
+            PaymentsSettings: PaymentsSettings(
+                provider_url=provider_url, provider_timeout_seconds=PATIENCE
+            ),
+            NotificationsSettings: NotificationsSettings(
+                smtp_port=smtp_port, smtp_timeout_seconds=PATIENCE
+            ),
         }
         services = (orders, inventory, payments, notifications, reports)
         mesh = TestMesh(
@@ -131,6 +140,7 @@ async def open_shop(
             http=True,
             store=f"sqlite:///{folder}/shop.db",
             allow_failures=True,
+            timeout=PATIENCE,
         )
         await stack.enter_async_context(mesh)
         http = await stack.enter_async_context(aiohttp.ClientSession(mesh.url))

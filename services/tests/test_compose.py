@@ -23,7 +23,7 @@ def exported():
         [sys.executable, "-m", "eventmesh", "export", "compose", *FOLDERS],
         cwd=ROOT,
         capture_output=True,
-        timeout=100,
+        timeout=600,
         check=True,
     )
     return yaml.safe_load(ended.stdout)

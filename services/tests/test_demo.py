@@ -67,7 +67,7 @@ def test_demo():
         env={"COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

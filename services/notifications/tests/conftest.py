@@ -53,6 +53,7 @@ async def mail_server():
 def settings(mail_server):
     return Settings(
         smtp_port=mail_server.port,
+        smtp_timeout_seconds=60,
     )
 
 

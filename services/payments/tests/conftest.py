@@ -26,7 +26,7 @@ async def provider():
 @pytest_asyncio.fixture
 async def start(tmp_path, provider):
     def start(**options):
-        settings = Settings(provider_url=provider.url)
+        settings = Settings(provider_url=provider.url, provider_timeout_seconds=60)
         store = f"sqlite:///{tmp_path}/payments.db"
         return TestMesh(payments, resources={Settings: settings}, store=store, **options)
 
