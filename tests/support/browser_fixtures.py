@@ -19,6 +19,9 @@ ADVICE = (
 TIMEOUT_MILLISECONDS = 60_000
 """A browser on a busy machine: how long something takes decides no test."""
 
+START_MILLISECONDS = 180_000
+"""The same for its start."""
+
 # In a container there are no namespaces for its sandbox; it looks at pages of these tests alone.
 ARGUMENTS = ("--no-sandbox", "--disable-quic", "--disable-background-networking")
 
@@ -49,7 +52,9 @@ async def browser(browser_program):
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=browser_program, args=list(ARGUMENTS)
+            executable_path=browser_program,
+            args=list(ARGUMENTS),
+            timeout=START_MILLISECONDS,
         )
         try:
             yield browser

@@ -19,12 +19,22 @@ from console_login import Browser, open_console
 from fake_console import FakeConsole, make_function
 from fake_oidc import FakeProvider
 from playwright.async_api import expect
+from waiting import DEADLINE
 
+from eventmesh.console.sources import mesh
+from eventmesh.http.auth import fetch
 from eventmesh.http.auth.credential_file import write_credentials
 from eventmesh.model.access.credentials import Credentials, Token, digest_token, new_token
 
 # A browser on a busy machine: how long something takes decides no test.
 expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(autouse=True)
+def patient_console(monkeypatch):
+    """Processes and providers on a busy machine: how long an answer takes decides no test."""
+    monkeypatch.setattr(mesh, "LOOK_SECONDS", DEADLINE)
+    monkeypatch.setattr(fetch, "FETCH_SECONDS", DEADLINE)
 
 
 @pytest.fixture

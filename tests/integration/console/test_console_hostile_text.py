@@ -245,8 +245,8 @@ async def test_it_does_nothing(hostile_console, page, path):
             "handlers": 0,
         }
         assert page.url == url + path
-    unknown = "the server responded with a status of 404"
-    assert [error for error in page.errors if unknown not in error] == []
+        unknown = "the server responded with a status of 404"
+        assert [error for error in page.errors if unknown not in error] == []
 
 
 async def test_all_of_it_is_shown_as_it_is(hostile_console, page):

@@ -42,10 +42,10 @@ async def test_people_log_in_change_something_and_log_out(provider, shop, page):
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_role("button", name="Log in")).to_be_visible()
         await expect(page.get_by_text("oidc:ada")).to_have_count(0)
-    # The provider has no icon, and before and after there is nobody who may look.
-    refused = "the server responded with a status of 401"
-    own = [error for error in page.errors if provider.url not in error]
-    assert [error for error in own if refused not in error] == []
+        # The provider has no icon, and before and after there is nobody who may look.
+        refused = "the server responded with a status of 401"
+        own = [error for error in page.errors if provider.url not in error]
+        assert [error for error in own if refused not in error] == []
 
 
 async def test_the_page_fits_a_phone_and_takes_tokens_too(provider, shop, page, make_auth_file):

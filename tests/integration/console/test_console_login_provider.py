@@ -9,6 +9,7 @@ from aiohttp import web
 from console_login import ROOT, Browser, open_console
 from fake_oidc import FakeProvider
 
+from eventmesh.http.auth import fetch
 from eventmesh.http.auth.fetch import MAX_BYTES
 
 
@@ -85,7 +86,7 @@ async def test_a_token_endpoint_that_misbehaves(provider, visitor, answer):
     assert (await visitor.log_in())[0].status == 303
 
 
-async def test_a_provider_that_does_not_answer_is_not_waited_for(provider, visitor):
+async def test_a_provider_that_does_not_answer_is_not_waited_for(provider, visitor, monkeypatch):
     closed = asyncio.Event()
 
     async def wait(request):
@@ -94,7 +95,9 @@ async def test_a_provider_that_does_not_answer_is_not_waited_for(provider, visit
 
     provider.answer = wait
     try:
-        answer, _ = await visitor.log_in()  # Ends by our deadline, or never.
+        back = await visitor.begin()
+        monkeypatch.setattr(fetch, "FETCH_SECONDS", 0.1)
+        answer, _ = await visitor.get(back)  # Ends by our deadline, or never.
         assert answer.status == 502
     finally:
         closed.set()

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from console_keys import go_by_keys
 from playwright.async_api import expect
 
 CRON = "cron 0 3 * * * (UTC)"
@@ -28,12 +29,12 @@ async def test_a_timer_is_run_paused_and_resumed(console, page):
         await expect(page.get_by_text(f"orders.place: {CRON} is paused.")).to_be_visible()
         await page.get_by_role("button", name=f"Resume pricing.quote {CRON}").click()
         await expect(page.get_by_text(f"pricing.quote: {CRON} fires again.")).to_be_visible()
+        assert page.errors == []
     assert console.posted == [
         ("timers/orders.place/run", {"schedule": CRON}),
         ("timers/orders.place/pause", {"schedule": CRON}),
         ("timers/pricing.quote/resume", {"schedule": CRON}),
     ]
-    assert page.errors == []
 
 
 async def test_timers_are_filtered_and_the_address_says_how(console, page):
@@ -58,8 +59,8 @@ async def test_an_execution_shows_its_history_and_is_stopped(console, page):
         await page.get_by_role("button", name="Stop…").click()
         await page.get_by_role("dialog").get_by_role("button", name="Stop").click()
         await expect(page.get_by_text("e-1 is stopped.")).to_be_visible()
+        assert page.errors == []
     assert console.posted == [("executions/e-1/stop", {"reason": "stopped at the console"})]
-    assert page.errors == []
 
 
 async def test_a_callback_is_completed_by_its_secret_id(console, page):
@@ -102,9 +103,7 @@ async def test_shortcuts_lead_to_them(console, page):
         await page.goto(url)
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
         for key, title in {"t": "Timers", "e": "Executions", "h": "Doctor"}.items():
-            await page.keyboard.press("g")
-            await page.keyboard.press(key)
-            await expect(page.locator("h1")).to_have_text(title)
+            await go_by_keys(page, key, title)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -116,7 +115,7 @@ async def test_take_a_picture(console, page, tmp_path, name):
         await expect(page.locator("main h1")).to_be_visible()
         await expect(page.get_by_text("Loading…")).to_have_count(0)
         await page.screenshot(path=folder / f"console-{name}.png", animations="disabled")
-    assert page.errors == []
+        assert page.errors == []
 
 
 async def test_an_instance_is_drained(console, page):
@@ -131,4 +130,4 @@ async def test_an_instance_is_drained(console, page):
         await page.reload()
         await expect(page.get_by_role("row")).to_have_count(2)
         await expect(page.get_by_role("button", name=re.compile("^Drain"))).to_have_count(0)
-    assert page.errors == []
+        assert page.errors == []
