@@ -23,7 +23,7 @@ def test_it_passes_the_checks_and_its_test(project, name):
             cwd=project / "made",
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=600,
             check=False,
         )
         assert ended.returncode == 0, f"{tool}:\n{ended.stdout}{ended.stderr}"
