@@ -3,6 +3,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+import aiohttp
 import pytest
 from launching import DEADLINE, clean_environment, launched
 
@@ -46,22 +47,91 @@ def run(tmp_path, environment):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(DEADLINE):
-            out, err = await process.communicate(given.encode())
+        try:
+            async with asyncio.timeout(DEADLINE):
+                out, err = await process.communicate(given.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return Ended(process.returncode, out.decode(), err.decode())
 
     return run
 
 
 @pytest.fixture
+def ask(run):
+    """Run a command that changes nothing, again until it ends as expected.
+
+    Processes have a second or two to answer its question, which a busy machine may outlast.
+    """
+
+    async def ask(*arguments, expect, **variables):
+        ended = None
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not expect(ended := await run(*arguments, **variables)):
+                    pass
+        except TimeoutError:
+            raise AssertionError(f"{arguments}: still {ended}") from None
+        return ended
+
+    return ask
+
+
+@pytest.fixture
 def write(tmp_path):
+    """Write a file of a service, as a whole: whoever watches it never sees the half of it."""
+
     def write(path, text):
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        written = file.with_name(f"{file.name}.written")
+        written.write_text(text)
+        written.replace(file)
         return file
 
     return write
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+
+        async def get(url):
+            async with session.get(url) as answer:
+                return answer.status, await answer.text()
+
+        yield get
+
+
+@pytest.fixture
+def asked(http):
+    """Ask until the answer is as expected, and return it.
+
+    A worker has two seconds for its part of the answer, which a busy machine may outlast.
+    """
+
+    async def asked(url, expect):
+        async with asyncio.timeout(60):
+            while not expect(*(answer := await http(url))):
+                await asyncio.sleep(0.05)
+        return answer
+
+    return asked
+
+
+@pytest.fixture
+def set_constant(tmp_path):
+    """Set a constant of a module in all processes that get these variables."""
+
+    def set_constant(module, name, number):
+        (tmp_path / "site").mkdir()
+        text = f"import {module}\n{module}.{name} = {number}\n"
+        (tmp_path / "site" / "sitecustomize.py").write_text(text)
+        return {"PYTHONPATH": str(tmp_path / "site")}
+
+    return set_constant
 
 
 @pytest.fixture

@@ -24,8 +24,12 @@ READY = r"worker (\d+) \(process (\d+)\) is ready at (http://[0-9.:]+)"
 ARGUMENTS = ("run", "--port=0", "--admin-port=0", "--log-format=text", "app.py")
 
 
+def lists_one(ended):
+    return ended.code == 0 and len(json.loads(ended.out)) == 1
+
+
 async def test_one_finishes_what_runs_and_another_takes_its_place(
-    launch, run, write, rabbitmq, tmp_path
+    launch, run, ask, write, rabbitmq, tmp_path
 ):
     write("app.py", APP)
     os.mkfifo(tmp_path / "pipe")
@@ -36,7 +40,8 @@ async def test_one_finishes_what_runs_and_another_takes_its_place(
     async with aiohttp.ClientSession(address) as http, asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(http.get("/wait"))
         await process.line("^waiting$")
-        (first,) = json.loads((await run("ps", "--json", **broker)).out)
+        told = await ask("ps", "--json", expect=lists_one, **broker)
+        (first,) = json.loads(told.out)
         drained = await run("drain", first["id"], "--url", url)
         assert (drained.code, drained.out) == (
             0,
@@ -49,20 +54,20 @@ async def test_one_finishes_what_runs_and_another_takes_its_place(
         assert (answer.status, await answer.text()) == (200, '"done"')
         answer.close()
     await process.line(r"worker 1 \(process \d+\) has ended")
-    (second,) = json.loads((await run("ps", "--json", **broker)).out)
+    told = await ask("ps", "--json", expect=lists_one, **broker)
+    (second,) = json.loads(told.out)
     assert (second["id"] != first["id"], second["restarts"]) == (True, 0)
     assert (await run("drain", first["id"], "--url", url)).code == 3
 
 
-async def test_how_often_a_worker_died_is_told(launch, run, write, rabbitmq):
+async def test_how_often_a_worker_died_is_told(launch, ask, write, rabbitmq):
     write("app.py", APP)
     broker = {"EVENTMESH_BROKER": await rabbitmq.new_virtual_host()}
     process = await launch(*ARGUMENTS, **broker)
     admin = (await process.line(r"of all workers: (http://\S+)$"))[1]
     os.kill(int((await process.line(READY))[2]), signal.SIGKILL)
     await process.line(READY)
-    instances = json.loads((await run("ps", "--json", **broker)).out)
-    assert 1 in [each["restarts"] for each in instances]
+    await ask("ps", "--json", expect=lambda ended: '"restarts":1' in ended.out, **broker)
     async with aiohttp.ClientSession(admin) as http, http.get("/metrics") as answer:
         metrics = await answer.text()
     assert re.search(r'^eventmesh_worker_restarts_total\{worker="1"\} 1\.0$', metrics, re.MULTILINE)

@@ -59,7 +59,7 @@ async def mesh(run, write, tmp_path, rabbitmq):
 
 
 @pytest.mark.disruptive  # A node of its own: the users are those of the command.
-async def test_an_operator_looks_redrives_and_prunes(launch, run, mesh, rabbitmq):
+async def test_an_operator_looks_redrives_and_prunes(launch, run, ask, mesh, rabbitmq):
     (stock, orders), settings, virtual_host = mesh
 
     async def operate(*arguments, code=0):
@@ -67,22 +67,27 @@ async def test_an_operator_looks_redrives_and_prunes(launch, run, mesh, rabbitmq
         assert ended.code == code, (arguments, ended)
         return ended.out
 
+    async def look(*arguments, shows):
+        ended = await ask(
+            *arguments,
+            expect=lambda ended: ended.code == 0 and shows in ended.out,
+            **settings("operator"),
+        )
+        return ended.out
+
     told = await launch("run", orders, **settings("orders"))
     await told.line("is ready")
     serving = await launch("run", stock, **settings("stock"))
     await serving.line("is ready")
 
-    assert "stock.count" in await operate("ps")
-    report = await operate("doctor", stock, orders, "--all")
-    assert "rights" not in report
-    assert "nothing is there that no code has" in report
+    await look("ps", shows="stock.count")
+    nothing = "nothing is there that no code has"
+    assert "rights" not in await look("doctor", stock, orders, "--all", shows=nothing)
 
     await operate("send", "stock.fail", "{}")
-    while "broken" not in await operate("dlq", "list", "stock.fail"):
-        pass
+    await look("dlq", "list", "stock.fail", shows="broken")
     assert "1 dead letter of stock.fail" in await operate("dlq", "redrive", "stock.fail", "--all")
-    while "broken" not in await operate("dlq", "list", "stock.fail"):
-        pass
+    await look("dlq", "list", "stock.fail", shows="broken")
 
     # A gateway may not read the records: it counts what processes serve, and removes nothing.
     gateway = await launch("gateway", **settings("gateway"))
@@ -110,13 +115,16 @@ async def test_an_operator_looks_redrives_and_prunes(launch, run, mesh, rabbitmq
 
 
 @pytest.mark.disruptive
-async def test_a_service_is_told_in_one_line_which_rights_its_doctor_lacks(launch, run, mesh):
+async def test_a_service_is_told_in_one_line_which_rights_its_doctor_lacks(launch, ask, mesh):
     (stock, orders), settings, _ = mesh
     for source, user in ((stock, "stock"), (orders, "orders")):
         launched = await launch("run", source, **settings(user))
         await launched.line("is ready")
-    ended = await run("doctor", "--json", **settings("orders"))
-    assert ended.code == 0, ended
+    ended = await ask(
+        *("doctor", "--json"),
+        expect=lambda ended: ended.code == 0 and "em.record.stock" in ended.out,
+        **settings("orders"),
+    )
     (note,) = [each for each in json.loads(ended.out) if each["level"] != "ok"]
     assert note["subject"] == "rights"
     assert "of leftovers (configure, write and read on em.record.stock)" in note["what"]

@@ -98,17 +98,6 @@ def launched(launch):
 
 
 @pytest.fixture
-async def http():
-    async with aiohttp.ClientSession() as session:
-
-        async def get(url):
-            async with session.get(url) as answer:
-                return answer.status, await answer.text()
-
-        yield get
-
-
-@pytest.fixture
 def pipe(tmp_path):
     """What lets the slow handlers go on: opening it for writing, and closing it again."""
     os.mkfifo(tmp_path / "pipe")
@@ -119,21 +108,19 @@ async def released(pipe):
     await asyncio.to_thread(pipe.write_text, "")
 
 
-async def test_it_serves_and_shows_its_workers_as_one(launched, write, http):
+async def test_it_serves_and_shows_its_workers_as_one(launched, write, http, asked):
     write("app.py", HELLO)
     process = await launched("app.py")
     assert await http(f"{process.url}/hello") == (200, '"Hello"')
-    assert await http(f"{process.admin}/healthz") == (200, '{"status":"ok"}')
-    status, ready = await http(f"{process.admin}/readyz")
-    assert status == 200
+    healthy = (200, '{"status":"ok"}')
+    await asked(f"{process.admin}/healthz", lambda *answer: answer == healthy)
+    _, ready = await asked(f"{process.admin}/readyz", lambda status, _: status == 200)
     assert json.loads(ready)["checks"] == {
         "worker 1 services": "running",
         "worker 1 broker": "ready",
     }
-    _, metrics = await http(f"{process.admin}/metrics")
-    assert re.search(
-        r'eventmesh_invocations_total{function="greeter.hello",.*worker="1"} 1', metrics
-    )
+    counted = r'eventmesh_invocations_total{function="greeter.hello",.*worker="1"} 1'
+    await asked(f"{process.admin}/metrics", lambda _, metrics: re.search(counted, metrics))
     await process.line(r"greeter.hello: success .* worker=1$")
 
 
@@ -207,9 +194,11 @@ async def test_told_to_stop_it_finishes_what_runs_and_takes_no_more(
     assert await process.code() == 0
 
 
-async def test_a_signal_that_comes_by_two_ways_is_one(launched, write, http, pipe):
+async def test_a_signal_that_comes_by_two_ways_is_one(launched, write, http, pipe, set_constant):
     write("app.py", HELLO)
-    process = await launched("app.py")
+    # However long it takes until the second one is sent.
+    patient = set_constant("eventmesh.processes.supervisor", "REPEAT_SECONDS", 600)
+    process = await launched("app.py", **patient)
     async with asyncio.TaskGroup() as tasks:
         slow = tasks.create_task(http(f"{process.url}/slow"))
         await process.line("^running$")
@@ -234,9 +223,13 @@ async def test_ctrl_c_twice_waits_for_nothing(launched, write, http, pipe):
     assert isinstance(slow.result(), aiohttp.ClientError)
 
 
-async def test_what_takes_longer_than_the_grace_time_is_cancelled(launched, write, http, pipe):
+async def test_what_takes_longer_than_the_grace_time_is_cancelled(
+    launched, write, http, pipe, set_constant
+):
     write("app.py", HELLO)
-    process = await launched("--grace=10ms", "app.py")
+    # However long it takes to end once all is cancelled.
+    patient = set_constant("eventmesh.processes.run_workers", "END_MARGIN", 600)
+    process = await launched("--grace=10ms", "app.py", **patient)
     async with asyncio.TaskGroup() as tasks:
         slow = tasks.create_task(http(f"{process.url}/slow"))
         await process.line("^running$")
@@ -297,7 +290,7 @@ async def test_code_that_cannot_be_loaded_replaces_nothing(launched, write, http
     assert await http(f"{process.url}/hello") == (200, '"Mended"')
 
 
-async def test_a_restart_that_is_asked_for_while_one_fails(launched, write, http, pipe):
+async def test_a_restart_that_is_asked_for_while_one_fails(launched, write, http, asked, pipe):
     write("app.py", HELLO)
     process = await launched("app.py")
     write("app.py", "print('loading', flush=True); open('pipe'); oops")
@@ -308,7 +301,7 @@ async def test_a_restart_that_is_asked_for_while_one_fails(launched, write, http
     await released(pipe)
     await process.line("worker 2 did not start, and no more workers are replaced")
     await process.line("all workers are replaced$")
-    _, ready = await http(f"{process.admin}/readyz")
+    _, ready = await asked(f"{process.admin}/readyz", lambda status, _: status == 200)
     assert json.loads(ready)["checks"].keys() == {"worker 2 services", "worker 2 broker"}
     assert await http(f"{process.url}/hello") == (200, '"Mended"')
 
@@ -321,7 +314,7 @@ async def test_a_worker_ends_when_its_supervisor_is_gone(launched, write):
     await process.line("stopped worker=1$")
 
 
-async def test_a_worker_that_hangs_is_not_healthy(launched, write, http, pipe):
+async def test_a_worker_that_hangs_is_not_healthy(launched, write, http, asked, pipe):
     write("app.py", HELLO)
     process = await launched("app.py")
     async with asyncio.TaskGroup() as tasks:
@@ -332,7 +325,7 @@ async def test_a_worker_that_hangs_is_not_healthy(launched, write, http, pipe):
         assert (await http(f"{process.admin}/readyz"))[0] == 503
         await released(pipe)
     assert hanging.result() == (200, '"done"')
-    assert (await http(f"{process.admin}/healthz"))[0] == 200
+    await asked(f"{process.admin}/healthz", lambda status, _: status == 200)
 
 
 async def test_a_function_that_ends_its_worker_is_invoked_once(launched, write):
@@ -345,22 +338,22 @@ async def test_a_function_that_ends_its_worker_is_invoked_once(launched, write):
     assert process.lines.count("charged") == 1
 
 
-async def test_a_worker_all_of_whose_threads_hang_is_not_ready(launched, write, http, pipe):
+async def test_a_worker_all_of_whose_threads_hang_is_not_ready(launched, write, http, asked, pipe):
     write("app.py", HANGING)
     process = await launched("app.py")
     status, _ = await http(f"{process.url}/hang")
     assert status == 504
-    status, ready = await http(f"{process.admin}/readyz")
+    stuck = '"worker 1 hanging.hang":"all its runs hang"'
+    status, _ = await asked(f"{process.admin}/readyz", lambda _, ready: stuck in ready)
     assert status == 503
-    assert json.loads(ready)["checks"]["worker 1 hanging.hang"] == "all its runs hang"
-    _, metrics = await http(f"{process.admin}/metrics")
-    assert re.search(r'eventmesh_abandoned_runs{function="hanging.hang",worker="1"} 1', metrics)
+    abandoned = 'eventmesh_abandoned_runs{function="hanging.hang",worker="1"} 1'
+    await asked(f"{process.admin}/metrics", lambda _, metrics: abandoned in metrics)
     await process.line("hanging.hang: this process begins no more of its runs")
     assert await http(f"{process.url}/hello") == (200, '"Hello"')
 
     await released(pipe)
     await process.line("hanging.hang: a run that hung has ended")
-    assert (await http(f"{process.admin}/readyz"))[0] == 200
+    await asked(f"{process.admin}/readyz", lambda status, _: status == 200)
 
 
 async def test_workers_cannot_share_the_embedded_broker(run, write):
