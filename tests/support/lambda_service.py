@@ -35,7 +35,7 @@ def build_service(folder, support):
     }
     service.lambda_function(
         "guarded",
-        timeout=20,
+        timeout=60,
         reserved_concurrency=SLOTS,
         max_pending=0,
         retry=Retry(attempts=3, initial=0.1, jitter="none"),
