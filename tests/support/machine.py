@@ -5,6 +5,8 @@ import random
 import socket
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 from itertools import islice
 
 CALL_SECONDS = 60
@@ -55,6 +57,18 @@ def run(
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
     return done.stdout
+
+
+def wait_stopped(is_stopped: Callable[[], bool], name: str) -> None:
+    """Wait until a server that was sent SIGSTOP runs no more: its threads go on for a moment.
+
+    Raises RuntimeError if it takes too long.
+    """
+    end = time.monotonic() + CALL_SECONDS
+    while not is_stopped():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{name} did not stop within {CALL_SECONDS} s")
+        time.sleep(0.005)
 
 
 def quiet() -> dict[str, int]:

@@ -25,17 +25,13 @@ async def ended(pids, seconds: float = 60.0) -> bool:
     return True
 
 
-def is_group_stopped(group: int) -> bool:
-    """Whether no thread of a process group runs; each stops a moment after SIGSTOP was sent."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if _fields(stat)[2] == str(group):
-                threads = stat.with_name("task").glob("*/stat")
-                if not all(_fields(thread)[0] in "TZX" for thread in threads):
-                    return False
-        except OSError:
-            continue
-    return True
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of a process runs, or it has ended."""
+    try:
+        threads = Path(f"/proc/{pid}/task").glob("*/stat")
+        return all(_fields(thread)[0] in "TZX" for thread in threads)
+    except OSError:  # One has ended meanwhile.
+        return not is_alive(pid)
 
 
 def _fields(stat: Path) -> list[str]:

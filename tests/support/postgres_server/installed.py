@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from lifelines import leave_to_other_user, start_with_lifeline
-from machine import CALL_SECONDS, run, wait_for_line
+from machine import CALL_SECONDS, run, wait_for_line, wait_stopped
+from processes_seen import is_stopped
 
 from postgres_server.server import SETTINGS, USER, PrivateServer
 
@@ -80,9 +81,13 @@ class InstalledServer(PrivateServer):
         first = self._server.pid
         # It starts no other process meanwhile.
         os.kill(first, signal.SIGSTOP)
-        for child in _children(first):
+        wait_stopped(lambda: is_stopped(first), "PostgreSQL")
+        children = _children(first)
+        for child in children:
             _send(child, number)
         os.kill(first, number)
+        if name == "STOP":
+            wait_stopped(lambda: all(map(is_stopped, children)), "PostgreSQL")
         if name == "KILL":
             self._end()
 

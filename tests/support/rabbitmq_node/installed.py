@@ -13,7 +13,6 @@ from uuid import uuid4
 import certificates
 from lifelines import start_with_lifeline
 from machine import CALL_SECONDS, free_ports, run
-from processes_seen import is_group_stopped
 
 from rabbitmq_node.ctl import Rabbitmqctl
 from rabbitmq_node.node import SERVER_ARGUMENTS, PrivateNode, wait_until_started
@@ -114,8 +113,6 @@ class InstalledNode(PrivateNode):
                 self._wait_until_stopped()
             if name == "KILL":
                 self._end()
-            if name == "STOP":
-                self._wait_stopped()
 
     def _wait_until_stopped(self) -> None:
         # One of its threads stops all others, and those go on until it has a processor.
@@ -129,14 +126,6 @@ class InstalledNode(PrivateNode):
         self._server.wait(CALL_SECONDS)
         os.close(self._lifeline)
         self._server = None
-
-    def _wait_stopped(self) -> None:
-        """Wait until it does nothing any more: what it still answers is no sign of a failure."""
-        end = time.monotonic() + CALL_SECONDS
-        while not is_group_stopped(self._server.pid):
-            if time.monotonic() > end:
-                raise RuntimeError(f"RabbitMQ did not stop within {CALL_SECONDS} s")
-            time.sleep(0.005)
 
     def remove(self) -> None:
         self._ctl.close()
