@@ -66,7 +66,7 @@ class DocsPage:
 
 
 async def test_authorize_with_a_key_and_with_a_token(serving, service, signer, page):
-    claims = {"iss": ISSUER, "aud": "orders", "sub": "ada", "exp": int(time.time()) + 60}
+    claims = {"iss": ISSUER, "aud": "orders", "sub": "ada", "exp": int(time.time()) + 3600}
     token = jwt.encode({"alg": "ES256", "kid": "k"}, claims, signer)
     docs = DocsPage(page)
     async with serving(service) as served:

@@ -52,7 +52,7 @@ def token(signer):
     """Makes tokens of the issuer, or of others."""
 
     def make(key=signer, **claims):
-        given = {"iss": ISSUER, "aud": "orders", "sub": "ada", "exp": int(time.time()) + 60}
+        given = {"iss": ISSUER, "aud": "orders", "sub": "ada", "exp": int(time.time()) + 3600}
         return "Bearer " + jwt.encode({"alg": "ES256", "kid": "k"}, given | claims, key)
 
     return make

@@ -41,7 +41,7 @@ async def served(serving, issuer):
 
 
 def issue(key, scope="", **claims):
-    members = {"iss": ISSUER, "aud": "shop", "sub": "user-7", "exp": int(time.time()) + 60}
+    members = {"iss": ISSUER, "aud": "shop", "sub": "user-7", "exp": int(time.time()) + 3600}
     return jwt.encode({"alg": "ES256", "kid": key.kid}, {**members, "scope": scope, **claims}, key)
 
 
