@@ -121,9 +121,7 @@ async def open_shop(
         carrier_url = await stack.enter_async_context(serving(carrier.app()))
         smtp_port = await stack.enter_async_context(receiving(mailbox))
         resources = {
-            OrdersSettings: OrdersSettings(
-                carrier_url=carrier_url, carrier_timeout_seconds=PATIENCE
-            ),
+            OrdersSettings: OrdersSettings(carrier_url=carrier_url),
             InventorySettings: InventorySettings(),
             PaymentsSettings: PaymentsSettings(
                 provider_url=provider_url, provider_timeout_seconds=PATIENCE

@@ -57,7 +57,7 @@ def options(inventory, carrier):
     """What a mesh of orders has around it."""
     return {
         "stubs": {"inventory.reserve": inventory.reserve},
-        "resources": {Settings: Settings(carrier_url=carrier.url, carrier_timeout_seconds=60)},
+        "resources": {Settings: Settings(carrier_url=carrier.url)},
     }
 
 
