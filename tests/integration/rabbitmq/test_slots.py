@@ -13,6 +13,7 @@ from eventmesh.brokers.rabbitmq.coordination import recount, slots, tokens
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.coordination.slots import hold_slots
 from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens
+from eventmesh.brokers.rabbitmq.error_translation import QueueAway
 from eventmesh.model.errors import BrokerUnavailable, Throttled
 from eventmesh.model.topology import named
 
@@ -201,6 +202,33 @@ async def test_another_limit_makes_other_tokens(client, name, soon, changed):
         await all_back(client, name, changed)
         assert await client.management.depth(named(before.queue)) == 0
         assert await client.management.get(named(before.queue)) is None
+
+
+async def test_old_tokens_are_deleted_once_their_node_is_there(client, name, soon, monkeypatch):
+    """Clients of a node that was cut off go on with them, beside all others."""
+    monkeypatch.setattr(slots, "RETIRE_SECONDS", 0.01)
+    refused, delete = asyncio.Semaphore(0), client.management.delete
+
+    async def refuse(queue):
+        refused.release()
+        raise QueueAway(f"the node of {queue} is away")
+
+    async with hold_slots(client.management, name, 1) as held:
+        await soon(held.acquire())
+        old = await tokens_of(client, name)
+        monkeypatch.setattr(client.management, "delete", refuse)
+        async with hold_slots(client.management, name, 2) as others:
+            await soon(others.acquire())
+            for _ in range(3):
+                await soon(refused.acquire())
+            assert await client.management.count_consumers(named(old.queue)) == 1
+            monkeypatch.setattr(client.management, "delete", delete)
+            async with asyncio.timeout(60):
+                while await client.management.count_consumers(named(old.queue)):
+                    await asyncio.sleep(PAUSE)
+            others.release()
+            held.release()
+        await all_back(client, name, 2)
 
 
 async def test_a_limit_that_did_not_change_keeps_the_tokens(client, name):

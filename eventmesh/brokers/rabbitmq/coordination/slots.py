@@ -31,11 +31,16 @@ from eventmesh.brokers.rabbitmq.coordination.slot_steps import (
     next_step,
 )
 from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
-from eventmesh.brokers.rabbitmq.coordination.tokens import Tokens, find_tokens, replace_lost
+from eventmesh.brokers.rabbitmq.coordination.tokens import (
+    Tokens,
+    delete_retired,
+    find_tokens,
+    replace_lost,
+)
 from eventmesh.brokers.rabbitmq.error_translation import translate_errors
 from eventmesh.brokers.rabbitmq.management.management import Management
 from eventmesh.brokers.rabbitmq.timing import backoff
-from eventmesh.model.errors import BrokerUnavailable, InvocationError, Throttled
+from eventmesh.model.errors import AccessDenied, BrokerUnavailable, InvocationError, Throttled
 
 STARVED_SECONDS: Final = 30.0
 """Seconds without any token after which a process that waits suspects that some are lost."""
@@ -45,6 +50,9 @@ HAND_BACK_SECONDS: Final = 60.0
 where other processes can take it."""
 
 HAND_BACK_RETRY_SECONDS: Final = 5.0
+
+RETIRE_SECONDS: Final = 5.0
+"""Seconds between attempts to delete queues of tokens that are used no more."""
 
 PATIENCE: Final = 3
 """Failures in a row, with a connection, after which other connections are tried: they may lead to
@@ -97,6 +105,7 @@ class RabbitSlots:
         self._sharing = False
         self._failures = 0
         self._broken_since: float | None = None
+        self._retired: tuple[str, ...] = ()
 
     async def acquire(self) -> None:
         """Acquire a slot. Without a connection it waits for one; the caller limits the wait."""
@@ -132,7 +141,7 @@ class RabbitSlots:
 
     async def run(self) -> None:
         """Take and return tokens, over one connection after another."""
-        async with background_task(self._hand_back()):
+        async with background_task(self._hand_back()), background_task(self._delete_retired()):
             await self._share_for_ever()
         self.close()
 
@@ -178,6 +187,25 @@ class RabbitSlots:
                 )
                 self._waiting.fail_all(self._throttled)
 
+    async def _delete_retired(self) -> None:
+        """Delete the queues of tokens that could not be deleted when others took their place.
+
+        The clients of a node that was frozen or cut off know of no other queue: they would share
+        the tokens of theirs beside those of all others, for as long as they are connected.
+        """
+        while True:
+            await asyncio.sleep(RETIRE_SECONDS)
+            retired = self._retired
+            if not retired or not self._management.connection.is_open:
+                continue
+            try:
+                kept = await delete_retired(self._management, retired)
+            except AccessDenied as error:
+                _log.warning("%s: queues of old slots stay: %s", self._name, error)
+                kept = ()
+            if self._retired is retired:  # Tokens may have been found again meanwhile.
+                self._retired = kept
+
     def _throttled(self) -> Throttled:
         return Throttled(
             f"this process could not take slots of {self._name!r} for {HAND_BACK_SECONDS:g} s",
@@ -211,6 +239,7 @@ class RabbitSlots:
         self._ended = ""
         tokens = await find_tokens(self._management, self._name, self._limit, insist=self._insist)
         self._insist = False
+        self._retired = tokens.retired
         async with self._management.connection.channel() as channel:
             on_channel_close(channel, self._end)
             try:

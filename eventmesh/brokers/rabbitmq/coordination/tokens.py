@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import commands
 
 from eventmesh.abc import Lease
+from eventmesh.aio.tasks import check_cancelled
 from eventmesh.brokers.rabbitmq.coordination.lease import hold_lease
 from eventmesh.brokers.rabbitmq.coordination.recount import count_held
 from eventmesh.brokers.rabbitmq.declarations import (
@@ -50,10 +52,14 @@ _log: Final = logging.getLogger("eventmesh.rabbitmq")
 
 @value
 class Tokens:
-    """A queue, and the number of its tokens, including those that its consumers hold."""
+    """A queue, and the number of its tokens, including those that its consumers hold.
+
+    `retired` are the queues before it that could not be deleted: perhaps their node is away.
+    """
 
     queue: str
     count: int
+    retired: tuple[str, ...] = ()
 
 
 async def find_tokens(management: Management, name: str, limit: int, *, insist: bool) -> Tokens:
@@ -73,8 +79,8 @@ async def find_tokens(management: Management, name: str, limit: int, *, insist: 
             _log.info("%s: %d slots from now on, no longer %d", name, limit, tokens.count)
             retired.append(tokens.queue)
             tokens = await _mint(management, lease, name, limit, retired)
-        await _retire(management, lease, tokens, retired)
-        return tokens
+        kept = await _retire(management, lease, tokens, retired)
+        return Tokens(tokens.queue, tokens.count, kept)
 
 
 async def replace_lost(management: Management, name: str, queue: str, now: float) -> bool:
@@ -104,19 +110,32 @@ async def replace_lost(management: Management, name: str, queue: str, now: float
         return True
 
 
-async def _retire(management: Management, lease: Lease, tokens: Tokens, retired: list[str]) -> None:
-    """Delete queues that are used no more, also those of a process that crashed before it did."""
-    if not retired:
-        return
+async def delete_retired(management: Management, retired: Sequence[str]) -> tuple[str, ...]:
+    """Delete queues that are used no more, and return those that cannot be deleted now.
+
+    Raises AccessDenied.
+    """
     kept: list[str] = []
     for queue in retired:
         try:
             await management.delete(queue)
         except BrokerUnavailable as error:
+            check_cancelled()  # aiormq may turn a cancellation into another error.
             # Not in the way of those who need a slot; it expires if it stays.
             _log.debug("%r cannot be deleted now: %s", queue, error)
             kept.append(queue)
-    await lease.save(_state(tokens, kept[-MAX_RETIRED:]))
+    return tuple(kept[-MAX_RETIRED:])
+
+
+async def _retire(
+    management: Management, lease: Lease, tokens: Tokens, retired: Sequence[str]
+) -> tuple[str, ...]:
+    """Delete queues that are used no more, also those of a process that crashed before it did."""
+    if not retired:
+        return ()
+    kept = await delete_retired(management, retired)
+    await lease.save(_state(tokens, kept))
+    return kept
 
 
 async def _mint(
@@ -180,9 +199,9 @@ def token_arguments(server: Server) -> QueueArguments:
     return arguments
 
 
-def _state(tokens: Tokens, retired: list[str], checked: float = 0.0) -> bytes:
+def _state(tokens: Tokens, retired: Sequence[str], checked: float = 0.0) -> bytes:
     return json.dumps(
-        {"queue": tokens.queue, "count": tokens.count, "retired": retired, "checked": checked}
+        {"queue": tokens.queue, "count": tokens.count, "retired": [*retired], "checked": checked}
     ).encode()
 
 

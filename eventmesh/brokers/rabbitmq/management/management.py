@@ -300,12 +300,16 @@ class Management:
             return purged.message_count or 0
 
     async def delete(self, queue: str) -> int:
-        """Delete the queue `queue` if it exists, and return how many messages it had."""
+        """Delete the queue `queue` if it exists, and return how many messages it had.
+
+        Raises QueueAway if its node is away, with which it would come back.
+        """
         async with self.connection.channel() as channel, translate_errors(f"deleting {queue!r}"):
             try:
                 deleted = await channel.queue_delete(queue)
-            except ChannelNotFoundEntity:
-                return 0  # Its node is down.
+            except ChannelNotFoundEntity as error:
+                check_away(error)
+                return 0
             return deleted.message_count or 0
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 from cluster_load.clients import Load, Pace
+from cluster_load.ledger import DEADLINE
 from cluster_load.report import broken_promises, table
 from fleet import fleet
 from tcp_balancer import balancing
@@ -17,6 +19,8 @@ ADDRESSES = "EVENTMESH_TEST_ADDRESSES"
 """What clients and workers are told: "list", the addresses of all nodes, or "balancer"."""
 
 CLIENTS = WORKERS = 3
+
+SLOTS_QUEUE = re.compile(r"^em\.slots\.load\.guarded\.[0-9a-f]{12}\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,25 @@ async def access(cluster):
 
 
 @pytest.fixture
-def under_load(cluster, access, broker_at, mesh_of, size, tmp_path, record_figure):
+def one_queue_has_the_slots(cluster):
+    """Wait until those are gone that were replaced while their node was away."""
+
+    async def wait(vhost):
+        found = []
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while len(found) != 1:
+                    found = SLOTS_QUEUE.findall(await cluster.queues(vhost))
+        except TimeoutError:
+            raise AssertionError(f"slots are in several queues: {found}") from None
+
+    return wait
+
+
+@pytest.fixture
+def under_load(
+    cluster, access, one_queue_has_the_slots, broker_at, mesh_of, size, tmp_path, record_figure
+):
     """`async with under_load(title) as load`: all kinds, by three clients, in three workers.
 
     It begins when all works; at the end it must work again, and all promises have held. `pace` is
@@ -71,6 +93,8 @@ def under_load(cluster, access, broker_at, mesh_of, size, tmp_path, record_figur
                     load.ledger.begin()
                     load.ledger.is_well = False
                     yield load
+                    await load.progress()
+                    await one_queue_has_the_slots(access.vhost)
                     await load.progress()
                     load.ledger.is_well = True
                     await load.progress()
