@@ -176,6 +176,25 @@ async def test_search_and_shortcuts(console, page):
         await expect(page.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
 
 
+# All that comes before the next key: no frame is drawn, and no timer fires.
+TYPE_SLASH = """async () => {
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "/" }));
+  for (let turn = 0; turn < 100; turn++) await null;
+  return document.activeElement.getAttribute("role");
+}"""
+
+
+async def test_the_search_gets_the_very_next_key(console, page):
+    async with console.serve() as url:
+        await page.goto(url)
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        assert await page.evaluate(TYPE_SLASH) == "combobox"
+        await page.keyboard.type("quote")
+        await expect(page.get_by_role("combobox")).to_have_value("quote")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("h1")).to_have_text("pricing.quote")
+
+
 async def test_who_may_only_read_is_offered_nothing_else(console, page):
     console.me |= {"read_only": True}
     async with console.serve() as url:

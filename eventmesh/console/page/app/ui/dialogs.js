@@ -2,7 +2,7 @@
 /** Questions, and what came of an action. */
 
 import { visible } from "../format.js";
-import { html, signal, useEffect, useId, useRef, useState } from "../html.js";
+import { html, signal, useId, useLayoutEffect, useRef, useState } from "../html.js";
 
 /** @typedef {{ id: number, text: string, bad: boolean }} Toast */
 /** @typedef {{ title: string, about: unknown, action: string, typed?: string, danger?: boolean, done: (yes: boolean) => void }} Question */
@@ -52,7 +52,8 @@ export function Toasts() {
 export function Dialog({ label, onClose, children, kind = "" }) {
   /** @type {{ current: HTMLDialogElement | null }} */
   const element = useRef(null);
-  useEffect(() => {
+  // With the drawing, not in the frame after it: keys typed at once would not go to the dialog.
+  useLayoutEffect(() => {
     const dialog = element.current;
     dialog?.showModal();
     return () => dialog?.close();
