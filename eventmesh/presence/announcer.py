@@ -59,6 +59,9 @@ async def announce(
 ) -> AsyncGenerator[None]:
     """Announce this process to the mesh while entered; `describe` gives its current state.
 
+    Entering waits until the broker holds the announcement, or has failed to take it. So whoever
+    leaves for this process after that is known to have a successor.
+
     `look` answers those who ask for its runs: with `gateways`, where each service has a user of the
     broker, those users alone. `drain` is called when one of them tells this process to drain.
 
@@ -72,11 +75,16 @@ async def announce(
     await broker.declare([queue], [Binding(queue, word, PRESENCE) for word in words])
     consuming = broker.consume(queue, announcer.on_query, prefetch=1)
     async with _leave_in_time(consuming, clock, announcer), task_group() as tasks:
-        announcing = tasks.create_task(announcer.run())
         try:
-            yield
+            # Before anybody hears that this process is ready: the worker that it replaces says
+            # goodbye then, and a gateway that knows neither refuses requests.
+            await announcer.say_hello()
+            announcing = tasks.create_task(announcer.run())
+            try:
+                yield
+            finally:
+                announcing.cancel()
         finally:
-            announcing.cancel()
             await announcer.say_goodbye()
 
 
@@ -147,9 +155,12 @@ class _Announcer:
             _log.warning("an operator told this process to drain")
             self._drain()
 
-    async def run(self) -> None:
-        """Announce this process and send heartbeats until cancelled."""
+    async def say_hello(self) -> None:
+        """Announce that this process runs."""
         await self._send(HERE)
+
+    async def run(self) -> None:
+        """Send heartbeats and answer those who ask, until cancelled."""
         due = self._clock.monotonic() + INTERVAL
         while True:
             left = due - self._clock.monotonic()

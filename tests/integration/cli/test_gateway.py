@@ -41,10 +41,20 @@ def started(launch, broker):
     return started
 
 
+async def wait_until_served(gateway):
+    """Wait until the gateway has heard of the service, which may be late on a busy machine."""
+    async with aiohttp.ClientSession(gateway.url) as http:
+        while True:
+            async with http.get("/hello") as answer:
+                if answer.status == 200:
+                    return
+
+
 async def test_requests_are_passed_on_to_other_processes(started, write):
     write("app.py", APP)
     await started("run", "app.py")
     gateway = await started("gateway")
+    await wait_until_served(gateway)
     async with aiohttp.ClientSession(gateway.url) as http:
         async with http.get("/hello") as answer:
             assert (answer.status, await answer.json()) == (200, "hello")
@@ -58,6 +68,7 @@ async def test_a_request_whose_process_is_killed_is_answered(started, write):
     write("app.py", APP)
     service = await started("run", "app.py")
     gateway = await started("gateway")
+    await wait_until_served(gateway)
     async with aiohttp.ClientSession(gateway.url) as http, asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(http.get("/wait"))
         pid = (await service.line(r"^waiting in (\d+)$"))[1]
@@ -122,6 +133,7 @@ async def test_replacing_workers_refuses_no_request(started, write, replaced):
         "gateway": await started("gateway"),
     }
     gateway = processes["gateway"]
+    await wait_until_served(gateway)
     over = asyncio.Event()
 
     async def keep_asking():
@@ -129,7 +141,7 @@ async def test_replacing_workers_refuses_no_request(started, write, replaced):
             while not over.is_set():
                 for headers in ({}, {"Connection": "close"}):
                     async with http.get("/hello", headers=headers) as answer:
-                        assert answer.status == 200
+                        assert answer.status == 200, await answer.text()
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):

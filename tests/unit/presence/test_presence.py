@@ -30,6 +30,14 @@ async def test_who_starts_is_known_with_all_about_it(broker, clock, process):
         assert mesh.instances == {"one": process.instance}
 
 
+async def test_who_is_ready_has_been_announced(broker, clock, process):
+    """Else the one that it replaces may leave before anybody knows of it."""
+    queue = presence_queue("me", "heard")
+    await broker.declare([queue], [Binding(queue, HERE, PRESENCE)])
+    async with announce(broker, clock, process):
+        assert await broker.depth(queue) == 1
+
+
 async def test_who_was_there_before_answers(broker, clock, process, another):
     async with announce(broker, clock, process), announce(broker, clock, another):
         await clock.settle()
