@@ -16,14 +16,16 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import DeliveryError
 from pamqp import commands
 
 from eventmesh.aio.tasks import background_task, check_cancelled
 from eventmesh.brokers.rabbitmq.coordination.supervision import on_channel_close
 from eventmesh.brokers.rabbitmq.declarations import QueueDeclaration, quorum
-from eventmesh.brokers.rabbitmq.error_translation import translate_errors
+from eventmesh.brokers.rabbitmq.error_translation import QueueAway, translate_errors
 from eventmesh.brokers.rabbitmq.limits import NO_DELIVERY_LIMIT
 from eventmesh.brokers.rabbitmq.management.management import Management
+from eventmesh.brokers.rabbitmq.timing import CALL_SECONDS, backoff
 from eventmesh.model.errors import BrokerUnavailable
 
 REFRESH_SECONDS: Final = 600.0
@@ -51,6 +53,10 @@ ARGUMENTS: Final = quorum(
 )
 
 
+class _WriteRefused(BrokerUnavailable):
+    """RabbitMQ did not store a message in the queue of a lease."""
+
+
 class Version(NamedTuple):
     """The version of a state; of two states the one with the higher version counts.
 
@@ -71,7 +77,6 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
     owner knows.
     """
     async with AsyncExitStack() as stack:
-        await management.make_own(QueueDeclaration(name, ARGUMENTS))
         lease = await _take_lease(management, name, stack)
         tenure = asyncio.timeout(None)
         await stack.enter_async_context(background_task(_watch(lease, management, tenure)))
@@ -87,29 +92,60 @@ async def hold_lease(management: Management, name: str) -> AsyncGenerator[Rabbit
 
 
 async def _take_lease(management: Management, name: str, stack: AsyncExitStack) -> RabbitLease:
-    """Wait for the lease; its channels are closed when `stack` is left."""
+    """Wait for the lease; its channels are closed when `stack` is left.
+
+    A queue that is not ready is tried again for CALL_SECONDS. RabbitMQ 3.10 records a quorum queue
+    before it starts it (`rabbit_quorum_queue:start_cluster/1`): who declares it at the same time as
+    another is told that it exists, or that its node is down, and may be refused a first message.
+    """
+    loop = asyncio.get_running_loop()
+    ends, waits = None, backoff()
     while True:
-        async with AsyncExitStack() as attempt:
-            publishing = await attempt.enter_async_context(
-                management.publish_connection.channel(confirms=True)
-            )
-            lease = RabbitLease(
-                name,
-                await attempt.enter_async_context(management.connection.channel()),
-                publishing,
-                management.own_exchange,
-                user=management.user,
-                owners=management.find_owners(name),
-            )
-            try:
-                # Random, so that not all leave the line together.
-                async with asyncio.timeout(random.uniform(1, 2) * TURN_SECONDS):  # noqa: S311
-                    await lease.take()
-            except TimeoutError:
-                check_cancelled()  # One may have been forgotten while it waited.
-                continue
-            await stack.enter_async_context(attempt.pop_all())
+        try:
+            lease = await _join_line(management, name, stack)
+        except (_WriteRefused, QueueAway):
+            check_cancelled()  # aiormq may turn a cancellation into another error.
+            wait, now = next(waits), loop.time()
+            ends = now + CALL_SECONDS if ends is None else ends
+            if now + wait > ends:
+                raise
+            await asyncio.sleep(wait)
+            continue
+        if lease is not None:
             return lease
+        ends, waits = None, backoff()
+
+
+async def _join_line(
+    management: Management, name: str, stack: AsyncExitStack
+) -> RabbitLease | None:
+    """Wait for the lease for one turn in the line, and return None if others had it all the time.
+
+    Each turn has channels of its own: one that was refused a message by a queue may be refused all
+    others, because it has asked for the queue's leader too early (see `datapath.refusals`).
+    """
+    await management.make_own(QueueDeclaration(name, ARGUMENTS))
+    async with AsyncExitStack() as attempt:
+        publishing = await attempt.enter_async_context(
+            management.publish_connection.channel(confirms=True)
+        )
+        lease = RabbitLease(
+            name,
+            await attempt.enter_async_context(management.connection.channel()),
+            publishing,
+            management.own_exchange,
+            user=management.user,
+            owners=management.find_owners(name),
+        )
+        try:
+            # Random, so that not all leave the line together.
+            async with asyncio.timeout(random.uniform(1, 2) * TURN_SECONDS):  # noqa: S311
+                await lease.take()
+        except TimeoutError:
+            check_cancelled()  # One may have been forgotten while it waited.
+            return None
+        await stack.enter_async_context(attempt.pop_all())
+        return lease
 
 
 async def _watch(lease: RabbitLease, management: Management, tenure: asyncio.Timeout) -> None:
@@ -176,7 +212,7 @@ class RabbitLease:
         await self._publish(_claim(claim))
         await self._find(first, claim)
         if self._held is None:
-            await self.save(b"")
+            await self._write(b"")
 
     async def _find(self, message: DeliveredMessage, claim: str) -> None:
         async with translate_errors(f"taking the lease {self._name!r}"):
@@ -220,12 +256,15 @@ class RabbitLease:
     async def _store(self, state: bytes) -> None:
         if self._ended:
             raise self.lost()
-        self._version = Version(self._version.epoch, self._version.number + 1)
         try:
-            await self._publish(_state(self._version), state)
+            await self._write(state)
         except BrokerUnavailable as error:
             self.end(f"its state could not be stored ({error})")
             raise self.lost() from error
+
+    async def _write(self, state: bytes) -> None:
+        self._version = Version(self._version.epoch, self._version.number + 1)
+        await self._publish(_state(self._version), state)
         self._state = state
 
     def end(self, reason: str) -> None:
@@ -268,14 +307,18 @@ class RabbitLease:
 
     async def _publish(self, properties: commands.Basic.Properties, body: bytes = b"") -> None:
         properties.user_id = self._user or None
-        async with translate_errors(f"writing to the lease {self._name!r}"):
-            await self._publishing.basic_publish(
-                body,
-                exchange=self._exchange,
-                routing_key=self._name,
-                properties=properties,
-                mandatory=True,
-            )
+        writing = f"writing to the lease {self._name!r}"
+        async with translate_errors(writing):
+            try:
+                await self._publishing.basic_publish(
+                    body,
+                    exchange=self._exchange,
+                    routing_key=self._name,
+                    properties=properties,
+                    mandatory=True,
+                )
+            except DeliveryError as error:
+                raise _WriteRefused(f"{writing}: {error}") from error
 
 
 def _claim(id: str) -> commands.Basic.Properties:

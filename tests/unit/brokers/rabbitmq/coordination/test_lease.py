@@ -1,13 +1,17 @@
 """Which states a lease holds, whenever its two connections bring what: never none that counts."""
 
 import asyncio
-from itertools import count
+from contextlib import asynccontextmanager
+from itertools import count, repeat
 from types import SimpleNamespace
 
 import pytest
+from aiormq.exceptions import DeliveryError, PublishError
+from pamqp.commands import Basic
 
 from eventmesh.brokers.rabbitmq.coordination import lease as module
-from eventmesh.brokers.rabbitmq.coordination.lease import EPOCH, NUMBER, RabbitLease
+from eventmesh.brokers.rabbitmq.coordination.lease import EPOCH, NUMBER, RabbitLease, hold_lease
+from eventmesh.brokers.rabbitmq.error_translation import QueueAway
 from eventmesh.model.errors import BrokerUnavailable
 
 
@@ -60,6 +64,55 @@ class Node:
 
 def _is_state(message):
     return EPOCH in (message.header.properties.headers or {})
+
+
+NACK = DeliveryError(None, Basic.Nack(1))
+NO_ROUTE = PublishError(
+    SimpleNamespace(delivery=Basic.Return(312, "NO_ROUTE", "em.own.shop", "em.timers.shop")),
+    Basic.Return(312, "NO_ROUTE", "em.own.shop", "em.timers.shop"),
+)
+
+
+class Channel:
+    """One to a node; what refuses its first message refuses all of them."""
+
+    def __init__(self, node, fault):
+        self._node = node
+        self._fault = fault
+
+    def __getattr__(self, name):
+        return getattr(self._node, name)
+
+    async def basic_publish(self, body, **options):
+        if self._fault:
+            raise self._fault
+        await self._node.basic_publish(body, **options)
+
+
+class Connections:
+    """A process at a node: it opens a channel for each of `faults`, and then sound ones."""
+
+    user = own_exchange = ""
+
+    def __init__(self, node, faults=(), away=0):
+        self._node = node
+        self._faults = iter(faults)
+        self._away = away
+        self.connection = self
+        self.publish_connection = self
+        self.closed_for_good = False
+
+    async def make_own(self, queue):
+        if self._away:
+            self._away -= 1
+            raise QueueAway(f"home node of {queue.name} is down or inaccessible")
+
+    def find_owners(self, name):
+        return frozenset()
+
+    @asynccontextmanager
+    async def channel(self, *, confirms=False):
+        yield Channel(self._node, next(self._faults, None) if confirms else None)
 
 
 @pytest.fixture
@@ -139,3 +192,42 @@ async def test_what_one_that_was_lost_stores_late_is_dropped(node, lease):
     )
     await acked(node, b"late")
     assert node.states == [b"one"]
+
+
+async def test_a_queue_that_refuses_the_first_message_is_tried_again(node, soon):
+    async def take_and_save():
+        async with hold_lease(Connections(node, [NACK, NO_ROUTE]), "em.timers.shop") as lease:
+            await lease.save(b"one")
+            await acked(node, b"")
+
+    await soon(take_and_save())
+    assert node.states == [b"one"]
+
+
+async def test_a_queue_that_seems_to_be_away_while_another_makes_it_is_tried_again(node, soon):
+    async def take():
+        async with hold_lease(Connections(node, away=2), "em.timers.shop") as lease:
+            return lease.state
+
+    assert await soon(take()) == b""
+
+
+@pytest.mark.parametrize("fault", [NACK, NO_ROUTE])
+async def test_a_queue_that_refuses_on_and_on_is_given_up(node, soon, monkeypatch, fault):
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.2)
+
+    async def take():
+        async with hold_lease(Connections(node, repeat(fault)), "em.timers.shop"):
+            pytest.fail("nothing could be stored")
+
+    with pytest.raises(BrokerUnavailable, match=r"writing to the lease 'em.timers.shop'.*Basic"):
+        await soon(take())
+
+
+async def test_a_state_that_is_refused_loses_the_lease(node, lease):
+    node.fault = NACK
+    with pytest.raises(BrokerUnavailable, match="could not be stored"):
+        await lease.save(b"one")
+    node.fault = None
+    with pytest.raises(BrokerUnavailable, match="is lost"):
+        await lease.save(b"two")
