@@ -18,6 +18,7 @@ pytest_plugins = [
     "postgres_fixtures",
     "project_fixtures",
     "rabbitmq_fixtures",
+    "standstills",
     "unhurried",
     "waiting",
 ]

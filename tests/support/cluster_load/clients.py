@@ -58,7 +58,7 @@ class Client:
             await asyncio.sleep(due - time.monotonic())
             number = next(self._numbers)
             try:
-                async with asyncio.timeout(HUNG_SECONDS):
+                async with self._ledger.pulse.limit(HUNG_SECONDS):
                     await call(number)
             except TimeoutError:
                 account.hung += 1

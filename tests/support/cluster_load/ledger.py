@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 
+from pulse import Pulse
+
 STANDSTILL_SECONDS = 90
 """Nothing was handled for so long: what is missing by then is lost."""
 
@@ -83,6 +85,7 @@ class Ledger:
         """Whether no fault is on, nor being recovered from."""
         self.ids = defaultdict(set)
         self.is_closed = False
+        self.pulse = Pulse()
         self._changed = asyncio.Event()
 
     def confirm(self, kinds, client, number):
@@ -115,7 +118,7 @@ class Ledger:
         """Wait until every client has succeeded with every kind, and each has been handled."""
         before = self._counts(clients)
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with self.pulse.limit(DEADLINE):
                 while stuck := self._stuck(before, clients):
                     await self._change()
         except TimeoutError:
@@ -138,7 +141,7 @@ class Ledger:
         """Wait until all that was confirmed has been handled, or nothing is handled any more."""
         while any(self.accounts[kind].lost for kind in HANDLED):
             try:
-                async with asyncio.timeout(STANDSTILL_SECONDS):
+                async with self.pulse.limit(STANDSTILL_SECONDS):
                     await self._change()
             except TimeoutError:
                 return

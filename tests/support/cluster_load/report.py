@@ -28,6 +28,7 @@ def table(title, ledger: Ledger):
         reasons |= {kind: dict(account.refused)} if account.refused else {}
     if reasons:
         lines.append(f"refused: {reasons}")
+    lines += map(str, ledger.pulse.standstills)
     return "\n".join(lines)
 
 
@@ -51,4 +52,5 @@ def broken_promises(ledger: Ledger):
     several = [moment for moment, ids in ledger.ids.items() if len(ids) > 1]
     if several:
         broken.append(f"timer: moments under several ids: {several[:10]}")
+    broken += [str(one) for one in ledger.pulse.standstills if one.is_our_own]
     return broken

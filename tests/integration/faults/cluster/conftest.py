@@ -86,6 +86,7 @@ def under_load(
             places = str(tmp_path / "places")
             fleet_of = fleet(access.url, "load", WORKERS, load.ledger.listen, places)
             load.fleet = await stack.enter_async_context(fleet_of)
+            stack.enter_context(load.ledger.pulse.beating())
             async with asyncio.TaskGroup() as tasks:
                 load.start(tasks)
                 try:
