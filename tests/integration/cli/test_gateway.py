@@ -121,6 +121,7 @@ async def test_one_that_starts_during_an_alarm_says_to_come_again(started, write
             assert "Retry-After" in answer.headers
         await rabbitmq.clear_memory_alarm()
         await gateway.line(READY)
+        await wait_until_served(gateway)
         async with http.get("/hello") as answer:
             assert (answer.status, await answer.json()) == (200, "hello")
 
