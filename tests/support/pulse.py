@@ -86,7 +86,7 @@ class Pulse:
         if late > STILL:
             self.standstills.append(Standstill(late, used - self._used, self._stack))
             for limit in self._limits:
-                if not limit.expired() and limit.when() is not None:
+                if not limit.expired():
                     limit.reschedule(limit.when() + late)
         self._last, self._used, self._stack = now, used, ""
         self._handle = loop.call_later(BEAT, lambda: self._beat(loop))

@@ -41,20 +41,17 @@ def started(launch, broker):
     return started
 
 
-async def wait_until_served(gateway):
-    """Wait until the gateway has heard of the service, which may be late on a busy machine."""
-    async with aiohttp.ClientSession(gateway.url) as http:
-        while True:
-            async with http.get("/hello") as answer:
-                if answer.status == 200:
-                    return
+@pytest.fixture
+def served(asked):
+    """Wait until a gateway has heard of the service, which may be late on a busy machine."""
+    return lambda gateway: asked(f"{gateway.url}/hello", lambda status, _: status == 200)
 
 
-async def test_requests_are_passed_on_to_other_processes(started, write):
+async def test_requests_are_passed_on_to_other_processes(started, write, served):
     write("app.py", APP)
     await started("run", "app.py")
     gateway = await started("gateway")
-    await wait_until_served(gateway)
+    await served(gateway)
     async with aiohttp.ClientSession(gateway.url) as http:
         async with http.get("/hello") as answer:
             assert (answer.status, await answer.json()) == (200, "hello")
@@ -64,11 +61,11 @@ async def test_requests_are_passed_on_to_other_processes(started, write):
     assert await gateway.code() == 0
 
 
-async def test_a_request_whose_process_is_killed_is_answered(started, write):
+async def test_a_request_whose_process_is_killed_is_answered(started, write, served):
     write("app.py", APP)
     service = await started("run", "app.py")
     gateway = await started("gateway")
-    await wait_until_served(gateway)
+    await served(gateway)
     async with aiohttp.ClientSession(gateway.url) as http, asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(http.get("/wait"))
         pid = (await service.line(r"^waiting in (\d+)$"))[1]
@@ -108,7 +105,7 @@ async def test_the_broker_may_come_last_and_go_away(launch, write, rabbitmq, bro
 
 
 @pytest.mark.disruptive
-async def test_one_that_starts_during_an_alarm_says_to_come_again(started, write, rabbitmq):
+async def test_one_that_starts_during_an_alarm_says_to_come_again(started, write, rabbitmq, served):
     write("app.py", APP)
     await started("run", "app.py")
     gateway = await started("gateway")
@@ -121,20 +118,20 @@ async def test_one_that_starts_during_an_alarm_says_to_come_again(started, write
             assert "Retry-After" in answer.headers
         await rabbitmq.clear_memory_alarm()
         await gateway.line(READY)
-        await wait_until_served(gateway)
+        await served(gateway)
         async with http.get("/hello") as answer:
             assert (answer.status, await answer.json()) == (200, "hello")
 
 
 @pytest.mark.parametrize("replaced", ["gateway", "service"])
-async def test_replacing_workers_refuses_no_request(started, write, replaced):
+async def test_replacing_workers_refuses_no_request(started, write, replaced, served):
     write("app.py", APP)
     processes = {
         "service": await started("run", "app.py"),
         "gateway": await started("gateway"),
     }
     gateway = processes["gateway"]
-    await wait_until_served(gateway)
+    await served(gateway)
     over = asyncio.Event()
 
     async def keep_asking():
